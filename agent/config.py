@@ -1,0 +1,125 @@
+"""lykta.toml, parsed once into frozen data. A setting exists only if somebody changes it; everything else is a constant."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from privacy.basis import Label, Profile
+from privacy.errors import ConfigError
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Pin = Annotated[int, Meta(ge=0, le=27)]
+
+
+class Node(Struct, frozen=True, forbid_unknown_fields=True):
+    site: Label
+    id: Label
+    area: Label
+
+
+class Camera(Struct, frozen=True, forbid_unknown_fields=True):
+    """source "file" plays `file` in a loop as if it were a camera: for demo, tests and acceptance on site."""
+
+    source: Literal["picamera2", "file"] = "picamera2"
+    file: str = ""
+    width: Annotated[int, Meta(ge=320, le=1920, multiple_of=2)] = 1280
+    height: Annotated[int, Meta(ge=180, le=1080, multiple_of=2)] = 720
+    fps: Annotated[int, Meta(ge=5, le=30)] = 15
+    bitrate: Annotated[int, Meta(ge=100_000, le=8_000_000)] = 1_000_000
+
+
+class Mask(Struct, frozen=True, forbid_unknown_fields=True):
+    profile: Profile = "standard"
+    stack: Literal["yolox-nano+yunet", "nanodet-g+centerface"] = "yolox-nano+yunet"
+    threads: Annotated[int, Meta(ge=1, le=4)] = 1
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds; the quota is in megabytes."""
+
+    pre_roll: Annotated[int, Meta(ge=0, le=10)] = 10
+    post_roll: Annotated[int, Meta(ge=1, le=60)] = 5
+    longest: Annotated[int, Meta(ge=10, le=600)] = 60
+    quota_mb: Annotated[int, Meta(ge=10)] = 4000
+
+
+class Pins(Struct, frozen=True, forbid_unknown_fields=True):
+    """BCM pin numbers. factory "mock" is the fake that ships; it can be pressed through `lykta`'s control socket."""
+
+    factory: Literal["gpio", "mock"] = "gpio"
+    help_button: Pin = 17
+    help_lamp: Pin = 27
+
+
+class Broker(Struct, frozen=True, forbid_unknown_fields=True):
+    host: str
+    port: Port = 8883
+
+
+class Ingest(Struct, frozen=True, forbid_unknown_fields=True):
+    host: str
+    port: Port = 8443
+
+
+class Clock(Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes the time trusted (R07): systemd-timesyncd's mark, a real-time clock, or the host that runs this node."""
+
+    trust: Literal["timesync", "rtc", "host"] = "timesync"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    node: Node
+    broker: Broker
+    ingest: Ingest
+    camera: Camera = field(default_factory=Camera)
+    mask: Mask = field(default_factory=Mask)
+    record: Record = field(default_factory=Record)
+    pins: Pins = field(default_factory=Pins)
+    clock: Clock = field(default_factory=Clock)
+
+
+def parse(text: str, name: str = "lykta.toml") -> Config:
+    """Config from TOML; an unknown key, wrong type or bad value raises `ConfigError` with field, rule and value."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigError(f"{name}: not TOML: {problem}", "mend the line it names") from problem
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as problem:
+        raise ConfigError(f"{name}: {_explain(str(problem), data)}", "`lykta config schema` lists every setting") from problem
+    if config.camera.source == "file" and not config.camera.file:
+        raise ConfigError(f'{name}: camera.file: must be set when camera.source is "file" (got "")', "name a video file")
+    return config
+
+
+def load(path: Path) -> Config:
+    try:
+        return parse(path.read_text(encoding="utf-8"), path.name)
+    except FileNotFoundError as problem:
+        raise ConfigError(f"{path}: no such file", "write it, or take the one of the node's bundle") from problem
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{path}: not UTF-8 text", "write it again") from problem
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of lykta.toml."""
+    return msgspec.json.schema(Config)
+
+
+def _explain(problem: str, data: dict[str, Any]) -> str:
+    """msgspec says "rule - at `$.a.b`"; operators want "a.b: rule (got value)"."""
+    rule, _, where = problem.partition(" - at `$")
+    path = [step for step in where.rstrip("`").split(".") if step]
+    if "unknown field" in rule:
+        return f"{'.'.join([*path, rule.split('`')[1]])}: unknown key"
+    value: Any = data
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    rule = rule[0].lower() + rule[1:]
+    return f"{'.'.join(path) or 'file'}: {rule}" + (f" (got {value!r})" if path else "")

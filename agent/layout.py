@@ -1,0 +1,69 @@
+"""Where things lie on a node. `LYKTA_ROOT` (or --root) moves every path under one folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    root: Path
+
+    @classmethod
+    def from_environment(cls, root: str | None = None) -> Layout:
+        return cls(Path(root or os.environ.get("LYKTA_ROOT") or "/").resolve())
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc/lykta"
+
+    @property
+    def config(self) -> Path:
+        return self.etc / "lykta.toml"
+
+    @property
+    def basis(self) -> Path:
+        return self.etc / "basis.jws"
+
+    @property
+    def view(self) -> Path:
+        return self.etc / "view.jws"
+
+    @property
+    def trust(self) -> Path:
+        """ca.pem, basis-keys.jws, command-keys.jws, recipients.txt"""
+        return self.etc / "trust"
+
+    @property
+    def credentials(self) -> Path:
+        """<unit>.key and <unit>.pem of each unit (see `provisioning.identity`)."""
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.etc / "credentials")
+
+    @property
+    def var(self) -> Path:
+        return self.root / "var/lib/lykta"
+
+    @property
+    def spool(self) -> Path:
+        return self.var / "spool"
+
+    @property
+    def outbox(self) -> Path:
+        return self.var / "outbox/state.db"
+
+    @property
+    def models(self) -> Path:
+        return self.var / "models"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run/lykta"
+
+    def journal(self, unit: str) -> Path:
+        return self.var / "journal" / unit
+
+    def socket(self, service: str, name: str) -> Path:
+        """name: ctl (technicians), uplink (status and signed envelopes), trigger (datagrams)."""
+        return self.run / service / f"{name}.sock"

@@ -1,0 +1,145 @@
+"""Every MQTT message of a node as a frozen type. Its JSON Schema is generated from here; topics and fields are contracts.
+
+Never an image, never a coordinate of a person, never an exact count of people (R44).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "lykta/v1"
+StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "stopping", "lost"]
+Owner = Literal["nobody", "technician", "ops", "lawyer"]
+ClockState = Literal["synced", "holdover", "unknown"]
+ClipStage = Literal["recorded", "uploading", "uploaded", "expired", "dropped"]
+HealthGroup = Literal["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
+
+
+class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands around every message. seq is given per node in the outbox's insert transaction and never reused."""
+
+    v: Literal[1]
+    id: str
+    epoch: str
+    seq: int
+    t: datetime
+    mono_ms: int
+    boot_id: str
+    clock: ClockState
+    hist: bool
+
+
+class State(Struct, frozen=True, tag_field="type", tag="state"):
+    """lykta/v1/<site>/<node>/state, retained; birth and will. `services` says the same of each service."""
+
+    state: StateName
+    reason: str
+    since: datetime | None
+    until: datetime | None
+    owner: Owner
+    services: dict[str, str]
+
+
+class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
+    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15)."""
+
+    model: str
+    sensors: tuple[str, ...]
+    software: str
+    schemas: dict[str, int]
+    commands: tuple[str, ...]
+
+
+class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
+    """event/presence: how full the stop is, in classes. `seen` is when the picture was taken."""
+
+    people: Literal["none", "few", "some", "crowd"]
+    seen: datetime
+
+
+class Help(Struct, frozen=True, tag_field="type", tag="help"):
+    """event/help: the help button. `press` names the press in alarm, clip and acknowledgement."""
+
+    press: str
+    action: Literal["pressed", "taken", "unanswered"]
+
+
+class Alarm(Struct, frozen=True, tag_field="type", tag="alarm"):
+    """alarm/<name>, retained while active; an empty message clears it."""
+
+    name: str
+    reason: str
+    ref: str
+
+
+class Health(Struct, frozen=True, tag_field="type", tag="health"):
+    """health/<group>: flat numbers; null with the reason beside it where a value cannot be read."""
+
+    group: HealthGroup
+    values: dict[str, float | int | None]
+    unreadable: dict[str, str]
+
+
+class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
+    """clip/<id>: the life of a clip."""
+
+    clip: str
+    stage: ClipStage
+    trigger: str
+    reason: str
+    bytes: Annotated[int, Meta(ge=0)]
+
+
+Body = State | Describe | Presence | Help | Alarm | Health | ClipNote
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is published: envelope and body."""
+
+    envelope: Envelope
+    body: Body
+
+
+def topic(site: str, node: str, *tail: str) -> str:
+    return "/".join((PREFIX, site, node, *tail))
+
+
+def tail_of(body: Body) -> str:
+    """The part of the topic after site and node."""
+    match body:
+        case State():
+            return "state"
+        case Describe():
+            return "describe"
+        case Presence():
+            return "event/presence"
+        case Help():
+            return "event/help"
+        case Alarm():
+            return f"alarm/{body.name}"
+        case Health():
+            return f"health/{body.group}"
+        case ClipNote():
+            return f"clip/{body.clip}"
+
+
+def retained(body: Body) -> bool:
+    return isinstance(body, State | Describe | Alarm)
+
+
+def decode(payload: bytes) -> Message:
+    """The message inside; raises msgspec.ValidationError for anything else."""
+    return msgspec.json.decode(payload, type=Message)
+
+
+def encode(message: Message) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every message."""
+    return msgspec.json.schema(Message)

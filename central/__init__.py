@@ -1,0 +1,1 @@
+"""The reference receiving end: keys, signing, ingest, opening and verifying clips."""

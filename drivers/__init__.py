@@ -1,0 +1,1 @@
+"""The world outside, one file per library, each with a real fake that ships."""

@@ -1,0 +1,1 @@
+"""Pure: frames, zones, detection, masking, sealing, signed records. No driver, no network."""

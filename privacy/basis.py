@@ -1,0 +1,157 @@
+"""The two records that open the lens: the basis (limits in words) and the view (pixels). R01, R02, R03, R04, R07, R12.
+
+Both are frozen; `rule` is the one place that decides whether the camera may be open at a moment.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from privacy.errors import RecordError
+
+BASIS = "lykta-basis"
+VIEW = "lykta-view"
+STOCKHOLM = ZoneInfo("Europe/Stockholm")
+Profile = Literal["standard", "strict", "full"]
+PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
+Share = Annotated[float, Meta(ge=0, le=1)]
+Label = Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", max_length=63)]
+Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+
+
+class Hours(Struct, frozen=True, forbid_unknown_fields=True):
+    """Assessed hours of one set of weekdays (1 = Monday), local time; an end before the begin runs past midnight."""
+
+    days: tuple[Annotated[int, Meta(ge=1, le=7)], ...]
+    begin: Clock
+    end: Clock
+
+
+class Basis(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the municipality assessed; signed by its basis key."""
+
+    id: str
+    assessment: str
+    type: Literal["bedomning", "hallplats"]
+    controller: str
+    site: Label
+    node: Label
+    stop: str
+    purpose: Literal["crime", "order", "accident"]
+    hours: tuple[Hours, ...]
+    least_profile: Profile
+    retention_hours: Annotated[int, Meta(ge=1, le=24 * 60)]
+    stacks: tuple[str, ...]
+    begin: datetime
+    end: datetime
+    view_keys: tuple[str, ...] = ()
+
+
+class Area(Struct, frozen=True, forbid_unknown_fields=True):
+    """One polygon of the picture and the paragraph it stands on; corners in shares of width and height."""
+
+    kind: Literal["stop", "path"]
+    paragraph: Literal["KBL11.5b", "KBL8-9"]
+    workplace: bool
+    polygon: Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
+
+
+class View(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the installer drew on site; it can only narrow the basis."""
+
+    id: str
+    basis: str
+    site: Label
+    node: Label
+    areas: Annotated[tuple[Area, ...], Meta(min_length=1)]
+    zones: tuple[tuple[tuple[Share, Share], ...], ...] = ()
+
+
+class Permit(Struct, frozen=True):
+    """Verified records and what follows from them."""
+
+    basis: Basis
+    view: View
+
+
+class Ruling(Struct, frozen=True):
+    """Whether the lens may be open now, why not, and until when that holds."""
+
+    open: bool
+    reason: str
+    until: datetime | None
+
+
+def check_records(basis: Basis, view: View, site: str, node: str, profile: Profile, stack: str) -> Permit:
+    """Refuse records that are another node's, contradict each other or ask for less than was assessed."""
+    if (basis.site, basis.node) != (site, node):
+        raise RecordError(f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}", "place this node's own basis")
+    if (view.site, view.node) != (site, node):
+        raise RecordError(f"view: site/node: is for {view.site}/{view.node}, this node is {site}/{node}", "place this node's own view")
+    if view.basis != basis.id:
+        raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
+    for area in view.areas:
+        if area.kind == "path" and area.paragraph == "KBL11.5b":
+            raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")
+    if PROFILES.index(profile) < PROFILES.index(basis.least_profile):
+        raise RecordError(
+            f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}", "set mask.profile higher"
+        )
+    if stack not in basis.stacks:
+        raise RecordError(f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}", "install an assessed stack")
+    return Permit(basis, view)
+
+
+def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
+    """May the lens be open at `now` (aware)? Unknown time: no (R07)."""
+    if not trusted_time:
+        return Ruling(False, "time_unknown", None)
+    if now < basis.begin:
+        return Ruling(False, "basis_not_yet", basis.begin)
+    if now >= basis.end:
+        return Ruling(False, "basis_expired", None)
+    for begin, end in _spans(basis, now):
+        if begin <= now < end:
+            return Ruling(True, "assessed_hours", min(end, basis.end))
+    upcoming = [begin for begin, _ in _spans(basis, now) if begin > now]
+    return Ruling(False, "outside_hours", min(upcoming, default=None))
+
+
+def deadline(basis: Basis, ended: datetime) -> datetime:
+    """When a clip that ended then must be gone (R27)."""
+    return ended + timedelta(hours=basis.retention_hours)
+
+
+def _spans(basis: Basis, now: datetime) -> list[tuple[datetime, datetime]]:
+    """Assessed spans from yesterday to a week ahead, in UTC, so that daylight saving moves no hour."""
+    first = now.astimezone(STOCKHOLM).date() - timedelta(days=1)
+    days = [first + timedelta(days=n) for n in range(9)]
+    spans = []
+    for hours in basis.hours:
+        for day in days:
+            if day.isoweekday() in hours.days:
+                last = day + timedelta(days=1) if _clock(hours.end) <= _clock(hours.begin) else day
+                spans.append((_moment(day, hours.begin), _moment(last, hours.end)))
+    return sorted(spans)
+
+
+def _clock(text: str) -> int:
+    hour, minute = text.split(":")
+    return int(hour) * 60 + int(minute)
+
+
+def _moment(day: date, text: str) -> datetime:
+    minutes = _clock(text)
+    if minutes == 24 * 60:
+        day, minutes = day + timedelta(days=1), 0
+    return datetime.combine(day, time(minutes // 60, minutes % 60), STOCKHOLM).astimezone(UTC)
+
+
+def schema(record: type[Basis] | type[View]) -> dict[str, object]:
+    """The published JSON Schema of a record."""
+    return msgspec.json.schema(record)

@@ -1,0 +1,78 @@
+"""Every error of Lykta.
+
+    LyktaError
+    ├── UsageError(ValueError)          exit 2   wrong arguments, or a second instance
+    ├── ConfigError(ValueError)         exit 5   lykta.toml: field, rule, value
+    ├── RecordError(ValueError)         exit 5   basis, view, manifest, receipt: bad signature, expired, foreign
+    ├── AccessError(PermissionError)    exit 6   the user may not read or write this
+    ├── EnrolmentError(LookupError)     exit 7   the node has no identity yet
+    ├── UnreachableError(ConnectionError) exit 4 a service or server does not answer; trying again can help
+    ├── MediaError(OSError)             exit 1   a camera or a video cannot be read or written
+    ├── ModelError(ValueError)          exit 5   model files absent, torn or not the pinned ones
+    ├── DetectorError(RuntimeError)     exit 1   no usable detection for one picture; the frame is fully masked
+    ├── SealError(ValueError)           exit 1   a sealed file is torn or not ours
+    └── StorageError(OSError)           exit 1   the disk refused a write
+
+An error says what happened; its hint says what to do. Both are lower case and end without a full stop.
+"""
+
+from __future__ import annotations
+
+
+class LyktaError(Exception):
+    """Base of all errors; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UsageError(LyktaError, ValueError):
+    exit_code = 2
+
+
+class ConfigError(LyktaError, ValueError):
+    exit_code = 5
+
+
+class RecordError(LyktaError, ValueError):
+    exit_code = 5
+
+
+class AccessError(LyktaError, PermissionError):
+    exit_code = 6
+
+
+class EnrolmentError(LyktaError, LookupError):
+    exit_code = 7
+
+
+class UnreachableError(LyktaError, ConnectionError):
+    exit_code = 4
+    retryable = True
+
+
+class MediaError(LyktaError, OSError):
+    pass
+
+
+class ModelError(LyktaError, ValueError):
+    exit_code = 5
+
+
+class DetectorError(LyktaError, RuntimeError):
+    retryable = True
+
+
+class SealError(LyktaError, ValueError):
+    pass
+
+
+class StorageError(LyktaError, OSError):
+    retryable = True

@@ -1,0 +1,220 @@
+"""Signed records: canonical JSON in a compact JWS (ES256), the signer's certificate chain in `x5c`.
+
+Canonical JSON here is msgspec's deterministic order (keys sorted, no spaces, UTF-8): the same record gives the same bytes.
+Two ways of trusting a signer exist: a bare public key that a trusted key set lists by `kid`, or a certificate chain that
+ends at the centre's CA and carries the wanted role in its organisational unit.
+Source: RFC 7515 (JWS), RFC 7518 section 3.4 (ES256), RFC 7515 section 4.1.6 (x5c).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from privacy.errors import RecordError
+
+T = TypeVar("T")
+PrivateKey = ec.EllipticCurvePrivateKey
+Chain = Sequence[x509.Certificate]
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key with what a verifier needs: the certificate chain, or only the key's id."""
+
+    key: PrivateKey
+    chain: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def kid(self) -> str:
+        return thumbprint(self.key.public_key())
+
+
+@dataclass(frozen=True)
+class TrustedKeys:
+    """Public keys by key id, as `basis-keys.jws` and `command-keys.jws` list them."""
+
+    keys: dict[str, ec.EllipticCurvePublicKey]
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The centre's CA: trusts certificates it issued for one role, by organisational unit."""
+
+    ca: x509.Certificate
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who signed: common name and role from the leaf certificate."""
+
+    name: str
+    role: str
+    public_key: ec.EllipticCurvePublicKey
+
+
+def canonical(record: Any) -> bytes:
+    """The one byte form of a record that is signed and hashed."""
+    return msgspec.json.encode(record, order="deterministic")
+
+
+def sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
+    """RFC 7638 thumbprint, base64url: the key's id."""
+    return str(ECKey.import_key(_public_pem(key)).thumbprint())
+
+
+def sign(record: Any, signer: Signer, kind: str) -> bytes:
+    """Compact JWS over the canonical record; `kind` stands in the header's `typ` and must match when verified."""
+    header: dict[str, Any] = {"alg": "ES256", "typ": kind, "kid": signer.kid}
+    if signer.chain:
+        header["x5c"] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in signer.chain]
+    token = jws.serialize_compact(header, canonical(record), _jwk(signer.key))
+    return token.encode() if isinstance(token, str) else token
+
+
+def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) -> T:
+    """The record inside, if a listed key signed it; otherwise `RecordError`."""
+    header = _header(token, kind)
+    key = trusted.keys.get(str(header.get("kid")))
+    if key is None:
+        raise RecordError(f"{kind}: signed by a key that is not trusted here (kid {header.get('kid')})", "ask the centre")
+    return _decode(_payload(token, key, kind), kind, into)
+
+
+def verify_issued(
+    token: bytes, kind: str, authority: Authority, role: str, into: type[T], at: datetime | None = None
+) -> tuple[T, Party]:
+    """The record and its signer, if a certificate of our CA with that role signed it; otherwise `RecordError`.
+
+    `at` is the moment at which the certificate must be valid, by default now.
+    """
+    party = _party(_chain(_header(token, kind), kind), authority, at or datetime.now(UTC), kind)
+    if party.role != role:
+        raise RecordError(f"{kind}: signer has the role {party.role!r}, not {role!r}", "this record was made by the wrong unit")
+    return _decode(_payload(token, party.public_key, kind), kind, into), party
+
+
+def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
+    """JSON Web Key Set of public keys, to be signed by the CA."""
+    return {"keys": [{**_jwk_public(k).as_dict(private=False), "kid": thumbprint(k)} for k in keys]}
+
+
+def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys:
+    """The keys of a key set that the CA itself signed."""
+    ca_key = _ec(authority.ca.public_key(), kind)
+    _header(token, kind)
+    listed = _decode(_payload(token, ca_key, kind), kind, dict[str, list[dict[str, Any]]])
+    try:
+        keys = [_ec(ECKey.import_key(k).public_key, kind) for k in listed["keys"]]
+    except (JoseError, KeyError, ValueError) as problem:
+        raise RecordError(f"{kind}: not a key set: {problem}", "fetch the trust folder again") from problem
+    return TrustedKeys({thumbprint(k): k for k in keys})
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """A P-256 private key from PEM."""
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except ValueError as problem:
+        raise RecordError(f"private key: {problem}", "the key file is torn; enrol again") from problem
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise RecordError("private key: not a P-256 key", "enrol again")
+    return key
+
+
+def load_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
+    """Certificates from PEM, leaf first."""
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError as problem:
+        raise RecordError(f"certificate: {problem}", "the certificate file is torn; enrol again") from problem
+
+
+def _header(token: bytes, kind: str) -> dict[str, Any]:
+    try:
+        header = jws.extract_compact(token.strip()).headers()
+    except (JoseError, ValueError) as problem:
+        raise RecordError(f"{kind}: not a signed record: {problem}", "the file is torn or was edited") from problem
+    if header.get("typ") != kind or header.get("alg") != "ES256":
+        raise RecordError(f"{kind}: this is a {header.get('typ')!r} signed with {header.get('alg')!r}", "wrong file")
+    return dict(header)
+
+
+def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
+    try:
+        return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), algorithms=["ES256"]).payload)
+    except (JoseError, ValueError) as problem:
+        raise RecordError(f"{kind}: bad signature", "the record was changed after signing or signed by another key") from problem
+
+
+def _decode(payload: bytes, kind: str, into: type[T]) -> T:
+    try:
+        return msgspec.json.decode(payload, type=into)
+    except msgspec.ValidationError as problem:
+        raise RecordError(f"{kind}: {problem}", "signed by a newer or older lykta-central?") from problem
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"{kind}: not JSON: {problem}", "sign the record again") from problem
+
+
+def _chain(header: dict[str, Any], kind: str) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_der_x509_certificate(base64.b64decode(c)) for c in header.get("x5c", []))
+    except (ValueError, TypeError) as problem:
+        raise RecordError(f"{kind}: torn certificate chain: {problem}", "the record was edited") from problem
+
+
+def _party(chain: Chain, authority: Authority, at: datetime, kind: str) -> Party:
+    if not chain:
+        raise RecordError(f"{kind}: carries no certificate", "the record was made by an unenrolled unit")
+    leaf = chain[0]
+    try:
+        leaf.verify_directly_issued_by(authority.ca)
+    except (InvalidSignature, ValueError, TypeError) as problem:
+        raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?") from problem
+    if not leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
+        raise RecordError(f"{kind}: signer's certificate was not valid at {at:%Y-%m-%d %H:%M} UTC", "renew the certificate")
+    return Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), _ec(leaf.public_key(), kind))
+
+
+def _name(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+    found = certificate.subject.get_attributes_for_oid(oid)
+    return str(found[0].value) if found else ""
+
+
+def _ec(key: object, kind: str) -> ec.EllipticCurvePublicKey:
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise RecordError(f"{kind}: not an elliptic-curve key", "only P-256 is used")
+    return key
+
+
+def _public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _jwk_public(key: ec.EllipticCurvePublicKey) -> ECKey:
+    return ECKey.import_key(_public_pem(key))
+
+
+def _jwk(key: PrivateKey) -> ECKey:
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return ECKey.import_key(pem)

@@ -1,0 +1,1 @@
+"""Identity and installation: keys and certificates on disk, signed records, model files."""
