@@ -90,20 +90,30 @@ class Ruling(Struct, frozen=True):
 def check_records(basis: Basis, view: View, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """Refuse records that are another node's, contradict each other or ask for less than was assessed."""
     if (basis.site, basis.node) != (site, node):
-        raise RecordError(f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}", "place this node's own basis")
+        raise RecordError(
+            f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}",
+            "place this node's own basis",
+        )
     if (view.site, view.node) != (site, node):
-        raise RecordError(f"view: site/node: is for {view.site}/{view.node}, this node is {site}/{node}", "place this node's own view")
+        raise RecordError(
+            f"view: site/node: is for {view.site}/{view.node}, this node is {site}/{node}", "place this node's own view"
+        )
     if view.basis != basis.id:
-        raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
+        raise RecordError(
+            f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again"
+        )
     for area in view.areas:
         if area.kind == "path" and area.paragraph == "KBL11.5b":
             raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")
     if PROFILES.index(profile) < PROFILES.index(basis.least_profile):
         raise RecordError(
-            f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}", "set mask.profile higher"
+            f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}",
+            "set mask.profile higher",
         )
     if stack not in basis.stacks:
-        raise RecordError(f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}", "install an assessed stack")
+        raise RecordError(
+            f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}", "install an assessed stack"
+        )
     return Permit(basis, view)
 
 

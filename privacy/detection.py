@@ -34,5 +34,3 @@ class Detector(Protocol):
     """File name to sha256 of what was loaded."""
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]: ...
-
-

@@ -1,4 +1,4 @@
-"""Where things lie on a node. `LYKTA_ROOT` (or --root) moves every path under one folder."""
+"""Where things lie on a node (contract paths). `LYKTA_ROOT` (or --root) moves every path under one folder."""
 
 from __future__ import annotations
 
