@@ -92,13 +92,9 @@ def parse(text: str, name: str = "lykta.toml") -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as problem:
-        raise ConfigError(
-            f"{name}: {_explain(str(problem), data)}", "`lykta config schema` lists every setting"
-        ) from problem
+        raise ConfigError(f"{name}: {_explain(str(problem), data)}", "`lykta config schema` lists every setting") from problem
     if config.camera.source == "file" and not config.camera.file:
-        raise ConfigError(
-            f'{name}: camera.file: must be set when camera.source is "file" (got "")', "name a video file"
-        )
+        raise ConfigError(f'{name}: camera.file: must be set when camera.source is "file" (got "")', "name a video file")
     return config
 
 

@@ -99,9 +99,7 @@ def check_records(basis: Basis, view: View, site: str, node: str, profile: Profi
             f"view: site/node: is for {view.site}/{view.node}, this node is {site}/{node}", "place this node's own view"
         )
     if view.basis != basis.id:
-        raise RecordError(
-            f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again"
-        )
+        raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
     for area in view.areas:
         if area.kind == "path" and area.paragraph == "KBL11.5b":
             raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")

@@ -87,7 +87,7 @@ def sign(record: Any, signer: Signer, kind: str) -> bytes:
     if signer.chain:
         header["x5c"] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in signer.chain]
     token = jws.serialize_compact(header, canonical(record), _jwk(signer.key))
-    return token.encode() if isinstance(token, str) else token
+    return token.encode()
 
 
 def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) -> T:
@@ -95,9 +95,7 @@ def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) 
     header = _header(token, kind)
     key = trusted.keys.get(str(header.get("kid")))
     if key is None:
-        raise RecordError(
-            f"{kind}: signed by a key that is not trusted here (kid {header.get('kid')})", "ask the centre"
-        )
+        raise RecordError(f"{kind}: signed by a key that is not trusted here (kid {header.get('kid')})", "ask the centre")
     return _decode(_payload(token, key, kind), kind, into)
 
 
@@ -110,9 +108,7 @@ def verify_issued(
     """
     party = _party(_chain(_header(token, kind), kind), authority, at or datetime.now(UTC), kind)
     if party.role != role:
-        raise RecordError(
-            f"{kind}: signer has the role {party.role!r}, not {role!r}", "this record was made by the wrong unit"
-        )
+        raise RecordError(f"{kind}: signer has the role {party.role!r}, not {role!r}", "this record was made by the wrong unit")
     return _decode(_payload(token, party.public_key, kind), kind, into), party
 
 
@@ -166,9 +162,7 @@ def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
     try:
         return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), algorithms=["ES256"]).payload)
     except (JoseError, ValueError) as problem:
-        raise RecordError(
-            f"{kind}: bad signature", "the record was changed after signing or signed by another key"
-        ) from problem
+        raise RecordError(f"{kind}: bad signature", "the record was changed after signing or signed by another key") from problem
 
 
 def _decode(payload: bytes, kind: str, into: type[T]) -> T:
@@ -194,16 +188,10 @@ def _party(chain: Chain, authority: Authority, at: datetime, kind: str) -> Party
     try:
         leaf.verify_directly_issued_by(authority.ca)
     except (InvalidSignature, ValueError, TypeError) as problem:
-        raise RecordError(
-            f"{kind}: signer's certificate is not of this centre", "a record of another municipality?"
-        ) from problem
+        raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?") from problem
     if not leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
-        raise RecordError(
-            f"{kind}: signer's certificate was not valid at {at:%Y-%m-%d %H:%M} UTC", "renew the certificate"
-        )
-    return Party(
-        _name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), _ec(leaf.public_key(), kind)
-    )
+        raise RecordError(f"{kind}: signer's certificate was not valid at {at:%Y-%m-%d %H:%M} UTC", "renew the certificate")
+    return Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), _ec(leaf.public_key(), kind))
 
 
 def _name(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
