@@ -1,0 +1,24 @@
+"""The camera port. Adapters: `drivers.pi_camera` (picamera2) and `drivers.video` (a file that plays camera).
+
+An implementer promises: nothing is opened before `open`; `capture` blocks until the next picture, gives each picture once,
+in order, as one I420 buffer that nobody else writes to until its `release`; None means that the source has ended; a camera
+that goes away raises `MediaError` and is not mended in place: the process ends and is started again.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from privacy.frames import Frame
+
+
+class Camera(Protocol):
+    width: int
+    height: int
+    model: str
+
+    def open(self) -> None: ...
+
+    def capture(self) -> Frame | None: ...
+
+    def close(self) -> None: ...

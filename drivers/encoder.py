@@ -1,0 +1,153 @@
+"""H.264 through PyAV: libx264, or the kernel's h264_v4l2m2m where a device for it exists. It takes nothing but `MaskedFrame`.
+
+Also the two writers: fragmented MP4 into a seal (one-second fragments, never seeks), plain MP4 and FFV1 masks into files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, cast
+
+import av
+from av.codec.context import Flags
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+
+from privacy.errors import MediaError
+from privacy.frames import MaskedFrame, Plane, require_masked
+
+CLOCK = Fraction(1, 90_000)
+_V4L2_ENCODER = Path("/dev/video11")  # bcm2835-codec on a Pi 4; a Pi 5 has no H.264 encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One coded picture. pts and dts in ticks of 1/90000 s since the encoder's first picture."""
+
+    data: bytes
+    pts: int
+    dts: int
+    key: bool
+    mono_ns: int
+
+
+class H264Encoder:
+    """One picture in, at most one packet out, no look-ahead, a key picture a second.
+
+    bitrate   bits a second, or None for constant quality
+    """
+
+    def __init__(self, width: int, height: int, fps: float, *, bitrate: int | None = None, threads: int = 1) -> None:
+        self.name = "h264_v4l2m2m" if bitrate and _V4L2_ENCODER.exists() else "libx264"
+        self._width, self._height = width, height
+        self._first_ns: int | None = None
+        self._stamps: dict[int, int] = {}
+        context = cast(VideoCodecContext, av.CodecContext.create(self.name, "w"))
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
+        context.gop_size, context.thread_count = max(1, round(fps)), threads
+        context.flags |= Flags.global_header
+        if bitrate:
+            context.bit_rate = bitrate
+        if self.name == "libx264":
+            context.options = {"preset": "ultrafast", "tune": "zerolatency", **_rate(bitrate)}
+        try:
+            context.open()
+        except FFmpegError as problem:
+            raise MediaError(f"encoder: {self.name} refuses {width}x{height}: {problem}", "choose another size") from problem
+        self._context = context
+
+    @property
+    def extradata(self) -> bytes:
+        """Parameter sets for the container's header."""
+        return self._context.extradata or b""
+
+    def encode(self, picture: MaskedFrame) -> list[Packet]:
+        """Packets that are ready after this picture; reads its buffer, keeps nothing of it."""
+        require_masked(picture)
+        if (picture.width, picture.height) != (self._width, self._height):
+            raise MediaError(f"encoder: a picture of {picture.width}x{picture.height}", "the size of a stream is fixed")
+        if self._first_ns is None:
+            self._first_ns = picture.mono_ns
+        native = av.VideoFrame.from_numpy_buffer(picture.buffer, "yuv420p", picture.width)
+        native.pts = round((picture.mono_ns - self._first_ns) * CLOCK.denominator / 1_000_000_000)
+        native.time_base = CLOCK
+        self._stamps[native.pts] = picture.mono_ns
+        return list(self._packets(native))
+
+    def end(self) -> list[Packet]:
+        """The packets still inside."""
+        return list(self._packets(None))
+
+    def _packets(self, native: av.VideoFrame | None) -> Iterator[Packet]:
+        for packet in self._context.encode(native):
+            pts = packet.pts or 0
+            dts = pts if packet.dts is None else packet.dts
+            yield Packet(bytes(packet), pts, dts, packet.is_keyframe, self._stamps.pop(pts, 0))
+
+
+def _rate(bitrate: int | None) -> dict[str, str]:
+    if bitrate is None:
+        return {"crf": "23"}
+    return {"maxrate": str(bitrate), "bufsize": str(bitrate * 2)}
+
+
+class Sink(Protocol):
+    """Where the bytes of a stream go."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+class Mp4Writer:
+    """H.264 packets into MP4 without an audio track (R13).
+
+    target   a path for a plain file; a sink for fragments of one second, written forward only
+    """
+
+    def __init__(self, target: Path | Sink, width: int, height: int, fps: float, extradata: bytes) -> None:
+        file = str(target) if isinstance(target, Path) else target
+        options = {} if isinstance(target, Path) else _FRAGMENTS
+        self._container = av.open(file, "w", format="mp4", options=options)
+        rate = Fraction(fps).limit_denominator(1000)
+        self._stream = self._container.add_mux_stream("h264", rate, width=width, height=height, time_base=CLOCK)
+        self._stream.codec_context.extradata = extradata
+        self._step = round(CLOCK.denominator / fps)
+        self._first: int | None = None
+
+    def write(self, packet: Packet) -> None:
+        if self._first is None:
+            self._first = packet.pts
+        native = av.Packet(packet.data)
+        native.stream, native.time_base = self._stream, CLOCK
+        native.pts, native.dts = packet.pts - self._first, packet.dts - self._first
+        native.duration, native.is_keyframe = self._step, packet.key
+        self._container.mux_one(native)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+
+
+class MaskWriter:
+    """Lossless masks: FFV1, gray, 255 = masked, one picture a frame, in Matroska."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
+        self._container = av.open(str(path), "w", format="matroska")
+        self._stream = self._container.add_stream("ffv1", Fraction(fps).limit_denominator(1000))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "gray"
+        self._count = 0
+
+    def write(self, raster: Plane) -> None:
+        native = av.VideoFrame.from_ndarray(raster, "gray")
+        native.pts = self._count
+        self._count += 1
+        self._container.mux(self._stream.encode(native))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()

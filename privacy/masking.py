@@ -1,0 +1,143 @@
+"""The masker: paints over what must not be seen, in place, and is the only maker of `MaskedFrame`.
+
+Solid fill, never blur (R22): outside the view's polygons and static zones first, vehicles in a tone of their own, people
+and faces above in one tone. Everything, with the cause, when the delay line has no verdict (R18, R19) or the picture is
+too dark for any detector (measured: nobody is found at a mean luma under 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from msgspec import Struct
+
+from privacy.basis import Profile, View
+from privacy.delay import Region, Verdict
+from privacy.detection import Kind
+from privacy.frames import _FROM_MASKER, Frame, MaskedFrame, Plane
+
+Tone = tuple[int, int, int]
+# Y, Cb, Cr: lamp yellow for people, slate for vehicles, night for everything else.
+PERSON: Tone = (168, 62, 158)
+VEHICLE: Tone = (96, 136, 124)
+NOTHING: Tone = (28, 136, 126)
+TONES: dict[Kind, Tone] = {"vehicle": VEHICLE, "person": PERSON, "face": PERSON}
+DARK_FLOOR = 6.0
+_ORDER: dict[Kind, int] = {"vehicle": 0, "person": 1, "face": 2}
+
+Corners = tuple[Kind, int, int, int, int]
+
+
+class MaskRecord(Struct, frozen=True):
+    """What was painted over one frame, and why: sealed beside the clip, one a frame.
+
+    boxes: kind, left, top, right, bottom in pixels; `cause` is empty unless the whole frame was painted.
+    """
+
+    frame: int
+    mono_ms: int
+    cause: str
+    boxes: tuple[Corners, ...]
+
+
+@dataclass(frozen=True)
+class _Curtain:
+    """The constant part of the mask, a plane each: bytes to keep (255) or not (0), and the tone where not."""
+
+    keep: tuple[Plane, Plane, Plane]
+    tone: tuple[Plane, Plane, Plane]
+
+
+class Masker:
+    """Paints frames of one size under one view and profile."""
+
+    def __init__(self, width: int, height: int, view: View | None, profile: Profile = "standard") -> None:
+        self._size = (width, height)
+        self._profile = profile
+        self.outside = _outside(width, height, view)
+        self._curtain = _draw_curtain(self.outside) if self.outside.any() else None
+
+    @property
+    def zones_sha256(self) -> str:
+        """Hash of the constant mask, for the manifest."""
+        return hashlib.sha256(self.outside.tobytes()).hexdigest()
+
+    def mask(self, frame: Frame, verdict: Verdict) -> MaskedFrame:
+        """Paint the frame in place and hand it on as masked."""
+        cause = self._full_cause(frame, verdict)
+        if cause:
+            _fill(frame.planes, NOTHING)
+            return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, cause, ()), True, made_by=_FROM_MASKER)
+        if self._curtain:
+            _hang(frame.planes, self._curtain)
+        regions = sorted(verdict.regions, key=lambda region: _ORDER[region.kind])
+        for region in regions:
+            _paint(frame.planes, region)
+        boxes = tuple((r.kind, r.left, r.top, r.right, r.bottom) for r in regions)
+        return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, "", boxes), False, made_by=_FROM_MASKER)
+
+    def raster(self, record: MaskRecord) -> Plane:
+        """The mask of a frame as a picture (height, width): 255 = masked. For inspection, not on the node's frame path."""
+        if record.cause:
+            return np.full(self.outside.shape, 255, np.uint8)
+        raster = self.outside.copy()
+        for _, left, top, right, bottom in record.boxes:
+            raster[top:bottom, left:right] = 255
+        return raster
+
+    def _full_cause(self, frame: Frame, verdict: Verdict) -> str:
+        if self._profile == "full":
+            return "profile"
+        if self._profile == "strict":
+            # Its second gate is not built yet, and a gate that is missing agrees to nothing.
+            return "second_gate_missing"
+        if not verdict.cause and frame.planes[0][::16, ::16].mean() < DARK_FLOOR:
+            return "dark"
+        return verdict.cause
+
+
+def _paint(planes: tuple[Plane, Plane, Plane], region: Region) -> None:
+    tone = TONES[region.kind]
+    planes[0][region.top : region.bottom, region.left : region.right] = tone[0]
+    rows, columns = slice(region.top // 2, region.bottom // 2), slice(region.left // 2, region.right // 2)
+    planes[1][rows, columns] = tone[1]
+    planes[2][rows, columns] = tone[2]
+
+
+def _fill(planes: tuple[Plane, Plane, Plane], tone: Tone) -> None:
+    for plane, value in zip(planes, tone, strict=True):
+        plane[:] = value
+
+
+def _hang(planes: tuple[Plane, Plane, Plane], curtain: _Curtain) -> None:
+    """(picture AND keep) OR tone, in place: 0.1 ms at 720p where a boolean index takes 10."""
+    for plane, keep, tone in zip(planes, curtain.keep, curtain.tone, strict=True):
+        cv2.bitwise_and(plane, keep, dst=plane)
+        cv2.bitwise_or(plane, tone, dst=plane)
+
+
+def _outside(width: int, height: int, view: View | None) -> Plane:
+    """255 where the view allows nothing to be shown: outside every polygon, or inside a static zone."""
+    outside = np.full((height, width), 0 if view is None else 255, np.uint8)
+    for area in view.areas if view else ():
+        cv2.fillPoly(outside, [_pixels(area.polygon, width, height)], (0,))
+    for zone in view.zones if view else ():
+        cv2.fillPoly(outside, [_pixels(zone, width, height)], (255,))
+    return outside
+
+
+def _pixels(polygon: tuple[tuple[float, float], ...], width: int, height: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    return np.rint(np.array(polygon) * (width - 1, height - 1)).astype(np.int32)
+
+
+def _draw_curtain(outside: Plane) -> _Curtain:
+    # A chroma sample covers four pixels; it is masked if one of them is.
+    height, width = outside.shape
+    small: Plane = outside.reshape(height // 2, 2, width // 2, 2).max(axis=(1, 3))
+    masks = (outside, small, small)
+    keep = tuple(cv2.bitwise_not(mask) for mask in masks)
+    tone = tuple((mask // 255 * value).astype(np.uint8) for mask, value in zip(masks, NOTHING, strict=True))
+    return _Curtain(keep, tone)  # type: ignore[arg-type]

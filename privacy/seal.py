@@ -1,0 +1,160 @@
+"""Sealing: the age v1 format, written as a stream to X25519 recipients. The node can write it and cannot open it.
+
+    header   "age-encryption.org/v1", one X25519 stanza a recipient, HMAC over the header
+    payload  16-byte nonce, then 64 KiB chunks of ChaCha20-Poly1305; the last one is marked in its nonce
+
+Source: the age specification, C2SP age.md; bech32 of recipients: BIP 173. ChaCha20 because Pi 4 and Zero 2 W have no
+AES instructions. Chunks of 64 KiB also bound how long the cipher holds Python's lock.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography.hazmat.primitives import hashes, hmac, serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from privacy.errors import RecordError, SealError
+
+CHUNK = 64 * 1024
+TAG = 16
+NONCE = 16
+_VERSION = b"age-encryption.org/v1"
+_LABEL = b"age-encryption.org/v1/X25519"
+_BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+class Sink(Protocol):
+    """Where sealed bytes go; raises OSError if it cannot take all of them."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Somebody who can open what is sealed: an age X25519 public key."""
+
+    text: str
+    key: X25519PublicKey
+
+    @classmethod
+    def parse(cls, text: str) -> Recipient:
+        """Recipient from its "age1…" form; `RecordError` if it is not one."""
+        return cls(text, X25519PublicKey.from_public_bytes(_bech32_decode(text, "age")))
+
+
+class Seal:
+    """A running sealed file. Feed it with `write`, end it with `close`; an unfinished one is torn, not lost.
+
+    sha256 and size describe the sealed bytes written so far.
+    """
+
+    def __init__(self, sink: Sink, recipients: Sequence[Recipient]) -> None:
+        if not recipients:
+            raise RecordError("recipients: none given", "put at least one age1… line into trust/recipients.txt")
+        self._sink = sink
+        self._pending = bytearray()
+        self._counter = 0
+        self._hash = hashlib.sha256()
+        self.size = 0
+        file_key, nonce = os.urandom(16), os.urandom(NONCE)
+        self._emit(_header(file_key, recipients) + nonce)
+        self._cipher = ChaCha20Poly1305(_derive(file_key, nonce, b"payload"))
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        """Seal some clear bytes; whole chunks reach the sink at once, the rest waits."""
+        self._pending += data
+        # A chunk is only sealed when more follows: the last chunk of a file must not be empty unless the file is.
+        while len(self._pending) > CHUNK:
+            self._seal_chunk(bytes(self._pending[:CHUNK]), last=False)
+            del self._pending[:CHUNK]
+        return len(data)
+
+    def close(self) -> None:
+        """Seal what waits as the last chunk; nothing may be written afterwards."""
+        self._seal_chunk(bytes(self._pending), last=True)
+        self._pending.clear()
+
+    def _seal_chunk(self, chunk: bytes, *, last: bool) -> None:
+        nonce = self._counter.to_bytes(11, "big") + bytes([last])
+        self._counter += 1
+        self._emit(self._cipher.encrypt(nonce, chunk, None))
+
+    def _emit(self, data: bytes) -> None:
+        self._sink.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+
+def whole_size(header_and_size: tuple[int, int]) -> int:
+    """(header bytes with nonce, file bytes) to the size that whole chunks fill: where a torn file is cut."""
+    head, size = header_and_size
+    return head + (size - head) // (CHUNK + TAG) * (CHUNK + TAG)
+
+
+def head_size(data: bytes) -> int:
+    """Bytes of header and payload nonce at the start of a sealed file; `SealError` if it is torn before its end."""
+    start = data.find(b"\n--- ")
+    end = data.find(b"\n", start + 5)
+    if not data.startswith(_VERSION) or start < 0 or end < 0 or len(data) < end + 1 + NONCE:
+        raise SealError("sealed file: torn inside its header", "nothing of this file can be opened")
+    return end + 1 + NONCE
+
+
+def _header(file_key: bytes, recipients: Sequence[Recipient]) -> bytes:
+    stanzas = b"".join(_stanza(file_key, recipient) for recipient in recipients)
+    signed = _VERSION + b"\n" + stanzas + b"---"
+    mac = hmac.HMAC(_derive(file_key, b"", b"header"), hashes.SHA256())
+    mac.update(signed)
+    return signed + b" " + _b64(mac.finalize()) + b"\n"
+
+
+def _stanza(file_key: bytes, recipient: Recipient) -> bytes:
+    ephemeral = X25519PrivateKey.generate()
+    share = _raw(ephemeral.public_key())
+    wrap = _derive(ephemeral.exchange(recipient.key), share + _raw(recipient.key), _LABEL)
+    body = ChaCha20Poly1305(wrap).encrypt(bytes(12), file_key, None)
+    return b"-> X25519 " + _b64(share) + b"\n" + _b64(body) + b"\n"
+
+
+def _derive(secret: bytes, salt: bytes, label: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), 32, salt, label).derive(secret)
+
+
+def _raw(key: X25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _b64(data: bytes) -> bytes:
+    return base64.b64encode(data).rstrip(b"=")
+
+
+def _bech32_decode(text: str, prefix: str) -> bytes:
+    """The 32 bytes inside a bech32 string (BIP 173); `RecordError` on any flaw, so that a typing error cannot seal to nobody."""
+    words = [_BECH32.find(c) for c in text[len(prefix) + 1 :]]
+    expanded = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    if not text.startswith(prefix + "1") or len(words) != 58 or min(words) < 0 or _polymod(expanded + words) != 1:
+        raise RecordError(f"recipients: not an age recipient (got {text!r})", "a line looks like age1… and has 62 characters")
+    number = int("".join(f"{word:05b}" for word in words[:-6])[:256], 2)
+    return number.to_bytes(32, "big")
+
+
+def _polymod(values: Sequence[int]) -> int:
+    check = 1
+    for value in values:
+        top = check >> 25
+        check = (check & 0x1FFFFFF) << 5 ^ value
+        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= generator if top >> bit & 1 else 0
+    return check
