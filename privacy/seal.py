@@ -97,9 +97,8 @@ class Seal:
         self.size += len(data)
 
 
-def whole_size(header_and_size: tuple[int, int]) -> int:
-    """(header bytes with nonce, file bytes) to the size that whole chunks fill: where a torn file is cut."""
-    head, size = header_and_size
+def whole_size(head: int, size: int) -> int:
+    """Bytes that header, nonce and whole chunks fill in a torn file of that size: where it is cut."""
     return head + (size - head) // (CHUNK + TAG) * (CHUNK + TAG)
 
 

@@ -1,0 +1,43 @@
+# Lykta. `make` alone lists what there is.
+SHELL := /bin/bash
+BIN := .venv/bin
+PARTS := agent central drivers privacy provisioning
+SECONDS_OF_DEMO ?= 60
+
+.PHONY: help setup demo check test bench bench-setup lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## system packages (root or sudo), .venv/ from hash-locked requirements, model files, demo video
+	@provisioning/setup.sh packages venv models
+
+demo: setup ## the whole node and a small centre on this machine for 60 s, on real pedestrian video
+	@$(BIN)/lykta demo --seconds $(SECONDS_OF_DEMO) --dir out/demo
+
+check: ## format, lint, types, layers, dead code, unit files
+	@provisioning/setup.sh packages venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+	@! find systemd -name '*.py' | grep . || { echo 'error: Python in systemd/'; exit 1; }
+
+test: setup ## all tests that need no root
+	@$(BIN)/pytest -q
+
+bench: setup ## cost per frame beside ffmpeg and deface, memory of the services, latencies: ratios from one run
+	@provisioning/setup.sh bench
+	@$(BIN)/python -m tests.bench.run
+
+lock: ## write requirements/*.txt anew from pyproject.toml (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra central --extra models --extra dev pyproject.toml -o requirements/all.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra pi pyproject.toml -o requirements/pi.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		requirements/bench.in -o requirements/bench.txt
+
+clean: ## remove .venv/ and out/
+	rm -rf .venv out

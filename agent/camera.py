@@ -1,0 +1,266 @@
+"""`lykta camera`: the composition root of the service that sees raw frames. No network.
+
+The order is the promise: records first, then the model, then the hours, and only then the camera's `open`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent.keeping import Keeper
+from agent.outbox import Outbox
+from agent.pipeline import Pipeline
+from agent.presence import PresenceWatch, rises
+from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
+from agent.service import Runtime, run_service
+from agent.spool import Spool
+from drivers.camera import Camera
+from drivers.encoder import H264Encoder
+from drivers.pi_camera import PiCamera
+from drivers.video import VideoFile
+from privacy.basis import Permit, deadline, rule
+from privacy.delay import Seen
+from privacy.detection import Detector
+from privacy.journal import Journal
+from privacy.manifest import Manifest
+from privacy.masking import Masker
+from privacy.seal import Recipient
+from privacy.stacks import open_stack
+from provisioning.identity import load_authority, load_permit, load_signer, recipients
+from provisioning.layout import Layout
+
+REST_S = 10.0
+# Bound of the error of our clock that a manifest states, milliseconds.
+TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
+_DETECTOR_DOWN_S = 5.0
+
+OpenDetector = Callable[[Runtime], Detector]
+
+
+def serve(layout: Layout) -> int:
+    return run_service("camera", layout, body)
+
+
+def installed_detector(runtime: Runtime) -> Detector:
+    """The stack that the configuration names, from the node's model folder."""
+    mask = runtime.config.mask
+    return open_stack(mask.stack, runtime.layout.models, mask.threads)
+
+
+def body(runtime: Runtime, open_detector: OpenDetector = installed_detector) -> None:
+    """The service: everything that can be refused is refused before the camera is opened."""
+    config = runtime.config
+    runtime.enter("starting", "records")
+    permit = load_permit(runtime.layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
+    service = CameraService(runtime, permit, open_detector(runtime))
+    service.run()
+
+
+class CameraService:
+    """Films while the ruling says so, rests otherwise."""
+
+    def __init__(self, runtime: Runtime, permit: Permit, detector: Detector) -> None:
+        layout, config, clock = runtime.layout, runtime.config, runtime.clock
+        signer = load_signer(layout, "camera")
+        self._runtime, self._permit, self._detector = runtime, permit, detector
+        self._recipients = tuple(Recipient.parse(line) for line in recipients(layout))
+        self._journal = Journal(layout.journal("camera"), "camera", signer, clock.now)
+        self._outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock)
+        self._spool = Spool(layout.spool, signer, load_authority(layout))
+        self._keeper = Keeper(self._spool, self._outbox, self._journal, clock.now, config.record.quota_mb)
+        self._presence = PresenceWatch()
+        self._recorder: Recorder | None = None
+        self._bad_since: float | None = None
+
+    def run(self) -> None:
+        runtime = self._runtime
+        self._keeper.recover()
+        runtime.answer("receipt", self._receipt, on="uplink")
+        runtime.spawn("triggers", self._hear_triggers)
+        runtime.spawn("keeper", self._keep)
+        while not runtime.stop.is_set():
+            ruling = self._rule()
+            if ruling.open:
+                self._film()
+            else:
+                runtime.enter("off", ruling.reason, until=ruling.until)
+                runtime.ready()
+                runtime.fed()
+                runtime.stop.wait(REST_S)
+
+    def _rule(self) -> Any:
+        clock = self._runtime.clock
+        return rule(self._permit.basis, clock.now(), clock.trusted())
+
+    def _film(self) -> None:
+        """One open camera, until the service stops or the law says so."""
+        runtime, camera = self._runtime, open_camera(self._runtime)
+        self._journal.append("capture_on", basis=self._permit.basis.id, view=self._permit.view.id)
+        done = threading.Event()
+        masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
+        encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
+        self._recorder = recorder = self._new_recorder(camera, encoder, masker)
+        pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain)
+        runtime.enter("starting", "first_frames")
+        flow = [
+            runtime.spawn("capture", lambda: pipeline.capture(done.is_set)),
+            runtime.spawn("detect", lambda: pipeline.detect(done.is_set)),
+        ]
+        writer = runtime.spawn("recorder", lambda: recorder.run(lambda: done.is_set() and not flow[0].is_alive()))
+        self._watch(pipeline, recorder)
+        done.set()
+        for thread in (flow[0], writer):
+            thread.join()
+        camera.close()
+        self._recorder = None
+        self._journal.append("capture_off", frames=pipeline.counts.frames)
+
+    def _watch(self, pipeline: Pipeline, recorder: Recorder) -> None:
+        runtime = self._runtime
+        while not runtime.stop.wait(0.5) and self._rule().open:
+            counts = pipeline.counts
+            runtime.report(
+                frames=counts.frames,
+                masked=counts.masked,
+                full=counts.full.total(),
+                **{f"full_{cause}": number for cause, number in list(counts.full.items())},
+                looks=counts.looks,
+                look_ms=round(counts.look_ms / counts.looks, 1) if counts.looks else None,
+                queue_dropped=recorder.dropped,
+                clips_refused=recorder.refused,
+                clips=len(self._spool.clips()),
+            )
+            self._judge(recorder)
+
+    def _judge(self, recorder: Recorder) -> None:
+        """State from what is known: a detector that fails makes the node blind, since every frame is masked."""
+        runtime = self._runtime
+        ruling = self._rule()
+        if self._bad_since is not None and runtime.clock.mono_ms() / 1000 - self._bad_since > _DETECTOR_DOWN_S:
+            runtime.enter("blind", "detector_down", owner="technician")
+        elif recorder.refused_now:
+            runtime.enter("degraded", "disk_refuses_clips", owner="ops")
+        elif runtime.standing.state != "starting":
+            runtime.enter("ready", "filming", until=ruling.until)
+
+    def _new_recorder(self, camera: Camera, encoder: H264Encoder, masker: Masker) -> Recorder:
+        fps = self._runtime.config.camera.fps
+        stream = Stream(camera.width, camera.height, fps, encoder.extradata, self._recipients)
+        opening = Opening(self._runtime, self._permit, stream, self._detector, masker.zones_sha256)
+        return Recorder(self._spool, self._runtime.config.record, stream, opening.manifest, self._keeper, self._frame_done)
+
+    def _frame_done(self) -> None:
+        """A frame was captured, masked, coded and taken by the ring: only that is finished work."""
+        if self._runtime.standing.state == "starting":
+            self._runtime.enter("ready", "filming")
+        self._runtime.ready()
+        self._runtime.fed()
+
+    def _saw(self, seen: Seen, wall_ns: int) -> None:
+        if seen.cause:
+            return
+        self._bad_since = None
+        before = self._presence.now
+        change = self._presence.see(seen.detections, moment(wall_ns))
+        if change:
+            self._outbox.put(change)
+            if rises(before, change.people) and self._recorder:
+                self._recorder.take(Trigger("presence"))
+
+    def _complain(self, cause: str, detail: str) -> None:
+        if self._bad_since is None:
+            self._bad_since = self._runtime.clock.mono_ms() / 1000
+            self._runtime.log("error", f"detector: {cause}: frames are fully masked", detail=detail)
+
+    def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"freed": self._keeper.receipt(str(request.get("jws", "")))}
+
+    def _keep(self) -> None:
+        while not self._runtime.stop.wait(REST_S):
+            self._keeper.sweep()
+
+    def _hear_triggers(self) -> None:
+        """Small datagrams from io; what is malformed is logged and ignored."""
+        path = self._runtime.layout.socket("camera", "trigger")
+        with _datagram_socket(path) as ear:
+            while not self._runtime.stop.is_set():
+                try:
+                    heard = json.loads(ear.recv(1024))
+                    trigger = Trigger(str(heard["kind"]), str(heard["id"]))
+                except TimeoutError:
+                    continue
+                except (ValueError, KeyError, TypeError) as problem:
+                    self._runtime.log("warning", f"trigger: not understood: {problem}")
+                    continue
+                if self._recorder:
+                    self._recorder.take(trigger)
+
+
+class Opening:
+    """Makes the manifest that a clip begins with."""
+
+    def __init__(self, runtime: Runtime, permit: Permit, stream: Stream, detector: Detector, zones: str) -> None:
+        self._runtime, self._permit, self._stream = runtime, permit, stream
+        self._detector, self._zones = detector, zones
+
+    def manifest(self, first: Taken, trigger: Trigger) -> Manifest:
+        clock, config, basis = self._runtime.clock, self._runtime.config, self._permit.basis
+        begin: datetime = moment(first.wall_ns)
+        state = clock.state()
+        return Manifest(
+            clip=new_clip_id(first.wall_ns),
+            site=config.node.site,
+            node=config.node.id,
+            area=config.node.area,
+            state="open",
+            trigger=trigger.kind,
+            begin=begin,
+            end=begin,
+            time_error_ms=TIME_ERROR_MS[state],
+            mono_ms=first.packet.mono_ns // 1_000_000,
+            boot_id=clock.boot_id,
+            clock=state,
+            width=self._stream.width,
+            height=self._stream.height,
+            frames=0,
+            full={},
+            profile=config.mask.profile,
+            stack=self._detector.name,
+            models=self._detector.models,
+            zones_sha256=self._zones,
+            basis=basis.id,
+            view=self._permit.view.id,
+            deadline=deadline(basis, begin),
+            recipients=tuple(recipient.text for recipient in self._stream.recipients),
+            files=(),
+            previous="",
+        )
+
+
+def open_camera(runtime: Runtime) -> Camera:
+    """The configured camera, open."""
+    wanted = runtime.config.camera
+    camera: Camera
+    if wanted.source == "file":
+        size = (wanted.width, wanted.height)
+        camera = VideoFile(Path(wanted.file), fps=wanted.fps, pace=True, loop=True, size=size)
+    else:
+        camera = PiCamera(wanted.width, wanted.height, wanted.fps)
+    camera.open()
+    runtime.log("info", "camera open", model=camera.model, width=camera.width, height=camera.height)
+    return camera
+
+
+def _datagram_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ear.bind(str(path))
+    path.chmod(0o660)
+    ear.settimeout(0.5)
+    return ear

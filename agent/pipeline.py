@@ -1,0 +1,120 @@
+"""The frame path of the camera service: capture and release on one thread, the detector on another.
+
+    capture ─► DelayLine ─► Masker ─► encoder ─► Recorder's queue
+        └─► (one picture at a time) detector ─► answers ┘
+
+Neither waits for the other. A detector that is late, hangs or fails leaves frames without a verdict, and those leave
+fully masked; it can never hold up or lighten the picture.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, Queue
+
+from agent.recorder import Taken
+from drivers.camera import Camera
+from drivers.encoder import H264Encoder
+from privacy.delay import DelayLine, Seen
+from privacy.detection import Detector
+from privacy.engine import CADENCE, look
+from privacy.errors import MediaError
+from privacy.frames import Frame, MaskedFrame
+from privacy.masking import Masker, MaskRecord
+
+SECOND = 1_000_000_000
+
+
+@dataclass
+class Counts:
+    """What went through, since the camera was opened."""
+
+    frames: int = 0
+    masked: int = 0
+    full: Counter[str] = field(default_factory=Counter)
+    looks: int = 0
+    look_ms: float = 0.0
+
+
+class Pipeline:
+    """One open camera. `capture` and `detect` are the bodies of two threads."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        detector: Detector,
+        masker: Masker,
+        encoder: H264Encoder,
+        take: Callable[[Taken], None],
+        saw: Callable[[Seen, int], None],
+        complain: Callable[[str, str], None],
+    ) -> None:
+        self._camera, self._detector, self._masker, self._encoder = camera, detector, masker, encoder
+        self._take, self._saw, self._complain = take, saw, complain
+        self._line = DelayLine(camera.width, camera.height)
+        self._wanted: Queue[Frame] = Queue(1)
+        self._answers: Queue[tuple[Seen, int]] = Queue()
+        self._looking = False
+        self._asked_ns = -SECOND
+        self._records: dict[int, tuple[MaskRecord, int]] = {}
+        self.counts = Counts()
+
+    def capture(self, stopped: Callable[[], bool]) -> None:
+        """Until stopped: pull a picture, ask the detector when it is idle, let go of what has its verdict."""
+        while not stopped():
+            frame = self._camera.capture()
+            if frame is None:
+                raise MediaError(f"{self._camera.model}: the source has ended", "a camera goes on; a file needs its loop")
+            self._line.push(frame)
+            self._ask(frame)
+            self._learn()
+            for ready, verdict in self._line.release(frame.mono_ns):
+                self._encode(self._masker.mask(ready, verdict))
+        for ready, verdict in self._line.flush():
+            self._encode(self._masker.mask(ready, verdict))
+
+    def detect(self, stopped: Callable[[], bool]) -> None:
+        """Until stopped: look at the one picture that waits."""
+        while not stopped():
+            try:
+                frame = self._wanted.get(timeout=0.2)
+            except Empty:
+                continue
+            begin = time.thread_time()
+            seen = look(self._detector, frame)
+            self.counts.looks += 1
+            self.counts.look_ms += (time.thread_time() - begin) * 1000
+            self._answers.put((seen, frame.wall_ns))
+            self._looking = False
+
+    def _ask(self, frame: Frame) -> None:
+        if not self._looking and frame.mono_ns - self._asked_ns >= CADENCE * SECOND:
+            self._looking, self._asked_ns = True, frame.mono_ns
+            self._wanted.put_nowait(frame)
+
+    def _learn(self) -> None:
+        while True:
+            try:
+                seen, wall_ns = self._answers.get_nowait()
+            except Empty:
+                return
+            self._line.learn(seen)
+            if seen.cause:
+                self._complain(seen.cause, seen.detail)
+            self._saw(seen, wall_ns)
+
+    def _encode(self, picture: MaskedFrame) -> None:
+        self.counts.frames += 1
+        if picture.full:
+            self.counts.full[picture.record.cause] += 1
+        elif picture.record.boxes:
+            self.counts.masked += 1
+        self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
+        packets = self._encoder.encode(picture)
+        picture.release()
+        for packet in packets:
+            record, wall_ns = self._records.pop(packet.mono_ns)
+            self._take(Taken(packet, record, wall_ns))

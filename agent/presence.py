@@ -1,0 +1,48 @@
+"""Presence: how full the stop is, in classes, from what the detector is sure of. Never a count, never a place (R44)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from agent.messages import Presence
+from privacy.detection import Detection
+
+Level = Literal["none", "few", "some", "crowd"]
+LEVELS: tuple[Level, ...] = ("none", "few", "some", "crowd")
+# Masking asks "could this be a person"; an event asks "is it", or every shadow would start a clip.
+SURE = 0.35
+_STEADY = 2
+
+
+def level(detections: tuple[Detection, ...]) -> Level:
+    people = sum(found.kind == "person" and found.score >= SURE for found in detections)
+    if people == 0:
+        return "none"
+    return "few" if people <= 3 else "some" if people <= 9 else "crowd"
+
+
+class PresenceWatch:
+    """Turns levels into changes: a new level counts once it was seen twice running."""
+
+    def __init__(self) -> None:
+        self.now: Level = "none"
+        self._next: Level = "none"
+        self._times = 0
+        self._since: datetime | None = None
+
+    def see(self, detections: tuple[Detection, ...], at: datetime) -> Presence | None:
+        """The change that this look completes, dated by the first look that showed it."""
+        found = level(detections)
+        if found != self._next:
+            self._next, self._times, self._since = found, 0, at
+        self._times += 1
+        if found == self.now or self._times < _STEADY or self._since is None:
+            return None
+        self.now = found
+        return Presence(found, self._since)
+
+
+def rises(before: Level, after: Level) -> bool:
+    """Whether a change is one that a clip is kept for: people came."""
+    return LEVELS.index(after) > LEVELS.index(before)

@@ -1,0 +1,242 @@
+"""The recorder: a ring of the last seconds, and clips that start with it when something happens.
+
+It runs on a thread of its own, so that a slow card never holds up the frame path; its queue is bounded, and what does not
+fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from queue import Empty, Full, Queue
+from typing import Protocol
+
+import msgspec
+
+from agent.config import Record
+from agent.messages import ClipNote
+from agent.spool import SealedSink, Spool, is_full
+from drivers.encoder import Mp4Writer, Packet
+from privacy.errors import StorageError
+from privacy.manifest import Manifest
+from privacy.masking import MaskRecord
+from privacy.seal import Recipient
+
+SECOND = 1_000_000_000
+QUEUE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One coded, masked picture with what was painted over it. wall_ns: UTC of exposure."""
+
+    packet: Packet
+    record: MaskRecord
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Why a clip is wanted: presence, help, order; `ref` names the press or order."""
+
+    kind: str
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What does not change while the camera is open."""
+
+    width: int
+    height: int
+    fps: float
+    extradata: bytes
+    recipients: tuple[Recipient, ...]
+
+
+class Ledger(Protocol):
+    """Where the recorder reports: messages to the centre and the journal."""
+
+    def clip(self, note: ClipNote) -> None: ...
+
+
+class _Running:
+    """A clip that is being written."""
+
+    def __init__(self, spool: Spool, opened: Manifest, stream: Stream) -> None:
+        self.opened, self._spool = opened, spool
+        self.trigger_ns = 0
+        self._video, self._masks = spool.begin(opened, stream.recipients)
+        self._mp4 = Mp4Writer(_Feed(self._video), stream.width, stream.height, stream.fps, stream.extradata)
+        self._full: Counter[str] = Counter()
+        self._frames = 0
+        self._last: Taken | None = None
+        self._synced = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._last.wall_ns / SECOND - self.opened.begin.timestamp() if self._last else 0.0
+
+    def write(self, taken: Taken) -> None:
+        self._mp4.write(taken.packet)
+        self._masks.feed(msgspec.json.encode(taken.record) + b"\n")
+        self._frames += 1
+        self._last = taken
+        if taken.record.cause:
+            self._full[taken.record.cause] += 1
+        if time.monotonic() - self._synced >= 1.0:
+            self._video.sync()
+            self._synced = time.monotonic()
+
+    def finish(self) -> Manifest:
+        self._mp4.close()
+        files = (self._video.close(), self._masks.close())
+        end = moment(self._last.wall_ns) if self._last else self.opened.begin
+        done = msgspec.structs.replace(
+            self.opened, state="complete", end=end, frames=self._frames, full=dict(self._full), files=files
+        )
+        return self._spool.finish(done)
+
+    def abandon(self) -> None:
+        """Close what is open without ending it."""
+        self._video.abandon()
+        self._masks.abandon()
+
+
+class _Feed:
+    """The seal as a file that PyAV can write to."""
+
+    def __init__(self, sink: SealedSink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> int:
+        return self._sink.feed(bytes(data))
+
+
+class Recorder:
+    """Takes coded pictures in order and makes clips of them.
+
+    opening   makes the manifest of a clip that begins with this picture for this trigger
+    fed       called for each picture that the ring has taken: finished work
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        settings: Record,
+        stream: Stream,
+        opening: Callable[[Taken, Trigger], Manifest],
+        ledger: Ledger,
+        fed: Callable[[], None],
+    ) -> None:
+        self._spool, self._settings, self._stream = spool, settings, stream
+        self._opening, self._ledger, self._fed = opening, ledger, fed
+        self._queue: Queue[Taken | Trigger] = Queue(QUEUE)
+        self._ring: deque[Taken] = deque()
+        self._running: _Running | None = None
+        self._opened: Manifest | None = None
+        self.dropped = 0
+        self.refused = 0
+        self.refused_now = False
+
+    def take(self, item: Taken | Trigger) -> None:
+        """Hand over from any thread; never waits."""
+        try:
+            self._queue.put_nowait(item)
+        except Full:
+            self.dropped += 1
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """The recorder's thread: until stopped and empty; a running clip is finished."""
+        while not (stopped() and self._queue.empty()):
+            try:
+                item = self._queue.get(timeout=0.2)
+            except Empty:
+                continue
+            self._handle(item)
+        self._guarded(self._finish)
+
+    def _handle(self, item: Taken | Trigger) -> None:
+        if isinstance(item, Trigger):
+            self._guarded(lambda: self._begin(item))
+        else:
+            self._guarded(lambda: self._append(item))
+            self._fed()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A disk that refuses a clip costs that clip, counted and told; filming, ring and help go on."""
+        try:
+            work()
+        except (OSError, StorageError) as problem:
+            self.refused += 1
+            self.refused_now = True
+            self._drop("disk_full" if is_full(problem) else "disk_error")
+
+    def _append(self, taken: Taken) -> None:
+        self._ring.append(taken)
+        self._trim_ring(taken)
+        if self._running:
+            self._running.write(taken)
+            past = taken.packet.mono_ns - self._running.trigger_ns
+            if past > self._settings.post_roll * SECOND or self._running.seconds >= self._settings.longest:
+                self._finish()
+
+    def _trim_ring(self, newest: Taken) -> None:
+        """Keep the seconds wanted and whatever is needed to start at a key picture."""
+        begin = newest.packet.mono_ns - self._settings.pre_roll * SECOND
+        keys = [n for n, taken in enumerate(self._ring) if taken.packet.key and taken.packet.mono_ns <= begin]
+        for _ in range(keys[-1] if keys else 0):
+            self._ring.popleft()
+
+    def _begin(self, trigger: Trigger) -> None:
+        if not self._ring:
+            return
+        if not self._running:
+            first = next((n for n, taken in enumerate(self._ring) if taken.packet.key), None)
+            if first is None:
+                return
+            self._open(trigger, list(self._ring)[first:])
+        if self._running:
+            self._running.trigger_ns = self._ring[-1].packet.mono_ns
+
+    def _open(self, trigger: Trigger, pictures: list[Taken]) -> None:
+        self._opened = self._opening(pictures[0], trigger)
+        self._running = _Running(self._spool, self._opened, self._stream)
+        for taken in pictures:
+            self._running.write(taken)
+
+    def _finish(self) -> None:
+        if not self._running:
+            return
+        manifest = self._running.finish()
+        self._running = self._opened = None
+        self.refused_now = False
+        self._ring.clear()
+        size = sum(file.size for file in manifest.files)
+        self._ledger.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", size))
+
+    def _drop(self, reason: str) -> None:
+        """Let go of a clip that the disk refused; nobody was told of it yet, so what reached the disk goes too."""
+        opened, running = self._opened, self._running
+        self._opened = self._running = None
+        if running:
+            running.abandon()
+        if opened:
+            self._spool.free(opened.clip)
+            self._ledger.clip(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
+
+
+def moment(wall_ns: int) -> datetime:
+    return datetime.fromtimestamp(wall_ns / SECOND, UTC)
+
+
+def new_clip_id(wall_ns: int) -> str:
+    """UUIDv7 (RFC 9562 section 5.7): milliseconds since 1970, then random bits."""
+    random = int.from_bytes(os.urandom(10), "big")
+    number = (wall_ns // 1_000_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62
+    text = f"{number | random & (1 << 62) - 1:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
+# usage: setup.sh STEP...   steps: packages venv models bench
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(
+  python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
+  mosquitto mosquitto-clients age openssl curl ffmpeg strace                    # real peers for demo and tests
+)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else printf 'error: %s\nhint: %s\n' "packages are missing and this user is not root" "run as root, or install sudo" >&2; exit 6
+  fi
+}
+
+step_packages() {
+  command -v apt-get >/dev/null || { printf 'error: no apt-get here\nhint: Debian 12 or 13 is needed\n' >&2; exit 1; }
+  local missing=()
+  for name in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q ' installed' || missing+=("$name")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "will install these Debian packages: ${missing[*]}"
+  as_root apt-get update -qq
+  # No daemon is wanted: the demo and the tests start their own broker on 127.0.0.1.
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+step_venv() {
+  local stamp=.venv/lock.sha256 now
+  now=$(cat requirements/all.txt pyproject.toml provisioning/setup.sh | sha256sum)
+  [ -x .venv/bin/lykta ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
+  say "will make .venv/ with the $(grep -c '^[a-z]' requirements/all.txt) packages of requirements/all.txt, each checked by its hash"
+  rm -f "$stamp"
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  # setuptools and wheel first and from the lock: source packages are built with them, not with what an index offers today.
+  locked "$(command -v .venv/bin/pip)" <(lines_of setuptools wheel packaging < requirements/all.txt)
+  locked .venv/bin/pip requirements/all.txt
+  .venv/bin/pip install -q --no-build-isolation --no-deps -e .
+  printf '%s\n' "$now" > "$stamp"
+}
+
+locked() { "$1" install -q --disable-pip-version-check --no-build-isolation --require-hashes -r "$2"; }
+
+# The lock's entries of some packages: a line that begins with name== and its hashes.
+lines_of() {
+  local names; names=$(IFS='|'; echo "$*")
+  awk -v names="^($names)==" '$0 ~ /^[a-zA-Z]/ { keep = $0 ~ names } keep && !/^ *#/'
+}
+
+step_models() { .venv/bin/python -m provisioning.setup; }
+
+step_bench() {
+  local stamp=out/bench-venv/lock.sha256 now
+  now=$(sha256sum < requirements/bench.txt)
+  [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
+  say "will make out/bench-venv/ with deface 1.5.0, to compare with"
+  python3 -m venv out/bench-venv
+  locked out/bench-venv/bin/pip requirements/bench.txt
+  printf '%s\n' "$now" > "$stamp"
+}
+
+for step in "$@"; do "step_$step"; done
