@@ -133,7 +133,7 @@ class DelayLine:
         """All frames at the end of the source; whatever is not known leaves fully masked."""
         while self._frames:
             known = self._known(self._frames[0].mono_ns)
-            yield self._leave(), known or Verdict(cause=self._trouble)
+            yield self._leave(), known or Verdict(cause=self._trouble or "late")
 
     def _leave(self) -> Frame:
         frame = self._frames.popleft()
@@ -143,7 +143,7 @@ class DelayLine:
     def _verdict(self, at_ns: int, now_ns: int) -> Verdict | None:
         known = self._known(at_ns)
         if known is None and now_ns - at_ns > PATIENCE_NS:
-            return Verdict(cause=self._trouble if self._trouble != "fine" else "late")
+            return Verdict(cause=self._trouble or "late")
         return known
 
     def _known(self, at_ns: int) -> Verdict | None:
@@ -168,7 +168,7 @@ class DelayLine:
         self._spans.append(_Span(last_ns, seen.mono_ns, Verdict(() if cause else regions, cause)))
         still = (self._held[i] for i in lost if seen.mono_ns - self._held[i].seen_ns < HOLD_NS)
         self._held = (*(_Held(region, seen.mono_ns) for region in now), *still)
-        self._last_ns, self._trouble = seen.mono_ns, "fine"
+        self._last_ns, self._trouble = seen.mono_ns, ""
 
 
 def flaw(answer: object, width: int, height: int) -> str:
