@@ -151,3 +151,25 @@ def _say(problem: Exception) -> str:
     """The library's words, lower case, without the path it repeats."""
     text = getattr(problem, "strerror", None) or str(problem)
     return text[:1].lower() + text[1:]
+
+
+def facts(path: Path) -> Facts:
+    """What a file says of its video."""
+    video = VideoFile(path)
+    video.open()
+    video.close()
+    return video.facts
+
+
+def still(path: Path, share: float) -> bytes:
+    """One picture of a clip as JPEG, at a share (0..1) of its length: for people to look at, from masked clips only."""
+    with av.open(str(path)) as container:
+        wanted = (container.duration or 0) / av.time_base * share
+        picture = next((p for p in container.decode(video=0) if (p.time or 0.0) >= wanted), None)
+    if picture is None:
+        raise MediaError(f"{path}: no picture at {wanted:.1f} s", "the clip is empty or torn")
+    picture = picture.reformat(format="yuvj420p")
+    coder = av.CodecContext.create("mjpeg", "w")
+    coder.width, coder.height, coder.pix_fmt, coder.time_base = picture.width, picture.height, "yuvj420p", Fraction(1, 25)
+    coder.options = {"qscale": "3"}
+    return b"".join(bytes(packet) for packet in [*coder.encode(picture), *coder.encode(None)])

@@ -1,0 +1,381 @@
+"""`lykta demo`: the whole node and a small centre on this machine, as real processes on 127.0.0.1.
+
+Real parts only: keys and records by `lykta-central`, mosquitto as broker, mosquitto_sub as the operator's ear, the three
+services, the centre's ingest, and clips opened with the centre's key. Nothing here is reachable from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agent import demo_page
+from agent.control import ask
+from agent.progress import note, progress
+from drivers.video import facts, still
+from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
+from provisioning.layout import Layout
+
+SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
+_MARK = ".lykta-demo"
+_BINARIES = Path(sys.executable).parent
+_READY_S = 30.0
+_UPLOAD_S = 30.0
+Process = subprocess.Popen[bytes]
+
+
+@dataclass
+class Ports:
+    broker: int
+    ingest: int
+
+
+@dataclass
+class Findings:
+    """What the demo saw."""
+
+    frames: int = 0
+    masked: int = 0
+    full: int = 0
+    cpu_s: float = 0.0
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    first_sealed_s: float | None = None
+    presence_s: list[float] = field(default_factory=list)
+    topics: Counter[str] = field(default_factory=Counter)
+    sealed: int = 0
+    uploaded: int = 0
+    opened: list[Path] = field(default_factory=list)
+    stills: list[Path] = field(default_factory=list)
+    help: list[str] = field(default_factory=list)
+
+
+class Demo:
+    """One run in one folder."""
+
+    def __init__(self, folder: Path, video: Path, models: Path) -> None:
+        self.folder, self.video, self.models = folder.resolve(), video.resolve(), models.resolve()
+        self.centre, self.node, self.store = self.folder / "centre", self.folder / "node", self.folder / "store"
+        self.clips, self.logs = self.folder / "clips", self.folder / "logs"
+        self.layout = Layout(self.node)
+        self.ports = Ports(_free_port(), _free_port())
+        self.found = Findings()
+
+    def run(self, seconds: int) -> dict[str, Any]:
+        self._prepare()
+        with ExitStack() as stack:
+            self._start_centre(stack)
+            services = {name: self._start(stack, name, [str(_BINARIES / "lykta"), name]) for name in ("io", "uplink", "camera")}
+            self._live(seconds, services)
+            self._stop_camera(services["camera"])
+            self._await_uploads()
+            self._measure(services)
+        self._open_clips()
+        self._read_messages()
+        return self._summary()
+
+    # -- before ------------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        _empty(self.folder)
+        for folder in (self.centre.parent, self.node, self.store, self.clips, self.logs, self.folder / "stills"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._central("keygen", str(self.centre))
+        endpoints = ["--broker", f"127.0.0.1:{self.ports.broker}", "--ingest", f"127.0.0.1:{self.ports.ingest}"]
+        name = f"{SITE}/{NODE}"
+        self._central("bundle", str(self.centre), name, "--root", str(self.node), "--area", AREA, *endpoints)
+        self._configure()
+        self._sign()
+        self.layout.var.mkdir(parents=True, exist_ok=True)
+        self.layout.models.symlink_to(self.models)
+
+    def _configure(self) -> None:
+        """Where this demo differs from a node at a stop: a file plays camera, pins are the mock's, the host keeps time."""
+        known = facts(self.video)
+        text = self.layout.config.read_text()
+        text += f"""
+[camera]
+source = "file"
+file = {json.dumps(str(self.video))}
+width = {known.width}
+height = {known.height}
+fps = {min(30, max(5, round(known.fps)))}
+
+[mask]
+stack = {json.dumps(_installed_stack(self.models))}
+
+[record]
+pre_roll = 5
+post_roll = 4
+longest = 20
+
+[pins]
+factory = "mock"
+
+[clock]
+trust = "host"
+"""
+        self.layout.config.write_text(text)
+
+    def _sign(self) -> None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        basis = self._example("basis")
+        basis |= {"begin": (now - timedelta(days=1)).isoformat(), "end": (now + timedelta(days=2)).isoformat()}
+        basis["hours"] = [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": "00:00", "end": "24:00"}]
+        view = self._example("view") | {"basis": basis["id"]}
+        for name, record, target in (("basis", basis, self.layout.basis), ("view", view, self.layout.view)):
+            source = self.centre / f"{name}.json"
+            source.write_text(json.dumps(record, indent=1))
+            self._central("sign", name, str(source), "--keys", str(self.centre), "-o", str(target))
+
+    def _example(self, name: str) -> dict[str, Any]:
+        return dict(json.loads(self._central("sign", name, "--example", f"{SITE}/{NODE}")))
+
+    def _central(self, *words: str) -> str:
+        done = subprocess.run([str(_BINARIES / "lykta-central"), *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MediaError(f"demo: lykta-central {words[0]}: {done.stderr.strip()}", "see the lines above")
+        return done.stdout
+
+    # -- the centre --------------------------------------------------------------------------------------------------
+
+    def _start_centre(self, stack: ExitStack) -> None:
+        self._broker_files()
+        self._start(stack, "broker", [_tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
+        _await_port(self.ports.broker, "mosquitto", self.logs)
+        ear = [_tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
+        self._start(stack, "messages", ear)
+        words = ["ingest", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
+        self._start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
+        _await_port(self.ports.ingest, "lykta-central ingest", self.logs)
+
+    def operator_options(self) -> list[str]:
+        """How stock mosquitto clients connect as the operator."""
+        tls = [
+            "--cafile",
+            str(self.centre / "ca.pem"),
+            "--cert",
+            str(self.centre / "ops.pem"),
+            "--key",
+            str(self.centre / "ops.key"),
+        ]
+        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.broker), *tls]
+
+    def _broker_files(self) -> None:
+        here = f"lykta/v1/{SITE}/{NODE}"
+        acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\ntopic read {here}/cmd/#\n"
+        (self.folder / "broker.acl").write_text(acl)
+        (self.folder / "broker.conf").write_text(
+            f"listener {self.ports.broker} 127.0.0.1\ncafile {self.centre}/ca.pem\ncertfile {self.centre}/broker.pem\n"
+            f"keyfile {self.centre}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
+            f"acl_file {self.folder}/broker.acl\nallow_anonymous false\n"
+            + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
+        )
+
+    def _start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
+        log = stack.enter_context((self.logs / f"{name}.log").open("wb"))
+        environment = os.environ | {"LYKTA_ROOT": str(self.node), "OPENCV_LOG_LEVEL": "ERROR"}
+        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        stack.callback(_end, process)
+        return process
+
+    # -- while it runs -----------------------------------------------------------------------------------------------
+
+    def _live(self, seconds: int, services: dict[str, Process]) -> None:
+        begin = psutil.Process(services["camera"].pid).create_time()
+        told = {"press": seconds * 0.4, "ack": seconds * 0.4 + 3}
+        with progress("running", seconds, every=10) as advance:
+            done, start = 0, time.monotonic()
+            while (elapsed := time.monotonic() - start) < seconds:
+                self._check_alive(services)
+                self._look_for_first_seal(begin)
+                self._help(told, elapsed)
+                self._follow(services)
+                while done < int(elapsed):
+                    done += 1
+                    advance()
+                time.sleep(0.05)
+
+    def _check_alive(self, services: dict[str, Process]) -> None:
+        for name, process in services.items():
+            if process.poll() is not None:
+                last = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
+                raise MediaError(f"demo: lykta {name} ended with {process.returncode}: {' / '.join(last)}", f"see {self.logs}")
+
+    def _look_for_first_seal(self, begin: float) -> None:
+        if self.found.first_sealed_s is None and any(path.stat().st_size for path in self.layout.spool.glob("*/clip.age")):
+            self.found.first_sealed_s = round(time.time() - begin, 2)
+
+    def _help(self, told: dict[str, float], elapsed: float) -> None:
+        """Somebody presses the help button; three seconds later an operator takes the call."""
+        if "press" in told and elapsed > told.pop("press", elapsed + 1):
+            ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+            self._lamp("pressed")
+        if "press" not in told and "ack" in told and elapsed > told["ack"]:
+            del told["ack"]
+            self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.broker}")
+            time.sleep(1.0)
+            self._lamp("taken by the operator")
+
+    def _lamp(self, what: str) -> None:
+        detail = ask(self.layout.socket("io", "ctl"), {"verb": "status"})["detail"]
+        self.found.help.append(f"{what}: lamp {detail.get('lamp')}")
+
+    def _follow(self, services: dict[str, Process]) -> None:
+        try:
+            detail = ask(self.layout.socket("camera", "ctl"), {"verb": "status"})["detail"]
+        except UnreachableError:
+            return
+        for name in ("frames", "masked", "full"):
+            setattr(self.found, name, int(detail.get(name) or 0))
+        usage = psutil.Process(services["camera"].pid).cpu_times()
+        self.found.cpu_s = usage.user + usage.system
+
+    # -- after -------------------------------------------------------------------------------------------------------
+
+    def _stop_camera(self, camera: Process) -> None:
+        self.found.peak_mb["camera"] = _peak_mb(camera)
+        camera.send_signal(signal.SIGTERM)
+        camera.wait(10)
+
+    def _await_uploads(self) -> None:
+        """The camera frees clips only on receipts, so it runs once more until its spool is empty."""
+        note("waiting for the uploads")
+        end = time.monotonic() + _UPLOAD_S
+        while time.monotonic() < end and self._stored() < self._sealed():
+            time.sleep(0.2)
+        self.found.sealed, self.found.uploaded = self._sealed(), self._stored()
+
+    def _sealed(self) -> int:
+        waiting = {path.parent.name for path in self.layout.spool.glob("*/manifest.jws")}
+        return len(waiting | {path.parent.name for path in self.store.glob("*/*/*/receipt.jws")})
+
+    def _stored(self) -> int:
+        return len(list(self.store.glob("*/*/*/receipt.jws")))
+
+    def _measure(self, services: dict[str, Process]) -> None:
+        time.sleep(1.0)
+        for name in ("io", "uplink"):
+            self.found.peak_mb[name] = _peak_mb(services[name])
+
+    def _open_clips(self) -> None:
+        for receipt in sorted(self.store.glob("*/*/*/receipt.jws")):
+            target = self.clips / f"{receipt.parent.name}.mp4"
+            self._central("open", str(receipt.parent), "--keys", str(self.centre), "-o", str(target))
+            self.found.opened.append(target)
+            picture = self.folder / "stills" / f"{receipt.parent.name}.jpg"
+            picture.write_bytes(still(target, 0.6))
+            self.found.stills.append(picture)
+
+    def _read_messages(self) -> None:
+        for line in (self.logs / "messages.log").read_text(errors="replace").splitlines():
+            heard, _, topic, payload = line.split("\t", 3)
+            tail = topic.split("/", 4)[-1]
+            self.found.topics[tail if not tail.startswith("clip/") else "clip/<id>"] += 1
+            if tail == "event/presence" and payload:
+                seen = datetime.fromisoformat(json.loads(payload)["body"]["seen"])
+                self.found.presence_s.append(float(heard) - seen.timestamp())
+
+    def _summary(self) -> dict[str, Any]:
+        found = self.found
+        median = round(statistics.median(found.presence_s), 2) if found.presence_s else None
+        return {
+            "schema": "lykta.demo/1",
+            "frames": found.frames,
+            "masked": found.masked,
+            "full": found.full,
+            "clips": {"sealed": found.sealed, "uploaded": found.uploaded, "opened": len(found.opened)},
+            "messages": dict(sorted(found.topics.items())),
+            "clips_dir": str(self.clips),
+            "store_dir": str(self.store),
+            "identity": str(self.centre / "identity.txt"),
+            "page": str(self.folder / "index.html"),
+            "cpu_ms_per_frame": round(found.cpu_s / found.frames * 1000, 1) if found.frames else None,
+            "peak_mb": found.peak_mb,
+            "first_sealed_byte_s": found.first_sealed_s,
+            "presence_to_broker_median_s": median,
+            "help": found.help,
+        }
+
+
+def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
+    """The command: 0 if every sealed clip was uploaded and opened, and people were masked."""
+    project = Path(__file__).resolve().parent.parent
+    demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
+    note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
+    summary = demo.run(seconds)
+    demo_page.write(demo.folder, summary, demo.found.stills, demo.found.opened)
+    sys.stdout.write(json.dumps(summary) + "\n" if as_json else demo_page.text(summary))
+    clips = summary["clips"]
+    if clips["sealed"] == 0 or clips["sealed"] != clips["opened"] or not summary["masked"]:
+        raise LyktaError(f"demo: {clips['sealed']} clips sealed, {clips['opened']} opened", f"see the logs in {demo.logs}")
+    return 0
+
+
+def _installed_stack(models: Path) -> str:
+    from privacy.models import installed
+
+    return installed(models)
+
+
+def _empty(folder: Path) -> None:
+    """Make room for a new run; only a folder that an earlier demo made is emptied."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise UsageError(f"demo: --dir: {folder} is not empty and not of a demo", "name a new folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_port(port: int, name: str, logs: Path) -> None:
+    end = time.monotonic() + _READY_S
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise UnreachableError(f"demo: {name} does not answer on port {port}", f"see {logs}")
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if not found:
+        raise MediaError(f"demo: {name} is not installed", "make setup")
+    return found
+
+
+def _end(process: Process) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _peak_mb(process: Process) -> float:
+    """Peak resident memory in MB (VmHWM)."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
