@@ -1,0 +1,216 @@
+"""Detectors made of two small networks on OpenCV's dnn: whole persons and vehicles, and faces as a supplement.
+
+Both look at one analysis picture, made from the I420 planes at its own small size: the full frame is never converted or
+copied. Decoding follows the networks' published heads: YOLOX (arXiv 2107.08430: grid, exp, objectness times class),
+NanoDet (Generalized Focal Loss, arXiv 2006.04388: the mean of a distribution over distances), CenterFace
+(arXiv 1911.03599: centre heat map at stride 4).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.detection import Detection, Detector, Kind
+from privacy.errors import DetectorError
+from privacy.frames import Frame, Plane
+from privacy.models import load_files, stack_of
+
+Array = npt.NDArray[np.float32]
+PAD = 114
+_PERSON = 0
+_VEHICLES = [2, 3, 5, 7]  # COCO: car, motorcycle, bus, truck
+VEHICLE_SCORE = 0.3
+_OVERLAP = 0.6
+BINS = 11  # NanoDet-g: distances 0 to 10, in strides
+_MOST = 1000
+
+
+class Network(Protocol):
+    """One network: finds in the letterboxed analysis picture (h, w, 3) BGR, in its pixels."""
+
+    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]: ...
+
+
+class StackDetector:
+    """The `Detector` of one stack. Not thread-safe: one thread looks."""
+
+    def __init__(self, name: str, models: dict[str, str], networks: tuple[Network, ...], long_side: int) -> None:
+        self.name, self.models = name, models
+        self._networks, self._long_side = networks, long_side
+
+    def detect(self, frame: Frame) -> tuple[Detection, ...]:
+        image, scale = analysis_image(frame, self._long_side)
+        found: list[Detection] = []
+        for network in self._networks:
+            for kind, boxes, scores in network.find(image):
+                found += _detections(kind, boxes / scale, scores, max(frame.width, frame.height))
+        return tuple(found)
+
+
+def open_stack(name: str, folder: Path, threads: int = 1) -> Detector:
+    """The detector of a stack from verified files; `ModelError` for absent, torn or unpinned ones."""
+    stack = stack_of(name)
+    data = load_files(folder, stack)
+    cv2.setNumThreads(threads)
+    hashes = {file.name: file.sha256 for file in stack.files}
+    if name == "yolox-nano+yunet":
+        return StackDetector(name, hashes, (YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"])), 416)
+    return StackDetector(name, hashes, (NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"])), 320)
+
+
+def analysis_image(frame: Frame, long_side: int) -> tuple[Plane, float]:
+    """The frame at small size as BGR, padded to multiples of 32 at the right and below, and small/full scale."""
+    scale = long_side / max(frame.width, frame.height)
+    width, height = _even(frame.width * scale), _even(frame.height * scale)
+    small = np.empty((height * 3 // 2, width), np.uint8)
+    luma, *chroma = frame.planes
+    cv2.resize(luma, (width, height), dst=small[:height], interpolation=cv2.INTER_AREA)
+    quarter = small[height:].reshape(2, height // 2, width // 2)
+    for plane, target in zip(chroma, quarter, strict=True):
+        cv2.resize(plane, (width // 2, height // 2), dst=target, interpolation=cv2.INTER_AREA)
+    image = np.full((-(-height // 32) * 32, -(-width // 32) * 32, 3), PAD, np.uint8)
+    image[:height, :width] = cv2.cvtColor(small, cv2.COLOR_YUV2BGR_I420)
+    return image, scale
+
+
+class YoloxNano:
+    """Persons and vehicles; BGR 0-255, no normalisation; output (1, cells, 85) on strides 8, 16, 32."""
+
+    def __init__(self, data: bytes, person_score: float = 0.05) -> None:
+        self._net = _open(data)
+        self._person_score = person_score
+        self._grids: dict[tuple[int, int], tuple[Array, Array]] = {}
+
+    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+        output = _run(self._net, cv2.dnn.blobFromImage(image))[0][0]
+        cells, strides = self._grid(image.shape[0], image.shape[1])
+        centre = (output[:, :2] + cells) * strides
+        half = np.exp(output[:, 2:4]) * strides / 2
+        boxes = np.hstack((centre - half, centre + half))
+        scores = output[:, 4:5] * output[:, 5:]
+        return _persons_and_vehicles(boxes, scores, self._person_score)
+
+    def _grid(self, height: int, width: int) -> tuple[Array, Array]:
+        if (height, width) not in self._grids:
+            self._grids[height, width] = _grid(height, width, 0.0)
+        return self._grids[height, width]
+
+
+class NanoDet:
+    """Persons and vehicles; BGR with NanoDet's mean and deviation; class maps and distance distributions a stride."""
+
+    _MEAN = (103.53, 116.28, 123.675)
+    _DEVIATION = np.array((57.375, 57.12, 58.395), np.float32).reshape(1, 3, 1, 1)
+
+    def __init__(self, data: bytes, person_score: float = 0.15) -> None:
+        self._net = _open(data)
+        self._person_score = person_score
+
+    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+        blob = cv2.dnn.blobFromImage(image, mean=self._MEAN) / self._DEVIATION
+        outputs = _run(self._net, blob, ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
+        scores = np.concatenate([out[0].reshape(80, -1).T for out in outputs[:3]])
+        bins = np.concatenate([out[0].reshape(4, BINS, -1).transpose(2, 0, 1) for out in outputs[3:]])
+        weights = np.exp(bins - bins.max(axis=2, keepdims=True))
+        cells, strides = _grid(image.shape[0], image.shape[1], 0.5)
+        sides = (weights @ np.arange(BINS, dtype=np.float32)) / weights.sum(axis=2) * strides
+        centre = cells * strides
+        boxes = np.hstack((centre - sides[:, :2], centre + sides[:, 2:]))
+        return _persons_and_vehicles(boxes, scores, self._person_score)
+
+
+class YuNet:
+    """Faces through OpenCV's own wrapper of this network."""
+
+    def __init__(self, data: bytes, score: float = 0.3) -> None:
+        self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(data, np.uint8), np.empty(0, np.uint8), (320, 192), score, 0.3)
+
+    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+        self._net.setInputSize((image.shape[1], image.shape[0]))
+        _, faces = self._net.detect(image)
+        if faces is None:
+            return []
+        found = np.asarray(faces, np.float32)
+        return [("face", np.hstack((found[:, :2], found[:, :2] + found[:, 2:4])), found[:, 14])]
+
+
+class CenterFace:
+    """Faces; RGB 0-255; heat map, log size (h, w) and offset (y, x) at stride 4."""
+
+    def __init__(self, data: bytes, score: float = 0.2) -> None:
+        self._net = _open(data)
+        self._score = score
+
+    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+        heat, size, offset = (out[0] for out in _run(self._net, cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539"]))
+        rows, columns = np.nonzero(heat[0] > self._score)
+        half = np.exp(size[::-1, rows, columns]) * 2
+        centre = (np.stack((columns, rows)) + offset[::-1, rows, columns] + 0.5) * 4
+        boxes = np.vstack((centre - half, centre + half)).T.astype(np.float32)
+        return [("face", *_suppress(boxes, heat[0, rows, columns]))]
+
+
+def _persons_and_vehicles(boxes: Array, scores: Array, person_score: float) -> list[tuple[Kind, Array, Array]]:
+    """Split by kind, keep what is above its threshold, suppress doubles."""
+    vehicles = scores[:, _VEHICLES].max(axis=1)
+    chosen: list[tuple[Kind, Array, float]] = [("person", scores[:, _PERSON], person_score), ("vehicle", vehicles, VEHICLE_SCORE)]
+    found: list[tuple[Kind, Array, Array]] = []
+    for kind, score, least in chosen:
+        # NaN compares false: without this a network gone wrong would look like an empty street.
+        if not np.isfinite(score).all():
+            raise DetectorError(f"detector: {kind} scores are not finite", "the model or the picture is damaged")
+        keep = score >= least
+        found.append((kind, *_suppress(boxes[keep], score[keep])))
+    return found
+
+
+def _suppress(boxes: Array, scores: Array) -> tuple[Array, Array]:
+    """Non-maximum suppression; a flood of boxes is an error, not work."""
+    if len(boxes) > _MOST:
+        raise DetectorError(f"detector: {len(boxes)} boxes in one picture", "the model or the picture is damaged")
+    if not len(boxes):
+        return boxes, scores
+    corner_size = np.hstack((boxes[:, :2], boxes[:, 2:] - boxes[:, :2])).astype(np.float64)
+    kept = np.asarray(cv2.dnn.NMSBoxes(corner_size.tolist(), scores.astype(float).tolist(), 0.0, _OVERLAP)).reshape(-1)
+    return boxes[kept], scores[kept]
+
+
+def _detections(kind: Kind, boxes: Array, scores: Array, longest: int) -> list[Detection]:
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise DetectorError(f"detector: a {kind} box is not finite", "the model or the picture is damaged")
+    # A box far larger than the picture says no more than one of the picture's size.
+    bounded = np.clip(boxes, -longest / 4, longest * 1.25)
+    return [
+        Detection(kind, float(left), float(top), float(right), float(bottom), float(score))
+        for (left, top, right, bottom), score in zip(bounded, scores, strict=True)
+        if right > left and bottom > top
+    ]
+
+
+def _grid(height: int, width: int, shift: float) -> tuple[Array, Array]:
+    """Cell coordinates (cells, 2) and strides (cells, 1) of strides 8, 16, 32, row by row."""
+    cells, strides = [], []
+    for stride in (8, 16, 32):
+        y, x = np.mgrid[0 : height // stride, 0 : width // stride].astype(np.float32) + shift
+        cells.append(np.stack((x.ravel(), y.ravel()), axis=1))
+        strides.append(np.full((x.size, 1), stride, np.float32))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(strides)
+
+
+def _open(data: bytes) -> cv2.dnn.Net:
+    return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+
+
+def _run(net: cv2.dnn.Net, blob: npt.NDArray[np.generic], names: list[str] | None = None) -> list[Array]:
+    net.setInput(np.asarray(blob, np.float32))
+    outputs = net.forward(names) if names else [net.forward()]
+    return [np.asarray(out, np.float32) for out in outputs]
+
+
+def _even(value: float) -> int:
+    return max(2, round(value / 2) * 2)

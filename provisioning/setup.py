@@ -1,0 +1,34 @@
+"""`python -m provisioning.setup`: model files and the demo video. Second step of `make setup`; idempotent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from privacy.errors import LyktaError
+from privacy.models import STACKS
+from provisioning import demo_video, models
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m provisioning.setup", description=__doc__)
+    parser.add_argument("--models", type=Path, default=PROJECT / "out/models", help="folder for the model files")
+    parser.add_argument("--video", type=Path, default=PROJECT / "out/demo-video/vtest.avi", help="file for the demo video")
+    parser.add_argument("--stack", default="", choices=["", *(stack.name for stack in STACKS)], help="this stack and no other")
+    options = parser.parse_args()
+    try:
+        stack = models.install(options.models, options.stack)
+        demo_video.install(options.video)
+    except LyktaError as problem:
+        sys.stderr.write(f"error: {problem}\nhint: {problem.hint}\n")
+        return problem.exit_code
+    for file in stack.files:
+        models.say(f"{stack.name}: {file.name}, {file.licence}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
