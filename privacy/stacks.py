@@ -57,6 +57,7 @@ def open_stack(name: str, folder: Path, threads: int = 1) -> Detector:
     stack = stack_of(name)
     data = load_files(folder, stack)
     cv2.setNumThreads(threads)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     hashes = {file.name: file.sha256 for file in stack.files}
     if name == "yolox-nano+yunet":
         return StackDetector(name, hashes, (YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"])), 416)
@@ -147,7 +148,8 @@ class CenterFace:
         self._score = score
 
     def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
-        heat, size, offset = (out[0] for out in _run(self._net, cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539"]))
+        outputs = _run(self._net, cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539", "540"])
+        heat, size, offset, _landmarks = (out[0] for out in outputs)
         rows, columns = np.nonzero(heat[0] > self._score)
         half = np.exp(size[::-1, rows, columns]) * 2
         centre = (np.stack((columns, rows)) + offset[::-1, rows, columns] + 0.5) * 4

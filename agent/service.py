@@ -1,0 +1,201 @@
+"""What the three services share: one instance, signals, threads that end, states, systemd's notifications, two sockets.
+
+Crash-only: the first failure of a thread ends the process with its exit code, and systemd starts it again. READY and
+WATCHDOG are never sent by a timer: only `ready` and `fed`, which a service calls when work is finished.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TextIO
+
+import msgspec
+from msgspec import Struct
+
+from agent.config import Config, load
+from agent.control import Reply, Request, listen
+from agent.messages import Owner, StateName
+from drivers import sysd
+from drivers.clock import SystemClock
+from privacy.errors import AccessError, LyktaError, UsageError
+from provisioning.layout import Layout
+
+_JOIN_S = 1.5
+_PR_SET_DUMPABLE = 4
+
+
+class Standing(Struct, frozen=True):
+    """The state of a service, why, since when and until when, and who has to act."""
+
+    state: StateName
+    reason: str
+    since: datetime
+    until: datetime | None
+    owner: Owner
+
+
+class Runtime:
+    """One running service. Its methods may be called from any thread."""
+
+    def __init__(self, name: str, layout: Layout, config: Config) -> None:
+        self.name, self.layout, self.config = name, layout, config
+        self.clock = SystemClock(config.clock.trust)
+        self.stop = threading.Event()
+        self.exit_code = 0
+        self._standing = Standing("starting", "start", self.clock.now(), None, "nobody")
+        self._detail: dict[str, Any] = {}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._fed_at = 0.0
+        self._ready = False
+        self._replies: dict[str, dict[str, Reply]] = {"ctl": {"status": self._status}, "uplink": {"status": self._status}}
+
+    @property
+    def standing(self) -> Standing:
+        return self._standing
+
+    def enter(self, state: StateName, reason: str, *, until: datetime | None = None, owner: Owner = "nobody") -> None:
+        """Take a new standing; the same state and reason keep their `since`."""
+        with self._lock:
+            old = self._standing
+            same = (old.state, old.reason) == (state, reason)
+            if same and (old.until, old.owner) == (until, owner):
+                return
+            self._standing = Standing(state, reason, old.since if same else self.clock.now(), until, owner)
+        sysd.notify(f"STATUS={state}: {reason}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""))
+        if not same:
+            self.log("info", f"state {state}", reason=reason, owner=owner)
+
+    def ready(self) -> None:
+        """The service does what it is for."""
+        if not self._ready:
+            self._ready = True
+            sysd.notify("READY=1")
+
+    def fed(self) -> None:
+        """Some work was finished: feeds the watchdog, at most once a second."""
+        now = time.monotonic()
+        if now - self._fed_at >= 1.0:
+            self._fed_at = now
+            sysd.notify("WATCHDOG=1")
+
+    def report(self, **numbers: Any) -> None:
+        """Numbers and words for the status answer."""
+        with self._lock:
+            self._detail |= numbers
+
+    def answer(self, verb: str, reply: Reply, *, on: Literal["ctl", "uplink"]) -> None:
+        """Answer a request on one of the two sockets."""
+        self._replies[on][verb] = reply
+
+    def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
+        sysd.log(self.name, level, message, **fields)
+
+    def spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """A named thread whose failure is the service's."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+                self.fail(problem)
+
+        thread = threading.Thread(target=guarded, name=f"{self.name}-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def fail(self, problem: BaseException) -> None:
+        """End the service because of this problem."""
+        tell(problem)
+        self.exit_code = self.exit_code or (problem.exit_code if isinstance(problem, LyktaError) else 1)
+        self.stop.set()
+
+    def open_sockets(self) -> None:
+        for name, replies in self._replies.items():
+            path = self.layout.socket(self.name, name)
+            self.spawn(name, lambda path=path, replies=replies: listen(path, replies, self.stop))  # type: ignore[misc]
+
+    def join(self) -> None:
+        """Wait for the threads; one that will not end is an error."""
+        end = time.monotonic() + _JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.05, end - time.monotonic()))
+        late = [thread.name for thread in self._threads if thread.is_alive()]
+        if late:
+            self.log("error", "threads did not end", threads=",".join(late))
+            self.exit_code = self.exit_code or 1
+
+    def _status(self, _request: Request) -> Request:
+        with self._lock:
+            standing, detail = msgspec.to_builtins(self._standing), dict(self._detail)
+        return {"schema": "lykta.service/1", "service": self.name, "pid": os.getpid(), "standing": standing, "detail": detail}
+
+
+def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> int:
+    """Run a service until it is told to stop or fails; returns the exit code."""
+    try:
+        lock = _only_instance(layout, name)
+        config = load(layout.config)
+    except LyktaError as problem:
+        tell(problem)
+        return problem.exit_code
+    # No core dump and no debugger: a core of the camera would hold unmasked frames (R17).
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    runtime = Runtime(name, layout, config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runtime.stop.set())
+    runtime.open_sockets()
+    try:
+        body(runtime)
+    except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+        runtime.fail(problem)
+    _end(runtime)
+    lock.close()
+    return runtime.exit_code
+
+
+def tell(problem: BaseException) -> None:
+    """An error in the words of the design; an unforeseen one with its traceback."""
+    if isinstance(problem, LyktaError):
+        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+    else:
+        sys.stderr.write("".join(traceback.format_exception(problem)))
+        sys.stderr.write(f"error: {type(problem).__name__}: {problem}\nhint: this should not happen; please report it\n")
+    sys.stderr.flush()
+
+
+def _end(runtime: Runtime) -> None:
+    sysd.notify("STOPPING=1")
+    runtime.stop.set()
+    runtime.enter("stopping", "told_to" if runtime.exit_code == 0 else "failed")
+    runtime.join()
+    if runtime.exit_code:
+        # A thread that hangs in a driver or a network must not keep the process from ending.
+        sys.stderr.flush()
+        os._exit(runtime.exit_code)
+
+
+def _only_instance(layout: Layout, name: str) -> TextIO:
+    """The lock that keeps a second instance out; held until the process ends."""
+    folder = layout.run / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as problem:
+        raise AccessError(f"{folder}: {problem.strerror}", "run it by systemd, or set LYKTA_ROOT to a folder of yours") from problem
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as problem:
+        lock.close()
+        raise UsageError(f"lykta {name}: runs already here", f"`lykta status`; systemctl stop lykta-{name}") from problem
+    return lock

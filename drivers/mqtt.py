@@ -1,0 +1,141 @@
+"""The link to the broker: MQTT v5 over mutual TLS, through paho-mqtt.
+
+paho keeps no queue of ours: it is handed only what may be in flight, and the outbox lets go when the broker acknowledged.
+The session outlives a short loss of the link and the will waits, so that a quick reconnect never shows as `lost`.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+WILL_DELAY_S = 30
+SESSION_S = 3600
+_KEEPALIVE_S = 20
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Files for mutual TLS."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Will:
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """One client. Callbacks come from the link's own thread; they must not block.
+
+    acknowledged  called with the token of each publish that the broker has taken
+    changed       called with (connected, reason) whenever the link comes or goes
+    received      called with (topic, payload) of subscribed messages
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        credentials: Credentials,
+        *,
+        acknowledged: Callable[[int], None],
+        changed: Callable[[bool, str], None],
+        received: Callable[[str, bytes], None],
+        subscribe: tuple[str, ...] = (),
+        will: Will | None = None,
+    ) -> None:
+        self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
+        self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
+        context = ssl.create_default_context(cafile=str(credentials.ca))
+        context.load_cert_chain(str(credentials.certificate), str(credentials.key))
+        client.tls_set_context(context)
+        client.reconnect_delay_set(min_delay=1, max_delay=60)
+        client.max_inflight_messages_set(0)
+        client.on_connect, client.on_disconnect, client.on_connect_fail = self._on_connect, self._on_disconnect, self._on_fail
+        client.on_publish, client.on_message = self._on_publish, self._on_message
+        if will:
+            client.will_set(
+                will.topic,
+                will.payload,
+                qos=1,
+                retain=True,
+                properties=_properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S),
+            )
+
+    def open(self, host: str, port: int) -> None:
+        """Connect, and go on trying for ever with growing pauses."""
+        properties = _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_S)
+        self._client.connect_async(host, port, _KEEPALIVE_S, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> int:
+        """Hand over one message with QoS 1; its token."""
+        properties = Properties(PacketTypes.PUBLISH)
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        return int(self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid)
+
+    def close(self) -> None:
+        """Leave in order: the broker then does not send the will."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._changed(False, f"refused: {reason}")
+            return
+        for topic in self._subscribe:
+            client.subscribe(topic, qos=1)
+        self._changed(True, "connected")
+
+    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._changed(False, f"disconnected: {reason}")
+
+    def _on_fail(self, _client: Client, _data: Any) -> None:
+        self._changed(False, "unreachable")
+
+    def _on_publish(self, _client: Client, _data: Any, token: int, _reason: Any, _properties: Any) -> None:
+        self._acknowledged(token)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._received(message.topic, message.payload)
+
+
+def send_once(client_id: str, credentials: Credentials, address: tuple[str, int], topic: str, payload: bytes, wait_s: float) -> str:
+    """Publish one message and wait for the broker's word; "" if it took it, else what went wrong."""
+    done, up, trouble = threading.Event(), threading.Event(), ["no answer"]
+
+    def changed(connected: bool, reason: str) -> None:
+        trouble[0] = reason
+        if connected:
+            up.set()
+
+    link = Link(
+        client_id, credentials, acknowledged=lambda _token: done.set(), changed=changed, received=lambda _topic, _payload: None
+    )
+    link.open(*address)
+    if up.wait(wait_s):
+        link.publish(topic, payload, retain=False)
+    taken = up.is_set() and done.wait(wait_s)
+    link.close()
+    return "" if taken else trouble[0]
+
+
+def _properties(kind: int, **values: int) -> Properties:
+    properties = Properties(kind)
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties

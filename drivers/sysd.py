@@ -1,0 +1,30 @@
+"""systemd: notify, watchdog and the journal. Run by hand, without its sockets, the same calls do nothing or write to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from systemd import daemon, journal
+
+_PRIORITIES = {"error": 3, "warning": 4, "info": 6}
+
+
+def notify(*lines: str) -> None:
+    """Tell the service manager, e.g. READY=1, STATUS=…, WATCHDOG=1, STOPPING=1."""
+    daemon.notify("\n".join(lines))
+
+
+def log(unit: str, level: str, message: str, **fields: object) -> None:
+    """One event: a structured journal entry under systemd, else one line on stderr."""
+    if "JOURNAL_STREAM" in os.environ:
+        named = {f"LYKTA_{name.upper()}": str(value) for name, value in fields.items()}
+        text = _line(message, fields)
+        journal.send(text, PRIORITY=_PRIORITIES[level], SYSLOG_IDENTIFIER=f"lykta-{unit}", LYKTA_UNIT=unit, **named)
+        return
+    sys.stderr.write(f"{level} {unit}: {_line(message, fields)}\n")
+    sys.stderr.flush()
+
+
+def _line(message: str, fields: dict[str, object]) -> str:
+    return " ".join([message, *(f"{name}={value}" for name, value in fields.items())])
