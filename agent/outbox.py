@@ -7,6 +7,8 @@ oldest health goes first, then presence; help, alarms, clips and state are never
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 import time
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.messages import Body, Envelope, Health, Message, Presence, encode, retained, tail_of
+from drivers import sysd
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
 
@@ -112,10 +115,8 @@ class Outbox:
     def _bound(self, cursor: sqlite3.Cursor) -> None:
         over = int(cursor.execute("SELECT count(*) FROM messages").fetchone()[0]) - self._most
         if over > 0:
-            cursor.execute(
-                "DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE droppable > 0 ORDER BY droppable DESC, seq LIMIT ?)",
-                (over,),
-            )
+            least = "SELECT seq FROM messages WHERE droppable > 0 ORDER BY droppable DESC, seq LIMIT ?"
+            cursor.execute(f"DELETE FROM messages WHERE seq IN ({least})", (over,))
             _add(cursor, "dropped", cursor.rowcount)
 
     def _first_epoch(self, cursor: sqlite3.Cursor) -> str:
@@ -161,22 +162,39 @@ def _add(cursor: sqlite3.Cursor, name: str, number: int) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """The database; a corrupt one is put aside under another name, never repaired by guessing."""
+    """The database; a corrupt one is put aside under another name, never repaired by guessing.
+
+    One process at a time: after a power cut three start at once, and the second must not put aside what the first made.
+    """
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         return _connect(path)
     except sqlite3.DatabaseError as problem:
         if isinstance(problem, sqlite3.OperationalError):
             raise StorageError(f"outbox: {path}: {problem}", "check the disk and the folder's rights") from problem
-        for part in path.parent.glob(f"{path.name}*"):
-            if ".corrupt-" not in part.name:
-                part.replace(part.with_name(f"{part.name}.corrupt-{int(time.time())}"))
+        _put_aside(path, problem)
         return _connect(path)
+    finally:
+        os.close(folder)
+
+
+def _put_aside(path: Path, problem: sqlite3.DatabaseError) -> None:
+    mark = f"corrupt-{int(time.time())}"
+    for part in path.parent.glob(f"{path.name}*"):
+        if ".corrupt-" not in part.name:
+            part.replace(part.with_name(f"{part.name}.{mark}"))
+    sysd.log("outbox", "error", "database put aside, a new one begun", path=f"{path}.{mark}", problem=problem)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
+    found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        database.close()
+        raise sqlite3.DatabaseError(found)
     database.executescript(_SCHEMA)
     return database
 
