@@ -1,0 +1,191 @@
+"""`lykta-central`: the command line of the centre. Modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privacy.errors import LyktaError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Lykta's centre: keys, signing, ingest, clips."
+)
+Keys = Annotated[Path, typer.Option("--keys", help="folder that keygen made")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@app.command()
+def keygen(
+    folder: Annotated[Path, typer.Argument(help="new folder for the keys")],
+    host: Annotated[list[str] | None, typer.Option(help="name or address of broker and ingest; may be repeated")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a CA, the basis, command and receipt keys, servers' certificates and the clip identity."""
+    from central.keys import keygen as make
+
+    make(folder, ["localhost", "127.0.0.1", *(host or [])])
+    files = sorted(path.name for path in folder.iterdir())
+    show(
+        "keygen",
+        {"folder": str(folder), "files": files},
+        f"keys in {folder}: keep ca.key, basis.key and identity.txt offline",
+        as_json,
+    )
+
+
+@app.command()
+def bundle(
+    keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
+    node: Annotated[str, typer.Argument(help="SITE/NODE, lower case, digits and hyphens")],
+    root: Annotated[Path, typer.Option(help="write below this folder: ROOT/etc/lykta")],
+    area: Annotated[str, typer.Option(help="City, Skäggetorp, Ryd, Berga or another area")],
+    broker: Annotated[str, typer.Option(help="HOST:PORT")],
+    ingest: Annotated[str, typer.Option(help="HOST:PORT")],
+    as_json: Json = False,
+) -> None:
+    """Make a node's keys, certificates, trust files and first lykta.toml.
+
+    Until enrolment exists the keys are made here and travel with the bundle: carry it safely.
+    """
+    from central.bundle import Address
+    from central.bundle import bundle as make
+
+    etc = make(keys, node, root, area, Address.parse(broker), Address.parse(ingest))
+    show("bundle", {"node": node, "folder": str(etc)}, f"bundle of {node} in {etc}", as_json)
+
+
+@app.command()
+def sign(
+    record: Annotated[str, typer.Argument(help="basis or view")],
+    source: Annotated[Path | None, typer.Argument(help="the record as JSON")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="folder that keygen made")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the signed record")] = None,
+    example: Annotated[str, typer.Option(help="print a minimal record for SITE/NODE to edit, and sign nothing")] = "",
+) -> None:
+    """Sign a basis or a view; without a valid one a node never opens its camera."""
+    import msgspec
+
+    from central import signing
+
+    if record not in signing.KINDS:
+        raise UsageError(
+            f"sign: must be basis or view (got {record!r})", "lykta-central sign basis FILE.json --keys DIR -o basis.jws"
+        )
+    if example:
+        site, _, node = example.partition("/")
+        text = msgspec.json.format(msgspec.json.encode(signing.example(record, site, node)), indent=1)
+        sys.stdout.write(text.decode() + "\n")
+        return
+    if not (source and keys and output):
+        raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
+    token = signing.sign_record(record, source, keys)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.part")
+    part.write_bytes(token)
+    part.replace(output)
+    sys.stderr.write(f"signed {record}: {output}\n")
+
+
+@app.command()
+def send(
+    keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
+    node: Annotated[str, typer.Argument(help="SITE/NODE")],
+    name: Annotated[str, typer.Argument(help="the command: ack")],
+    broker: Annotated[str, typer.Option(help="HOST:PORT")],
+    arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send a node a signed command over MQTT; it stands for a minute."""
+    from agent.messages import topic
+    from central.bundle import Address
+    from central.signing import command
+    from drivers.mqtt import Credentials, send_once
+    from privacy.errors import UnreachableError
+
+    site, _, stop = node.partition("/")
+    token = command(keys, site, stop, name, dict(pair.partition("=")[::2] for pair in arg or []))
+    address = Address.parse(broker)
+    credentials = Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
+    target = topic(site, stop, "cmd", name)
+    trouble = send_once(f"ops-send-{datetime.now().timestamp()}", credentials, (address.host, address.port), target, token, 10)
+    if trouble:
+        raise UnreachableError(f"send: broker {broker}: {trouble}", "is the broker up, and does it trust ops.pem?")
+    show("send", {"topic": target}, f"sent {name} to {node}", as_json)
+
+
+@app.command()
+def ingest(
+    keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
+    store: Annotated[Path, typer.Option(help="folder for the objects")],
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8443,
+) -> None:
+    """Take sealed clips from nodes over mutual TLS and answer with signed receipts; runs until stopped."""
+    from central.ingest import Ingest
+    from central.keys import authority, read, signer
+    from central.server import serve
+    from central.store import Store
+
+    read(keys / "ingest.key")
+    application = Ingest(Store(store), authority(keys), signer(keys, "receipt")).app()
+    sys.stderr.write(f"ingest on https://{host}:{port}, store {store}\n")
+    serve(application, keys, host, port)
+
+
+@app.command("open")
+def open_(
+    clip: Annotated[Path, typer.Argument(help="a stored clip's folder, or its clip.age")],
+    keys: Keys,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the video to write, MP4")],
+    as_json: Json = False,
+) -> None:
+    """Verify a clip and decrypt its masked video."""
+    from central.opening import open_clip
+
+    verified = open_clip(folder_of(clip), keys, output)
+    show("open", {"clip": verified.manifest.clip, "output": str(output)}, f"opened {verified.manifest.clip}: {output}", as_json)
+
+
+@app.command()
+def verify(
+    clip: Annotated[Path, typer.Argument(help="a stored clip's folder, or its clip.age")],
+    keys: Keys,
+    as_json: Json = False,
+) -> None:
+    """Check signature, chain, receipt, hashes, and that every frame has a mask record. Says what it checked."""
+    import msgspec
+
+    from central.opening import check_clip, check_masks
+
+    folder = folder_of(clip)
+    verified = check_clip(folder, keys)
+    causes = check_masks(folder, keys, verified.manifest)
+    records = "" if verified.manifest.state == "torn" else f"{verified.manifest.frames} mask records, one a frame"
+    checked = [*verified.checked, *([records] if records else [])]
+    facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "full": causes}
+    lines = [f"{verified.manifest.clip} by {verified.signer}: good", *(f"  checked  {text}" for text in checked)]
+    lines += ["  not checked  that each masked pixel holds the fill"]
+    show("verify", facts | {"manifest": msgspec.to_builtins(verified.manifest)}, "\n".join(lines), as_json)
+
+
+def folder_of(clip: Path) -> Path:
+    return clip.parent if clip.name == "clip.age" else clip
+
+
+def show(name: str, facts: dict[str, Any], text: str, as_json: bool) -> None:
+    """Result on stdout: for people, or as one versioned object."""
+    sys.stdout.write(json.dumps({"schema": f"lykta-central.{name}/1", **facts}, default=str) + "\n" if as_json else f"{text}\n")
+
+
+def main() -> None:
+    """Entry point: errors in the words of the design, with their exit code."""
+    try:
+        app()
+    except LyktaError as problem:
+        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        sys.exit(problem.exit_code)

@@ -6,6 +6,7 @@ The session outlives a short loss of the link and the will waits, so that a quic
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -59,21 +60,14 @@ class Link:
     ) -> None:
         self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
         self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
-        context = ssl.create_default_context(cafile=str(credentials.ca))
-        context.load_cert_chain(str(credentials.certificate), str(credentials.key))
-        client.tls_set_context(context)
+        client.tls_set_context(_context(credentials))
         client.reconnect_delay_set(min_delay=1, max_delay=60)
         client.max_inflight_messages_set(0)
         client.on_connect, client.on_disconnect, client.on_connect_fail = self._on_connect, self._on_disconnect, self._on_fail
         client.on_publish, client.on_message = self._on_publish, self._on_message
         if will:
-            client.will_set(
-                will.topic,
-                will.payload,
-                qos=1,
-                retain=True,
-                properties=_properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S),
-            )
+            waits = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
+            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=waits)
 
     def open(self, host: str, port: int) -> None:
         """Connect, and go on trying for ever with growing pauses."""
@@ -83,9 +77,8 @@ class Link:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> int:
         """Hand over one message with QoS 1; its token."""
-        properties = Properties(PacketTypes.PUBLISH)
-        if expiry_s is not None:
-            properties.MessageExpiryInterval = expiry_s
+        expiry = {} if expiry_s is None else {"MessageExpiryInterval": expiry_s}
+        properties = _properties(PacketTypes.PUBLISH, **expiry)
         return int(self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid)
 
     def close(self) -> None:
@@ -111,7 +104,30 @@ class Link:
         self._acknowledged(token)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._received(message.topic, message.payload)
+        self._received(message.topic, bytes(message.payload))
+
+
+def diagnose(host: str, port: int, credentials: Credentials, wait_s: float = 5.0) -> str:
+    """Why there is no link, as a stable code: broker_unreachable, broker_not_trusted, certificate_refused, or "" if TLS works.
+
+    paho does not pass on why a connection failed. With TLS 1.3 a refused client certificate shows only at the first read.
+    """
+    try:
+        with (
+            socket.create_connection((host, port), wait_s) as raw,
+            _context(credentials).wrap_socket(raw, server_hostname=host) as line,
+        ):
+            line.settimeout(0.5)
+            line.recv(1)
+    except TimeoutError:
+        return ""
+    except ssl.SSLCertVerificationError:
+        return "broker_not_trusted"
+    except ssl.SSLError:
+        return "certificate_refused"
+    except OSError:
+        return "broker_unreachable"
+    return "certificate_refused"
 
 
 def send_once(client_id: str, credentials: Credentials, address: tuple[str, int], topic: str, payload: bytes, wait_s: float) -> str:
@@ -134,8 +150,14 @@ def send_once(client_id: str, credentials: Credentials, address: tuple[str, int]
     return "" if taken else trouble[0]
 
 
+def _context(credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(credentials.ca))
+    context.load_cert_chain(str(credentials.certificate), str(credentials.key))
+    return context
+
+
 def _properties(kind: int, **values: int) -> Properties:
-    properties = Properties(kind)
+    properties = Properties(kind)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         setattr(properties, name, value)
     return properties

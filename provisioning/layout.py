@@ -37,9 +37,14 @@ class Layout:
         return self.etc / "trust"
 
     @property
+    def certificates(self) -> Path:
+        """<unit>.pem of each unit and tls.pem: public, beside the keys where no service manager hands those out."""
+        return self.etc / "credentials"
+
+    @property
     def credentials(self) -> Path:
-        """<unit>.key and <unit>.pem of each unit (see `provisioning.identity`)."""
-        return Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.etc / "credentials")
+        """<unit>.key of each unit and tls.key; systemd hands each service only its own."""
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.certificates)
 
     @property
     def var(self) -> Path:

@@ -1,0 +1,42 @@
+"""Health groups: flat numbers; null with the reason beside it where something cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agent.messages import Health, HealthGroup
+from drivers import board
+from privacy.errors import LyktaError
+
+Reader = Callable[[], float | int]
+
+
+def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
+    """One group from its readers; a reader that fails costs its own value only."""
+    values: dict[str, float | int | None] = {}
+    unreadable: dict[str, str] = {}
+    for key, read in readers.items():
+        try:
+            values[key] = read()
+        except (OSError, LyktaError, ValueError, KeyError) as problem:
+            values[key], unreadable[key] = None, str(problem)
+    return Health(name, values, unreadable)
+
+
+def of_machine(storage: board.Path) -> list[Health]:
+    return [
+        group("system", {"load_1m": board.load, "memory_available_mb": board.memory_mb, "temperature_c": board.temperature}),
+        group("power", {"throttled_now": board.throttled}),
+        group("storage", {"free_mb": lambda: board.free_mb(storage), "used_share": lambda: board.used_share(storage)}),
+    ]
+
+
+def of_camera(detail: dict[str, Any]) -> list[Health]:
+    """What the camera service says of itself, as its groups camera and privacy."""
+    numbers = {key: value for key, value in detail.items() if isinstance(value, int | float)}
+    privacy = {
+        key: value for key, value in numbers.items() if key in ("frames", "masked", "looks", "look_ms") or key.startswith("full")
+    }
+    camera = {key: value for key, value in numbers.items() if key in ("frames", "clips", "clips_refused", "queue_dropped")}
+    return [Health("camera", dict(camera), {}), Health("privacy", dict(privacy), {})]

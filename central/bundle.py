@@ -1,0 +1,66 @@
+"""A node's bundle: what it needs below etc/lykta to be this node and to trust this centre.
+
+Until enrolment exists the unit keys are made here and travel with the bundle; then they will be made on the node (R41).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from central.keys import issue, read, signer
+from privacy.errors import UsageError
+from privacy.records import key_set, sign
+
+UNITS = ("camera", "io", "uplink", "retention")
+
+
+@dataclass(frozen=True)
+class Address:
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdigit():
+            raise UsageError(f"address: must be HOST:PORT (got {text!r})", "for instance broker.example.org:8883")
+        return cls(host, int(port))
+
+
+def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest: Address) -> Path:
+    """Write root/etc/lykta for the node "site/id"; returns that folder. Existing keys are never overwritten."""
+    site, slash, name = node.partition("/")
+    if not (site and slash and name):
+        raise UsageError(f"bundle: node: must be SITE/NODE (got {node!r})", "for instance linkoping-city/stop-12")
+    etc = root / "etc/lykta"
+    trust, credentials = etc / "trust", etc / "credentials"
+    if (credentials / "tls.key").exists():
+        raise UsageError(f"bundle: {credentials}: holds a node's keys already", "name a new --root")
+    trust.mkdir(parents=True, exist_ok=True)
+    credentials.mkdir(parents=True, exist_ok=True, mode=0o750)
+    for unit in UNITS:
+        issue(keys, credentials / unit, node, unit)
+    issue(keys, credentials / "tls", node, "tls")
+    _write_trust(keys, trust)
+    (etc / "lykta.toml").write_text(_configuration(site, name, area, broker, ingest))
+    return etc
+
+
+def _write_trust(keys: Path, trust: Path) -> None:
+    (trust / "ca.pem").write_bytes(read(keys / "ca.pem"))
+    (trust / "recipients.txt").write_bytes(read(keys / "recipients.txt"))
+    ca = signer(keys, "ca")
+    for name in ("basis", "command"):
+        listed = key_set([signer(keys, name).key.public_key()])
+        (trust / f"{name}-keys.jws").write_bytes(sign(listed, ca, f"lykta-{name}-keys"))
+
+
+def _configuration(site: str, node: str, area: str, broker: Address, ingest: Address) -> str:
+    """The settings without which a node cannot start; `lykta config schema` lists the others."""
+    return (
+        f"[node]\nsite = {json.dumps(site)}\nid = {json.dumps(node)}\narea = {json.dumps(area)}\n\n"
+        f"[broker]\nhost = {json.dumps(broker.host)}\nport = {broker.port}\n\n"
+        f"[ingest]\nhost = {json.dumps(ingest.host)}\nport = {ingest.port}\n"
+    )

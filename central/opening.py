@@ -1,0 +1,135 @@
+"""Opening and verifying clips at the centre, the only place that can."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import pyrage
+
+from central.keys import authority, read
+from privacy.errors import RecordError, SealError
+from privacy.manifest import MANIFEST, RECEIPT, Manifest, Receipt, SealedFile
+from privacy.records import Authority, sha256_hex, verify_issued
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A clip whose signature, chain, receipt and hashes hold."""
+
+    manifest: Manifest
+    signer: str
+    receipt: Receipt | None
+    checked: tuple[str, ...]
+
+
+class _Line(msgspec.Struct):
+    frame: int
+    cause: str
+    boxes: list[tuple[str, int, int, int, int]]
+
+
+def check_clip(folder: Path, keys: Path) -> Verified:
+    """Everything that can be checked without opening: manifest, chain, receipt, sizes and hashes of the sealed files."""
+    trusted = authority(keys)
+    token = _token(folder / "manifest.jws")
+    manifest, signer = verify_issued(token, MANIFEST, trusted, "camera", Manifest)
+    if signer.name != f"{manifest.site}/{manifest.node}":
+        raise RecordError(f"manifest: node: signed by {signer.name} for {manifest.site}/{manifest.node}", "not that node's clip")
+    for file in manifest.files:
+        _check_file(folder / file.name, file)
+    receipt = _check_receipt(folder, token, manifest, trusted)
+    checked = ["manifest signature, certificate chain and role", "size and sha256 of the sealed files"]
+    return Verified(manifest, signer.name, receipt, (*checked, *(["receipt"] if receipt else [])))
+
+
+def open_clip(folder: Path, keys: Path, target: Path) -> Verified:
+    """Verify, then decrypt the video to a file that appears only when it is whole.
+
+    A clip that a power cut tore ends without its last chunk's mark: what stands before it is given out, and its manifest
+    says that it is torn. Any other clip without that mark is refused.
+    """
+    verified = check_clip(folder, keys)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with (folder / "clip.age").open("rb") as sealed, part.open("wb") as clear:
+            _decrypt(sealed, clear, _identity(keys), torn=verified.manifest.state == "torn")
+    except (pyrage.DecryptError, OSError) as problem:
+        part.unlink(missing_ok=True)
+        raise SealError(f"{folder / 'clip.age'}: cannot be opened: {problem}", "sealed to another identity?") from problem
+    part.replace(target)
+    return verified
+
+
+def _decrypt(sealed: BinaryIO, clear: BinaryIO, identity: pyrage.x25519.Identity, *, torn: bool) -> None:
+    try:
+        pyrage.decrypt_io(sealed, clear, [identity])
+    except (pyrage.DecryptError, OSError):
+        if not torn or not clear.tell():
+            raise
+
+
+def check_masks(folder: Path, keys: Path, manifest: Manifest) -> dict[str, int]:
+    """Open the mask records: one for every frame of the manifest, causes as it counts them. What they prove of the pixels
+    themselves is not checked here."""
+    if manifest.state == "torn":
+        return {}
+    try:
+        text = pyrage.decrypt(read(folder / "masks.age"), [_identity(keys)])
+    except pyrage.DecryptError as problem:
+        raise SealError(
+            f"{folder / 'masks.age'}: cannot be opened: {problem}", "is it sealed to this centre's identity?"
+        ) from problem
+    lines = [msgspec.json.decode(line, type=_Line) for line in io.BytesIO(text)]
+    if len(lines) != manifest.frames:
+        raise SealError(f"masks: {len(lines)} records for {manifest.frames} frames", "the clip must not be used")
+    causes: dict[str, int] = {}
+    for line in lines:
+        if line.cause:
+            causes[line.cause] = causes.get(line.cause, 0) + 1
+    if causes != manifest.full:
+        raise SealError(f"masks: fully masked frames differ from the manifest (got {causes})", "the clip must not be used")
+    return causes
+
+
+def _identity(keys: Path) -> pyrage.x25519.Identity:
+    try:
+        return pyrage.x25519.Identity.from_str(read(keys / "identity.txt").decode().strip())
+    except pyrage.IdentityError as problem:
+        raise RecordError(f"identity: {keys / 'identity.txt'}: {problem}", "name the folder that keygen made") from problem
+
+
+def _token(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise RecordError(f"{path}: {problem.strerror}", "name the clip's folder: clip.age, masks.age, manifest.jws") from problem
+
+
+def _check_file(path: Path, file: SealedFile) -> None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as sealed:
+            while block := sealed.read(_BLOCK):
+                digest.update(block)
+        size = path.stat().st_size
+    except OSError as problem:
+        raise SealError(f"{path.name}: {problem.strerror}", "the clip is incomplete") from problem
+    if (size, digest.hexdigest()) != (file.size, file.sha256):
+        raise SealError(f"{path.name}: sha256: is not what the manifest says", "the file was changed or is torn; do not use it")
+
+
+def _check_receipt(folder: Path, token: bytes, manifest: Manifest, trusted: Authority) -> Receipt | None:
+    path = folder / "receipt.jws"
+    if not path.exists():
+        return None
+    receipt, _ = verify_issued(path.read_bytes(), RECEIPT, trusted, "receipt", Receipt)
+    if receipt.manifest_sha256 != sha256_hex(token) or receipt.files != manifest.files:
+        raise RecordError("receipt: is for another manifest", "the folder's files do not belong together")
+    return receipt

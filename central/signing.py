@@ -1,0 +1,66 @@
+"""Signing what a node obeys: basis, view and commands."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from central.keys import signer
+from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
+from privacy.command import COMMAND, LONGEST, Command
+from privacy.errors import RecordError
+from privacy.models import STACKS
+from privacy.records import sign
+
+KINDS: dict[str, tuple[str, type[Basis] | type[View]]] = {"basis": (BASIS, Basis), "view": (VIEW, View)}
+
+
+def sign_record(name: str, source: Path, keys: Path) -> bytes:
+    """The signed record from its JSON file; `RecordError` names field and rule where it is not one."""
+    kind, into = KINDS[name]
+    try:
+        record = msgspec.json.decode(source.read_bytes(), type=into)
+    except OSError as problem:
+        raise RecordError(f"{source}: {problem.strerror}", f"lykta-central sign {name} --example SITE/NODE prints one") from problem
+    except msgspec.ValidationError as problem:
+        rule, _, where = str(problem).partition(" - at `$.")
+        raise RecordError(f"{name}: {where.rstrip('`') or 'file'}: {rule[:1].lower()}{rule[1:]}", "mend the file") from problem
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"{name}: {source} is not JSON: {problem}", "mend the file") from problem
+    return sign(record, signer(keys, "basis"), kind)
+
+
+def example(name: str, site: str, node: str) -> Any:
+    """A minimal record to edit."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if name == "view":
+        whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+        area = Area("stop", "KBL11.5b", False, whole)
+        return View("view-1", "basis-1", site, node, (area,))
+    return Basis(
+        id="basis-1",
+        assessment="example, not an assessment",
+        type="hallplats",
+        controller="Linköpings kommun",
+        site=site,
+        node=node,
+        stop="example stop",
+        purpose="order",
+        hours=(Hours((1, 2, 3, 4, 5, 6, 7), "18:00", "06:00"),),
+        least_profile="standard",
+        retention_hours=72,
+        stacks=tuple(stack.name for stack in STACKS),
+        begin=now,
+        end=now + timedelta(days=365),
+    )
+
+
+def command(keys: Path, site: str, node: str, name: str, args: dict[str, str]) -> bytes:
+    """A signed command that stands for a minute."""
+    now = datetime.now(UTC)
+    record = Command(name, site, node, str(uuid.uuid4()), args, now, now + LONGEST)
+    return sign(record, signer(keys, "command"), COMMAND)

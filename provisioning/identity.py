@@ -1,0 +1,96 @@
+"""The node's identity and the centre's keys as they lie on the disk, and the records verified with them.
+
+One signing key a unit, each certified by the centre's CA for its role: only the camera's may sign manifests. The TLS key is
+the uplink's alone. No numpy here: io and uplink load this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
+from privacy.errors import AccessError, EnrolmentError, RecordError
+from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, verify_key_set, verify_listed
+from provisioning.layout import Layout
+
+Unit = Literal["camera", "io", "uplink", "retention"]
+UNITS: tuple[Unit, ...] = ("camera", "io", "uplink", "retention")
+BASIS_KEYS = "lykta-basis-keys"
+COMMAND_KEYS = "lykta-command-keys"
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def load_signer(layout: Layout, unit: Unit) -> Signer:
+    """A unit's signing key with its certificate; `EnrolmentError` if the node has none."""
+    key = load_private_key(_read(layout.credentials / f"{unit}.key"))
+    chain = load_chain(_read(layout.certificates / f"{unit}.pem"))
+    if chain[0].public_key() != key.public_key():
+        raise RecordError(f"credentials: {unit}.pem is not the certificate of {unit}.key", "place both files of one enrolment")
+    return Signer(key, chain)
+
+
+def tls_files(layout: Layout) -> TlsFiles:
+    """The uplink's files for mutual TLS; `EnrolmentError` if one is missing."""
+    files = TlsFiles(layout.trust / "ca.pem", layout.certificates / "tls.pem", layout.credentials / "tls.key")
+    for path in (files.ca, files.certificate, files.key):
+        _read(path)
+    return files
+
+
+def load_authority(layout: Layout) -> Authority:
+    return Authority(load_chain(_read(layout.trust / "ca.pem"))[0])
+
+
+def basis_keys(layout: Layout) -> TrustedKeys:
+    return verify_key_set(_read(layout.trust / "basis-keys.jws"), BASIS_KEYS, load_authority(layout))
+
+
+def command_keys(layout: Layout) -> TrustedKeys:
+    return verify_key_set(_read(layout.trust / "command-keys.jws"), COMMAND_KEYS, load_authority(layout))
+
+
+def recipients(layout: Layout) -> tuple[str, ...]:
+    """The age recipients that clips are sealed to, a line each; `RecordError` if there is none."""
+    lines = (line.strip() for line in _read(layout.trust / "recipients.txt").decode(errors="replace").splitlines())
+    found = tuple(line for line in lines if line and not line.startswith("#"))
+    if not found:
+        raise RecordError("recipients: trust/recipients.txt names nobody", "put the centre's age1… line into it")
+    return found
+
+
+def load_records(layout: Layout) -> tuple[Basis, View]:
+    """Basis and view, signatures checked; not yet whether they fit this node."""
+    keys = basis_keys(layout)
+    basis = verify_listed(_record(layout.basis), BASIS, keys, Basis)
+    allowed = TrustedKeys({kid: key for kid, key in keys.keys.items() if not basis.view_keys or kid in basis.view_keys})
+    return basis, verify_listed(_record(layout.view), VIEW, allowed, View)
+
+
+def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
+    """Verified records that fit this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
+    basis, view = load_records(layout)
+    return check_records(basis, view, site, node, profile, stack)
+
+
+def _record(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as problem:
+        raise RecordError(f"{path.name}: there is none: the camera stays closed", f"place the signed record at {path}") from problem
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as problem:
+        raise EnrolmentError(f"not enrolled: {path} is missing", "place the node's bundle under etc/lykta") from problem
+    except PermissionError as problem:
+        raise AccessError(f"{path}: {problem.strerror}", "run as the service's user") from problem
