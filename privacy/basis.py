@@ -21,6 +21,7 @@ Profile = Literal["standard", "strict", "full"]
 PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
 Share = Annotated[float, Meta(ge=0, le=1)]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", max_length=63)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 
 
@@ -47,8 +48,8 @@ class Basis(Struct, frozen=True, forbid_unknown_fields=True):
     least_profile: Profile
     retention_hours: Annotated[int, Meta(ge=1, le=24 * 60)]
     stacks: tuple[str, ...]
-    begin: datetime
-    end: datetime
+    begin: Moment
+    end: Moment
     view_keys: tuple[str, ...] = ()
 
 
@@ -103,6 +104,8 @@ def check_records(basis: Basis, view: View, site: str, node: str, profile: Profi
     for area in view.areas:
         if area.kind == "path" and area.paragraph == "KBL11.5b":
             raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")
+        if area.paragraph == "KBL11.5b" and not basis.stop.strip():
+            raise RecordError('basis: stop: KBL 11 § 5 b needs the id of a stop (got "")', "name the stop and sign the basis again")
     if PROFILES.index(profile) < PROFILES.index(basis.least_profile):
         raise RecordError(
             f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}",
@@ -136,7 +139,7 @@ def deadline(basis: Basis, ended: datetime) -> datetime:
 
 
 def _spans(basis: Basis, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Assessed spans from yesterday to a week ahead, in UTC, so that daylight saving moves no hour."""
+    """Assessed spans from yesterday to a week ahead, in UTC. Where the clock is put forward or back, the shorter reading."""
     first = now.astimezone(STOCKHOLM).date() - timedelta(days=1)
     days = [first + timedelta(days=n) for n in range(9)]
     spans = []
@@ -144,7 +147,7 @@ def _spans(basis: Basis, now: datetime) -> list[tuple[datetime, datetime]]:
         for day in days:
             if day.isoweekday() in hours.days:
                 last = day + timedelta(days=1) if _clock(hours.end) <= _clock(hours.begin) else day
-                spans.append((_moment(day, hours.begin), _moment(last, hours.end)))
+                spans.append((max(_moments(day, hours.begin)), min(_moments(last, hours.end))))
     return sorted(spans)
 
 
@@ -153,11 +156,13 @@ def _clock(text: str) -> int:
     return int(hour) * 60 + int(minute)
 
 
-def _moment(day: date, text: str) -> datetime:
+def _moments(day: date, text: str) -> tuple[datetime, datetime]:
+    """Both readings of a local time: they differ where the clock shows it twice, or skips it."""
     minutes = _clock(text)
     if minutes == 24 * 60:
         day, minutes = day + timedelta(days=1), 0
-    return datetime.combine(day, time(minutes // 60, minutes % 60), STOCKHOLM).astimezone(UTC)
+    local = datetime.combine(day, time(minutes // 60, minutes % 60), STOCKHOLM)
+    return local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)
 
 
 def schema(record: type[Basis] | type[View]) -> dict[str, object]:

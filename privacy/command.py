@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from privacy.basis import Moment
 from privacy.errors import RecordError
 from privacy.records import TrustedKeys, verify_listed
 
@@ -21,8 +22,8 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True):
     node: str
     id: str
     args: dict[str, str]
-    issued: datetime
-    expires: datetime
+    issued: Moment
+    expires: Moment
 
 
 def verify_command(token: bytes, trusted: TrustedKeys, site: str, node: str, now: datetime) -> Command:

@@ -1,6 +1,6 @@
 """Signed records: canonical JSON in a compact JWS (ES256), the signer's certificate chain in `x5c`.
 
-Canonical JSON here is msgspec's deterministic order (keys sorted, no spaces, UTF-8): the same record gives the same bytes.
+Canonical JSON here has sorted keys, no spaces and is UTF-8: the same record gives the same bytes.
 Two ways of trusting a signer exist: a bare public key that a trusted key set lists by `kid`, or a certificate chain that
 ends at the centre's CA and carries the wanted role in its organisational unit.
 Source: RFC 7515 (JWS), RFC 7518 section 3.4 (ES256), RFC 7515 section 4.1.6 (x5c).
@@ -30,6 +30,15 @@ from privacy.errors import RecordError
 T = TypeVar("T")
 PrivateKey = ec.EllipticCurvePrivateKey
 Chain = Sequence[x509.Certificate]
+
+
+class _Registry(jws.JWSRegistry):
+    """Room for a certificate chain in the header: joserfc's own bound is 512 bytes."""
+
+    max_header_length = 16 * 1024
+
+
+_REGISTRY = _Registry(algorithms=["ES256"])
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Party:
 
 def canonical(record: Any) -> bytes:
     """The one byte form of a record that is signed and hashed."""
-    return msgspec.json.encode(record, order="deterministic")
+    return msgspec.json.encode(record, order="sorted")
 
 
 def sha256_hex(data: bytes) -> str:
@@ -86,7 +95,7 @@ def sign(record: Any, signer: Signer, kind: str) -> bytes:
     header: dict[str, Any] = {"alg": "ES256", "typ": kind, "kid": signer.kid}
     if signer.chain:
         header["x5c"] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in signer.chain]
-    token = jws.serialize_compact(header, canonical(record), _jwk(signer.key))
+    token = jws.serialize_compact(header, canonical(record), _jwk(signer.key), registry=_REGISTRY)
     return token.encode()
 
 
@@ -150,8 +159,8 @@ def load_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
 
 def _header(token: bytes, kind: str) -> dict[str, Any]:
     try:
-        header = jws.extract_compact(token.strip()).headers()
-    except (JoseError, ValueError) as problem:
+        header = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
+    except (JoseError, ValueError, TypeError, AttributeError) as problem:  # joserfc looks into a header that is no object
         raise RecordError(f"{kind}: not a signed record: {problem}", "the file is torn or was edited") from problem
     if header.get("typ") != kind or header.get("alg") != "ES256":
         raise RecordError(f"{kind}: this is a {header.get('typ')!r} signed with {header.get('alg')!r}", "wrong file")
@@ -160,7 +169,7 @@ def _header(token: bytes, kind: str) -> dict[str, Any]:
 
 def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
     try:
-        return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), algorithms=["ES256"]).payload)
+        return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), registry=_REGISTRY).payload)
     except (JoseError, ValueError) as problem:
         raise RecordError(f"{kind}: bad signature", "the record was changed after signing or signed by another key") from problem
 
