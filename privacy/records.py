@@ -159,12 +159,14 @@ def load_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
 
 def _header(token: bytes, kind: str) -> dict[str, Any]:
     try:
-        header = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
+        header: Any = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
     except (JoseError, ValueError, TypeError, AttributeError) as problem:  # joserfc looks into a header that is no object
         raise RecordError(f"{kind}: not a signed record: {problem}", "the file is torn or was edited") from problem
+    if not isinstance(header, dict):
+        raise RecordError(f"{kind}: not a signed record: its header is no object", "the file is torn or was edited")
     if header.get("typ") != kind or header.get("alg") != "ES256":
         raise RecordError(f"{kind}: this is a {header.get('typ')!r} signed with {header.get('alg')!r}", "wrong file")
-    return dict(header)
+    return header
 
 
 def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
