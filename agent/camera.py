@@ -105,7 +105,7 @@ class CameraService:
         done = threading.Event()
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
-        self._recorder = recorder = self._new_recorder(camera, encoder, masker)
+        self._recorder = recorder = self._new_recorder(camera, masker)
         pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain)
         runtime.enter("starting", "first_frames")
         flow = [
@@ -149,9 +149,9 @@ class CameraService:
         elif runtime.standing.state != "starting":
             runtime.enter("ready", "filming", until=ruling.until)
 
-    def _new_recorder(self, camera: Camera, encoder: H264Encoder, masker: Masker) -> Recorder:
+    def _new_recorder(self, camera: Camera, masker: Masker) -> Recorder:
         fps = self._runtime.config.camera.fps
-        stream = Stream(camera.width, camera.height, fps, encoder.extradata, self._recipients)
+        stream = Stream(camera.width, camera.height, fps, self._recipients)
         opening = Opening(self._runtime, self._permit, stream, self._detector, masker.zones_sha256)
         return Recorder(self._spool, self._runtime.config.record, stream, opening.manifest, self._keeper, self._frame_done)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agent.messages import Health, HealthGroup
 from drivers import board
 from privacy.errors import LyktaError
+
+_MASKING = ("frames", "masked", "looks", "look_ms")
+_FILMING = ("frames", "clips", "clips_refused", "queue_dropped")
 
 Reader = Callable[[], float | int]
 
@@ -24,7 +28,7 @@ def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
     return Health(name, values, unreadable)
 
 
-def of_machine(storage: board.Path) -> list[Health]:
+def of_machine(storage: Path) -> list[Health]:
     return [
         group("system", {"load_1m": board.load, "memory_available_mb": board.memory_mb, "temperature_c": board.temperature}),
         group("power", {"throttled_now": board.throttled}),
@@ -35,8 +39,6 @@ def of_machine(storage: board.Path) -> list[Health]:
 def of_camera(detail: dict[str, Any]) -> list[Health]:
     """What the camera service says of itself, as its groups camera and privacy."""
     numbers = {key: value for key, value in detail.items() if isinstance(value, int | float)}
-    privacy = {
-        key: value for key, value in numbers.items() if key in ("frames", "masked", "looks", "look_ms") or key.startswith("full")
-    }
-    camera = {key: value for key, value in numbers.items() if key in ("frames", "clips", "clips_refused", "queue_dropped")}
-    return [Health("camera", dict(camera), {}), Health("privacy", dict(privacy), {})]
+    masking = {key: value for key, value in numbers.items() if key in _MASKING or key.startswith("full")}
+    filming = {key: value for key, value in numbers.items() if key in _FILMING}
+    return [Health("camera", dict(filming), {}), Health("privacy", dict(masking), {})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -15,13 +16,16 @@ import msgspec
 from agent.progress import note, progress
 from drivers.encoder import H264Encoder, MaskWriter, Mp4Writer
 from drivers.video import VideoFile
-from privacy.basis import Profile
+from privacy.basis import PROFILES, Profile
 from privacy.delay import DelayLine
 from privacy.detection import Detector
 from privacy.engine import Engine, cadence
 from privacy.errors import MediaError, UsageError
 from privacy.frames import MaskedFrame
 from privacy.masking import Masker
+from privacy.models import installed
+from privacy.stacks import open_stack
+from provisioning.layout import Layout
 
 NOT_MEASURED = "how many people stayed visible was not measured here: that needs labels (make evaluate)"
 
@@ -55,7 +59,7 @@ class _Outputs:
         self._finals = [path for path in (target, masks) if path]
         self._parts = [path.with_name(f".{path.name}.part") for path in self._finals]
         self._encoder = H264Encoder(video.width, video.height, fps, threads=threads)
-        self._writer = Mp4Writer(self._parts[0], video.width, video.height, fps, self._encoder.extradata)
+        self._writer = Mp4Writer(self._parts[0], fps)
         self._rasters = MaskWriter(self._parts[1], video.width, video.height, fps) if masks else None
 
     def take(self, picture: MaskedFrame) -> None:
@@ -173,3 +177,42 @@ def _cpu() -> float:
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def model_folder(given: Path | None) -> Path:
+    """The folder given, the node's own, or the one `make setup` fills."""
+    if given:
+        return given
+    own = Layout.from_environment().models
+    return own if own.is_dir() else Path(__file__).resolve().parent.parent / "out/models"
+
+
+def command(
+    source: Path,
+    target: Path,
+    masks: Path | None,
+    report: Path | None,
+    profile: str,
+    threads: int,
+    fps: float | None,
+    models: Path | None,
+    as_json: bool,
+) -> None:
+    """`lykta mask`."""
+    if profile not in PROFILES:
+        raise UsageError(f"mask: --profile: must be one of {', '.join(PROFILES)} (got {profile!r})", "standard is the default")
+    folder = model_folder(models)
+    detector = open_stack(installed(folder), folder, threads)
+    facts = mask_file(source, target, detector=detector, masks=masks, profile=profile, threads=threads, fps=fps)
+    if report:
+        write_report(report, facts)
+    sys.stdout.write(msgspec.json.encode(facts).decode() + "\n" if as_json else _text(facts))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    causes = ", ".join(f"{cause} {number}" for cause, number in facts["full_by_cause"].items()) or "none"
+    return (
+        f"{facts['target']}: {facts['frames']} frames, {facts['masked']} with people masked, "
+        f"{facts['full']} fully masked ({causes})\n"
+        f"{facts['seconds']} s, {facts['cpu_ms_per_frame']} ms CPU a frame; {facts['stack']}; {NOT_MEASURED}\n"
+    )

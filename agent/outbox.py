@@ -71,6 +71,10 @@ class Outbox:
 
         return self._once(insert)
 
+    def will(self, body: Body) -> bytes:
+        """A message that the broker keeps and sends in our place: it has its number now, and never a row."""
+        return encode(Message(self._envelope(self._once(lambda cursor: _next(cursor, 1)[0])), body))
+
     def clear(self, tail: str) -> None:
         """An empty retained message: what stood at this topic is over."""
         self._once(lambda cursor: self._insert(cursor, _next(cursor, 1)[0], tail, True, 0, None, b""))

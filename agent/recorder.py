@@ -54,7 +54,6 @@ class Stream:
     width: int
     height: int
     fps: float
-    extradata: bytes
     recipients: tuple[Recipient, ...]
 
 
@@ -71,7 +70,7 @@ class _Running:
         self.opened, self._spool = opened, spool
         self.trigger_ns = 0
         self._video, self._masks = spool.begin(opened, stream.recipients)
-        self._mp4 = Mp4Writer(_Feed(self._video), stream.width, stream.height, stream.fps, stream.extradata)
+        self._mp4 = Mp4Writer(_Feed(self._video), stream.fps)
         self._full: Counter[str] = Counter()
         self._frames = 0
         self._last: Taken | None = None

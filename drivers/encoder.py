@@ -5,6 +5,7 @@ Also the two writers: fragmented MP4 into a seal (one-second fragments, never se
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import av
-from av.codec.context import Flags
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from privacy.errors import MediaError
 from privacy.frames import MaskedFrame, Plane, require_masked
@@ -49,7 +50,6 @@ class H264Encoder:
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
         context.gop_size, context.thread_count = max(1, round(fps)), threads
-        context.flags |= Flags.global_header
         if bitrate:
             context.bit_rate = bitrate
         if self.name == "libx264":
@@ -59,11 +59,6 @@ class H264Encoder:
         except FFmpegError as problem:
             raise MediaError(f"encoder: {self.name} refuses {width}x{height}: {problem}", "choose another size") from problem
         self._context = context
-
-    @property
-    def extradata(self) -> bytes:
-        """Parameter sets for the container's header."""
-        return self._context.extradata or b""
 
     def encode(self, picture: MaskedFrame) -> list[Packet]:
         """Packets that are ready after this picture; reads its buffer, keeps nothing of it."""
@@ -102,24 +97,25 @@ class Sink(Protocol):
 
 
 class Mp4Writer:
-    """H.264 packets into MP4 without an audio track (R13).
+    """H.264 packets into MP4 without an audio track (R13). The first packet must be a key picture.
 
     target   a path for a plain file; a sink for fragments of one second, written forward only
     """
 
-    def __init__(self, target: Path | Sink, width: int, height: int, fps: float, extradata: bytes) -> None:
+    def __init__(self, target: Path | Sink, fps: float) -> None:
         file = str(target) if isinstance(target, Path) else target
         options = {} if isinstance(target, Path) else _FRAGMENTS
-        self._container = av.open(file, "w", format="mp4", options=options)
-        rate = Fraction(fps).limit_denominator(1000)
-        self._stream = self._container.add_mux_stream("h264", rate, width=width, height=height, time_base=CLOCK)
-        self._stream.codec_context.extradata = extradata
+        try:
+            self._container = av.open(file, "w", format="mp4", options=options)
+        except OSError as problem:
+            raise MediaError(f"{target}: cannot be written: {problem.strerror}", "choose a folder you may write to") from problem
+        self._stream: VideoStream | None = None
         self._step = round(CLOCK.denominator / fps)
-        self._first: int | None = None
+        self._first = 0
 
     def write(self, packet: Packet) -> None:
-        if self._first is None:
-            self._first = packet.pts
+        if self._stream is None:
+            self._stream = self._begin(packet)
         native = av.Packet(packet.data)
         native.stream, native.time_base = self._stream, CLOCK
         native.pts, native.dts = packet.pts - self._first, packet.dts - self._first
@@ -128,6 +124,12 @@ class Mp4Writer:
 
     def close(self) -> None:
         self._container.close()
+
+    def _begin(self, packet: Packet) -> VideoStream:
+        """The track as the first key picture describes it: its parameter sets stand before it."""
+        self._first = packet.pts
+        with av.open(io.BytesIO(packet.data), format="h264") as parsed:
+            return self._container.add_stream_from_template(parsed.streams.video[0])
 
 
 _FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}

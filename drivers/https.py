@@ -13,7 +13,7 @@ from privacy.errors import LyktaError, UnreachableError
 _TIMEOUT_S = 30.0
 
 
-class Refused(LyktaError):
+class RefusedError(LyktaError):
     """The server understood and said no; `status` is its HTTP code."""
 
     def __init__(self, status: int, message: str, hint: str) -> None:
@@ -31,19 +31,18 @@ class Client:
         self._connection: http.client.HTTPSConnection | None = None
 
     def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
-        """The JSON answer, {} if there is none; `UnreachableError` or `Refused`."""
+        """The JSON answer, {} if there is none; `UnreachableError` or `RefusedError`."""
         host, port = self._where
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             answer, data = self._exchange(method, path, body, named)
         except (OSError, http.client.HTTPException) as problem:
             self.close()
-            raise UnreachableError(
-                f"ingest {host}:{port}: {problem or type(problem).__name__}", "is it up, and is our certificate good?"
-            ) from problem
+            why = str(problem) or type(problem).__name__
+            raise UnreachableError(f"ingest {host}:{port}: {why}", "is it up, and is our certificate good?") from problem
         said = json.loads(data) if data else {}
         if answer.status >= 400:
-            raise Refused(answer.status, f"ingest: {said.get('error', answer.reason)}", str(said.get("hint", "")))
+            raise RefusedError(answer.status, f"ingest: {said.get('error', answer.reason)}", str(said.get("hint", "")))
         return dict(said)
 
     def close(self) -> None:
