@@ -1,0 +1,126 @@
+"""`lykta check`: what would keep this node from working, each with its next step. It changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct, to_builtins
+
+from agent.config import Config, load
+from agent.control import ask
+from agent.inspect import SERVICES, show, table_of
+from drivers.clock import SystemClock
+from privacy.errors import LyktaError, StorageError, UsageError
+from privacy.models import load_files, stack_of
+from provisioning.identity import UNITS, load_authority, load_permit, load_signer, recipients, tls_files
+from provisioning.layout import Layout
+
+_LEAST_FREE_MB = 500
+
+
+class Finding(Struct, frozen=True):
+    group: str
+    result: Literal["ok", "warn", "fail"]
+    what: str
+    hint: str = ""
+
+
+Check = Callable[[Layout, Config], list[Finding]]
+
+
+def _keys(layout: Layout, _config: Config) -> list[Finding]:
+    load_authority(layout)
+    for unit in UNITS:
+        load_signer(layout, unit)
+    tls_files(layout)
+    return [Finding("keys", "ok", f"{len(UNITS)} unit keys, TLS key, CA; clips sealed to {len(recipients(layout))} recipient(s)")]
+
+
+def _records(layout: Layout, config: Config) -> list[Finding]:
+    permit = load_permit(layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
+    return [Finding("records", "ok", f"basis {permit.basis.id} until {permit.basis.end:%Y-%m-%d}, view {permit.view.id}")]
+
+
+def _models(layout: Layout, config: Config) -> list[Finding]:
+    load_files(layout.models, stack_of(config.mask.stack))
+    return [Finding("models", "ok", f"{config.mask.stack}: all files have their pinned hash")]
+
+
+def _storage(layout: Layout, config: Config) -> list[Finding]:
+    if not layout.var.is_dir():
+        raise StorageError(f"{layout.var}: is not there", "is the data partition mounted?")
+    free = shutil.disk_usage(layout.var).free // 1_000_000
+    if free < _LEAST_FREE_MB:
+        return [Finding("storage", "fail", f"{free} MB free", "free space, or lower record.quota_mb")]
+    if free < config.record.quota_mb:
+        return [Finding("storage", "warn", f"{free} MB free, the quota is {config.record.quota_mb} MB", "lower record.quota_mb")]
+    return [Finding("storage", "ok", f"{free} MB free")]
+
+
+def _clock(_layout: Layout, config: Config) -> list[Finding]:
+    state = SystemClock(config.clock.trust).state()
+    if state == "unknown":
+        return [
+            Finding("clock", "fail", "time is not trusted: the camera stays off", "is systemd-timesyncd synced? see clock.trust")
+        ]
+    return [Finding("clock", "ok", state)]
+
+
+def _services(layout: Layout, _config: Config) -> list[Finding]:
+    found = []
+    for name in SERVICES:
+        try:
+            standing = ask(layout.socket(name, "ctl"), {"verb": "status"})["standing"]
+        except LyktaError as problem:
+            found.append(Finding("services", "fail", str(problem), problem.hint))
+            continue
+        good = standing["state"] in ("ready", "off")
+        found.append(Finding("services", "ok" if good else "warn", f"{name}: {standing['state']} ({standing['reason']})"))
+    return found
+
+
+CHECKS: dict[str, Check] = {
+    "keys": _keys,
+    "records": _records,
+    "models": _models,
+    "storage": _storage,
+    "clock": _clock,
+    "services": _services,
+}
+
+
+def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> int:
+    """0 all good, 1 something fails, 3 only warnings and --strict."""
+    known = ["config", *CHECKS]
+    for group in groups:
+        if group not in known:
+            raise UsageError(f"check: no such group (got {group!r})", f"known: {', '.join(known)}")
+    findings = _run(layout, groups or known)
+    table = table_of("group", "", "what", "next step")
+    for finding in findings:
+        table.add_row(finding.group, finding.result, finding.what, finding.hint)
+    show("check", {"findings": to_builtins(findings)}, table, as_json)
+    results = {finding.result for finding in findings}
+    return 1 if "fail" in results else 3 if strict and "warn" in results else 0
+
+
+def _run(layout: Layout, groups: list[str]) -> list[Finding]:
+    """The other checks need the configuration: without it there is one finding."""
+    try:
+        config = load(layout.config)
+    except LyktaError as problem:
+        return [Finding("config", "fail", str(problem), problem.hint)]
+    findings = [Finding("config", "ok", str(layout.config))] if "config" in groups else []
+    for name, check in CHECKS.items():
+        if name in groups:
+            findings += _guarded(name, check, layout, config)
+    return findings
+
+
+def _guarded(name: str, check: Check, layout: Layout, config: Config) -> list[Finding]:
+    try:
+        return check(layout, config)
+    except LyktaError as problem:
+        return [Finding(name, "fail", str(problem), problem.hint)]

@@ -1,0 +1,188 @@
+"""What a technician reads over SSH: status, configuration, records, clips. Nothing here changes anything, none shows a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from agent.config import load, schema
+from agent.control import ask
+from agent.spool import check_files
+from drivers.clock import SystemClock
+from privacy.basis import check_records, rule
+from privacy.errors import LyktaError, UnreachableError, UsageError
+from privacy.manifest import MANIFEST, Manifest
+from privacy.records import verify_issued
+from provisioning.identity import load_authority, load_records
+from provisioning.layout import Layout
+
+SERVICES = ("camera", "io", "uplink")
+
+
+def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -> None:
+    """Result on stdout: one versioned object, or a table."""
+    if as_json:
+        sys.stdout.write(json.dumps({"schema": f"lykta.{schema_name}/1", **facts}, default=str) + "\n")
+    else:
+        Console(highlight=False).print(table)
+
+
+def table_of(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def status(layout: Layout, as_json: bool, watch: bool) -> int:
+    """0 if all three answer, else 4; the others are shown all the same."""
+    while True:
+        answers, missing = _ask_all(layout)
+        _show_status(answers, missing, as_json)
+        if not watch:
+            break
+        time.sleep(1.0)
+    if missing:
+        first = next(iter(missing.values()))
+        raise UnreachableError(f"not reachable: {', '.join(missing)}", first.hint)
+    return 0
+
+
+def _ask_all(layout: Layout) -> tuple[dict[str, dict[str, Any]], dict[str, LyktaError]]:
+    answers: dict[str, dict[str, Any]] = {}
+    missing: dict[str, LyktaError] = {}
+    for name in SERVICES:
+        try:
+            answers[name] = ask(layout.socket(name, "ctl"), {"verb": "status"})
+        except UnreachableError as problem:
+            missing[name] = problem
+    return answers, missing
+
+
+def _show_status(answers: dict[str, dict[str, Any]], missing: dict[str, LyktaError], as_json: bool) -> None:
+    table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
+    for name in SERVICES:
+        if name in missing:
+            table.add_row(name, "not reachable", "", "", "", "technician", missing[name].hint)
+            continue
+        standing = answers[name]["standing"]
+        numbers = ", ".join(f"{key} {value}" for key, value in answers[name]["detail"].items() if value not in ("", None))
+        when = [_minute(standing["since"]), _minute(standing["until"])]
+        table.add_row(name, standing["state"], standing["reason"], *when, standing["owner"], numbers)
+    show("status", {"services": answers, "not_reachable": list(missing)}, table, as_json)
+
+
+def _minute(text: str | None) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}" if text else ""
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+def config_validate(path: Path, as_json: bool) -> None:
+    load(path)
+    table = table_of("file", "")
+    table.add_row(str(path), "valid")
+    show("config-validate", {"file": str(path), "valid": True}, table, as_json)
+
+
+def config_show(path: Path, as_json: bool) -> None:
+    settings = msgspec.to_builtins(load(path))
+    table = table_of("setting", "value")
+    for section, values in settings.items():
+        for key, value in values.items():
+            table.add_row(f"{section}.{key}", str(value))
+    show("config", {"settings": settings}, table, as_json)
+
+
+def config_schema() -> None:
+    sys.stdout.write(json.dumps(schema(), indent=1) + "\n")
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+def basis_show(layout: Layout, as_json: bool) -> None:
+    basis, view = load_records(layout)
+    table = table_of("", "")
+    for name, value in msgspec.to_builtins(basis).items():
+        table.add_row(f"basis.{name}", str(value))
+    for name, value in msgspec.to_builtins(view).items():
+        table.add_row(f"view.{name}", str(value))
+    show("basis", {"basis": msgspec.to_builtins(basis), "view": msgspec.to_builtins(view)}, table, as_json)
+
+
+def basis_verify(layout: Layout, as_json: bool) -> None:
+    """Raises `RecordError` (exit 5) where the records do not fit this node or are over."""
+    config = load(layout.config)
+    node, mask = config.node, config.mask
+    permit = check_records(*load_records(layout), node.site, node.id, mask.profile, mask.stack)
+    clock = SystemClock(config.clock.trust)
+    ruling = rule(permit.basis, clock.now(), clock.trusted())
+    table = table_of("", "")
+    table.add_row("records", f"good: basis {permit.basis.id}, view {permit.view.id}")
+    table.add_row("lens now", "may be open" if ruling.open else f"closed: {ruling.reason}")
+    table.add_row("until", str(ruling.until or ""))
+    facts = {"valid": True, "open": ruling.open, "reason": ruling.reason, "until": ruling.until}
+    show("basis-verify", facts, table, as_json)
+
+
+# -- clips -------------------------------------------------------------------------------------------------------------
+
+
+def clips_list(layout: Layout, as_json: bool) -> None:
+    manifests = [read_manifest(layout, clip) for clip in clip_ids(layout)]
+    table = table_of("clip", "begin", "seconds", "frames", "trigger", "state", "delete at")
+    for manifest in manifests:
+        seconds = f"{(manifest.end - manifest.begin).total_seconds():.1f}"
+        times = (f"{manifest.begin:%Y-%m-%d %H:%M:%S}", seconds, str(manifest.frames))
+        table.add_row(manifest.clip, *times, manifest.trigger, manifest.state, f"{manifest.deadline:%Y-%m-%d %H:%M}")
+    show("clips", {"clips": [msgspec.to_builtins(manifest) for manifest in manifests]}, table, as_json)
+
+
+def clips_show(layout: Layout, clip: str, as_json: bool) -> None:
+    facts = msgspec.to_builtins(read_manifest(layout, clip))
+    table = table_of("", "")
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    show("clip", {"manifest": facts}, table, as_json)
+
+
+def clips_verify(layout: Layout, clip: str, as_json: bool) -> int:
+    """1 if a clip does not hold."""
+    results: dict[str, str] = {}
+    for name in [clip] if clip else clip_ids(layout):
+        try:
+            check_files(layout.spool / name, read_manifest(layout, name))
+            results[name] = "good"
+        except LyktaError as problem:
+            if isinstance(problem, UsageError):
+                raise
+            results[name] = str(problem)
+    table = table_of("clip", "")
+    for name, result in results.items():
+        table.add_row(name, result)
+    show("clips-verify", {"clips": results}, table, as_json)
+    return int(any(result != "good" for result in results.values()))
+
+
+def clip_ids(layout: Layout) -> list[str]:
+    return sorted(path.parent.name for path in layout.spool.glob("*/manifest.jws"))
+
+
+def read_manifest(layout: Layout, clip: str) -> Manifest:
+    path = layout.spool / clip / "manifest.jws"
+    if "/" in clip or not path.exists():
+        raise UsageError(f"clips: no such clip (got {clip!r})", "`lykta clips list` shows them")
+    return verify_issued(path.read_bytes(), MANIFEST, load_authority(layout), "camera", Manifest)[0]
