@@ -32,6 +32,10 @@ class Hours(Struct, frozen=True, forbid_unknown_fields=True):
     begin: Clock
     end: Clock
 
+    def __post_init__(self) -> None:
+        if self.begin == self.end:
+            raise ValueError(f"begin and end are the same: no time or a whole day? (got {self.begin})")
+
 
 class Basis(Struct, frozen=True, forbid_unknown_fields=True):
     """What the municipality assessed; signed by its basis key."""
@@ -148,7 +152,7 @@ def _spans(basis: Basis, now: datetime) -> list[tuple[datetime, datetime]]:
             if day.isoweekday() in hours.days:
                 last = day + timedelta(days=1) if _clock(hours.end) <= _clock(hours.begin) else day
                 spans.append((max(_moments(day, hours.begin)), min(_moments(last, hours.end))))
-    return sorted(spans)
+    return sorted(span for span in spans if span[0] < span[1])
 
 
 def _clock(text: str) -> int:
