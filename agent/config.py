@@ -19,7 +19,7 @@ Pin = Annotated[int, Meta(ge=0, le=27)]
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
     site: Label
     id: Label
-    area: Label
+    area: Annotated[str, Meta(min_length=1, max_length=63)]
 
 
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):

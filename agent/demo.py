@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,7 @@ class Demo:
         self.layout = Layout(self.node)
         self.ports = Ports(_free_port(), _free_port())
         self.found = Findings()
+        self._to_do: list[tuple[float, Callable[[], None]]] = []
 
     def run(self, seconds: int) -> dict[str, Any]:
         self._prepare()
@@ -197,13 +199,13 @@ trust = "host"
 
     def _live(self, seconds: int, services: dict[str, Process]) -> None:
         begin = psutil.Process(services["camera"].pid).create_time()
-        told = {"press": seconds * 0.4, "ack": seconds * 0.4 + 3}
+        self._to_do = [(seconds * 0.4, self._press), (seconds * 0.4 + 3, self._take)]
         with progress("running", seconds, every=10) as advance:
             done, start = 0, time.monotonic()
             while (elapsed := time.monotonic() - start) < seconds:
                 self._check_alive(services)
                 self._look_for_first_seal(begin)
-                self._help(told, elapsed)
+                self._help(elapsed)
                 self._follow(services)
                 while done < int(elapsed):
                     done += 1
@@ -220,16 +222,20 @@ trust = "host"
         if self.found.first_sealed_s is None and any(path.stat().st_size for path in self.layout.spool.glob("*/clip.age")):
             self.found.first_sealed_s = round(time.time() - begin, 2)
 
-    def _help(self, told: dict[str, float], elapsed: float) -> None:
+    def _help(self, elapsed: float) -> None:
         """Somebody presses the help button; three seconds later an operator takes the call."""
-        if "press" in told and elapsed > told.pop("press", elapsed + 1):
-            ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
-            self._lamp("pressed")
-        if "press" not in told and "ack" in told and elapsed > told["ack"]:
-            del told["ack"]
-            self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.broker}")
-            time.sleep(1.0)
-            self._lamp("taken by the operator")
+        while self._to_do and elapsed > self._to_do[0][0]:
+            self._to_do.pop(0)[1]()
+
+    def _press(self) -> None:
+        ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+        time.sleep(0.5)
+        self._lamp("pressed")
+
+    def _take(self) -> None:
+        self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.broker}")
+        time.sleep(0.5)
+        self._lamp("taken by the operator")
 
     def _lamp(self, what: str) -> None:
         detail = ask(self.layout.socket("io", "ctl"), {"verb": "status"})["detail"]
@@ -253,7 +259,7 @@ trust = "host"
         camera.wait(10)
 
     def _await_uploads(self) -> None:
-        """The camera frees clips only on receipts, so it runs once more until its spool is empty."""
+        """The uplink goes on until the centre has a receipt for each clip; the last ones the camera frees when it is next up."""
         note("waiting for the uploads")
         end = time.monotonic() + _UPLOAD_S
         while time.monotonic() < end and self._stored() < self._sealed():

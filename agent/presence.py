@@ -19,7 +19,7 @@ def level(detections: tuple[Detection, ...]) -> Level:
     people = sum(found.kind == "person" and found.score >= SURE for found in detections)
     if people == 0:
         return "none"
-    return "few" if people <= 3 else "some" if people <= 9 else "crowd"
+    return "few" if people <= 2 else "some" if people <= 6 else "crowd"
 
 
 class PresenceWatch:

@@ -54,7 +54,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     deadline: datetime
     recipients: tuple[str, ...]
     files: tuple[SealedFile, ...]
-    previous: Sha256 | Literal[""]
+    previous: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
