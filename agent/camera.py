@@ -187,7 +187,8 @@ class CameraService:
 
     def _hear_triggers(self) -> None:
         """Small datagrams from io; what is malformed is logged and ignored."""
-        path = self._runtime.layout.socket("camera", "trigger")
+        path = self._runtime.layout.trigger
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _datagram_socket(path) as ear:
             while not self._runtime.stop.is_set():
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,13 @@ def commands(summary: dict[str, Any], opened: list[Path]) -> str:
     """How to open a clip by hand."""
     store, identity = summary["store_dir"], summary["identity"]
     clip = opened[0].stem if opened else "<clip id>"
+    central = Path(sys.executable).with_name("lykta-central")
     return (
         f"cd {store}/*/*/{clip}\n"
         f"age -d -i {identity} clip.age > /tmp/clip.mp4\n"
         "ffprobe -hide_banner /tmp/clip.mp4\n"
-        f"lykta-central verify . --keys {Path(identity).parent}\n"
-        f"lykta-central open . --keys {Path(identity).parent} -o /tmp/clip.mp4"
+        f"{central} verify . --keys {Path(identity).parent}\n"
+        f"{central} open . --keys {Path(identity).parent} -o /tmp/clip.mp4"
     )
 
 

@@ -130,7 +130,7 @@ class Io:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
             mouth.setblocking(False)
             try:
-                mouth.sendto(word, str(self._runtime.layout.socket("camera", "trigger")))
+                mouth.sendto(word, str(self._runtime.layout.trigger))
             except OSError:
                 self._dropped += 1
 

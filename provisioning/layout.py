@@ -70,5 +70,10 @@ class Layout:
         return self.var / "journal" / unit
 
     def socket(self, service: str, name: str) -> Path:
-        """name: ctl (technicians), uplink (status and signed envelopes), trigger (datagrams)."""
+        """name: ctl (technicians), uplink (status and signed envelopes)."""
         return self.run / service / f"{name}.sock"
+
+    @property
+    def trigger(self) -> Path:
+        """Where io tells the camera of a press: a folder of its own, so that io reaches nothing else of the camera's."""
+        return self.run / "trigger/camera.sock"
