@@ -5,6 +5,7 @@ Who sends is known from the client certificate, never from the body. Every call 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -44,6 +46,8 @@ class Ingest:
 
     def __init__(self, store: Store, authority: Authority, receipts: Signer) -> None:
         self._store, self._authority, self._receipts = store, authority, receipts
+        # A node that gave up waiting asks again while its first call still assembles: two at once would tear the object.
+        self._assembling = asyncio.Lock()
 
     def app(self) -> Starlette:
         return Starlette(
@@ -52,7 +56,8 @@ class Ingest:
                 Route("/v1/objects/{id}", _guard(self.look), methods=["GET"]),
                 Route("/v1/objects/{id}/parts/{file}/{part:int}", _guard(self.put), methods=["PUT"]),
                 Route("/v1/objects/{id}/complete", _guard(self.complete), methods=["POST"]),
-            ]
+            ],
+            exception_handlers={HTTPException: _unrouted, Exception: _broken},
         )
 
     async def announce(self, request: Request) -> Response:
@@ -61,6 +66,8 @@ class Ingest:
         manifest = self._verified(token, request)
         if manifest.clip != wanted.id:
             raise HttpError(400, f"id: is not the manifest's clip (got {wanted.id})", "announce the clip by its own id")
+        if manifest.state == "open":
+            raise HttpError(400, f"object {manifest.clip}: is still running", "announce the clip when it is finished")
         known = self._store.token(wanted.id)
         if known is not None and known != token:
             raise HttpError(409, f"object {wanted.id}: is here with another manifest", "a clip has one manifest for ever")
@@ -83,14 +90,17 @@ class Ingest:
 
     async def complete(self, request: Request) -> Response:
         manifest, token = self._known(request)
-        receipt = self._store.receipt(manifest)
-        if receipt is None:
-            missing = [part for part in self._store.parts(manifest) if not part.done]
-            if missing:
-                raise HttpError(409, f"object {manifest.clip}: {len(missing)} parts are missing", "PUT them first")
-            receipt = self._sign(manifest, token)
-            await run_in_threadpool(self._store.assemble, manifest, token, receipt)
+        async with self._assembling:
+            receipt = self._store.receipt(manifest) or await self._receive(manifest, token)
         return JSONResponse({"schema": "lykta.receipt/1", "receipt": receipt.decode()})
+
+    async def _receive(self, manifest: Manifest, token: bytes) -> bytes:
+        missing = [part for part in self._store.parts(manifest) if not part.done]
+        if missing:
+            raise HttpError(409, f"object {manifest.clip}: {len(missing)} parts are missing", "PUT them first")
+        receipt = self._sign(manifest, token)
+        await run_in_threadpool(self._store.assemble, manifest, token, receipt)
+        return receipt
 
     def _known(self, request: Request) -> tuple[Manifest, bytes]:
         clip = request.path_params["id"]
@@ -141,6 +151,18 @@ def _guard(call: Call) -> Call:
             return _error(_STATUS.get(type(problem), 500), str(problem), problem.hint)
 
     return guarded
+
+
+async def _unrouted(request: Request, problem: Exception) -> Response:
+    status = problem.status_code if isinstance(problem, HTTPException) else 500
+    return _error(status, f"{request.method} {request.url.path}: no such call", "the calls are below /v1/objects")
+
+
+async def _broken(request: Request, problem: Exception) -> Response:
+    """The server's own log has the traceback; the node only learns that trying again can help."""
+    return _error(
+        500, f"{request.method} {request.url.path}: {type(problem).__name__}", "the centre's log says why; try again later"
+    )
 
 
 def _error(status: int, error: str, hint: str) -> Response:
