@@ -38,6 +38,9 @@ def of_machine(storage: Path) -> list[Health]:
 
 def of_camera(detail: dict[str, Any]) -> list[Health]:
     """What the camera service says of itself, as its groups camera and privacy."""
+    if not detail:
+        why = "the camera service does not answer"
+        return [Health("camera", {"frames": None}, {"frames": why}), Health("privacy", {"masked": None}, {"masked": why})]
     numbers = {key: value for key, value in detail.items() if isinstance(value, int | float)}
     masking = {key: value for key, value in numbers.items() if key in _MASKING or key.startswith("full")}
     filming = {key: value for key, value in numbers.items() if key in _FILMING}

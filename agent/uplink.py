@@ -7,21 +7,24 @@ the service concerned, which verifies them itself.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
-from threading import Event, Lock
+from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 import msgspec
 
 from agent import health
 from agent.control import ask
-from agent.messages import Describe, Health, State, decode, encode, topic
+from agent.messages import Body, Describe, Health, State, decode, encode, topic
 from agent.outbox import Outbox, Waiting
 from agent.service import Runtime, run_service
 from agent.uploader import Uploader
 from drivers import board
 from drivers.mqtt import Credentials, Link, Will, diagnose
-from privacy.errors import LyktaError
+from privacy.errors import LyktaError, StorageError
 from privacy.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
@@ -49,11 +52,13 @@ def body(runtime: Runtime) -> None:
     uplink = Uplink(runtime, outbox, credentials)
     uploader = Uploader(runtime, outbox, files)
     journal.append("service_on")
-    runtime.spawn("publisher", uplink.publish)
+    publisher = runtime.spawn("publisher", uplink.publish)
     runtime.spawn("uploader", uploader.run)
     runtime.spawn("health", uplink.tell_health)
     runtime.spawn("link-watch", uplink.watch_link)
     uplink.watch_node()
+    uploader.abort()
+    publisher.join()
     uplink.close()
     journal.append("service_off")
 
@@ -65,11 +70,16 @@ class Uplink:
         node = runtime.config.node
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
-        self._connected = Event()
-        self._lock = Lock()
-        self._flying: dict[int, int] = {}
+        self._connected, self._failed = Event(), Event()
+        self._refusal = ""
+        # The publisher's own; the link's thread only leaves the broker's answers in the queue.
+        self._answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
+        self._flying: dict[int, Waiting] = {}
+        self._taken: list[int] = []
         self._last_sent = 0
+        self._refused = 0
         self._born = False
+        self._storage = ""
         self._state: State | None = None
         self._seen: dict[str, float] = {}
         self._camera_detail: dict[str, Any] = {}
@@ -77,7 +87,7 @@ class Uplink:
         self._link = Link(
             f"{node.site}/{node.id}",
             credentials,
-            acknowledged=self._acknowledged,
+            acknowledged=lambda token, refusal: self._answers.put((token, refusal)),
             changed=self._changed,
             received=self._received,
             subscribe=(f"{self._prefix}/cmd/#",),
@@ -87,13 +97,14 @@ class Uplink:
     # -- the link ----------------------------------------------------------------------------------------------------
 
     def _changed(self, connected: bool, reason: str) -> None:
-        with self._lock:
-            # What flew is sent again on the next link: at least once, with the same id.
-            self._flying.clear()
-            self._last_sent = 0
-            self._born = False
         was = self._connected.is_set()
-        (self._connected.set if connected else self._connected.clear)()
+        self._refusal = "broker_refuses" if reason.startswith("refused") else ""
+        if connected:
+            self._born = False
+            self._connected.set()
+        else:
+            self._connected.clear()
+            self._failed.set()
         if connected or was:
             self._runtime.log("info" if connected else "warning", f"broker: {reason}")
 
@@ -103,16 +114,26 @@ class Uplink:
         self._link.open(place.host, place.port)
         told = ""
         while not runtime.stop.wait(1.0):
-            trouble = "" if self._connected.is_set() else diagnose(place.host, place.port, self._credentials)
             if self._connected.is_set():
-                trouble = ""
+                told = ""
                 runtime.enter("ready", "connected")
-            elif trouble:
-                runtime.enter("degraded", trouble, owner="ops")
-            if trouble and trouble != told:
-                runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=_HINTS[trouble])
-            told = trouble
-            runtime.report(connected=self._connected.is_set(), pending=self._outbox.pending(), ignored_commands=self._ignored)
+            elif self._failed.is_set():
+                # Once for each attempt of the link, so that its growing pauses hold for this one too.
+                self._failed.clear()
+                told = self._tell_trouble(told)
+            numbers = {"pending": self._outbox.pending(), "refused": self._refused, "ignored_commands": self._ignored}
+            runtime.report(connected=self._connected.is_set(), storage_error=self._storage, **numbers)
+
+    def _tell_trouble(self, told: str) -> str:
+        """What stands between us and the broker, logged when it is another than the one told before."""
+        place, runtime = self._runtime.config.broker, self._runtime
+        trouble = diagnose(place.host, place.port, self._credentials) or self._refusal
+        if not trouble or self._connected.is_set():
+            return told
+        runtime.enter("degraded", trouble, owner="ops")
+        if trouble != told:
+            runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=_HINTS[trouble])
+        return trouble
 
     def _received(self, where: str, payload: bytes) -> None:
         """A signed command, handed on as it came."""
@@ -130,15 +151,15 @@ class Uplink:
             self._runtime.log("warning", f"command {name}: {problem}", hint=problem.hint)
 
     def close(self) -> None:
-        """Say that we stop, let that leave, and go in order so that no will is sent."""
+        """Say that we stop, let that leave, and go in order so that no will is sent; unless it could not be said."""
+        said = False
         if self._connected.is_set():
-            state = State("stopping", "told_to", self._runtime.clock.now(), None, "nobody", {})
-            self._outbox.put(state)
+            said = self._put(State("stopping", "told_to", self._runtime.clock.now(), None, "nobody", {}))
             end = time.monotonic() + 1.0
             while self._outbox.pending() and time.monotonic() < end:
                 self._send_waiting()
-                time.sleep(0.02)
-        self._link.close()
+                self._settle()
+        self._link.close(with_will=not said or self._outbox.pending() > 0)
         self._outbox.close()
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -146,34 +167,50 @@ class Uplink:
     def publish(self) -> None:
         """The publisher's thread: keeps the window full while there is a link."""
         while not self._runtime.stop.is_set():
-            if self._connected.wait(_POLL_S):
+            if self._connected.is_set():
                 self._send_waiting()
-                self._runtime.stop.wait(_POLL_S)
+            self._settle()
 
     def _send_waiting(self) -> None:
-        with self._lock:
-            room, after = WINDOW - len(self._flying), self._last_sent
-        for waiting in self._outbox.take(after, room) if room > 0 else []:
-            self._send(waiting)
-
-    def _send(self, waiting: Waiting) -> None:
-        left = self._left(waiting)
-        if left is not None and left <= 0:
-            self._outbox.delete([waiting.seq])
-            return
-        payload = _dated(waiting, time.time())
-        with self._lock:
-            if not self._connected.is_set():
-                return
-            token = self._link.publish(f"{self._prefix}/{waiting.tail}", payload, retain=waiting.retain, expiry_s=left)
-            self._flying[token] = waiting.seq
+        room = WINDOW - len(self._flying)
+        for waiting in self._outbox.take(self._last_sent, room) if room > 0 else []:
             self._last_sent = waiting.seq
+            left = self._left(waiting)
+            if left is not None and left <= 0:
+                self._taken.append(waiting.seq)
+                continue
+            where, payload = f"{self._prefix}/{waiting.tail}", _dated(waiting, time.time())
+            self._flying[self._link.publish(where, payload, retain=waiting.retain, expiry_s=left)] = waiting
 
-    def _acknowledged(self, token: int) -> None:
-        with self._lock:
-            seq = self._flying.pop(token, None)
-        if seq is not None:
-            self._outbox.delete([seq])
+    def _settle(self) -> None:
+        """Wait a little for the broker's answers and let go of what it took, many in one write."""
+        for token, refusal in _drain(self._answers, _POLL_S):
+            waiting = self._flying.pop(token, None)
+            if waiting is None:
+                continue
+            if refusal:
+                # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
+                self._refused += 1
+                self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
+            else:
+                self._taken.append(waiting.seq)
+        if self._taken and self._stored(lambda: self._outbox.delete(self._taken)):
+            self._taken.clear()
+
+    def _put(self, *bodies: Body) -> bool:
+        return self._stored(lambda: self._outbox.put(*bodies))
+
+    def _stored(self, write: Callable[[], object]) -> bool:
+        """Whether the disk took it. A full disk must not end the service whose uploads make room; it is told and tried again."""
+        try:
+            write()
+        except StorageError as problem:
+            if not self._storage:
+                self._runtime.log("error", str(problem), hint=problem.hint)
+            self._storage = str(problem)
+            return False
+        self._storage = ""
+        return True
 
     def _left(self, waiting: Waiting) -> int | None:
         """Seconds until the message is pointless; paho would not count them down."""
@@ -187,16 +224,16 @@ class Uplink:
         runtime.enter("starting", "connecting")
         runtime.ready()
         while not runtime.stop.is_set():
-            state = self._node_state(self._ask_services())
-            if state != self._state or (self._connected.is_set() and not self._born):
-                birth = [] if self._born or not self._connected.is_set() else [self._describe()]
-                self._outbox.put(state, *birth)
-                self._state, self._born = state, self._connected.is_set()
+            state, birth = self._node_state(self._ask_services()), self._connected.is_set() and not self._born
+            # Through the outbox, not past it: state and events then reach the broker in the order in which they happened.
+            if (state != self._state or birth) and self._put(state, *([self._describe()] if birth else [])):
+                self._state, self._born = state, self._born or birth
             runtime.fed()
             runtime.stop.wait(1.0)
 
     def _ask_services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
+        detail: dict[str, Any] = {}
         for name in _SERVICES:
             try:
                 answer = ask(self._runtime.layout.socket(name, "uplink"), {"verb": "status"})
@@ -205,7 +242,8 @@ class Uplink:
             found[name] = answer["standing"]
             self._seen[name] = time.monotonic()
             if name == "camera":
-                self._camera_detail = answer["detail"]
+                detail = answer["detail"]
+        self._camera_detail = detail
         return found
 
     def _node_state(self, found: dict[str, dict[str, Any]]) -> State:
@@ -221,6 +259,8 @@ class Uplink:
         state = msgspec.convert({"type": "state", **camera, "services": services}, State)
         if state.state == "ready" and "io" not in found:
             return self._since(State("degraded", "io_silent", None, None, "technician", services))
+        if state.state == "ready" and found["io"]["state"] == "degraded":
+            return msgspec.convert({"type": "state", **found["io"], "services": services}, State)
         return state
 
     def _since(self, state: State) -> State:
@@ -240,7 +280,7 @@ class Uplink:
         """The health thread: all groups in one write, soon after the start and then each minute."""
         pause = 2.0
         while not self._runtime.stop.wait(pause):
-            self._outbox.put(*self._health())
+            self._put(*self._health())
             pause = HEALTH_S
 
     def _health(self) -> list[Health]:
@@ -259,7 +299,16 @@ _HINTS = {
     "broker_unreachable": "is it up, and is broker.host right? messages wait in the outbox",
     "broker_not_trusted": "its certificate is not of trust/ca.pem, or not for this host name",
     "certificate_refused": "the broker refuses tls.pem: is it expired or revoked? messages wait in the outbox",
+    "broker_refuses": "TLS is well, the broker does not let us in: mend its configuration; messages wait in the outbox",
 }
+
+
+def _drain(answers: SimpleQueue[tuple[int, str]], wait_s: float) -> Iterator[tuple[int, str]]:
+    """The next answer, waited for a little, and what has come with it."""
+    with suppress(Empty):
+        yield answers.get(timeout=wait_s)
+        while True:
+            yield answers.get_nowait()
 
 
 def _dated(waiting: Waiting, now_s: float) -> bytes:

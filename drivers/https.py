@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,17 @@ class Client:
             self.close()
             why = str(problem) or type(problem).__name__
             raise UnreachableError(f"ingest {host}:{port}: {why}", "is it up, and is our certificate good?") from problem
-        said = json.loads(data) if data else {}
+        said = _object(data)
         if answer.status >= 400:
             raise RefusedError(answer.status, f"ingest: {said.get('error', answer.reason)}", str(said.get("hint", "")))
-        return dict(said)
+        return said
+
+    def abort(self) -> None:
+        """From another thread: end a call that is under way. Below TLS, so that nothing can be sent in clear after it."""
+        line = self._connection.sock if self._connection else None
+        if line:
+            with suppress(OSError):
+                socket.socket.shutdown(line, socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self._connection:
@@ -56,3 +65,12 @@ class Client:
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         return answer, answer.read()
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """What was said; {} for anything that is no JSON object, as a proxy's page of apology."""
+    try:
+        said = json.loads(data) if data else {}
+    except ValueError:
+        said = {}
+    return said if isinstance(said, dict) else {}

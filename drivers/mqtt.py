@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 WILL_DELAY_S = 30
 SESSION_S = 3600
@@ -40,9 +42,11 @@ class Will:
 
 
 class Link:
-    """One client. Callbacks come from the link's own thread; they must not block.
+    """One client. Callbacks come from the link's own thread, under paho's locks: they must wait for nothing.
 
-    acknowledged  called with the token of each publish that the broker has taken
+    What was handed over and not acknowledged is sent again, with its token, on the next connection of this process.
+
+    acknowledged  called with the token of each publish that the broker has answered, and why it refused it ("" if it did not)
     changed       called with (connected, reason) whenever the link comes or goes
     received      called with (topic, payload) of subscribed messages
     """
@@ -52,7 +56,7 @@ class Link:
         client_id: str,
         credentials: Credentials,
         *,
-        acknowledged: Callable[[int], None],
+        acknowledged: Callable[[int, str], None],
         changed: Callable[[bool, str], None],
         received: Callable[[str, bytes], None],
         subscribe: tuple[str, ...] = (),
@@ -81,9 +85,10 @@ class Link:
         properties = _properties(PacketTypes.PUBLISH, **expiry)
         return int(self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid)
 
-    def close(self) -> None:
-        """Leave in order: the broker then does not send the will."""
-        self._client.disconnect()
+    def close(self, *, with_will: bool = False) -> None:
+        """Leave in order: the broker then does not send the will, unless asked to."""
+        leave = "Disconnect with will message" if with_will else "Normal disconnection"
+        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, leave))
         self._client.loop_stop()
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
@@ -100,8 +105,8 @@ class Link:
     def _on_fail(self, _client: Client, _data: Any) -> None:
         self._changed(False, "unreachable")
 
-    def _on_publish(self, _client: Client, _data: Any, token: int, _reason: Any, _properties: Any) -> None:
-        self._acknowledged(token)
+    def _on_publish(self, _client: Client, _data: Any, token: int, reason: Any, _properties: Any) -> None:
+        self._acknowledged(token, str(reason) if reason.is_failure else "")
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         self._received(message.topic, bytes(message.payload))
@@ -110,44 +115,59 @@ class Link:
 def diagnose(host: str, port: int, credentials: Credentials, wait_s: float = 5.0) -> str:
     """Why there is no link, as a stable code: broker_unreachable, broker_not_trusted, certificate_refused, or "" if TLS works.
 
-    paho does not pass on why a connection failed. With TLS 1.3 a refused client certificate shows only at the first read.
+    paho does not pass on why a connection failed.
     """
     try:
-        with (
-            socket.create_connection((host, port), wait_s) as raw,
-            _context(credentials).wrap_socket(raw, server_hostname=host) as line,
-        ):
-            line.settimeout(0.5)
-            line.recv(1)
-    except TimeoutError:
-        return ""
+        raw = socket.create_connection((host, port), wait_s)
+        with raw, _context(credentials).wrap_socket(raw, server_hostname=host) as line:
+            return _refusal(line)
     except ssl.SSLCertVerificationError:
         return "broker_not_trusted"
     except ssl.SSLError:
         return "certificate_refused"
     except OSError:
         return "broker_unreachable"
+
+
+def _refusal(line: ssl.SSLSocket) -> str:
+    """With TLS 1.3 a refused client certificate shows only at the first read; a broker that is content waits for us."""
+    line.settimeout(0.5)
+    try:
+        line.recv(1)
+    except TimeoutError:
+        return ""
     return "certificate_refused"
 
 
 def send_once(client_id: str, credentials: Credentials, address: tuple[str, int], topic: str, payload: bytes, wait_s: float) -> str:
     """Publish one message and wait for the broker's word; "" if it took it, else what went wrong."""
-    done, up, trouble = threading.Event(), threading.Event(), ["no answer"]
+    up = Event()
+    answers: SimpleQueue[str] = SimpleQueue()
+    trouble = "no answer"
 
     def changed(connected: bool, reason: str) -> None:
-        trouble[0] = reason
+        nonlocal trouble
+        trouble = reason
         if connected:
             up.set()
 
     link = Link(
-        client_id, credentials, acknowledged=lambda _token: done.set(), changed=changed, received=lambda _topic, _payload: None
+        client_id,
+        credentials,
+        acknowledged=lambda _token, refusal: answers.put(refusal),
+        changed=changed,
+        received=lambda _topic, _payload: None,
     )
     link.open(*address)
-    if up.wait(wait_s):
+    try:
+        if not up.wait(wait_s):
+            return trouble
         link.publish(topic, payload, retain=False)
-    taken = up.is_set() and done.wait(wait_s)
-    link.close()
-    return "" if taken else trouble[0]
+        return answers.get(timeout=wait_s)
+    except Empty:
+        return "no answer"
+    finally:
+        link.close()
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""A real mosquitto on 127.0.0.1 with mutual TLS, and the certificates of a small centre and its nodes.
+"""A real mosquitto on 127.0.0.1 with mutual TLS, and a small centre that issues the certificates.
 
 The name in the certificate is the user name; the access list lets a node write only below its own
 topics and read only what is meant for it.
@@ -14,14 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from central.keys import issue, keygen
 
 SITE, NODE = "city", "stop-1"
 NAME = f"{SITE}/{NODE}"
@@ -53,35 +48,18 @@ def free_port() -> int:
 
 
 class Centre:
-    """A CA and the certificates it issues, as PEM files in one folder."""
+    """The centre's folder of keys, made by its own code, and what it issues."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _subject("ca", "ca")
-        self.ca = folder / "ca.pem"
-        self.ca.write_bytes(self._certificate(self._name, self._key.public_key(), ca=True).public_bytes(_PEM))
+        keygen(folder, ["localhost", "127.0.0.1"])
+        self.folder, self.ca = folder, folder / "ca.pem"
 
     def issue(self, name: str, role: str, folder: Path | None = None, file: str = "") -> Path:
         """Key and certificate for a name; the certificate's path (the key lies beside it)."""
-        target = (folder or self.folder) / f"{file or role}.pem"
+        target = (folder or self.folder) / (file or role)
         target.parent.mkdir(parents=True, exist_ok=True)
-        key = ec.generate_private_key(ec.SECP256R1())
-        target.write_bytes(self._certificate(_subject(name, role), key.public_key()).public_bytes(_PEM))
-        private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        target.with_suffix(".key").write_bytes(private)
-        return target
-
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, ca: bool = False) -> x509.Certificate:
-        now = datetime.now(UTC)
-        hosts = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key)
-        builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        issue(self.folder, target, name, role)
+        return target.with_name(f"{target.name}.pem")
 
 
 @dataclass(frozen=True)
@@ -90,6 +68,7 @@ class Published:
 
     topic: str
     retain: bool
+    expiry_s: int | None
     payload: str
 
     @property
@@ -103,8 +82,6 @@ class Broker:
     def __init__(self, folder: Path, centre: Centre) -> None:
         self.folder, self.centre, self.port = folder, centre, free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = centre.issue("127.0.0.1", "broker")
-        self._operator = centre.issue("ops", "ops")
         self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "broker.log"
         (folder / "broker.acl").write_text(ACL)
@@ -126,12 +103,17 @@ class Broker:
 
     @contextmanager
     def ear(self, topics: str = "lykta/v1/#", *, as_certificate: Path | None = None) -> Iterator[Callable[[], list[Published]]]:
-        """A stock client that writes down everything; the call gives what it heard so far."""
-        heard = self.folder / f"heard-{time.monotonic_ns()}.log"
+        """A stock client that writes down everything; the call gives what it heard so far.
+
+        Its session outlives a stop of the broker, so that nothing published before it is back is missed.
+        """
+        name = f"ear-{time.monotonic_ns()}"
+        heard = self.folder / f"{name}.log"
         # A stock client writing to a file keeps its lines back; stdbuf makes it tell each at once.
         words = ["stdbuf", "-oL", _tool("mosquitto_sub"), *self.options(as_certificate), "-q", "1", "-d", "-t", topics]
+        words += ["-c", "-x", "3600", "-i", name, "-F", "%r\t%E\t%t\t%p"]
         with heard.open("wb") as log:
-            process = subprocess.Popen([*words, "-F", "%r\t%t\t%p"], stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
             try:
                 until(lambda: "Subscribed" in heard.read_text(), "the ear has subscribed")
                 yield lambda: [message for line in heard.read_text().splitlines() if (message := _heard(line))]
@@ -146,14 +128,14 @@ class Broker:
         return done.stdout + done.stderr
 
     def options(self, certificate: Path | None = None) -> list[str]:
-        mine = certificate or self._operator
+        mine = certificate or self.centre.folder / "ops.pem"
         tls = ["--cafile", self.centre.ca, "--cert", mine, "--key", mine.with_suffix(".key")]
         return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.port), *map(str, tls)]
 
     def _configure(self) -> None:
         (self.folder / "broker.conf").write_text(
-            f"listener {self.port} 127.0.0.1\ncafile {self.centre.ca}\ncertfile {self._server}\n"
-            f"keyfile {self._server.with_suffix('.key')}\nrequire_certificate true\nuse_identity_as_username true\n"
+            f"listener {self.port} 127.0.0.1\ncafile {self.centre.ca}\ncertfile {self.centre.folder}/broker.pem\n"
+            f"keyfile {self.centre.folder}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
             f"acl_file {self.folder}/broker.acl\nallow_anonymous false\nlog_type all\n"
             f"persistence true\npersistence_location {self.folder}/\n"
             + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
@@ -164,17 +146,13 @@ class Broker:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-_PEM = serialization.Encoding.PEM
-
-
-def _subject(name: str, role: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role)])
-
-
 def _heard(line: str) -> Published | None:
     """One line of the ear; its debug lines have no tabs."""
-    parts = line.split("\t", 2)
-    return Published(parts[1], parts[0] == "1", parts[2]) if len(parts) == 3 else None
+    parts = line.split("\t", 3)
+    if len(parts) != 4:
+        return None
+    retain, expiry, topic, payload = parts
+    return Published(topic, retain == "1", int(expiry) if expiry else None, payload)
 
 
 def _tool(name: str) -> str:
