@@ -6,6 +6,7 @@ Until enrolment exists the unit keys are made here and travel with the bundle; t
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +25,27 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         host, _, port = text.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
             raise UsageError(f"address: must be HOST:PORT (got {text!r})", "for instance broker.example.org:8883")
         return cls(host, int(port))
 
 
+def split_name(text: str) -> tuple[str, str]:
+    """Site and node of "SITE/NODE"; it becomes a certificate's common name (at most 64 characters), a topic and a folder."""
+    if len(text) > 64 or not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", text):
+        raise UsageError(
+            f"node: must be SITE/NODE, lower case, digits and hyphens, 64 at most (got {text!r})",
+            "for instance linkoping-city/stop-12",
+        )
+    site, _, node = text.partition("/")
+    return site, node
+
+
 def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest: Address) -> Path:
     """Write root/etc/lykta for the node "site/id"; returns that folder. Existing keys are never overwritten."""
-    site, slash, name = node.partition("/")
-    if not (site and slash and name):
-        raise UsageError(f"bundle: node: must be SITE/NODE (got {node!r})", "for instance linkoping-city/stop-12")
+    site, name = split_name(node)
+    if not 0 < len(area) < 64:
+        raise UsageError(f"bundle: area: must have 1 to 63 characters (got {area!r})", "for instance City")
     etc = root / "etc/lykta"
     trust, credentials = etc / "trust", etc / "credentials"
     if (credentials / "tls.key").exists():
@@ -44,7 +56,7 @@ def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest
         issue(keys, credentials / unit, node, unit)
     issue(keys, credentials / "tls", node, "tls")
     _write_trust(keys, trust)
-    (etc / "lykta.toml").write_text(_configuration(site, name, area, broker, ingest))
+    (etc / "lykta.toml").write_text(_configuration(site, name, area, broker, ingest), encoding="utf-8")
     return etc
 
 
@@ -60,7 +72,7 @@ def _write_trust(keys: Path, trust: Path) -> None:
 def _configuration(site: str, node: str, area: str, broker: Address, ingest: Address) -> str:
     """The settings without which a node cannot start; `lykta config schema` lists the others."""
     return (
-        f"[node]\nsite = {json.dumps(site)}\nid = {json.dumps(node)}\narea = {json.dumps(area)}\n\n"
+        f"[node]\nsite = {json.dumps(site)}\nid = {json.dumps(node)}\narea = {json.dumps(area, ensure_ascii=False)}\n\n"
         f"[broker]\nhost = {json.dumps(broker.host)}\nport = {broker.port}\n\n"
         f"[ingest]\nhost = {json.dumps(ingest.host)}\nport = {ingest.port}\n"
     )

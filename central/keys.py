@@ -24,7 +24,7 @@ _BACKDATE = timedelta(hours=1)
 
 def keygen(folder: Path, hosts: Sequence[str]) -> None:
     """Make all keys; an existing folder of keys is never overwritten."""
-    if (folder / "ca.key").exists():
+    if any(folder.glob("*.key")):
         raise UsageError(f"keygen: {folder}: holds keys already", "name a new folder; keys are never overwritten")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _make_ca(folder)

@@ -71,13 +71,14 @@ def sign(
     import msgspec
 
     from central import signing
+    from central.bundle import split_name
 
     if record not in signing.KINDS:
         raise UsageError(
             f"sign: must be basis or view (got {record!r})", "lykta-central sign basis FILE.json --keys DIR -o basis.jws"
         )
     if example:
-        site, _, node = example.partition("/")
+        site, node = split_name(example)
         text = msgspec.json.format(msgspec.json.encode(signing.example(record, site, node)), indent=1)
         sys.stdout.write(text.decode() + "\n")
         return
@@ -102,17 +103,17 @@ def send(
 ) -> None:
     """Send a node a signed command over MQTT; it stands for a minute."""
     from agent.messages import topic
-    from central.bundle import Address
+    from central.bundle import Address, split_name
     from central.signing import command
     from drivers.mqtt import Credentials, send_once
     from privacy.errors import UnreachableError
 
-    site, _, stop = node.partition("/")
-    token = command(keys, site, stop, name, dict(pair.partition("=")[::2] for pair in arg or []))
+    site, stop = split_name(node)
+    token = command(keys, site, stop, name, arguments(arg or []))
     address = Address.parse(broker)
     credentials = Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
     target = topic(site, stop, "cmd", name)
-    trouble = send_once(f"ops-send-{datetime.now().timestamp()}", credentials, (address.host, address.port), target, token, 10)
+    trouble = send_once(f"ops-send-{datetime.now().timestamp()}", credentials, (address.host, address.port), target, token, 5)
     if trouble:
         raise UnreachableError(f"send: broker {broker}: {trouble}", "is the broker up, and does it trust ops.pem?")
     show("send", {"topic": target}, f"sent {name} to {node}", as_json)
@@ -171,6 +172,14 @@ def verify(
     lines = [f"{verified.manifest.clip} by {verified.signer}: good", *(f"  checked  {text}" for text in checked)]
     lines += ["  not checked  that each masked pixel holds the fill"]
     show("verify", facts | {"manifest": msgspec.to_builtins(verified.manifest)}, "\n".join(lines), as_json)
+
+
+def arguments(pairs: list[str]) -> dict[str, str]:
+    """KEY=VALUE words as a dict."""
+    for pair in pairs:
+        if not pair.partition("=")[1]:
+            raise UsageError(f"send: arg: must be KEY=VALUE (got {pair!r})", "for instance --arg light=on")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def folder_of(clip: Path) -> Path:

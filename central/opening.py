@@ -12,7 +12,7 @@ import msgspec
 import pyrage
 
 from central.keys import authority, read
-from privacy.errors import RecordError, SealError
+from privacy.errors import RecordError, SealError, UsageError
 from privacy.manifest import MANIFEST, RECEIPT, Manifest, Receipt, SealedFile
 from privacy.records import Authority, sha256_hex, verify_issued
 
@@ -56,6 +56,8 @@ def open_clip(folder: Path, keys: Path, target: Path) -> Verified:
     says that it is torn. Any other clip without that mark is refused.
     """
     verified = check_clip(folder, keys)
+    if not target.parent.is_dir():
+        raise UsageError(f"open: {target.parent}: no such folder", "make it first")
     part = target.with_name(f".{target.name}.part")
     try:
         with (folder / "clip.age").open("rb") as sealed, part.open("wb") as clear:
@@ -86,7 +88,10 @@ def check_masks(folder: Path, keys: Path, manifest: Manifest) -> dict[str, int]:
         raise SealError(
             f"{folder / 'masks.age'}: cannot be opened: {problem}", "is it sealed to this centre's identity?"
         ) from problem
-    lines = [msgspec.json.decode(line, type=_Line) for line in io.BytesIO(text)]
+    try:
+        lines = [msgspec.json.decode(line, type=_Line) for line in io.BytesIO(text)]
+    except msgspec.DecodeError as problem:
+        raise SealError(f"masks: not mask records: {problem}", "the clip must not be used") from problem
     if len(lines) != manifest.frames:
         raise SealError(f"masks: {len(lines)} records for {manifest.frames} frames", "the clip must not be used")
     causes: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from central.keys import signer
 from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
 from privacy.command import COMMAND, LONGEST, Command
-from privacy.errors import RecordError
+from privacy.errors import RecordError, UsageError
 from privacy.models import STACKS
 from privacy.records import sign
 
@@ -61,6 +62,8 @@ def example(name: str, site: str, node: str) -> Any:
 
 def command(keys: Path, site: str, node: str, name: str, args: dict[str, str]) -> bytes:
     """A signed command that stands for a minute."""
+    if not re.fullmatch(r"[a-z-]+", name):
+        raise UsageError(f"command: name: must be lower case and hyphens (got {name!r})", "for instance ack")
     now = datetime.now(UTC)
     record = Command(name, site, node, str(uuid.uuid4()), args, now, now + LONGEST)
     return sign(record, signer(keys, "command"), COMMAND)
