@@ -71,7 +71,7 @@ class Uploader:
         self._client.abort()
 
     def _round(self) -> LyktaError | None:
-        """Every complete clip once; the last trouble. One that is refused or cannot be freed yet keeps no other waiting."""
+        """Every complete clip once; the first trouble. One that is refused or cannot be freed yet keeps no other waiting."""
         trouble: LyktaError | None = None
         for folder in waiting(self._runtime.layout.spool):
             if self._runtime.stop.is_set():
@@ -81,9 +81,10 @@ class Uploader:
             except UnreachableError as problem:
                 return problem
             except LyktaError as problem:
-                trouble = problem
+                trouble = trouble or problem
                 continue
-            trouble = self._hand_over(folder.name, receipt) or trouble
+            unfreed = self._hand_over(folder.name, receipt)
+            trouble = trouble or unfreed
         return trouble
 
     def _upload(self, folder: Path) -> str | None:

@@ -1,0 +1,183 @@
+"""One bus stop for tests: a node's folder as the centre's bundle makes it, `lykta uplink` as a process, its neighbours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyrage
+
+from agent.control import ask, listen
+from agent.messages import Message, decode
+from agent.outbox import Outbox
+from agent.spool import Spool
+from central.bundle import Address, bundle
+from drivers.clock import SystemClock
+from privacy.errors import LyktaError
+from privacy.manifest import Manifest
+from privacy.seal import Recipient
+from provisioning.identity import load_authority, load_signer
+from provisioning.layout import Layout
+from tests.broker import Broker, Published, until
+
+LYKTA = Path(sys.executable).parent / "lykta"
+ZEROS = "0" * 64
+
+
+class Neighbour:
+    """A service as the uplink sees it: its socket, its standing, and what it was handed."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.standing: dict[str, Any] = {
+            "state": "ready",
+            "reason": "filming",
+            "since": "2026-03-01T12:00:00Z",
+            "until": None,
+            "owner": "nobody",
+        }
+        self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_late": 1}
+        self.commands: list[dict[str, Any]] = []
+        self.receipts: list[str] = []
+        self._spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
+        self._stop = threading.Event()
+        path = layout.socket(name, "uplink")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
+        self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"standing": self.standing, "detail": self.detail}
+
+    def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.commands.append(request)
+        return {"obeyed": True}
+
+    def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
+        """As the camera does: verify, then free."""
+        manifest = self._spool.check_receipt(request["jws"].encode())
+        self.receipts.append(manifest.clip)
+        self._spool.free(manifest.clip)
+        return {"freed": True}
+
+
+class Stop:
+    """A node's folder and its uplink. The folder's name must be short: socket paths end at 107 bytes."""
+
+    def __init__(self, root: Path, broker: Broker, node: str, ingest_port: int = 1) -> None:
+        self.root, self.broker, self.name = root, broker, node
+        self.site, _, self.id = node.partition("/")
+        bundle(broker.centre.folder, node, root, "city", Address("127.0.0.1", broker.port), Address("127.0.0.1", ingest_port))
+        self.layout = Layout(root)
+        with self.layout.config.open("a") as file:
+            file.write('\n[clock]\ntrust = "host"\n')
+        self.log = root / "uplink.log"
+        self._neighbours: dict[str, Neighbour] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.clips = 0
+
+    @property
+    def here(self) -> str:
+        return f"lykta/v1/{self.name}"
+
+    def neighbour(self, name: str) -> Neighbour:
+        if name not in self._neighbours:
+            self._neighbours[name] = Neighbour(self.layout, name)
+        return self._neighbours[name]
+
+    def leaves(self, name: str) -> None:
+        self._neighbours.pop(name).close()
+
+    def start(self, **environment: str) -> None:
+        with self.log.open("ab") as log:
+            words = [str(LYKTA), "uplink"]
+            known = os.environ | {"LYKTA_ROOT": str(self.root)} | environment
+            self.process = subprocess.Popen(words, stderr=log, stdout=log, env=known)
+        until(lambda: self.status() is not None, "the uplink answers")
+
+    def end(self) -> int:
+        """SIGTERM, and what it ended with."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        for neighbour in self._neighbours.values():
+            neighbour.close()
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def status(self) -> dict[str, Any] | None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return ask(self.layout.socket("uplink", "ctl"), {"verb": "status"})
+        except LyktaError:
+            return None
+
+    def detail(self, name: str) -> Any:
+        return (self.status() or {}).get("detail", {}).get(name)
+
+    def outbox(self, clock: SystemClock | None = None) -> Outbox:
+        """As another service opens it."""
+        return Outbox(self.layout.outbox, self.site, self.id, clock or SystemClock("host"))
+
+    def messages(self, heard: list[Published], tail: str) -> list[Message]:
+        """What was heard at one topic of this node."""
+        return [decode(one.payload.encode()) for one in heard if one.topic == f"{self.here}/{tail}" and one.payload]
+
+    def seal_clip(self, size: int) -> str:
+        """A sealed clip in the spool, as the camera makes it; its id."""
+        self.clips += 1
+        clip = f"01890000-0000-7000-8000-{self.clips:012x}"
+        spool = Spool(self.layout.spool, load_signer(self.layout, "camera"), load_authority(self.layout))
+        opened = _manifest(clip, self.site, self.id)
+        sinks = spool.begin(opened, [Recipient.parse(str(pyrage.x25519.Identity.generate().to_public()))])
+        sinks[0].feed(os.urandom(size))
+        sinks[1].feed(b"masks")
+        files = tuple(sink.close() for sink in sinks)
+        spool.finish(msgspec.structs.replace(opened, state="complete", files=files))
+        return clip
+
+
+def _manifest(clip: str, site: str, node: str) -> Manifest:
+    now = datetime.now(UTC)
+    return Manifest(
+        clip=clip,
+        site=site,
+        node=node,
+        area="city",
+        state="open",
+        trigger="help",
+        begin=now,
+        end=now,
+        time_error_ms=0,
+        mono_ms=0,
+        boot_id="boot",
+        clock="synced",
+        width=320,
+        height=180,
+        frames=1,
+        full={},
+        profile="standard",
+        stack="truth",
+        models={},
+        zones_sha256=ZEROS,
+        basis="basis-1",
+        view="view-1",
+        deadline=now + timedelta(hours=72),
+        recipients=(),
+        files=(),
+        previous="",
+    )

@@ -1,0 +1,446 @@
+"""`lykta uplink` as a process between a real broker, an ingest and its neighbours on the node."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+import pytest
+
+from agent.messages import Alarm, Describe, Health, Help, State, schema
+from drivers.clock import SystemClock
+from tests.broker import ACL, NAME, Broker, Centre, Published, free_port, until
+from tests.stop import LYKTA, Stop
+
+MEGABYTE = 1_000_000
+
+
+class Yesterday(SystemClock):
+    """A node's clock a day ago."""
+
+    def __init__(self) -> None:
+        super().__init__("host")
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - timedelta(days=1)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lykta-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[Broker]:
+    broker = Broker(folder / "broker", Centre(folder / "centre"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def ingest_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def stop(folder: Path, broker: Broker, ingest_port: int) -> Iterator[Stop]:
+    stop = Stop(folder / "node", broker, NAME, ingest_port)
+    yield stop
+    stop.close()
+
+
+def presses(stop: Stop, heard: list[Published]) -> list[str]:
+    return [message.body.press for message in stop.messages(heard, "event/help") if isinstance(message.body, Help)]
+
+
+def states(stop: Stop, heard: list[Published]) -> list[tuple[str, str]]:
+    bodies = [message.body for message in stop.messages(heard, "state")]
+    return [(body.state, body.reason) for body in bodies if isinstance(body, State)]
+
+
+def connected(stop: Stop) -> None:
+    until(lambda: stop.detail("connected"), "the uplink is connected")
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Broker) -> None:
+    """R15: the node says what it is and how it is; what another process put reaches the broker unchanged."""
+    camera, io = stop.neighbour("camera"), stop.neighbour("io")
+    camera.standing["reason"], io.standing["reason"] = "filming", "listening"
+    with broker.ear() as heard:
+        stop.start()
+        stop.outbox().put(Help("press-1", "pressed"), Alarm("help", "pressed", "press-1"))
+        groups = ["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
+        tails = {"state", "describe", "event/help", "alarm/help", *[f"health/{group}" for group in groups]}
+        until(lambda: tails <= {one.tail for one in heard()}, f"all are heard: {stop.log.read_text()}")
+        until(lambda: ("ready", "filming") in states(stop, heard()), "the node is ready")
+        validator = jsonschema.Draft202012Validator(schema())
+        for one in heard():
+            validator.validate(json.loads(one.payload))
+        until(lambda: stop.outbox().pending() == 0, "nothing waits")
+        [describe] = [m.body for m in stop.messages(heard(), "describe") if isinstance(m.body, Describe)]
+        assert "help button" in describe.sensors
+        [health] = [m.body for m in stop.messages(heard(), "health/privacy") if isinstance(m.body, Health)]
+        assert health.values["masked"] == 5
+    with broker.ear() as later:
+        until(lambda: {one.tail for one in later()} == {"state", "describe", "alarm/help"}, "only what stands was retained")
+
+
+def test_hundreds_of_messages_come_in_order_and_once(stop: Stop, broker: Broker) -> None:
+    """More than the window, put while the broker answers: no lock is taken crosswise and nothing is sent twice."""
+    wanted = [f"press-{number}" for number in range(1000)]
+    with broker.ear(f"{stop.here}/event/help") as heard:
+        stop.start()
+        connected(stop)
+        outbox = stop.outbox()
+        for first in range(0, 1000, 10):
+            outbox.put(*[Help(press, "pressed") for press in wanted[first : first + 10]])
+        until(lambda: len(presses(stop, heard())) >= 1000, "all are heard", 60)
+        until(lambda: outbox.pending() == 0, "nothing waits")
+        assert presses(stop, heard()) == wanted
+
+
+def test_a_broker_that_is_down_costs_nothing_but_time(stop: Stop, broker: Broker) -> None:
+    """Promise 3: messages wait and come in order; what is old says so; the reason is told once and stands in the status."""
+    with broker.ear(f"{stop.here}/event/help") as heard:
+        broker.stop()
+        stop.start()
+        until(lambda: (stop.status() or {})["standing"]["reason"] == "broker_unreachable", "the reason is told")
+        standing = (stop.status() or {})["standing"]
+        assert (standing["state"], standing["owner"]) == ("degraded", "ops")
+        stop.outbox(Yesterday()).put(Help("old-1", "pressed"), Help("old-2", "pressed"))
+        stop.outbox().put(Help("new", "pressed"))
+        broker.start()
+        until(lambda: len(presses(stop, heard())) >= 3, "all are heard", 60)
+        messages = stop.messages(heard(), "event/help")
+    assert presses(stop, heard()) == ["old-1", "old-2", "new"]
+    assert [message.envelope.hist for message in messages] == [True, True, False]
+    assert stop.log.read_text().count("broker_unreachable hint=") == 1
+    until(lambda: (stop.status() or {})["standing"]["state"] == "ready", "all is well again")
+
+
+def test_a_restart_of_broker_and_uplink_loses_nothing(stop: Stop, broker: Broker) -> None:
+    """Promise 3: killed on the way, twice; at least once, and in order of first arrival."""
+    wanted = [f"press-{number}" for number in range(300)]
+    with broker.ear(f"{stop.here}/event/help") as heard:
+        stop.start()
+        connected(stop)
+        outbox = stop.outbox()
+        for number, press in enumerate(wanted):
+            outbox.put(Help(press, "pressed"))
+            if number == 100:
+                broker.stop()
+            if number == 200 and stop.process:
+                stop.process.kill()
+                stop.process.wait(10)
+        broker.start()
+        stop.start()
+        until(lambda: set(presses(stop, heard())) == set(wanted), "all are heard", 60)
+        assert list(dict.fromkeys(presses(stop, heard()))) == wanted
+
+
+def test_a_foreign_certificate_is_refused_and_nothing_is_lost(stop: Stop, broker: Broker, folder: Path) -> None:
+    """R30, R41: the operator reads which certificate is wrong; the messages wait until it is put right."""
+    good = {path: path.read_bytes() for path in stop.layout.credentials.glob("tls.*")}
+    for path in good:
+        path.unlink()
+    Centre(folder / "other").issue(NAME, "tls", stop.layout.credentials)
+    stop.start()
+    stop.outbox().put(Help("press-1", "pressed"))
+    until(lambda: (stop.status() or {})["standing"]["reason"] == "certificate_refused", "the reason is told")
+    assert "certificate_refused hint=the broker refuses tls.pem" in stop.log.read_text()
+    assert stop.end() == 0
+    for path, data in good.items():
+        path.write_bytes(data)
+    with broker.ear() as heard:
+        stop.start()
+        until(lambda: presses(stop, heard()) == ["press-1"], "it is heard")
+
+
+def test_a_message_that_the_broker_refuses_stays(stop: Stop, broker: Broker) -> None:
+    """Promise 3: a wrong access list at the centre is told and costs no message; the others go on."""
+    broker.stop()
+    (broker.folder / "broker.acl").write_text(ACL.replace("pattern write lykta/v1/%u/#", "pattern write lykta/v1/%u/state"))
+    broker.start()
+    with broker.ear() as heard:
+        stop.start()
+        stop.outbox().put(Help("press-1", "pressed"))
+        until(lambda: "broker refuses event/help: Not authorized" in stop.log.read_text(), "the refusal is told")
+        until(lambda: states(stop, heard()), "the state is heard")
+    assert stop.end() == 0
+    broker.stop()
+    (broker.folder / "broker.acl").write_text(ACL)
+    broker.start()
+    with broker.ear() as heard:
+        stop.start()
+        until(lambda: presses(stop, heard()) == ["press-1"], "it is heard")
+
+
+# -- the node's state --------------------------------------------------------------------------------------------------
+
+
+def test_the_node_is_what_its_services_are(stop: Stop, broker: Broker) -> None:
+    """The camera's rest passes with its reason and end; a missing io degrades; each change is one message."""
+    camera = stop.neighbour("camera")
+    with broker.ear() as heard:
+        stop.start()
+        until(lambda: ("degraded", "io_silent") in states(stop, heard()), "io is missed")
+        io = stop.neighbour("io")
+        until(lambda: states(stop, heard())[-1] == ("ready", "filming"), "the node is ready")
+        io.standing = {**io.standing, "state": "degraded", "reason": "lamp_dark", "owner": "technician"}
+        until(lambda: states(stop, heard())[-1] == ("degraded", "lamp_dark"), "io's trouble is the node's")
+        camera.standing = {**camera.standing, "state": "off", "reason": "hours", "until": "2026-03-02T05:00:00Z"}
+        until(lambda: states(stop, heard())[-1] == ("off", "hours"), "the camera rests")
+        body = stop.messages(heard(), "state")[-1].body
+        assert isinstance(body, State)
+        assert (body.until, body.owner) == (datetime(2026, 3, 2, 5, tzinfo=UTC), "nobody")
+        assert body.services["io"] == "degraded"
+        assert stop.end() == 0
+        until(lambda: states(stop, heard())[-1] == ("stopping", "told_to"), "the stop is said")
+    with broker.ear(f"{stop.here}/state") as later:
+        until(lambda: states(stop, later()) == [("stopping", "told_to")], "the last word stands")
+
+
+@pytest.mark.slow
+def test_silence_is_told_a_cameras_as_blind_a_nodes_as_lost(stop: Stop, broker: Broker, folder: Path) -> None:
+    killed = Stop(folder / "killed", broker, "city/stop-2")
+    for one in (stop, killed):
+        one.neighbour("camera")
+        one.neighbour("io")
+    with broker.ear() as heard:
+        stop.start()
+        killed.start()
+        until(lambda: all(("ready", "filming") in states(one, heard()) for one in (stop, killed)), "both are ready")
+        stop.leaves("camera")
+        killed.close()
+        until(lambda: states(stop, heard())[-1] == ("blind", "camera_silent"), "the camera is missed", 60)
+        until(lambda: states(killed, heard())[-1] == ("lost", "link_lost"), "the node is missed", 60)
+        body = stop.messages(heard(), "state")[-1].body
+        assert isinstance(body, State)
+        assert (body.owner, body.services["camera"], body.services["io"]) == ("technician", "silent", "ready")
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_is_handed_on_unchanged_and_an_unknown_one_is_not(stop: Stop, broker: Broker) -> None:
+    """The service verifies; the uplink only carries, and only what somebody obeys."""
+    io = stop.neighbour("io")
+    stop.start()
+    connected(stop)
+    until(lambda: f"{stop.here}/cmd/#" in broker.log.read_text(), "the uplink has subscribed")
+    broker.publish(f"{stop.here}/cmd/selfdestruct", "x.y.z")
+    broker.publish(f"{stop.here}/cmd/ack", "eyJh.eyJi.c2ln")
+    until(lambda: io.commands, "the command has come")
+    assert io.commands == [{"verb": "command", "name": "ack", "jws": "eyJh.eyJi.c2ln"}]
+    until(lambda: stop.detail("ignored_commands") == 1, "the unknown one is counted")
+
+
+# -- upload ------------------------------------------------------------------------------------------------------------
+
+
+class Ingest:
+    """`lykta-central ingest` as a process."""
+
+    def __init__(self, centre: Centre, store: Path, port: int) -> None:
+        words = [LYKTA.with_name("lykta-central"), "ingest", centre.folder, "--store", store, "--port", str(port)]
+        self.store, self._process = store, subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+    def file(self, clip: str, name: str) -> Path:
+        return self.store / NAME / clip / name
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture
+def ingest(folder: Path, broker: Broker, ingest_port: int) -> Iterator[Ingest]:
+    ingest = Ingest(broker.centre, folder / "store", ingest_port)
+    yield ingest
+    ingest.close()
+
+
+def test_clips_reach_the_ingest_and_their_receipts_the_camera(stop: Stop, broker: Broker, ingest: Ingest) -> None:
+    """Promise 3, R27: the bytes arrive whole, and only the camera, on the centre's receipt, frees a clip."""
+    camera = stop.neighbour("camera")
+    clips = [stop.seal_clip(11 * MEGABYTE), stop.seal_clip(1000)]
+    sealed = {clip: (stop.layout.spool / clip / "clip.age").read_bytes() for clip in clips}
+    with broker.ear() as heard:
+        stop.start()
+        until(lambda: camera.receipts == clips, f"both are freed: {stop.log.read_text()}", 60)
+        until(lambda: all(stop.messages(heard(), f"clip/{clip}") for clip in clips), "both are announced")
+    assert all(ingest.file(clip, "clip.age").read_bytes() == sealed[clip] for clip in clips)
+    assert not list(stop.layout.spool.glob("*/manifest.jws"))
+    until(lambda: stop.detail("uploaded") == 2, "both are counted")
+
+
+def test_a_camera_that_is_away_delays_its_own_clips_end_only(stop: Stop, ingest: Ingest) -> None:
+    """The others go up all the same; when the camera is back, each is freed by the receipt that the centre kept."""
+    (stop.layout.run / "camera").mkdir(parents=True)
+    clips = [stop.seal_clip(1000), stop.seal_clip(1000)]
+    stop.start()
+    until(lambda: all(ingest.file(clip, "receipt.jws").exists() for clip in clips), "both are up", 40)
+    until(lambda: "camera: does not answer" in stop.detail("upload_error"), "the trouble is told")
+    camera = stop.neighbour("camera")
+    until(lambda: camera.receipts == clips, "both are freed", 40)
+    until(lambda: stop.detail("upload_error") == "", "the trouble is over")
+
+
+class OddIngest(ThreadingHTTPServer):
+    """An ingest made by somebody else: breaks off once, refuses one clip, asks for one file that is nobody's business."""
+
+    def __init__(self, centre: Centre, port: int) -> None:
+        super().__init__(("127.0.0.1", port), OddAnswers)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(centre.ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(centre.folder / "ingest.pem", centre.folder / "ingest.key")
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.lock = threading.Lock()
+        self.broken = False
+        self.parts: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.refused = self.nosy = ""
+        self.stalled = threading.Event()
+        self.stall = False
+
+
+class OddAnswers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: OddIngest
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self._body())
+        if self.path.endswith("/complete"):
+            self._say(200, {"receipt": "the centre's receipt"})
+        elif body["id"] == self.server.refused:
+            self._say(403, {"error": "object: belongs to another", "hint": "use the node's own"})
+        else:
+            self._say(200, {"parts": self._parts(body["id"]), "receipt": None})
+
+    def do_PUT(self) -> None:
+        body = self._body()
+        if self.server.stall:
+            self.server.stalled.set()
+            threading.Event().wait(60)
+        with self.server.lock:
+            self.server.puts.append(self.path)
+            if self.path.endswith("/500") and not self.server.broken:
+                self.server.broken = True
+                self.close_connection = True
+                return
+            self.server.parts[self.path] = body
+        self._say(200, {})
+
+    def _parts(self, clip: str) -> list[dict[str, Any]]:
+        file = "../../etc/lykta/credentials/tls.key" if clip == self.server.nosy else "clip.age"
+        urls = [(offset, f"/{clip}/{offset}") for offset in (0, 500)]
+        return [{"file": file, "part": o, "offset": o, "size": 500, "url": u, "done": u in self.server.parts} for o, u in urls]
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def _say(self, status: int, what: dict[str, Any]) -> None:
+        data = json.dumps(what).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def odd(broker: Broker, ingest_port: int) -> Iterator[OddIngest]:
+    server = OddIngest(broker.centre, ingest_port)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_broken_upload_goes_on_from_the_missing_part(stop: Stop, odd: OddIngest) -> None:
+    clip = stop.seal_clip(2000)
+    stop.start()
+    until(lambda: len(odd.parts) == 2, "both parts are there", 40)
+    data = (stop.layout.spool / clip / "clip.age").read_bytes()
+    assert odd.parts == {f"/{clip}/0": data[:500], f"/{clip}/500": data[500:1000]}
+    assert odd.puts[:3] == [f"/{clip}/0", f"/{clip}/500", f"/{clip}/500"]
+
+
+def test_one_clip_that_is_refused_keeps_no_other_waiting(stop: Stop, odd: OddIngest) -> None:
+    """And an ingest that asks for what is no sealed file gets nothing (R30: the node's keys are no part of a clip)."""
+    odd.refused, odd.nosy, good = stop.seal_clip(2000), stop.seal_clip(2000), stop.seal_clip(2000)
+    stop.start()
+    until(lambda: len(odd.parts) == 2, "the good one is there", 40)
+    assert {path.split("/")[1] for path in odd.puts} == {good}
+    until(lambda: "object: belongs to another" in stop.detail("upload_error"), "it is told")
+    assert (stop.layout.spool / odd.refused / "manifest.jws").exists()
+
+
+def test_a_stop_does_not_wait_for_a_slow_upload(stop: Stop, odd: OddIngest) -> None:
+    odd.stall = True
+    stop.seal_clip(2000)
+    stop.start()
+    assert odd.stalled.wait(20)
+    assert stop.end() == 0, stop.log.read_text()
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_ready_without_a_broker_and_stays_small(stop: Stop, broker: Broker, folder: Path) -> None:
+    """READY means that messages are taken care of, not that the centre is up; the service fits a Zero 2 W's memory."""
+    broker.stop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(20)
+        stop.start(NOTIFY_SOCKET=str(folder / "notify"))
+        heard: list[bytes] = []
+        while not {b"READY=1", b"WATCHDOG=1"} <= set(heard):
+            heard.append(manager.recv(4096))
+        broker.start()
+        connected(stop)
+    assert stop.process is not None
+    assert psutil.Process(stop.process.pid).memory_info().rss < 60 * MEGABYTE
+    loaded = Path(f"/proc/{stop.process.pid}/maps").read_text() if os.access(f"/proc/{stop.process.pid}/maps", os.R_OK) else ""
+    assert not [word for word in ("numpy", "cv2", "libav") if word in loaded]
+
+
+def test_importing_it_brings_in_no_picture_library() -> None:
+    code = "import sys, agent.uplink; print([n for n in ('numpy', 'cv2', 'av', 'picamera2') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_second_one_and_one_without_identity_end_with_their_codes(stop: Stop) -> None:
+    stop.start()
+    environment = os.environ | {"LYKTA_ROOT": str(stop.root)}
+    second = subprocess.run([LYKTA, "uplink"], env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode == 2
+    assert "runs already here" in second.stderr
+    assert stop.end() == 0
+    (stop.layout.credentials / "tls.key").unlink()
+    bare = subprocess.run([LYKTA, "uplink"], env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert bare.returncode == 7
+    assert "hint:" in bare.stderr
