@@ -13,6 +13,7 @@ from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, StorageError, UsageError
+from privacy.journal import verify_chain
 from privacy.models import load_files, stack_of
 from provisioning.identity import UNITS, load_authority, load_permit, load_signer, recipients, tls_files
 from provisioning.layout import Layout
@@ -66,6 +67,12 @@ def _clock(_layout: Layout, config: Config) -> list[Finding]:
     return [Finding("clock", "ok", state)]
 
 
+def _journal(layout: Layout, _config: Config) -> list[Finding]:
+    authority = load_authority(layout)
+    lengths = {unit: len(verify_chain(layout.journal(unit) / "chain.jws", unit, authority)) for unit in UNITS}
+    return [Finding("journal", "ok", "chains hold: " + ", ".join(f"{unit} {number}" for unit, number in lengths.items()))]
+
+
 def _services(layout: Layout, _config: Config) -> list[Finding]:
     found = []
     for name in SERVICES:
@@ -85,6 +92,7 @@ CHECKS: dict[str, Check] = {
     "models": _models,
     "storage": _storage,
     "clock": _clock,
+    "journal": _journal,
     "services": _services,
 }
 

@@ -78,10 +78,10 @@ class Demo:
         self._to_do: list[tuple[float, Callable[[], None]]] = []
 
     def run(self, seconds: int) -> dict[str, Any]:
-        self._prepare()
+        self.prepare()
         with ExitStack() as stack:
-            self._start_centre(stack)
-            services = {name: self._start(stack, name, [str(_BINARIES / "lykta"), name]) for name in ("io", "uplink", "camera")}
+            self.start_centre(stack)
+            services = {name: self.start_service(stack, name) for name in ("io", "uplink", "camera")}
             self._live(seconds, services)
             self._stop_camera(services["camera"])
             self._await_uploads()
@@ -92,7 +92,7 @@ class Demo:
 
     # -- before ------------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         _empty(self.folder)
         for folder in (self.centre.parent, self.node, self.store, self.clips, self.logs, self.folder / "stills"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,15 +155,28 @@ trust = "host"
 
     # -- the centre --------------------------------------------------------------------------------------------------
 
-    def _start_centre(self, stack: ExitStack) -> None:
+    def start_centre(self, stack: ExitStack) -> dict[str, Process]:
+        """Broker, an operator's ear and the ingest; they end with the stack."""
         self._broker_files()
-        self._start(stack, "broker", [_tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
+        broker = self.start_broker(stack)
+        self.start(
+            stack, "messages", [_tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
+        )
+        return {"broker": broker, "ingest": self.start_ingest(stack)}
+
+    def start_broker(self, stack: ExitStack) -> Process:
+        broker = self.start(stack, "broker", [_tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
         _await_port(self.ports.broker, "mosquitto", self.logs)
-        ear = [_tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
-        self._start(stack, "messages", ear)
+        return broker
+
+    def start_ingest(self, stack: ExitStack) -> Process:
         words = ["ingest", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
-        self._start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
+        ingest = self.start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
         _await_port(self.ports.ingest, "lykta-central ingest", self.logs)
+        return ingest
+
+    def start_service(self, stack: ExitStack, name: str) -> Process:
+        return self.start(stack, name, [str(_BINARIES / "lykta"), name])
 
     def operator_options(self) -> list[str]:
         """How stock mosquitto clients connect as the operator."""
@@ -188,8 +201,8 @@ trust = "host"
             + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
         )
 
-    def _start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
-        log = stack.enter_context((self.logs / f"{name}.log").open("wb"))
+    def start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
+        log = stack.enter_context((self.logs / f"{name}.log").open("ab"))
         environment = os.environ | {"LYKTA_ROOT": str(self.node), "OPENCV_LOG_LEVEL": "ERROR"}
         process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
         stack.callback(_end, process)

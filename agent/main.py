@@ -115,7 +115,7 @@ def status(
 
 @app.command()
 def check(
-    groups: Annotated[list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, services")] = None,
+    groups: Annotated[list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services")] = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit 3 if there are warnings")] = False,
 ) -> None:

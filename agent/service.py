@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -57,6 +59,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._fed_at = 0.0
         self._ready = False
+        self._wake: tuple[socket.socket, ...] = ()
         self._replies: dict[str, dict[str, Reply]] = {"ctl": {"status": self._status}, "uplink": {"status": self._status}}
 
     @property
@@ -120,6 +123,27 @@ class Runtime:
         self.exit_code = self.exit_code or (problem.exit_code if isinstance(problem, LyktaError) else 1)
         self.stop.set()
 
+    def hear_signals(self) -> None:
+        """SIGTERM and SIGINT end the service.
+
+        Through a wake-up socket and a thread: the kernel may give the signal to a thread of numpy's, and the main thread,
+        which alone runs Python's handlers, would then sleep on; nor may a handler take the event's lock.
+        """
+        inner, outer = socket.socketpair()
+        for end in (inner, outer):
+            end.setblocking(False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(outer.fileno())
+
+        def wait() -> None:
+            while not self.stop.is_set():
+                if select.select([inner], [], [], 0.2)[0]:
+                    self.stop.set()
+
+        self._wake = (inner, outer)
+        self.spawn("signals", wait)
+
     def open_sockets(self) -> None:
         for name, replies in self._replies.items():
             path = self.layout.socket(self.name, name)
@@ -152,8 +176,7 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     # No core dump and no debugger: a core of the camera would hold unmasked frames (R17).
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     runtime = Runtime(name, layout, config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runtime.stop.set())
+    runtime.hear_signals()
     runtime.open_sockets()
     try:
         body(runtime)

@@ -1,0 +1,103 @@
+"""A node as the demo makes one: real keys, real records, the demo video as its camera. Copied for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.control import ask
+from agent.demo import Demo
+from privacy.errors import LyktaError
+from provisioning.layout import Layout
+
+PROJECT = Path(__file__).parent.parent
+VIDEO = PROJECT / "out/demo-video/vtest.avi"
+MODELS = PROJECT / "out/models"
+BIN = Path(sys.executable).parent
+
+
+class Node:
+    """One node in a folder of its own."""
+
+    def __init__(self, demo: Demo, folder: Path) -> None:
+        self.root, self.centre = folder / "node", demo.centre
+        shutil.copytree(demo.node, self.root, symlinks=True)
+        self.layout = Layout(self.root)
+
+    def settings(self, **changes: str) -> None:
+        """Set settings by section__name: value as TOML."""
+        text = self.layout.config.read_text()
+        for name, value in changes.items():
+            section, _, key = name.partition("__")
+            text = re.sub(rf"(?m)(^\[{section}\]\n(?:[^\[].*\n)*?){key} = .*\n", r"\1", text)
+            text = text.replace(f"[{section}]\n", f"[{section}]\n{key} = {value}\n")
+        self.layout.config.write_text(text)
+
+    def sign(self, record: str, **changes: Any) -> None:
+        """Sign the node's record anew with some fields changed."""
+        source = json.loads((self.centre / f"{record}.json").read_text()) | changes
+        path = self.root / f"{record}.json"
+        path.write_text(json.dumps(source))
+        target = getattr(self.layout, record)
+        words = [BIN / "lykta-central", "sign", record, path, "--keys", self.centre, "-o", target]
+        subprocess.run(words, check=True, capture_output=True)
+
+    def words(self, *words: str) -> list[str]:
+        return [str(BIN / "lykta"), "--root", str(self.root), *words]
+
+    def run(self, *words: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=limit, check=False)
+
+    def start(self, *words: str, log: str = "log", **environment: str) -> subprocess.Popen[bytes]:
+        with (self.root / log).open("ab") as out:
+            return subprocess.Popen(self.words(*words), stdout=out, stderr=subprocess.STDOUT, env=os.environ | environment)
+
+    def status(self, service: str) -> dict[str, Any]:
+        """The service's answer, {} while it does not answer."""
+        try:
+            return ask(self.layout.socket(service, "ctl"), {"verb": "status"})
+        except LyktaError:
+            return {}
+
+    def state(self, service: str) -> tuple[str, str]:
+        standing = self.status(service).get("standing", {})
+        return standing.get("state", ""), standing.get("reason", "")
+
+    def trigger(self, press: str = "test") -> None:
+        """What io tells the camera when the help button is pressed."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+            mouth.sendto(json.dumps({"kind": "help", "id": press, "t_ms": 0}).encode(), str(self.layout.trigger))
+
+    def clips(self) -> list[Path]:
+        return sorted(path.parent for path in self.layout.spool.glob("*/manifest.jws"))
+
+    def log(self) -> str:
+        return (self.root / "log").read_text(errors="replace")
+
+
+def until(met: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
+    """Wait until something is so; the bound only keeps a broken test from waiting for ever."""
+    end = time.monotonic() + limit
+    while not (value := met()):
+        assert time.monotonic() < end, f"waited {limit:g} s in vain until {what}"
+        time.sleep(0.05)
+    return value
+
+
+def stop(process: subprocess.Popen[bytes], limit: float = 10) -> int:
+    process.terminate()
+    return process.wait(limit)
+
+
+def ago(**span: int) -> str:
+    return (datetime.now(UTC) - timedelta(**span)).isoformat()
