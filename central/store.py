@@ -38,6 +38,7 @@ class Store:
         self.folder = folder
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._clear()
 
     def home(self, manifest: Manifest) -> Path:
         return self.folder / manifest.site / manifest.node / manifest.clip
@@ -105,6 +106,12 @@ class Store:
         ready.replace(home)
         _sync(home.parent)
         shutil.rmtree(incoming)
+
+    def _clear(self) -> None:
+        """What a crash left behind of objects that are complete, or were being joined: it must not outlive them (R27)."""
+        for folder in self._incoming.iterdir():
+            if folder.is_dir() and (folder.name.startswith(".") or any(self.folder.glob(f"*/*/{folder.name}/receipt.jws"))):
+                shutil.rmtree(folder)
 
     def _join(self, clip: str, file: SealedFile, target: Path) -> str:
         digest = hashlib.sha256()
