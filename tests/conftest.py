@@ -20,4 +20,4 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 @pytest.fixture
 def node(made: Demo, tmp_path: Path) -> Node:
-    return Node(made, tmp_path)
+    return Node.copy(made, tmp_path)

@@ -29,10 +29,13 @@ BIN = Path(sys.executable).parent
 class Node:
     """One node in a folder of its own."""
 
-    def __init__(self, demo: Demo, folder: Path) -> None:
-        self.root, self.centre = folder / "node", demo.centre
-        shutil.copytree(demo.node, self.root, symlinks=True)
-        self.layout = Layout(self.root)
+    def __init__(self, root: Path, centre: Path) -> None:
+        self.root, self.centre, self.layout = root, centre, Layout(root)
+
+    @classmethod
+    def copy(cls, demo: Demo, folder: Path) -> Node:
+        shutil.copytree(demo.node, folder / "node", symlinks=True)
+        return cls(folder / "node", demo.centre)
 
     def settings(self, **changes: str) -> None:
         """Set settings by section__name: value as TOML."""

@@ -1,0 +1,138 @@
+"""The whole node and a small centre, as `make demo` runs them: what arrives, and what a minute without the centre loses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from agent.demo import Demo
+from agent.messages import schema
+from tests.nodes import BIN, MODELS, VIDEO, Node, until
+
+
+def heard_by(folder: Path) -> list[tuple[str, str]]:
+    """Topic and payload of every message that an operator's mosquitto_sub has received, in order."""
+    lines = (folder / "logs/messages.log").read_text(errors="replace").splitlines()
+    return [(parts[2], parts[3]) for line in lines if len(parts := line.split("\t", 3)) == 4]
+
+
+def numbers(messages: list[tuple[str, str]]) -> list[int]:
+    return [json.loads(payload)["envelope"]["seq"] for _, payload in messages if payload.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    words = [BIN / "lykta", "demo", "--seconds", "25", "--dir", folder, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_the_demo_ends_with_clips_that_the_centre_opened(ran: tuple[Path, dict[str, object]]) -> None:
+    folder, summary = ran
+    assert summary["schema"] == "lykta.demo/1"
+    clips = summary["clips"]
+    assert clips["sealed"] == clips["uploaded"] == clips["opened"] >= 1
+    assert summary["frames"] >= 200
+    assert summary["masked"] > 0
+    opened = list(Path(str(summary["clips_dir"])).glob("*.mp4"))
+    assert len(opened) == clips["opened"]
+    page = (folder / "index.html").read_text()
+    assert all(f"stills/{clip.stem}.jpg" in page for clip in opened)
+    assert all((folder / "stills" / f"{clip.stem}.jpg").stat().st_size > 5_000 for clip in opened)
+
+
+def test_every_message_is_what_its_schema_says(ran: tuple[Path, dict[str, object]]) -> None:
+    """R15, R44: the documented topics, each payload valid against the generated JSON Schema."""
+    folder, _ = ran
+    validator = jsonschema.Draft202012Validator(schema())
+    messages = heard_by(folder)
+    tails = {topic.removeprefix("lykta/v1/linkoping-demo/stop-1/").split("/")[0] for topic, _ in messages}
+    assert {"state", "describe", "health", "event", "alarm", "clip"} <= tails
+    for topic, payload in messages:
+        if payload and "/cmd/" not in topic:
+            validator.validate(json.loads(payload))
+    states = [json.loads(payload)["body"]["state"] for topic, payload in messages if topic.endswith("/state")]
+    assert "ready" in states
+    assert states[-1] == "stopping"
+    actions = [json.loads(payload)["body"]["action"] for topic, payload in messages if topic.endswith("event/help")]
+    assert actions == ["pressed", "taken"]
+
+
+def test_verify_says_what_it_checked_and_refuses_what_was_changed(ran: tuple[Path, dict[str, object]]) -> None:
+    folder, _ = ran
+    clip = next((folder / "store").glob("*/*/*/receipt.jws")).parent
+    words = [BIN / "lykta-central", "verify", clip, "--keys", folder / "centre", "--json"]
+    good = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert any("mask records" in text for text in json.loads(good.stdout)["checked"])
+    sealed = bytearray((clip / "clip.age").read_bytes())
+    sealed[len(sealed) // 2] ^= 1
+    changed = folder / "changed"
+    changed.mkdir()
+    for name in ("masks.age", "manifest.jws", "receipt.jws"):
+        (changed / name).write_bytes((clip / name).read_bytes())
+    (changed / "clip.age").write_bytes(sealed)
+    bad = subprocess.run([*words[:2], changed, *words[3:]], capture_output=True, text=True, check=False)
+    assert bad.returncode == 1
+    assert "clip.age: sha256" in bad.stderr
+
+
+def test_a_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    done = subprocess.run([BIN / "lykta", "demo", "--dir", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (tmp_path / "letters.txt").read_text() == "dear"
+
+
+def test_without_broker_and_ingest_nothing_is_lost(tmp_path: Path) -> None:
+    """Promise 3: both are killed while clips and events are made; when they are back, all arrive, in one unbroken sequence,
+    and the camera frees each clip on its receipt."""
+    demo = Demo(tmp_path / "demo", VIDEO, MODELS)
+    demo.prepare()
+    node = Node(demo.node, demo.centre)
+    node.settings(record__post_roll="1", record__pre_roll="2")
+    with ExitStack() as stack:
+        centre = demo.start_centre(stack)
+        for name in ("io", "uplink", "camera"):
+            demo.start_service(stack, name)
+        until(lambda: any(topic.endswith("/describe") for topic, _ in heard_by(demo.folder)), "birth")
+        for process in centre.values():
+            process.kill()
+            process.wait()
+        for press in range(3):
+            node.trigger(f"press-{press}")
+            made = press + 1
+            until(lambda made=made: len(node.clips()) >= made, "a clip is sealed without the centre")
+        until(lambda: node.status("uplink")["standing"]["reason"] == "broker_unreachable", "the uplink says why")
+        assert node.state("camera")[0] == "ready"
+        waiting = {clip.name for clip in node.clips()}
+        time.sleep(3)
+        demo.start_broker(stack)
+        demo.start_ingest(stack)
+        stack.enter_context(_ear(demo))
+        stored = demo.store
+        until(lambda: waiting <= {path.parent.name for path in stored.glob("*/*/*/receipt.jws")}, "all clips arrive", 90)
+        until(lambda: not waiting & {clip.name for clip in node.clips()}, "the camera frees them", 30)
+        until(lambda: node.status("uplink")["detail"].get("pending") == 0, "the outbox is empty", 60)
+        until(lambda: _unbroken(numbers(heard_by(demo.folder))), "the sequence is whole", 20)
+
+
+def _ear(demo: Demo) -> ExitStack:
+    """A second ear, there before the uplink is back: a broker that was killed remembers no subscription."""
+    stack = ExitStack()
+    tool = ["mosquitto_sub", *demo.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
+    demo.start(stack, "messages", tool)
+    return stack
+
+
+def _unbroken(seen: list[int]) -> bool:
+    """Every number from the first to the last but the will's, which is given and not sent."""
+    missing = set(range(min(seen), max(seen) + 1)) - set(seen)
+    return len(missing) <= 1
