@@ -193,6 +193,28 @@ def test_a_message_that_the_broker_refuses_stays(stop: Stop, broker: Broker) -> 
         until(lambda: presses(stop, heard()) == ["press-1"], "it is heard")
 
 
+def test_a_disk_that_refuses_the_uplinks_writes_stops_no_message(stop: Stop, broker: Broker) -> None:
+    """Promise 3: uploads make room, so the uplink goes on over a full disk, says so, and lets go when it can write again."""
+    outbox = stop.outbox()
+    with broker.ear(f"{stop.here}/event/help") as heard:
+        stop.start()
+        connected(stop)
+        until(lambda: outbox.pending() == 0, "nothing waits")
+        assert stop.process is not None
+        for number in range(100):
+            outbox.put(Help(f"press-{number}", "pressed"))
+        # Stands for a full disk: no file of this process may grow past a size that SQLite's log has passed already.
+        psutil.Process(stop.process.pid).rlimit(psutil.RLIMIT_FSIZE, (48 * 1024, psutil.RLIM_INFINITY))
+        outbox.put(Help("press-100", "pressed"))
+        until(lambda: len(presses(stop, heard())) == 101, "all are heard")
+        until(lambda: "outbox:" in stop.detail("storage_error"), "the trouble is told")
+        assert outbox.pending() > 0
+        psutil.Process(stop.process.pid).rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+        until(lambda: outbox.pending() == 0, "all are let go")
+        until(lambda: stop.detail("storage_error") == "", "the trouble is over")
+        assert len(presses(stop, heard())) == 101
+
+
 # -- the node's state --------------------------------------------------------------------------------------------------
 
 
