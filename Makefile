@@ -4,13 +4,16 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup demo check test bench bench-setup lock clean
+.PHONY: help setup setup-pi demo check test bench bench-setup lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## system packages (root or sudo), .venv/ from hash-locked requirements, model files, demo video
 	@provisioning/setup.sh packages venv models
+
+setup-pi: setup ## on a Raspberry Pi: picamera2 and lgpio into .venv/, which then sees the system's libcamera
+	@provisioning/setup.sh pi
 
 demo: setup ## the whole node and a small centre on this machine for 60 s, on real pedestrian video
 	@$(BIN)/lykta demo --seconds $(SECONDS_OF_DEMO) --dir out/demo

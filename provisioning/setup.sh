@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
-# usage: setup.sh STEP...   steps: packages venv models bench
+# usage: setup.sh STEP...   steps: packages venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,6 +54,12 @@ lines_of() {
 }
 
 step_models() { .venv/bin/python -m provisioning.setup; }
+
+step_pi() {
+  as_root apt-get install -y -qq --no-install-recommends libcap-dev swig liblgpio-dev python3-libcamera >&2
+  sed -i 's/^include-system-site-packages = false/include-system-site-packages = true/' .venv/pyvenv.cfg # libcamera's binding
+  locked .venv/bin/pip requirements/pi.txt
+}
 
 step_bench() {
   local stamp=out/bench-venv/lock.sha256 now

@@ -1,0 +1,96 @@
+"""The README's picture: a drawn bus stop, masked by the real engine. python -m tests.picture OUT.png
+
+Drawn, because footage of other people's making does not belong in this repository; the boxes are the detector's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from privacy.delay import DelayLine, Seen
+from privacy.frames import Frame, Plane
+from privacy.masking import Masker
+from privacy.models import installed
+from privacy.stacks import open_stack
+from tests.nodes import MODELS
+
+WIDTH, HEIGHT = 960, 540
+Colour = tuple[int, int, int]
+
+
+def stop_scene() -> Plane:
+    """Dusk, a road, a shelter with a bench, a lamp, a bus at a distance; BGR."""
+    sky = np.linspace((120, 96, 70), (196, 168, 140), HEIGHT).astype(np.uint8)
+    scene = np.repeat(sky[:, None, :], WIDTH, axis=1).copy()
+    cv2.rectangle(scene, (0, 330), (WIDTH, HEIGHT), (92, 90, 88), -1)
+    cv2.rectangle(scene, (0, 430), (WIDTH, HEIGHT), (66, 64, 62), -1)
+    for x in range(20, WIDTH, 130):
+        cv2.rectangle(scene, (x, 486), (x + 60, 493), (190, 200, 205), -1)
+    for x, tall in ((0, 210), (90, 160), (190, 240), (620, 190), (720, 250), (850, 170)):
+        cv2.rectangle(scene, (x, 330 - tall), (x + 86, 330), (88, 78, 72), -1)
+        for wx in range(x + 10, x + 76, 22):
+            for wy in range(330 - tall + 14, 320, 30):
+                cv2.rectangle(scene, (wx, wy), (wx + 10, wy + 14), (120, 178, 210), -1)
+    cv2.rectangle(scene, (330, 190), (620, 202), (60, 52, 46), -1)
+    for x in (338, 606):
+        cv2.rectangle(scene, (x, 202), (x + 8, 428), (60, 52, 46), -1)
+    cv2.rectangle(scene, (400, 372), (560, 382), (70, 92, 120), -1)
+    cv2.rectangle(scene, (700, 120), (706, 428), (60, 60, 60), -1)
+    cv2.circle(scene, (703, 116), 16, (150, 220, 250), -1)
+    return scene
+
+
+def draw_person(scene: Plane, x: int, feet: int, tall: int, coat: Colour, trousers: Colour) -> None:
+    """Head, hair, coat, arms, legs, shoes: enough of a person for a detector."""
+    unit = tall / 8
+    skin: Colour = (150, 178, 214)
+
+    def at(dx: float, up: float) -> tuple[int, int]:
+        return round(x + dx * unit), round(feet - up * unit)
+
+    for side in (-1, 1):
+        leg = [at(side * 0.1, 3.8), at(side * 0.75, 3.8), at(side * 0.62, 0.2), at(side * 0.18, 0.2)]
+        cv2.fillPoly(scene, [np.array(leg)], trousers)
+        cv2.ellipse(scene, at(side * 0.5, 0.12), (round(unit * 0.42), round(unit * 0.18)), 0, 0, 360, (30, 30, 34), -1)
+        cv2.line(scene, at(side * 0.85, 6.2), at(side * 1.15, 3.9), coat, round(unit * 0.5))
+        cv2.circle(scene, at(side * 1.16, 3.7), round(unit * 0.22), skin, -1)
+    body = [at(-0.95, 6.5), at(0.95, 6.5), at(0.85, 3.6), at(-0.85, 3.6)]
+    cv2.fillPoly(scene, [np.array(body)], coat)
+    cv2.ellipse(scene, at(0, 7.3), (round(unit * 0.45), round(unit * 0.58)), 0, 0, 360, skin, -1)
+    cv2.ellipse(scene, at(0, 7.55), (round(unit * 0.48), round(unit * 0.42)), 0, 180, 360, (40, 50, 62), -1)
+
+
+def masked(scene: Plane) -> Plane:
+    """The scene as the node would encode it."""
+    frame = Frame(cv2.cvtColor(scene, cv2.COLOR_BGR2YUV_I420), WIDTH, HEIGHT, 0, 0, 0)
+    detector = open_stack(installed(MODELS), MODELS)
+    line = DelayLine(WIDTH, HEIGHT)
+    line.push(frame)
+    line.learn(Seen(0, detector.detect(frame)))
+    for ready, verdict in line.release(0):
+        Masker(WIDTH, HEIGHT, None).mask(ready, verdict)
+    return cv2.cvtColor(frame.buffer, cv2.COLOR_YUV2BGR_I420)
+
+
+def main() -> int:
+    scene = stop_scene()
+    people = (
+        (385, 436, 170, (90, 60, 40)),
+        (480, 430, 160, (40, 40, 150)),
+        (555, 440, 172, (60, 110, 60)),
+        (800, 470, 190, (110, 90, 40)),
+    )
+    for x, feet, tall, coat in people:
+        draw_person(scene, x, feet, tall, coat, (70, 60, 56))
+    Path(sys.argv[1]).write_bytes(
+        cv2.imencode(".png", np.hstack((scene, masked(scene))), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
