@@ -199,7 +199,7 @@ def clips_verify(
 def main() -> None:
     """Entry point: errors in the words of the design, with their exit code."""
     try:
-        # Not through typer: it loads pydantic when it parses, 14 MB that a service would keep for its whole life.
+        # Not through typer: it loads pydantic when it parses, 8 MB that a service would keep for its whole life.
         if sys.argv[1:] in (["camera"], ["io"], ["uplink"]):
             sys.exit(serve(sys.argv[1]))
         app()

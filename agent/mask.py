@@ -20,7 +20,7 @@ from privacy.basis import PROFILES, Profile
 from privacy.delay import DelayLine
 from privacy.detection import Detector
 from privacy.engine import Engine, cadence
-from privacy.errors import MediaError, UsageError
+from privacy.errors import LyktaError, MediaError, UsageError
 from privacy.frames import MaskedFrame
 from privacy.masking import Masker
 from privacy.models import installed
@@ -106,8 +106,12 @@ def mask_file(
     tally, begin = Tally(), (time.perf_counter(), _cpu())
     try:
         _run(video, engine, _Outputs(target, masks, video, rate, threads, masker), tally)
-    except PermissionError as problem:
-        raise MediaError(f"{target}: cannot be written: {problem.strerror}", "choose a folder you may write to") from problem
+    except LyktaError:
+        raise
+    except OSError as problem:
+        raise MediaError(
+            f"{target}: cannot be written: {problem.strerror}", "check the folder, its rights and its space"
+        ) from problem
     return _report(source, target, video, rate, tally, begin, detector, profile, threads)
 
 

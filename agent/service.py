@@ -59,7 +59,6 @@ class Runtime:
         self._lock = threading.Lock()
         self._fed_at = 0.0
         self._ready = False
-        self._wake: tuple[socket.socket, ...] = ()
         self._replies: dict[str, dict[str, Reply]] = {"ctl": {"status": self._status}, "uplink": {"status": self._status}}
 
     @property
@@ -129,19 +128,18 @@ class Runtime:
         Through a wake-up socket and a thread: the kernel may give the signal to a thread of numpy's, and the main thread,
         which alone runs Python's handlers, would then sleep on; nor may a handler take the event's lock.
         """
-        inner, outer = socket.socketpair()
-        for end in (inner, outer):
+        ends = socket.socketpair()
+        for end in ends:
             end.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(outer.fileno())
+        signal.set_wakeup_fd(ends[1].fileno())
 
         def wait() -> None:
             while not self.stop.is_set():
-                if select.select([inner], [], [], 0.2)[0]:
+                if select.select([ends[0]], [], [], 0.2)[0]:
                     self.stop.set()
 
-        self._wake = (inner, outer)
         self.spawn("signals", wait)
 
     def open_sockets(self) -> None:

@@ -23,7 +23,6 @@ class LyktaError(Exception):
     """Base of all errors; `exit_code` is what the command line ends with."""
 
     exit_code = 1
-    retryable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -55,7 +54,6 @@ class EnrolmentError(LyktaError, LookupError):
 
 class UnreachableError(LyktaError, ConnectionError):
     exit_code = 4
-    retryable = True
 
 
 class MediaError(LyktaError, OSError):
@@ -67,7 +65,7 @@ class ModelError(LyktaError, ValueError):
 
 
 class DetectorError(LyktaError, RuntimeError):
-    retryable = True
+    pass
 
 
 class SealError(LyktaError, ValueError):
@@ -75,4 +73,4 @@ class SealError(LyktaError, ValueError):
 
 
 class StorageError(LyktaError, OSError):
-    retryable = True
+    pass

@@ -1,0 +1,167 @@
+"""`lykta mask`: a tool of its own. Command in; video, masks, report and clear errors out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.nodes import BIN, MODELS, PROJECT, VIDEO
+
+SHARED = PROJECT.parent / "shared"
+
+
+def mask(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "lykta", "mask", *words, "--models", MODELS]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def ffmpeg(*words: str | Path) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *words], check=True)
+
+
+def frames_of(path: Path, form: str) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [picture.to_ndarray(format=form) for picture in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "short.mp4"
+    tone = ("-f", "lavfi", "-i", "sine=d=3")
+    ffmpeg("-i", VIDEO, *tone, "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-frames:v", "30", "-t", "3", path)
+    return path
+
+
+def test_a_file_is_masked_frame_for_frame(short: Path, tmp_path: Path) -> None:
+    """R13, R17, R22: same number of frames, no sound, and wherever the masks say so the picture is one tone."""
+    out, masks, report = tmp_path / "out.mp4", tmp_path / "m.mkv", tmp_path / "r.json"
+    done = mask(short, out, "--masks", masks, "--report", report)
+    assert done.returncode == 0, done.stderr
+    assert "audio" in done.stderr
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        assert container.streams.video[0].codec_context.name == "h264"
+    pictures, rasters = frames_of(out, "yuv420p"), frames_of(masks, "gray")
+    facts = json.loads(report.read_text())
+    assert facts["schema"] == "lykta.mask/1"
+    assert len(pictures) == len(rasters) == facts["frames"] == 30
+    assert facts["masked"] == 30
+    assert facts["audio"] == "dropped"
+    height = rasters[0].shape[0]
+    kernel = np.ones(17, bool)
+    for picture, raster in zip(pictures, rasters, strict=True):
+        hidden = raster == 255
+        for axis in (0, 1):
+            hidden = np.apply_along_axis(lambda line: np.convolve(~line, kernel, "same") == 0, axis, hidden)
+        assert hidden.any()
+        assert set(np.unique(raster)) <= {0, 255}
+        levels = picture[:height][hidden].astype(int)
+        off = np.minimum(np.abs(levels - 168), np.abs(levels - 96))
+        assert np.quantile(off, 0.999) <= 12
+
+
+def test_the_same_file_gives_the_same_masks(short: Path, tmp_path: Path) -> None:
+    for name in ("a.mkv", "b.mkv"):
+        assert mask(short, tmp_path / "out.mp4", "--masks", tmp_path / name).returncode == 0
+    first, second = (frames_of(tmp_path / name, "gray") for name in ("a.mkv", "b.mkv"))
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("profile", ["full", "strict"])
+def test_stronger_profiles_show_nothing(short: Path, tmp_path: Path, profile: str) -> None:
+    done = mask(short, tmp_path / "out.mp4", "--profile", profile, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["full"] == facts["frames"] == 30
+    for picture in frames_of(tmp_path / "out.mp4", "gray"):
+        assert np.ptp(picture) <= 12
+
+
+def torn(path: Path) -> Path:
+    data = VIDEO.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+BAD = {
+    "missing": (lambda folder: folder / "none.avi", 1, "cannot be read"),
+    "not a video": (lambda folder: write(folder / "x.avi", b"no video"), 1, "cannot be read"),
+    "empty": (lambda folder: write(folder / "x.avi", b""), 1, "cannot be read"),
+    "sound only": (lambda folder: sound(folder / "x.wav"), 1, "no video"),
+}
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def sound(path: Path) -> Path:
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", path)
+    return path
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_error_and_no_output(tmp_path: Path, case: str) -> None:
+    make, code, word = BAD[case]
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"what was here before")
+    done = mask(make(tmp_path), out)
+    assert done.returncode == code
+    assert done.stderr.count("error: ") == 1
+    assert word in done.stderr
+    assert "\nhint: " in done.stderr
+    assert out.read_bytes() == b"what was here before"
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+def test_a_torn_video_shows_nobody(tmp_path: Path) -> None:
+    """What can be decoded is masked; nothing after the tear is made up."""
+    done = mask(torn(tmp_path / "torn.avi"), tmp_path / "out.mp4", "--json")
+    if done.returncode:
+        assert done.stderr.count("error: ") == 1
+        assert not (tmp_path / "out.mp4").exists()
+    else:
+        assert 0 < json.loads(done.stdout)["frames"] < 795
+
+
+def test_the_original_is_never_overwritten(short: Path) -> None:
+    before = short.read_bytes()
+    done = mask(short, short)
+    assert done.returncode == 2
+    assert short.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(short: Path, tmp_path: Path) -> None:
+    done = mask(short, tmp_path / "no" / "such" / "out.mp4")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+
+
+def test_a_torn_model_is_refused(short: Path, tmp_path: Path) -> None:
+    for file in MODELS.glob("*.onnx"):
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:-1])
+    words = [BIN / "lykta", "mask", short, tmp_path / "out.mp4", "--models", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "sha256" in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_heads_are_covered_on_labelled_video(tmp_path: Path) -> None:
+    """R17, R21 on PETS09-S2L1, scored by the project's scorer; the floor is below what was measured (99.8 %)."""
+    scorer, labels = SHARED / "tools/score_masks.py", SHARED / "data/pets09-s2l1.csv"
+    if not labels.exists():
+        pytest.skip("needs the labels in ../shared")
+    masks = tmp_path / "m.mkv"
+    assert mask(VIDEO, tmp_path / "out.mp4", "--fps", "7", "--masks", masks).returncode == 0
+    done = subprocess.run([sys.executable, scorer, masks, labels, "--json"], capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout)
+    assert figures["head_recall"] >= 0.99
+    assert figures["person_recall"] >= 0.985
+    assert figures["over_masking"] <= 0.13
