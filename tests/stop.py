@@ -129,6 +129,12 @@ class Stop:
     def detail(self, name: str) -> Any:
         return (self.status() or {}).get("detail", {}).get(name)
 
+    def peak_mb(self) -> float:
+        """The most memory that the uplink ever held."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
     def outbox(self, clock: SystemClock | None = None) -> Outbox:
         """As another service opens it."""
         return Outbox(self.layout.outbox, self.site, self.id, clock or SystemClock("host"))

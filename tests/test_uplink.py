@@ -26,6 +26,7 @@ from tests.broker import ACL, NAME, Broker, Centre, Published, free_port, until
 from tests.stop import LYKTA, Stop
 
 MEGABYTE = 1_000_000
+MOST_MB = 60
 
 
 class Yesterday(SystemClock):
@@ -115,6 +116,7 @@ def test_hundreds_of_messages_come_in_order_and_once(stop: Stop, broker: Broker)
         until(lambda: len(presses(stop, heard())) >= 1000, "all are heard", 60)
         until(lambda: outbox.pending() == 0, "nothing waits")
         assert presses(stop, heard()) == wanted
+        assert stop.peak_mb() < MOST_MB
 
 
 def test_a_broker_that_is_down_costs_nothing_but_time(stop: Stop, broker: Broker) -> None:
@@ -312,6 +314,7 @@ def test_clips_reach_the_ingest_and_their_receipts_the_camera(stop: Stop, broker
     assert all(ingest.file(clip, "clip.age").read_bytes() == sealed[clip] for clip in clips)
     assert not list(stop.layout.spool.glob("*/manifest.jws"))
     until(lambda: stop.detail("uploaded") == 2, "both are counted")
+    assert stop.peak_mb() < MOST_MB
 
 
 def test_a_camera_that_is_away_delays_its_own_clips_end_only(stop: Stop, ingest: Ingest) -> None:
@@ -445,7 +448,7 @@ def test_it_is_ready_without_a_broker_and_stays_small(stop: Stop, broker: Broker
         broker.start()
         connected(stop)
     assert stop.process is not None
-    assert psutil.Process(stop.process.pid).memory_info().rss < 60 * MEGABYTE
+    assert stop.peak_mb() < MOST_MB
     loaded = Path(f"/proc/{stop.process.pid}/maps").read_text() if os.access(f"/proc/{stop.process.pid}/maps", os.R_OK) else ""
     assert not [word for word in ("numpy", "cv2", "libav") if word in loaded]
 
