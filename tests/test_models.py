@@ -1,0 +1,146 @@
+"""Model files: pinned, had from three kinds of source, never used with other bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drivers.video import VideoFile
+from privacy.delay import grow
+from privacy.errors import DetectorError, ModelError
+from privacy.frames import Frame
+from privacy.models import STACKS, installed, load_files, sha256_of, stack_of
+from privacy.stacks import StackDetector, YoloxNano, analysis_image, open_stack
+from provisioning.models import CONVERSIONS
+from tests.nodes import MODELS, PROJECT, VIDEO
+
+SHARED = PROJECT.parent / "shared/models"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the weights in ../shared/models")
+
+
+def first_frame() -> Frame:
+    video = VideoFile(VIDEO)
+    video.open()
+    frame = video.capture()
+    assert frame is not None
+    return frame
+
+
+def setup(*words: str | Path, models: Path | str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "provisioning.setup", "--video", VIDEO, *words]
+    environment = os.environ | {"LYKTA_MODELS": str(models)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)
+
+
+def test_set_up_again_changes_nothing() -> None:
+    before = {path: path.stat().st_mtime_ns for path in MODELS.iterdir()}
+    done = setup()
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in MODELS.iterdir()} == before
+
+
+def test_torn_and_absent_files_are_not_loaded(tmp_path: Path) -> None:
+    stack = stack_of(installed(MODELS))
+    for file in stack.files:
+        (tmp_path / file.name).write_bytes((MODELS / file.name).read_bytes())
+    assert set(load_files(tmp_path, stack)) == {file.name for file in stack.files}
+    victim = tmp_path / stack.files[-1].name
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="sha256"):
+        open_stack(stack.name, tmp_path)
+    victim.unlink()
+    with pytest.raises(ModelError, match="No such file"):
+        open_stack(stack.name, tmp_path)
+    with pytest.raises(ModelError, match="no complete stack"):
+        installed(tmp_path)
+
+
+def test_every_file_is_pinned() -> None:
+    """Each fetched and each loaded file has a hash, a licence and a place to come from."""
+    for stack in STACKS:
+        for file in stack.files:
+            assert len(file.sha256) == 64
+            assert file.licence
+            assert file.conversion in CONVERSIONS
+            for source in file.sources:
+                assert len(source.sha256) == 64
+                assert source.upstream or source.carrier
+
+
+@needs_shared
+def test_the_folder_is_the_first_source_and_conversion_is_the_pinned_one(tmp_path: Path) -> None:
+    done = setup("--models", tmp_path, "--stack", "yolox-nano+yunet", models=SHARED)
+    assert done.returncode == 0, done.stderr
+    assert "from LYKTA_MODELS" in done.stderr
+    assert installed(tmp_path) == "yolox-nano+yunet"
+    load_files(tmp_path, STACKS[0])
+
+
+@needs_shared
+def test_wrong_bytes_in_the_folder_are_refused(tmp_path: Path) -> None:
+    """They are never used; where no other source can be reached, the set-up says what it refused and places nothing."""
+    for path in SHARED.glob("*.onnx"):
+        (tmp_path / path.name).write_bytes(path.read_bytes() + b"x")
+    done = setup("--models", tmp_path / "out", "--stack", "yolox-nano+yunet", models=tmp_path)
+    assert "yolox_nano.onnx: LYKTA_MODELS has other bytes than the pinned ones; refused" in done.stderr
+    placed = {path.name: sha256_of(path.read_bytes()) for path in (tmp_path / "out").iterdir()}
+    assert placed == ({} if done.returncode else {file.name: file.sha256 for file in STACKS[0].files})
+
+
+def test_people_are_found_where_they_are_and_the_frame_is_left_alone() -> None:
+    """The port's promises, on the demo video's first picture, where eight people stand (labels of the data set)."""
+    frame = first_frame()
+    before = sha256_of(frame.buffer.tobytes())
+    detector = open_stack(installed(MODELS), MODELS)
+    found = detector.detect(frame)
+    assert sha256_of(frame.buffer.tobytes()) == before
+    assert detector.models == {file.name: file.sha256 for file in stack_of(detector.name).files}
+    regions = [grow(one, frame.width, frame.height) for one in found if one.kind == "person"]
+    for x, y in ((514, 164), (274, 226)):  # two heads of frame 1
+        assert any(r.left <= x <= r.right and r.top <= y <= r.bottom for r in regions)
+
+
+def test_a_wider_stride_gives_the_same_detections() -> None:
+    frame = first_frame()
+    wide = np.zeros((frame.height * 3 // 2, frame.width + 64), np.uint8)
+    other = Frame(wide, frame.width, frame.height, 0, 0, 0)
+    for plane, target in zip(frame.planes, other.planes, strict=True):
+        target[:] = plane
+    detector = open_stack(installed(MODELS), MODELS)
+    assert detector.detect(other) == detector.detect(frame)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (640, 480), (640, 360), (320, 180), (720, 1280)])
+def test_the_analysis_picture_fits_the_network(size: tuple[int, int]) -> None:
+    width, height = size
+    frame = Frame(np.full((height * 3 // 2, width), 90, np.uint8), width, height, 0, 0, 0)
+    image, scale = analysis_image(frame, 416)
+    assert image.shape[0] % 32 == image.shape[1] % 32 == 0
+    assert max(image.shape) == 416
+    assert scale == 416 / max(size)
+
+
+def test_an_output_that_is_no_number_is_an_error_not_an_empty_street() -> None:
+    class Broken:
+        def find(self, image: object) -> list[tuple[str, np.ndarray, np.ndarray]]:
+            return [("person", np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32))]
+
+    detector = StackDetector("broken", {}, (Broken(),), 320)  # type: ignore[arg-type]
+    with pytest.raises(DetectorError, match="not finite"):
+        detector.detect(first_frame())
+
+
+@needs_shared
+def test_the_grid_covers_the_picture() -> None:
+    network = YoloxNano((MODELS / "yolox_nano.onnx").read_bytes()) if (MODELS / "yolox_nano.onnx").exists() else None
+    if network is None:
+        pytest.skip("the second stack is installed")
+    image, scale = analysis_image(first_frame(), 416)
+    for _, boxes, _ in network.find(image):
+        assert (boxes / scale > -800).all()
+        assert (boxes / scale < 1600).all()
