@@ -77,7 +77,7 @@ class Uplink:
         self._flying: dict[int, Waiting] = {}
         self._taken: list[int] = []
         self._last_sent = 0
-        self._refused = 0
+        self._refused = self._expired = 0
         self._born = False
         self._storage = ""
         self._state: State | None = None
@@ -121,8 +121,9 @@ class Uplink:
                 # Once for each attempt of the link, so that its growing pauses hold for this one too.
                 self._failed.clear()
                 told = self._tell_trouble(told)
-            numbers = {"pending": self._outbox.pending(), "refused": self._refused, "ignored_commands": self._ignored}
-            runtime.report(connected=self._connected.is_set(), storage_error=self._storage, **numbers)
+            counts = {"refused": self._refused, "expired": self._expired, "ignored_commands": self._ignored}
+            pending = self._outbox.pending()
+            runtime.report(connected=self._connected.is_set(), pending=pending, storage_error=self._storage, **counts)
 
     def _tell_trouble(self, told: str) -> str:
         """What stands between us and the broker, logged when it is another than the one told before."""
@@ -177,6 +178,7 @@ class Uplink:
             self._last_sent = waiting.seq
             left = self._left(waiting)
             if left is not None and left <= 0:
+                self._expired += 1
                 self._taken.append(waiting.seq)
                 continue
             where, payload = f"{self._prefix}/{waiting.tail}", _dated(waiting, time.time())

@@ -6,6 +6,7 @@ The session outlives a short loss of the link and the will waits, so that a quic
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -65,7 +66,8 @@ class Link:
         self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
         self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
         client.tls_set_context(_context(credentials))
-        client.reconnect_delay_set(min_delay=1, max_delay=60)
+        # Pauses double from one to the other; each node has its own, so that a fleet does not come back in step.
+        client.reconnect_delay_set(random.uniform(0.5, 1.5), random.uniform(40, 60))  # type: ignore[arg-type]
         client.max_inflight_messages_set(0)
         client.on_connect, client.on_disconnect, client.on_connect_fail = self._on_connect, self._on_disconnect, self._on_fail
         client.on_publish, client.on_message = self._on_publish, self._on_message

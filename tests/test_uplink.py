@@ -138,6 +138,17 @@ def test_a_broker_that_is_down_costs_nothing_but_time(stop: Stop, broker: Broker
     until(lambda: (stop.status() or {})["standing"]["state"] == "ready", "all is well again")
 
 
+def test_what_expired_while_it_waited_is_counted_and_not_sent(stop: Stop, broker: Broker) -> None:
+    """Promise 3: and what has some life left carries just that to the broker."""
+    stop.outbox(Yesterday()).put(Help("pointless", "pressed"), expiry_s=60)
+    stop.outbox(Yesterday()).put(Help("late", "pressed"), expiry_s=100_000)
+    with broker.ear(f"{stop.here}/event/help") as heard:
+        stop.start()
+        until(lambda: presses(stop, heard()) == ["late"], "the late one is heard")
+        assert heard()[0].expiry_s in range(13_000, 13_601)
+    until(lambda: stop.detail("expired") == 1 and stop.outbox().pending() == 0, "the other one is counted")
+
+
 def test_a_restart_of_broker_and_uplink_loses_nothing(stop: Stop, broker: Broker) -> None:
     """Promise 3: killed on the way, twice; at least once, and in order of first arrival."""
     wanted = [f"press-{number}" for number in range(300)]
