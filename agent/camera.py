@@ -119,19 +119,19 @@ class CameraService:
             thread.join()
         camera.close()
         self._recorder = None
-        self._journal.append("capture_off", frames=pipeline.counts.frames)
+        self._journal.append("capture_off", frames=pipeline.tally.frames)
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder) -> None:
         runtime = self._runtime
         while not runtime.stop.wait(0.5) and self._rule().open:
-            counts = pipeline.counts
+            tally = pipeline.tally
             runtime.report(
-                frames=counts.frames,
-                masked=counts.masked,
-                full=counts.full.total(),
-                **{f"full_{cause}": number for cause, number in list(counts.full.items())},
-                looks=counts.looks,
-                look_ms=round(counts.look_ms / counts.looks, 1) if counts.looks else None,
+                frames=tally.frames,
+                masked=tally.masked,
+                full=tally.full.total(),
+                **{f"full_{cause}": number for cause, number in list(tally.full.items())},
+                looks=pipeline.looks,
+                look_ms=round(pipeline.look_ms / pipeline.looks, 1) if pipeline.looks else None,
                 queue_dropped=recorder.dropped,
                 clips_refused=recorder.refused,
                 clips=len(self._spool.clips()),

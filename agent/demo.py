@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import psutil
 
 from agent import demo_page
 from agent.control import ask
+from agent.processes import Process, await_port, end, free_port, peak_mb, tool
 from agent.progress import note, progress
 from drivers.video import facts, still
 from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
@@ -35,9 +35,7 @@ from provisioning.layout import Layout
 SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
 _MARK = ".lykta-demo"
 _BINARIES = Path(sys.executable).parent
-_READY_S = 30.0
 _UPLOAD_S = 30.0
-Process = subprocess.Popen[bytes]
 
 
 @dataclass
@@ -73,7 +71,7 @@ class Demo:
         self.centre, self.node, self.store = self.folder / "centre", self.folder / "node", self.folder / "store"
         self.clips, self.logs = self.folder / "clips", self.folder / "logs"
         self.layout = Layout(self.node)
-        self.ports = Ports(_free_port(), _free_port())
+        self.ports = Ports(free_port(), free_port())
         self.found = Findings()
         self._to_do: list[tuple[float, Callable[[], None]]] = []
 
@@ -159,20 +157,18 @@ trust = "host"
         """Broker, an operator's ear and the ingest; they end with the stack."""
         self._broker_files()
         broker = self.start_broker(stack)
-        self.start(
-            stack, "messages", [_tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
-        )
+        self.start(stack, "messages", [tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"])
         return {"broker": broker, "ingest": self.start_ingest(stack)}
 
     def start_broker(self, stack: ExitStack) -> Process:
-        broker = self.start(stack, "broker", [_tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
-        _await_port(self.ports.broker, "mosquitto", self.logs)
+        broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
+        await_port(self.ports.broker, "mosquitto", self.logs)
         return broker
 
     def start_ingest(self, stack: ExitStack) -> Process:
         words = ["ingest", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
         ingest = self.start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
-        _await_port(self.ports.ingest, "lykta-central ingest", self.logs)
+        await_port(self.ports.ingest, "lykta-central ingest", self.logs)
         return ingest
 
     def start_service(self, stack: ExitStack, name: str) -> Process:
@@ -205,7 +201,7 @@ trust = "host"
         log = stack.enter_context((self.logs / f"{name}.log").open("ab"))
         environment = os.environ | {"LYKTA_ROOT": str(self.node), "OPENCV_LOG_LEVEL": "ERROR"}
         process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        stack.callback(_end, process)
+        stack.callback(end, process)
         return process
 
     # -- while it runs -----------------------------------------------------------------------------------------------
@@ -267,7 +263,7 @@ trust = "host"
     # -- after -------------------------------------------------------------------------------------------------------
 
     def _stop_camera(self, camera: Process) -> None:
-        self.found.peak_mb["camera"] = _peak_mb(camera)
+        self.found.peak_mb["camera"] = peak_mb(camera)
         camera.send_signal(signal.SIGTERM)
         camera.wait(10)
 
@@ -289,7 +285,7 @@ trust = "host"
     def _measure(self, services: dict[str, Process]) -> None:
         time.sleep(1.0)
         for name in ("io", "uplink"):
-            self.found.peak_mb[name] = _peak_mb(services[name])
+            self.found.peak_mb[name] = peak_mb(services[name])
 
     def _open_clips(self) -> None:
         for receipt in sorted(self.store.glob("*/*/*/receipt.jws")):
@@ -358,43 +354,3 @@ def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await_port(port: int, name: str, logs: Path) -> None:
-    end = time.monotonic() + _READY_S
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise UnreachableError(f"demo: {name} does not answer on port {port}", f"see {logs}")
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        raise MediaError(f"demo: {name} is not installed", "make setup")
-    return found
-
-
-def _end(process: Process) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _peak_mb(process: Process) -> float:
-    """Peak resident memory in MB (VmHWM)."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0

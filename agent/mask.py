@@ -5,9 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +20,12 @@ from privacy.detection import Detector
 from privacy.engine import Engine, cadence
 from privacy.errors import LyktaError, MediaError, UsageError
 from privacy.frames import MaskedFrame
-from privacy.masking import Masker
+from privacy.masking import Masker, Tally
 from privacy.models import installed
 from privacy.stacks import open_stack
 from provisioning.layout import Layout
 
 NOT_MEASURED = "how many people stayed visible was not measured here: that needs labels (make evaluate)"
-
-
-@dataclass
-class Tally:
-    """What happened to the frames."""
-
-    frames: int = 0
-    masked: int = 0
-    full: Counter[str] = field(default_factory=Counter)
-    covered: float = 0.0
-
-    def count(self, picture: MaskedFrame) -> None:
-        self.frames += 1
-        if picture.full:
-            self.full[picture.record.cause] += 1
-            self.covered += 1.0
-        else:
-            self.masked += bool(picture.record.boxes)
-            # Overlaps count twice, hence the bound: an upper estimate of the painted share that costs nothing.
-            area = sum((r - x) * (b - y) for _, x, y, r, b in picture.record.boxes)
-            self.covered += min(1.0, area / (picture.width * picture.height))
 
 
 class _Outputs:
@@ -160,7 +137,7 @@ def _report(
         "masked": tally.masked,
         "full": tally.full.total(),
         "full_by_cause": dict(tally.full),
-        "painted_share_at_most": round(tally.covered / tally.frames, 4),
+        "painted_share_at_most": round(tally.painted / tally.frames, 4),
         "profile": profile,
         "stack": detector.name,
         "models": detector.models,

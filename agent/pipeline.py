@@ -10,9 +10,7 @@ fully masked; it can never hold up or lighten the picture.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from queue import Empty, Queue
 
 from agent.recorder import Taken
@@ -23,20 +21,9 @@ from privacy.detection import Detector
 from privacy.engine import CADENCE, look
 from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
-from privacy.masking import Masker, MaskRecord
+from privacy.masking import Masker, MaskRecord, Tally
 
 SECOND = 1_000_000_000
-
-
-@dataclass
-class Counts:
-    """What went through, since the camera was opened."""
-
-    frames: int = 0
-    masked: int = 0
-    full: Counter[str] = field(default_factory=Counter)
-    looks: int = 0
-    look_ms: float = 0.0
 
 
 class Pipeline:
@@ -60,7 +47,8 @@ class Pipeline:
         self._looking = False
         self._asked_ns = -SECOND
         self._records: dict[int, tuple[MaskRecord, int]] = {}
-        self.counts = Counts()
+        self.tally = Tally()
+        self.looks, self.look_ms = 0, 0.0
 
     def capture(self, stopped: Callable[[], bool]) -> None:
         """Until stopped: pull a picture, ask the detector when it is idle, let go of what has its verdict."""
@@ -85,8 +73,8 @@ class Pipeline:
                 continue
             begin = time.thread_time()
             seen = look(self._detector, frame)
-            self.counts.looks += 1
-            self.counts.look_ms += (time.thread_time() - begin) * 1000
+            self.looks += 1
+            self.look_ms += (time.thread_time() - begin) * 1000
             self._answers.put((seen, frame.wall_ns))
             self._looking = False
 
@@ -107,11 +95,7 @@ class Pipeline:
             self._saw(seen, wall_ns)
 
     def _encode(self, picture: MaskedFrame) -> None:
-        self.counts.frames += 1
-        if picture.full:
-            self.counts.full[picture.record.cause] += 1
-        elif picture.record.boxes:
-            self.counts.masked += 1
+        self.tally.count(picture)
         self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
         packets = self._encoder.encode(picture)
         picture.release()

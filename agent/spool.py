@@ -18,6 +18,7 @@ from threading import Lock
 import msgspec
 
 from privacy.errors import RecordError, SealError, StorageError
+from privacy.files import place, sync_folder
 from privacy.manifest import MANIFEST, RECEIPT, FileName, Manifest, Receipt, SealedFile
 from privacy.records import Authority, Signer, sha256_hex, sign, verify_issued
 from privacy.seal import Recipient, Seal, head_size, whole_size
@@ -91,7 +92,7 @@ class Spool:
         """A new clip's folder with its checkpoint, and its two sealed files."""
         folder = self.folder / opened.clip
         folder.mkdir(mode=0o750)
-        _place(folder / "checkpoint.jws", sign(opened, self._signer, MANIFEST))
+        place(folder / "checkpoint.jws", sign(opened, self._signer, MANIFEST))
         sync_folder(self.folder)
         return SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
 
@@ -101,10 +102,10 @@ class Spool:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
             folder = self.folder / manifest.clip
-            _place(folder / "manifest.jws", token)
+            place(folder / "manifest.jws", token)
             (folder / "checkpoint.jws").unlink(missing_ok=True)
             sync_folder(folder)
-            _place(self._head, sha256_hex(token).encode())
+            place(self._head, sha256_hex(token).encode())
         return chained
 
     def manifest(self, clip: str) -> Manifest:
@@ -159,28 +160,9 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise SealError(f"{file.name}: sha256: is not what the manifest says", "the file was changed or is torn")
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def is_full(problem: BaseException) -> bool:
     """Whether a write failed because there is no room, which waiting and deleting can mend."""
     return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _place(path: Path, data: bytes) -> None:
-    """Absent or complete: temporary name, fsync, rename, fsync the folder."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
 
 
 def _trim(path: Path, name: FileName) -> SealedFile:

@@ -86,9 +86,7 @@ def sign(
         raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
     token = signing.sign_record(record, source, keys)
     output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    part.write_bytes(token)
-    part.replace(output)
+    place(output, token)
     sys.stderr.write(f"signed {record}: {output}\n")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from privacy.errors import SealError, UsageError
+from privacy.files import place, sync_folder
 from privacy.manifest import Manifest, SealedFile
 
 PART = 5 * 1024 * 1024
@@ -58,7 +59,7 @@ class Store:
     def announce(self, clip: str, token: bytes) -> None:
         folder = self._incoming / clip
         folder.mkdir(exist_ok=True)
-        _place(folder / "manifest.jws", token)
+        place(folder / "manifest.jws", token)
 
     def parts(self, manifest: Manifest) -> list[Part]:
         """The pieces of all files, in order."""
@@ -84,7 +85,7 @@ class Store:
             temporary.unlink()
             raise SealError(f"part {part.part}: Content-MD5 or size differs from what arrived", "send this part again")
         temporary.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
 
     def assemble(self, manifest: Manifest, token: bytes, receipt: bytes) -> None:
         """Join the pieces, check them against the manifest, and only then let the object appear with its receipt.
@@ -99,12 +100,12 @@ class Store:
                 for part in self._parts_of(manifest.clip, file):
                     self._part_path(manifest.clip, part.file, part.part).unlink(missing_ok=True)
                 raise SealError(f"{file.name}: sha256: is not what the manifest says", "send its parts again")
-        _place(ready / "manifest.jws", token)
-        _place(ready / "receipt.jws", receipt)
+        place(ready / "manifest.jws", token)
+        place(ready / "receipt.jws", receipt)
         home = self.home(manifest)
         home.parent.mkdir(parents=True, exist_ok=True)
         ready.replace(home)
-        _sync(home.parent)
+        sync_folder(home.parent)
         shutil.rmtree(incoming)
 
     def _clear(self) -> None:
@@ -141,21 +142,3 @@ class Store:
 
     def _part_path(self, clip: str, file: str, number: int) -> Path:
         return self._incoming / clip / f"{file}.{number:06}"
-
-
-def _place(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

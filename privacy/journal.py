@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from privacy.errors import RecordError, StorageError
+from privacy.files import sync_folder
 from privacy.records import Authority, Signer, sha256_hex, sign, verify_issued
 
 ENTRY = "lykta-journal"
@@ -47,7 +48,7 @@ class Journal:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as problem:
             raise StorageError(f"journal: {self._path}: {problem.strerror}", "free space or mend the disk") from problem
         self._number, self.head = self._number + 1, sha256_hex(line)
@@ -78,11 +79,3 @@ def _resume(path: Path) -> tuple[int, str]:
         os.truncate(path, len(whole))
     lines = whole.splitlines()
     return len(lines), sha256_hex(lines[-1]) if lines else ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from privacy.errors import ModelError
+from privacy.files import place
 from privacy.models import CARRIER_SHA256, STACKS, ModelFile, Source, Stack, sha256_of, stack_of
 
 _TIMEOUT_S = 15
@@ -54,7 +55,7 @@ def _place_all(folder: Path, stack: Stack) -> None:
         carriers = Carriers(Path(scratch))
         made = {file.name: _make(file, carriers) for file in stack.files}
     for name, data in made.items():
-        _write(folder / name, data)
+        place(folder / name, data)
 
 
 def _make(file: ModelFile, carriers: Carriers) -> bytes:
@@ -186,13 +187,3 @@ CONVERSIONS: dict[str, Callable[[list[bytes]], bytes]] = {"none": _as_it_is, "an
 
 def _is_right(path: Path, sha256: str) -> bool:
     return path.exists() and sha256_of(path.read_bytes()) == sha256
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Absent or complete."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
