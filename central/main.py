@@ -71,6 +71,7 @@ def sign(
     import msgspec
 
     from central import signing
+    from privacy.files import place
     from central.bundle import split_name
 
     if record not in signing.KINDS:

@@ -1,13 +1,17 @@
-"""Fixtures that more than one file uses."""
+"""Fixtures that more than one file uses: a whole node, and a broker with a bus stop around the uplink."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.demo import Demo
+from tests.broker import NAME, Broker, Centre, free_port
 from tests.nodes import MODELS, VIDEO, Node
+from tests.stop import Stop
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 @pytest.fixture
 def node(made: Demo, tmp_path: Path) -> Node:
     return Node.copy(made, tmp_path)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lykta-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[Broker]:
+    broker = Broker(folder / "broker", Centre(folder / "centre"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def ingest_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def stop(folder: Path, broker: Broker, ingest_port: int) -> Iterator[Stop]:
+    stop = Stop(folder / "node", broker, NAME, ingest_port)
+    yield stop
+    stop.close()
