@@ -28,6 +28,8 @@ from tests.broker import Broker, Published, until
 
 LYKTA = Path(sys.executable).parent / "lykta"
 ZEROS = "0" * 64
+MOST_MB = 60
+"""What `lykta io` and `lykta uplink` may hold each."""
 
 
 class Neighbour:

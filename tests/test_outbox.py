@@ -193,7 +193,7 @@ def _to_drop(model: list[tuple[int, str]], most: int) -> list[tuple[int, str]]:
 
 
 def test_a_full_disk_is_a_storage_error_and_loses_nothing(path: Path) -> None:
-    """R: what was stored before stays, what was refused is said to be refused, and later there is room again."""
+    """Promise 3: what was stored before stays, what was refused is said to be refused, and later there is room again."""
     outbox = outbox_at(path)
     outbox.put(HELP)
     limit = int(outbox._database.execute("PRAGMA page_count").fetchone()[0])  # the port of SQLite for a disk without room
@@ -201,7 +201,6 @@ def test_a_full_disk_is_a_storage_error_and_loses_nothing(path: Path) -> None:
     with pytest.raises(StorageError, match="full") as refused:
         outbox.put(*[HELP] * 500)
     assert refused.value.hint
-    assert refused.value.retryable
     assert presses(outbox) == ["press-1"]
     outbox._database.execute("PRAGMA max_page_count = 100000")
     outbox.put(*[HELP] * 500)
