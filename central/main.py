@@ -71,8 +71,8 @@ def sign(
     import msgspec
 
     from central import signing
-    from privacy.files import place
     from central.bundle import split_name
+    from privacy.files import place
 
     if record not in signing.KINDS:
         raise UsageError(
