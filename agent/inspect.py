@@ -19,8 +19,8 @@ from agent.spool import check_files
 from drivers.clock import SystemClock
 from privacy.basis import check_records, rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
-from privacy.manifest import MANIFEST, Manifest
-from privacy.records import verify_issued
+from privacy.manifest import Manifest
+from privacy.manifest import read_manifest as verified
 from provisioning.identity import load_authority, load_records
 from provisioning.layout import Layout
 
@@ -185,4 +185,4 @@ def read_manifest(layout: Layout, clip: str) -> Manifest:
     path = layout.spool / clip / "manifest.jws"
     if "/" in clip or not path.exists():
         raise UsageError(f"clips: no such clip (got {clip!r})", "`lykta clips list` shows them")
-    return verify_issued(path.read_bytes(), MANIFEST, load_authority(layout), "camera", Manifest)[0]
+    return verified(path.read_bytes(), load_authority(layout))[0]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import socket
 import uuid
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Any
@@ -17,9 +19,9 @@ from typing import Any
 from agent.messages import Alarm, Help
 from agent.outbox import Outbox
 from agent.service import Runtime, run_service
-from drivers.gpio import HelpPoint, Pins
+from drivers.gpio import HelpPoint, LampState, Pins
 from privacy.command import verify_command
-from privacy.errors import RecordError
+from privacy.errors import RecordError, StorageError
 from privacy.journal import Journal
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
@@ -28,6 +30,7 @@ UNANSWERED_S = 60.0
 STEADY_S = 300.0
 _TICK_S = 0.2
 _REMEMBERED = 256
+_UNWRITTEN = 256
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Io:
         self._call: Call | None = None
         self._presses = self._dropped = 0
         self._obeyed: dict[str, None] = {}
+        self._unwritten: deque[Callable[[], object]] = deque(maxlen=_UNWRITTEN)
+        self._lost = 0
 
     def run(self) -> None:
         runtime = self._runtime
@@ -77,7 +82,15 @@ class Io:
                 self._handle(self._queue.get(timeout=_TICK_S))
             except Empty:
                 self._expire()
-            runtime.report(presses=self._presses, dropped_datagrams=self._dropped, lamp=self._pins.lamp, **self._facts())
+            self._write()
+            counts = {"presses": self._presses, "dropped_datagrams": self._dropped, "events_lost": self._lost}
+            runtime.report(lamp=self._pins.lamp, **counts, **self._facts())
+                presses=self._presses,
+                dropped_datagrams=self._dropped,
+                events_lost=self._lost,
+                lamp=self._pins.lamp,
+                **self._facts(),
+            )
             runtime.fed()
 
     def _tell(self, what: str) -> None:
@@ -91,38 +104,62 @@ class Io:
             self._pressed()
         elif self._call and not self._call.taken:
             self._call.taken = True
-            self._pins.show("steady")
+            self._show("steady")
             self._say("taken")
-            self._outbox.clear("alarm/help")
 
     def _pressed(self) -> None:
         """The lamp first: it is what the person sees. A second press while a call is open is part of it."""
         self._presses += 1
         if self._call and not self._call.taken:
             return
-        self._pins.show("blinking")
+        self._show("blinking")
         self._call = Call(uuid.uuid4().hex, self._runtime.clock.mono_ms())
-        self._outbox.put(Help(self._call.press, "pressed"), Alarm("help", "pressed", self._call.press))
-        self._journal.append("help_pressed", press=self._call.press)
         self._tell_camera(self._call)
+        press = self._call.press
+        self._keep(lambda: self._outbox.put(Help(press, "pressed"), Alarm("help", "pressed", press)))
+        self._keep(lambda: self._journal.append("help_pressed", press=press))
 
     def _expire(self) -> None:
         if self._call is None:
             return
         age_s = (self._runtime.clock.mono_ms() - self._call.since_ms) / 1000
         if self._call.taken and age_s > STEADY_S:
-            self._pins.show("off")
+            self._show("off")
             self._call = None
         elif not self._call.taken and age_s > UNANSWERED_S:
-            self._pins.show("off")
+            self._show("off")
             self._say("unanswered")
-            self._outbox.clear("alarm/help")
             self._call = None
 
     def _say(self, action: Any) -> None:
         press = self._call.press if self._call else ""
-        self._outbox.put(Help(press, action))
-        self._journal.append(f"help_{action}", press=press)
+        self._keep(lambda: self._outbox.put(Help(press, action)))
+        self._keep(lambda: self._outbox.clear("alarm/help"))
+        self._keep(lambda: self._journal.append(f"help_{action}", press=press))
+
+    def _keep(self, work: Callable[[], object]) -> None:
+        """Write now, or as soon as the disk takes it: a disk that refuses must not put the lamp out."""
+        if len(self._unwritten) == self._unwritten.maxlen:
+            self._lost += 1
+        self._unwritten.append(work)
+        self._write()
+
+    def _write(self) -> None:
+        """Everything that waits, in order, until the disk refuses."""
+        while self._unwritten:
+            try:
+                self._unwritten[0]()
+            except StorageError as problem:
+                if self._runtime.standing.state != "degraded":
+                    self._runtime.log("error", str(problem), hint=problem.hint)
+                self._runtime.enter("degraded", "disk_refuses_events", owner="ops")
+                return
+            self._unwritten.popleft()
+        self._runtime.enter("ready", "listening")
+
+    def _show(self, state: LampState) -> None:
+        self._pins.show(state)
+        self._runtime.report(lamp=state)
 
     def _tell_camera(self, call: Call) -> None:
         """A camera that is off, full or gone loses the trigger, never the help."""

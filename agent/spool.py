@@ -19,8 +19,8 @@ import msgspec
 
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import place, sync_folder
-from privacy.manifest import MANIFEST, RECEIPT, FileName, Manifest, Receipt, SealedFile
-from privacy.records import Authority, Signer, sha256_hex, sign, verify_issued
+from privacy.manifest import MANIFEST, FileName, Manifest, SealedFile, read_manifest, read_receipt
+from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import Recipient, Seal, head_size, whole_size
 
 CLIP: FileName = "clip.age"
@@ -125,7 +125,7 @@ class Spool:
 
     def check_receipt(self, token: bytes) -> Manifest:
         """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""
-        receipt, _ = verify_issued(token, RECEIPT, self._authority, "receipt", Receipt)
+        receipt = read_receipt(token, self._authority)
         path = self.folder / receipt.clip / "manifest.jws"
         if not path.exists():
             raise RecordError(f"receipt: clip: no such clip here (got {receipt.clip})", "it was freed before, or is another node's")
@@ -149,7 +149,7 @@ class Spool:
             token = path.read_bytes()
         except OSError as problem:
             raise StorageError(f"{path}: {problem.strerror}", "`lykta clips list` shows what is there") from problem
-        return verify_issued(token, MANIFEST, self._authority, "camera", Manifest)[0]
+        return read_manifest(token, self._authority)[0]
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

@@ -13,8 +13,8 @@ import pyrage
 
 from central.keys import authority, read
 from privacy.errors import RecordError, SealError, UsageError
-from privacy.manifest import MANIFEST, RECEIPT, Manifest, Receipt, SealedFile
-from privacy.records import Authority, sha256_hex, verify_issued
+from privacy.manifest import Manifest, Receipt, SealedFile, read_manifest, read_receipt
+from privacy.records import Authority, sha256_hex
 
 _BLOCK = 1 << 20
 
@@ -39,7 +39,7 @@ def check_clip(folder: Path, keys: Path) -> Verified:
     """Everything that can be checked without opening: manifest, chain, receipt, sizes and hashes of the sealed files."""
     trusted = authority(keys)
     token = _token(folder / "manifest.jws")
-    manifest, signer = verify_issued(token, MANIFEST, trusted, "camera", Manifest)
+    manifest, signer = read_manifest(token, trusted)
     if signer.name != f"{manifest.site}/{manifest.node}":
         raise RecordError(f"manifest: node: signed by {signer.name} for {manifest.site}/{manifest.node}", "not that node's clip")
     for file in manifest.files:
@@ -134,7 +134,7 @@ def _check_receipt(folder: Path, token: bytes, manifest: Manifest, trusted: Auth
     path = folder / "receipt.jws"
     if not path.exists():
         return None
-    receipt, _ = verify_issued(path.read_bytes(), RECEIPT, trusted, "receipt", Receipt)
+    receipt = read_receipt(path.read_bytes(), trusted)
     if receipt.manifest_sha256 != sha256_hex(token) or receipt.files != manifest.files:
         raise RecordError("receipt: is for another manifest", "the folder's files do not belong together")
     return receipt

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from privacy.records import Authority, Party, verify_issued
+
 MANIFEST = "lykta-manifest"
 RECEIPT = "lykta-receipt"
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -66,3 +68,13 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
     manifest_sha256: Sha256
     files: tuple[SealedFile, ...]
     received: datetime
+
+
+def read_manifest(token: bytes, authority: Authority) -> tuple[Manifest, Party]:
+    """The manifest and who signed it, if a camera did with a certificate of our CA that was valid then; or `RecordError`."""
+    return verify_issued(token, MANIFEST, authority, "camera", Manifest, lambda manifest: manifest.begin)
+
+
+def read_receipt(token: bytes, authority: Authority) -> Receipt:
+    """The receipt, if the centre signed it; or `RecordError`."""
+    return verify_issued(token, RECEIPT, authority, "receipt", Receipt, lambda receipt: receipt.received)[0]

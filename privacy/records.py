@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -28,6 +28,8 @@ from joserfc.jwk import ECKey
 from privacy.errors import RecordError
 
 T = TypeVar("T")
+AT_ISSUE = datetime.min.replace(tzinfo=UTC)
+"""Judge a certificate as when it was issued: for records whose own time proves nothing."""
 PrivateKey = ec.EllipticCurvePrivateKey
 Chain = Sequence[x509.Certificate]
 
@@ -109,16 +111,21 @@ def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) 
 
 
 def verify_issued(
-    token: bytes, kind: str, authority: Authority, role: str, into: type[T], at: datetime | None = None
+    token: bytes, kind: str, authority: Authority, role: str, into: type[T], at: datetime | Callable[[T], datetime] | None = None
 ) -> tuple[T, Party]:
     """The record and its signer, if a certificate of our CA with that role signed it; otherwise `RecordError`.
 
-    `at` is the moment at which the certificate must be valid, by default now.
+    `at` is when the certificate must have been valid: a moment, or the moment that the record itself names, so that old
+    evidence outlives the certificate and a node without the time can read its own clips; by default now.
     """
-    party = _party(_chain(_header(token, kind), kind), authority, at or datetime.now(UTC), kind)
+    leaf, party = _party(_chain(_header(token, kind), kind), authority, kind)
     if party.role != role:
         raise RecordError(f"{kind}: signer has the role {party.role!r}, not {role!r}", "this record was made by the wrong unit")
-    return _decode(_payload(token, party.public_key, kind), kind, into), party
+    record = _decode(_payload(token, party.public_key, kind), kind, into)
+    moment = at(record) if callable(at) else at or datetime.now(UTC)
+    if moment is not AT_ISSUE and not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+        raise RecordError(f"{kind}: signer's certificate was not valid at {moment:%Y-%m-%d %H:%M} UTC", "renew the certificate")
+    return record, party
 
 
 def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
@@ -192,7 +199,7 @@ def _chain(header: dict[str, Any], kind: str) -> tuple[x509.Certificate, ...]:
         raise RecordError(f"{kind}: torn certificate chain: {problem}", "the record was edited") from problem
 
 
-def _party(chain: Chain, authority: Authority, at: datetime, kind: str) -> Party:
+def _party(chain: Chain, authority: Authority, kind: str) -> tuple[x509.Certificate, Party]:
     if not chain:
         raise RecordError(f"{kind}: carries no certificate", "the record was made by an unenrolled unit")
     leaf = chain[0]
@@ -200,9 +207,8 @@ def _party(chain: Chain, authority: Authority, at: datetime, kind: str) -> Party
         leaf.verify_directly_issued_by(authority.ca)
     except (InvalidSignature, ValueError, TypeError) as problem:
         raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?") from problem
-    if not leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
-        raise RecordError(f"{kind}: signer's certificate was not valid at {at:%Y-%m-%d %H:%M} UTC", "renew the certificate")
-    return Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), _ec(leaf.public_key(), kind))
+    key = _ec(leaf.public_key(), kind)
+    return leaf, Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), key)
 
 
 def _name(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:

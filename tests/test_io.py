@@ -65,6 +65,21 @@ def test_taken_by_a_signed_command_and_by_nothing_else(node: Node) -> None:
     assert stop(service) == 0
 
 
+def test_a_disk_that_refuses_does_not_put_the_lamp_out(node: Node) -> None:
+    """Promise 5: the event waits in memory and is written once the disk takes it; the state says so meanwhile."""
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    with sqlite3.connect(node.layout.outbox) as hog:
+        hog.execute("BEGIN IMMEDIATE")
+        press(node)
+        until(lambda: node.state("io") == ("degraded", "disk_refuses_events"), "the state says so", 20)
+        assert lamp(node) == "blinking"
+        hog.rollback()
+    until(lambda: node.state("io")[0] == "ready", "ready again")
+    assert [tail for tail, _ in said(node)] == ["event/help", "alarm/help"]
+    assert stop(service) == 0
+
+
 def test_the_camera_hears_of_a_press(node: Node) -> None:
     node.layout.trigger.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
