@@ -85,12 +85,6 @@ class Io:
             self._write()
             counts = {"presses": self._presses, "dropped_datagrams": self._dropped, "events_lost": self._lost}
             runtime.report(lamp=self._pins.lamp, **counts, **self._facts())
-                presses=self._presses,
-                dropped_datagrams=self._dropped,
-                events_lost=self._lost,
-                lamp=self._pins.lamp,
-                **self._facts(),
-            )
             runtime.fed()
 
     def _tell(self, what: str) -> None:
