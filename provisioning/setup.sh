@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
-  mosquitto mosquitto-clients age openssl curl ffmpeg strace                    # real peers for demo and tests
+  mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

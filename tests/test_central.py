@@ -339,7 +339,7 @@ def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
             message = heard()[0]
         with broker.ear("lykta/v1/+/+/cmd/#") as later:
             until(lambda: broker.publish("lykta/v1/city/stop-1/cmd/last", "x") and later(), "the ear hears")
-            assert [one.tail for one in later()] == ["cmd/last"]
+            assert {one.tail for one in later()} == {"cmd/last"}  # the command was not retained
     finally:
         broker.stop()
     assert said == {"schema": "lykta-central.send/1", "topic": "lykta/v1/city/stop-1/cmd/ack"}
