@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ class CameraService:
         self._journal = Journal(layout.journal("camera"), "camera", signer, clock.now)
         self._outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock)
         self._spool = Spool(layout.spool, signer, load_authority(layout))
-        self._keeper = Keeper(self._spool, self._outbox, self._journal, clock.now, config.record.quota_mb)
+        retention = timedelta(hours=permit.basis.retention_hours)
+        self._keeper = Keeper(self._spool, self._outbox, self._journal, clock.now, config.record.quota_mb, retention)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._bad_since: float | None = None

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from agent.messages import ClipNote, ClipStage
 from agent.outbox import Outbox
 from agent.spool import Spool
-from privacy.errors import SealError
+from privacy.errors import LyktaError
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 
 _LEAST_FREE = 0.02
 
 
-class Keeper:
-    """The camera's side of a clip's life after the recorder."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What decides how long a clip stays. size in bytes."""
 
-    def __init__(self, spool: Spool, outbox: Outbox, journal: Journal, now: Callable[[], datetime], quota_mb: int) -> None:
+    clip: str
+    deadline: datetime
+    trigger: str
+    size: int
+
+
+class Keeper:
+    """The camera's side of a clip's life after the recorder.
+
+    retention  of the basis, for a clip whose own manifest cannot be read
+    """
+
+    def __init__(
+        self, spool: Spool, outbox: Outbox, journal: Journal, now: Callable[[], datetime], quota_mb: int, retention: timedelta
+    ) -> None:
         self._spool, self._outbox, self._journal, self._now = spool, outbox, journal, now
-        self._quota = quota_mb * 1_000_000
+        self._quota, self._retention = quota_mb * 1_000_000, retention
+        self._known: dict[str, Held] = {}
 
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find."""
@@ -33,7 +50,7 @@ class Keeper:
         for clip in self._spool.torn():
             try:
                 manifest = self._spool.recover(clip, self._now())
-            except (SealError, FileNotFoundError) as problem:
+            except (LyktaError, FileNotFoundError) as problem:
                 self._spool.free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             else:
@@ -41,33 +58,48 @@ class Keeper:
 
     def sweep(self) -> None:
         """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
+        held = [self._look(clip) for clip in self._spool.clips()]
         now = self._now()
-        kept = []
-        for clip in self._spool.clips():
-            manifest = self._spool.manifest(clip)
-            if manifest.deadline <= now:
-                self._remove(manifest, "expired", "retention")
-            else:
-                kept.append(manifest)
-        for manifest in sorted(kept, key=lambda m: (m.trigger == "help", m.begin)):
+        for one in held:
+            if one.deadline <= now:
+                self._remove(one, "expired", "retention")
+        for one in sorted((one for one in held if one.deadline > now), key=lambda one: (one.trigger == "help", one.clip)):
             if not self._crowded():
                 return
-            self._remove(manifest, "dropped", "quota")
+            self._remove(one, "dropped", "quota")
 
     def receipt(self, token: str) -> bool:
         """Free the clip that the centre's signed receipt names; whether there was one to free."""
         manifest = self._spool.check_receipt(token.encode())
-        self._remove(manifest, "uploaded", "receipt")
+        self._remove(_held(manifest), "uploaded", "receipt")
         return True
 
-    def _remove(self, manifest: Manifest, stage: ClipStage, reason: str) -> None:
-        note = ClipNote(manifest.clip, stage, manifest.trigger, reason, _size(manifest))
-        self._spool.free(manifest.clip)
-        self.clip(note)
+    def _look(self, clip: str) -> Held:
+        """What the sweep must know of a clip; verified once, then remembered.
+
+        A damaged manifest must neither stop the sweep nor keep its clip: the id holds the time, the basis the retention.
+        """
+        if clip not in self._known:
+            try:
+                self._known[clip] = _held(self._spool.manifest(clip))
+            except LyktaError as problem:
+                began = datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
+                self._known[clip] = Held(clip, began + self._retention, "damaged", 0)
+                self._journal.append("clip_damaged", clip=clip, reason=str(problem))
+        return self._known[clip]
+
+    def _remove(self, held: Held, stage: ClipStage, reason: str) -> None:
+        self._spool.free(held.clip)
+        self._known.pop(held.clip, None)
+        self.clip(ClipNote(held.clip, stage, held.trigger, reason, held.size))
 
     def _crowded(self) -> bool:
         disk = shutil.disk_usage(self._spool.folder)
         return self._spool.used() > self._quota or disk.free < _LEAST_FREE * disk.total
+
+
+def _held(manifest: Manifest) -> Held:
+    return Held(manifest.clip, manifest.deadline, manifest.trigger, _size(manifest))
 
 
 def _size(manifest: Manifest) -> int:
