@@ -12,7 +12,7 @@ help: ## this list
 setup: ## system packages (root or sudo), .venv/ from hash-locked requirements, model files, demo video
 	@provisioning/setup.sh packages venv models
 
-setup-pi: setup ## on a Raspberry Pi: picamera2 and lgpio into .venv/, which then sees the system's libcamera
+setup-pi: setup ## on a Raspberry Pi: picamera2 into .venv/, which then sees the system's libcamera
 	@provisioning/setup.sh pi
 
 demo: setup ## the whole node and a small centre on this machine for 60 s, on real pedestrian video

@@ -56,8 +56,12 @@ lines_of() {
 step_models() { .venv/bin/python -m provisioning.setup; }
 
 step_pi() {
-  as_root apt-get install -y -qq --no-install-recommends libcap-dev swig liblgpio-dev python3-libcamera >&2
-  sed -i 's/^include-system-site-packages = false/include-system-site-packages = true/' .venv/pyvenv.cfg # libcamera's binding
+  say "will install libcamera's binding and what picamera2 is built with"
+  as_root apt-get install -y -qq --no-install-recommends libcap-dev python3-libcamera >&2
+  for name in python3-lgpio python3-kms++; do # Raspberry Pi OS has both, Debian 13 has neither
+    as_root apt-get install -y -qq --no-install-recommends "$name" >&2 2>/dev/null || say "no package $name here"
+  done
+  sed -i 's/^include-system-site-packages = false/include-system-site-packages = true/' .venv/pyvenv.cfg
   locked .venv/bin/pip requirements/pi.txt
 }
 
