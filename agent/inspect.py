@@ -25,6 +25,7 @@ from provisioning.identity import load_authority, load_records
 from provisioning.layout import Layout
 
 SERVICES = ("camera", "io", "uplink")
+_WIDE = 160
 
 
 def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -> None:
@@ -32,7 +33,8 @@ def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -
     if as_json:
         sys.stdout.write(json.dumps({"schema": f"lykta.{schema_name}/1", **facts}, default=str) + "\n")
     else:
-        Console(highlight=False).print(table)
+        # Piped output has no width of its own; 80 columns would break every line of a status.
+        Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def table_of(*columns: str) -> Table:
