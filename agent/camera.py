@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from queue import Empty, Full, Queue
 from typing import Any
 
 from agent.keeping import Keeper
+from agent.messages import Presence
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.presence import PresenceWatch, rises
@@ -27,6 +30,7 @@ from drivers.video import VideoFile
 from privacy.basis import Permit, deadline, rule
 from privacy.delay import Seen
 from privacy.detection import Detector
+from privacy.errors import MediaError
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 from privacy.masking import Masker
@@ -38,7 +42,10 @@ from provisioning.layout import Layout
 REST_S = 10.0
 # Bound of the error of our clock that a manifest states, milliseconds.
 TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
-_DETECTOR_DOWN_S = 5.0
+_BLIND_S = 5.0
+_JOIN_S = 1.2
+# Whole masks that were asked for.
+_WANTED = ("profile", "second_gate_missing")
 
 OpenDetector = Callable[[Runtime], Detector]
 
@@ -77,7 +84,9 @@ class CameraService:
         self._keeper = Keeper(self._spool, self._outbox, self._journal, clock.now, config.record.quota_mb, retention)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
-        self._bad_since: float | None = None
+        self._news: Queue[Presence] = Queue(64)
+        self._complained = False
+        self._blind_since = clock.mono_ms() / 1000
 
     def run(self) -> None:
         runtime = self._runtime
@@ -109,6 +118,7 @@ class CameraService:
         self._recorder = recorder = self._new_recorder(camera, masker)
         pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain)
         runtime.enter("starting", "first_frames")
+        self._blind_since = runtime.clock.mono_ms() / 1000
         flow = [
             runtime.spawn("capture", lambda: pipeline.capture(done.is_set)),
             runtime.spawn("detect", lambda: pipeline.detect(done.is_set)),
@@ -116,11 +126,17 @@ class CameraService:
         writer = runtime.spawn("recorder", lambda: recorder.run(lambda: done.is_set() and not flow[0].is_alive()))
         self._watch(pipeline, recorder)
         done.set()
-        for thread in (flow[0], writer):
-            thread.join()
+        # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
+        self._join((flow[0], writer) if runtime.stop.is_set() else (flow[0], writer, flow[1]))
         camera.close()
         self._recorder = None
         self._journal.append("capture_off", frames=pipeline.tally.frames)
+
+    def _join(self, threads: tuple[threading.Thread, ...]) -> None:
+        for thread in threads:
+            thread.join(_JOIN_S)
+            if thread.is_alive():
+                raise MediaError(f"{thread.name}: does not end", "the camera or the disk hangs; the service starts again")
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder) -> None:
         runtime = self._runtime
@@ -137,14 +153,19 @@ class CameraService:
                 clips_refused=recorder.refused,
                 clips=len(self._spool.clips()),
             )
-            self._judge(recorder)
+            self._judge(recorder, tally.cause)
 
-    def _judge(self, recorder: Recorder) -> None:
-        """State from what is known: a detector that fails makes the node blind, since every frame is masked."""
+    def _judge(self, recorder: Recorder, cause: str) -> None:
+        """State from what leaves: frames that are all masked, because nothing is known of them, are a blind node."""
         runtime = self._runtime
-        ruling = self._rule()
-        if self._bad_since is not None and runtime.clock.mono_ms() / 1000 - self._bad_since > _DETECTOR_DOWN_S:
-            runtime.enter("blind", "detector_down", owner="technician")
+        ruling, now_s = self._rule(), runtime.clock.mono_ms() / 1000
+        if not cause or cause in _WANTED:
+            self._blind_since = now_s
+        if now_s - self._blind_since > _BLIND_S:
+            dark = cause == "dark"
+            runtime.enter("degraded" if dark else "blind", "too_dark" if dark else "detector_down", owner="technician")
+        elif self._keeper.later.trouble:
+            runtime.enter("degraded", "disk_refuses_events", owner="ops")
         elif recorder.refused_now:
             runtime.enter("degraded", "disk_refuses_clips", owner="ops")
         elif runtime.standing.state != "starting":
@@ -166,25 +187,39 @@ class CameraService:
     def _saw(self, seen: Seen, wall_ns: int) -> None:
         if seen.cause:
             return
-        self._bad_since = None
+        self._complained = False
         before = self._presence.now
         change = self._presence.see(seen.detections, moment(wall_ns))
         if change:
-            self._outbox.put(change)
+            self._tell(change)
             if rises(before, change.people) and self._recorder:
                 self._recorder.take(Trigger("presence"))
 
     def _complain(self, cause: str, detail: str) -> None:
-        if self._bad_since is None:
-            self._bad_since = self._runtime.clock.mono_ms() / 1000
+        if not self._complained:
+            self._complained = True
             self._runtime.log("error", f"detector: {cause}: frames are fully masked", detail=detail)
 
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"freed": self._keeper.receipt(str(request.get("jws", "")))}
 
+    def _tell(self, change: Presence) -> None:
+        """Hand a change to the keeper's thread: the frame path waits for no disk."""
+        try:
+            self._news.put_nowait(change)
+        except Full:
+            self._runtime.log("warning", "presence: more changes than the disk takes, one dropped")
+
     def _keep(self) -> None:
-        while not self._runtime.stop.wait(REST_S):
-            self._keeper.sweep()
+        """The keeper's thread: changes as they come, a sweep every ten seconds."""
+        swept = time.monotonic()
+        while not self._runtime.stop.is_set():
+            try:
+                self._keeper.presence(self._news.get(timeout=0.2))
+            except Empty:
+                if time.monotonic() - swept >= REST_S:
+                    self._keeper.sweep()
+                    swept = time.monotonic()
 
     def _hear_triggers(self) -> None:
         """Small datagrams from io; what is malformed is logged and ignored."""

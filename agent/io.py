@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 import socket
 import uuid
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Any
 
+from agent.later import Later
 from agent.messages import Alarm, Help
 from agent.outbox import Outbox
 from agent.service import Runtime, run_service
 from drivers.gpio import HelpPoint, LampState, Pins
 from privacy.command import verify_command
-from privacy.errors import RecordError, StorageError
+from privacy.errors import RecordError
 from privacy.journal import Journal
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
@@ -30,7 +29,6 @@ UNANSWERED_S = 60.0
 STEADY_S = 300.0
 _TICK_S = 0.2
 _REMEMBERED = 256
-_UNWRITTEN = 256
 
 
 @dataclass
@@ -67,8 +65,7 @@ class Io:
         self._call: Call | None = None
         self._presses = self._dropped = 0
         self._obeyed: dict[str, None] = {}
-        self._unwritten: deque[Callable[[], object]] = deque(maxlen=_UNWRITTEN)
-        self._lost = 0
+        self._later = Later()
 
     def run(self) -> None:
         runtime = self._runtime
@@ -83,7 +80,7 @@ class Io:
             except Empty:
                 self._expire()
             self._write()
-            counts = {"presses": self._presses, "dropped_datagrams": self._dropped, "events_lost": self._lost}
+            counts = {"presses": self._presses, "dropped_datagrams": self._dropped, "events_lost": self._later.lost}
             runtime.report(lamp=self._pins.lamp, **counts, **self._facts())
             runtime.fed()
 
@@ -110,8 +107,8 @@ class Io:
         self._call = Call(uuid.uuid4().hex, self._runtime.clock.mono_ms())
         self._tell_camera(self._call)
         press = self._call.press
-        self._keep(lambda: self._outbox.put(Help(press, "pressed"), Alarm("help", "pressed", press)))
-        self._keep(lambda: self._journal.append("help_pressed", press=press))
+        self._later.do(lambda: self._outbox.put(Help(press, "pressed"), Alarm("help", "pressed", press)))
+        self._later.do(lambda: self._journal.append("help_pressed", press=press))
 
     def _expire(self) -> None:
         if self._call is None:
@@ -127,29 +124,20 @@ class Io:
 
     def _say(self, action: Any) -> None:
         press = self._call.press if self._call else ""
-        self._keep(lambda: self._outbox.put(Help(press, action)))
-        self._keep(lambda: self._outbox.clear("alarm/help"))
-        self._keep(lambda: self._journal.append(f"help_{action}", press=press))
-
-    def _keep(self, work: Callable[[], object]) -> None:
-        """Write now, or as soon as the disk takes it: a disk that refuses must not put the lamp out."""
-        if len(self._unwritten) == self._unwritten.maxlen:
-            self._lost += 1
-        self._unwritten.append(work)
-        self._write()
+        self._later.do(lambda: self._outbox.put(Help(press, action)))
+        self._later.do(lambda: self._outbox.clear("alarm/help"))
+        self._later.do(lambda: self._journal.append(f"help_{action}", press=press))
 
     def _write(self) -> None:
-        """Everything that waits, in order, until the disk refuses."""
-        while self._unwritten:
-            try:
-                self._unwritten[0]()
-            except StorageError as problem:
-                if self._runtime.standing.state != "degraded":
-                    self._runtime.log("error", str(problem), hint=problem.hint)
-                self._runtime.enter("degraded", "disk_refuses_events", owner="ops")
-                return
-            self._unwritten.popleft()
-        self._runtime.enter("ready", "listening")
+        """What the disk refused, again; the state says whether it still does."""
+        self._later.retry()
+        trouble = self._later.trouble
+        if trouble is None:
+            self._runtime.enter("ready", "listening")
+            return
+        if self._runtime.standing.state != "degraded":
+            self._runtime.log("error", str(trouble), hint=trouble.hint)
+        self._runtime.enter("degraded", "disk_refuses_events", owner="ops")
 
     def _show(self, state: LampState) -> None:
         self._pins.show(state)

@@ -63,9 +63,12 @@ class Tally:
     masked: int = 0
     full: Counter[str] = field(default_factory=Counter)
     painted: float = 0.0
+    cause: str = ""
+    """Why the last frame was painted whole; empty if it was not."""
 
     def count(self, picture: MaskedFrame) -> None:
         self.frames += 1
+        self.cause = picture.record.cause
         if picture.full:
             self.full[picture.record.cause] += 1
             self.painted += 1.0

@@ -166,6 +166,7 @@ def test_a_broken_detector_yields_only_fully_masked_frames(node: Node, broken: s
     until(lambda: node.status("camera").get("detail", {}).get("frames", 0) > 5, "frames")
     node.trigger()
     clip = until(node.clips, "a clip is sealed")[0]
+    until(lambda: node.state("camera") == ("blind", "detector_down"), "the node says that it is blind")
     service.terminate()
     # A thread that hangs is an error at the end, but never keeps the process.
     assert service.wait(10) == (1 if broken == "HangingDetector" else 0), node.log()

@@ -99,3 +99,20 @@ def test_a_torn_checkpoint_is_dropped_and_told(shelf: Shelf) -> None:
     ((clip, stage, reason),) = shelf.notes()
     assert (clip, stage) == (folder.name, "dropped")
     assert reason.startswith("torn")
+
+
+def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
+    """Promise 3: a clip's end is journalled and told, if not now then at the next sweep; nothing crashes over it."""
+    clip = shelf.node.clip(b"video").name
+    keeper = shelf.keeper()
+    shelf.now += timedelta(hours=73)
+    with sqlite3.connect(shelf.node.layout.outbox) as hog:
+        hog.execute("BEGIN IMMEDIATE")
+        keeper.sweep()
+        assert keeper.later.trouble is not None
+        hog.rollback()
+    assert shelf.notes() == []
+    keeper.sweep()
+    assert keeper.later.trouble is None
+    assert shelf.notes() == [(clip, "expired", "retention")]
+    assert shelf.kinds() == ["clip_expired"]

@@ -1,0 +1,41 @@
+"""Writes that a full or failing disk must not turn into a crash: done now, or in order as soon as the disk takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+
+from privacy.errors import StorageError
+
+Work = Callable[[], object]
+_MOST = 256
+
+
+class Later:
+    """A bounded line of writes. Beyond the bound the oldest is lost and counted. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Work] = deque(maxlen=_MOST)
+        self._lock = Lock()
+        self.lost = 0
+        self.trouble: StorageError | None = None
+        """Why the disk refused the first write that waits; None while nothing waits."""
+
+    def do(self, work: Work) -> None:
+        with self._lock:
+            self.lost += len(self._waiting) == _MOST
+            self._waiting.append(work)
+        self.retry()
+
+    def retry(self) -> None:
+        """Do everything that waits, in order, until the disk refuses."""
+        with self._lock:
+            while self._waiting:
+                try:
+                    self._waiting[0]()
+                except StorageError as problem:
+                    self.trouble = problem
+                    return
+                self._waiting.popleft()
+            self.trouble = None
