@@ -93,5 +93,8 @@ class _Mapped:
         self.buffer: Plane = np.frombuffer(memory, np.uint8)[: rows * stride].reshape(rows, stride)
 
     def release(self) -> None:
-        self._mapping.__exit__(None, None, None)
-        self._request.release()
+        # Whatever the mapping does at its end, the camera gets its buffer back, or it would run dry.
+        try:
+            self._mapping.__exit__(None, None, None)
+        finally:
+            self._request.release()
