@@ -9,6 +9,7 @@ call into it may be trusted to return: the process ends and is started again.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,8 @@ class _Mapped:
         self.buffer: Plane = np.frombuffer(memory, np.uint8)[: rows * stride].reshape(rows, stride)
 
     def release(self) -> None:
-        # Whatever the mapping does at its end, the camera gets its buffer back, or it would run dry.
-        try:
+        # The Pi's allocator only ends the processor's access here. libcamera's own one unmaps, which Python refuses while our
+        # view lives; the memory then goes with the view. In any case the camera gets its buffer back, or it would run dry.
+        with suppress(BufferError):
             self._mapping.__exit__(None, None, None)
-        finally:
-            self._request.release()
+        self._request.release()

@@ -41,6 +41,12 @@ def until(met: Callable[[], object], what: str, limit_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that somebody is writing; the last one may not be there in full yet."""
+    text = path.read_text(errors="replace")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -116,7 +122,7 @@ class Broker:
             process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
             try:
                 until(lambda: "Subscribed" in heard.read_text(), "the ear has subscribed")
-                yield lambda: [message for line in heard.read_text().splitlines() if (message := _heard(line))]
+                yield lambda: [message for line in whole_lines(heard) if (message := _heard(line))]
             finally:
                 process.terminate()
                 process.wait(10)

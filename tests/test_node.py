@@ -13,12 +13,13 @@ import pytest
 
 from agent.demo import Demo
 from agent.messages import schema
+from tests.broker import whole_lines
 from tests.nodes import BIN, MODELS, VIDEO, Node, until
 
 
 def heard_by(folder: Path) -> list[tuple[str, str]]:
     """Topic and payload of every message that an operator's mosquitto_sub has received, in order."""
-    lines = (folder / "logs/messages.log").read_text(errors="replace").splitlines()
+    lines = whole_lines(folder / "logs/messages.log")
     return [(parts[2], parts[3]) for line in lines if len(parts := line.split("\t", 3)) == 4]
 
 
