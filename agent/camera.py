@@ -77,11 +77,11 @@ class CameraService:
         signer = load_signer(layout, "camera")
         self._runtime, self._permit, self._detector = runtime, permit, detector
         self._recipients = tuple(Recipient.parse(line) for line in recipients(layout))
-        self._journal = Journal(layout.journal("camera"), "camera", signer, clock.now)
+        journal = Journal(layout.journal("camera"), "camera", signer, clock.now)
         self._outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock)
         self._spool = Spool(layout.spool, signer, load_authority(layout))
         retention = timedelta(hours=permit.basis.retention_hours)
-        self._keeper = Keeper(self._spool, self._outbox, self._journal, clock.now, config.record.quota_mb, retention)
+        self._keeper = Keeper(self._spool, self._outbox, journal, clock.now, config.record.quota_mb, retention)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._news: Queue[Presence] = Queue(64)
@@ -111,7 +111,7 @@ class CameraService:
     def _film(self) -> None:
         """One open camera, until the service stops or the law says so."""
         runtime, camera = self._runtime, open_camera(self._runtime)
-        self._journal.append("capture_on", basis=self._permit.basis.id, view=self._permit.view.id)
+        self._keeper.note("capture_on", basis=self._permit.basis.id, view=self._permit.view.id)
         done = threading.Event()
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
@@ -130,7 +130,7 @@ class CameraService:
         self._join((flow[0], writer) if runtime.stop.is_set() else (flow[0], writer, flow[1]))
         camera.close()
         self._recorder = None
-        self._journal.append("capture_off", frames=pipeline.tally.frames)
+        self._keeper.note("capture_off", frames=pipeline.tally.frames)
 
     def _join(self, threads: tuple[threading.Thread, ...]) -> None:
         for thread in threads:

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 from agent.later import Later
 from agent.messages import ClipNote, ClipStage, Presence
 from agent.outbox import Outbox
 from agent.spool import Spool
-from privacy.errors import LyktaError
+from privacy.errors import LyktaError, RecordError, SealError
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 
@@ -40,17 +41,17 @@ class Keeper:
         self._spool, self._outbox, self._journal, self._now = spool, outbox, journal, now
         self._quota, self._retention = quota_mb * 1_000_000, retention
         self._known: dict[str, Held] = {}
+        # A receipt that frees a clip in the middle of a sweep would make it look damaged.
+        self._lock = Lock()
         self.later = Later()
+
+    def note(self, kind: str, **facts: str | int | float | None) -> None:
+        """An entry of the camera's journal, now or as soon as the disk takes it."""
+        self.later.do(lambda: self._journal.append(kind, **facts))
 
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
-        facts: dict[str, str | int | float | None] = {
-            "clip": note.clip,
-            "trigger": note.trigger,
-            "reason": note.reason,
-            "bytes": note.bytes,
-        }
-        self.later.do(lambda: self._journal.append(f"clip_{note.stage}", **facts))
+        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
         self.later.do(lambda: self._outbox.put(note))
 
     def presence(self, change: Presence) -> None:
@@ -61,15 +62,22 @@ class Keeper:
         for clip in self._spool.torn():
             try:
                 manifest = self._spool.recover(clip, self._now())
-            except (LyktaError, FileNotFoundError) as problem:
+            except (SealError, RecordError, FileNotFoundError) as problem:
                 self._spool.free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
+            except OSError as problem:
+                # The disk refuses now; the clip stays as it is for the next start.
+                self.note("clip_waits", clip=clip, reason=str(problem))
             else:
                 self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn", _size(manifest)))
 
     def sweep(self) -> None:
         """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
         self.later.retry()
+        with self._lock:
+            self._sweep()
+
+    def _sweep(self) -> None:
         held = [self._look(clip) for clip in self._spool.clips()]
         now = self._now()
         for one in held:
@@ -82,8 +90,9 @@ class Keeper:
 
     def receipt(self, token: str) -> bool:
         """Free the clip that the centre's signed receipt names; whether there was one to free."""
-        manifest = self._spool.check_receipt(token.encode())
-        self._remove(_held(manifest), "uploaded", "receipt")
+        with self._lock:
+            manifest = self._spool.check_receipt(token.encode())
+            self._remove(_held(manifest), "uploaded", "receipt")
         return True
 
     def _look(self, clip: str) -> Held:
@@ -97,8 +106,7 @@ class Keeper:
             except LyktaError as problem:
                 began = datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
                 self._known[clip] = Held(clip, began + self._retention, "damaged", 0)
-                why = str(problem)
-                self.later.do(lambda: self._journal.append("clip_damaged", clip=clip, reason=why))
+                self.note("clip_damaged", clip=clip, reason=str(problem))
         return self._known[clip]
 
     def _remove(self, held: Held, stage: ClipStage, reason: str) -> None:

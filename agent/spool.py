@@ -85,9 +85,6 @@ class Spool:
     def used(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("*/*"))
 
-    def path(self, clip: str, name: str) -> Path:
-        return self.folder / clip / name
-
     def begin(self, opened: Manifest, recipients: Sequence[Recipient]) -> tuple[SealedSink, SealedSink]:
         """A new clip's folder with its checkpoint, and its two sealed files."""
         folder = self.folder / opened.clip

@@ -43,6 +43,7 @@ class Journal:
         """Sign and store one entry; `StorageError` if the disk refuses it."""
         entry = Entry(self._number, self._unit, self._now(), kind, facts, self.head)
         line = sign(entry, self._signer, ENTRY)
+        size = self._path.stat().st_size if self._path.exists() else 0
         try:
             with self._path.open("ab") as file:
                 file.write(line + b"\n")
@@ -50,6 +51,9 @@ class Journal:
                 os.fsync(file.fileno())
             sync_folder(self._path.parent)
         except OSError as problem:
+            # Half a line would join with the next one and break the chain.
+            if self._path.exists():
+                os.truncate(self._path, size)
             raise StorageError(f"journal: {self._path}: {problem.strerror}", "free space or mend the disk") from problem
         self._number, self.head = self._number + 1, sha256_hex(line)
 

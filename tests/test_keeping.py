@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from agent.keeping import Keeper
 from agent.outbox import Outbox
 from central.keys import authority
 from drivers.clock import SystemClock
+from privacy.errors import StorageError
 from privacy.journal import Journal, verify_chain
 from provisioning.identity import load_signer
 from tests.clips import Node, made
@@ -116,3 +118,18 @@ def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
     assert keeper.later.trouble is None
     assert shelf.notes() == [(clip, "expired", "retention")]
     assert shelf.kinds() == ["clip_expired"]
+
+
+def test_a_disk_that_fills_within_a_line_breaks_no_chain(shelf: Shelf) -> None:
+    """R32: half an entry is taken back, so that the next one does not join with it."""
+    shelf.journal.append("before")
+    path = shelf.node.layout.journal("camera") / "chain.jws"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(StorageError):
+            shelf.journal.append("refused")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    shelf.journal.append("after")
+    assert shelf.kinds() == ["before", "after"]
