@@ -173,7 +173,7 @@ class CameraService:
 
     def _new_recorder(self, camera: Camera, masker: Masker) -> Recorder:
         fps = self._runtime.config.camera.fps
-        stream = Stream(camera.width, camera.height, fps, self._recipients)
+        stream = Stream(camera.width, camera.height, fps, self._recipients, masker.header)
         opening = Opening(self._runtime, self._permit, stream, self._detector, masker.zones_sha256)
         return Recorder(self._spool, self._runtime.config.record, stream, opening.manifest, self._keeper, self._frame_done)
 

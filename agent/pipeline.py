@@ -21,7 +21,8 @@ from privacy.detection import Detector
 from privacy.engine import CADENCE, look
 from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
-from privacy.masking import Masker, MaskRecord, Tally
+from privacy.mask_record import MaskRecord
+from privacy.masking import Masker, Tally
 
 SECOND = 1_000_000_000
 

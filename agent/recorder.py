@@ -23,7 +23,7 @@ from agent.spool import SealedSink, Spool, is_full
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
 from privacy.manifest import Manifest
-from privacy.masking import MaskRecord
+from privacy.mask_record import MaskHeader, MaskRecord
 from privacy.seal import Recipient
 
 SECOND = 1_000_000_000
@@ -55,6 +55,7 @@ class Stream:
     height: int
     fps: float
     recipients: tuple[Recipient, ...]
+    masks: MaskHeader
 
 
 class Ledger(Protocol):
@@ -71,6 +72,7 @@ class _Running:
         self.trigger_ns = 0
         self._video, self._masks = spool.begin(opened, stream.recipients)
         self._mp4 = Mp4Writer(_Feed(self._video), stream.fps)
+        self._masks.feed(msgspec.json.encode(stream.masks) + b"\n")
         self._full: Counter[str] = Counter()
         self._frames = 0
         self._last: Taken | None = None

@@ -14,6 +14,7 @@ import pyrage
 from central.keys import authority, read
 from privacy.errors import RecordError, SealError, UsageError
 from privacy.manifest import Manifest, Receipt, SealedFile, read_manifest, read_receipt
+from privacy.mask_record import MaskHeader, MaskRecord
 from privacy.records import Authority, sha256_hex
 
 _BLOCK = 1 << 20
@@ -27,12 +28,6 @@ class Verified:
     signer: str
     receipt: Receipt | None
     checked: tuple[str, ...]
-
-
-class _Line(msgspec.Struct):
-    frame: int
-    cause: str
-    boxes: list[tuple[str, int, int, int, int]]
 
 
 def check_clip(folder: Path, keys: Path) -> Verified:
@@ -89,7 +84,9 @@ def check_masks(folder: Path, keys: Path, manifest: Manifest) -> dict[str, int]:
             f"{folder / 'masks.age'}: cannot be opened: {problem}", "is it sealed to this centre's identity?"
         ) from problem
     try:
-        lines = [msgspec.json.decode(line, type=_Line) for line in io.BytesIO(text)]
+        header, *rest = io.BytesIO(text).readlines() or [b""]
+        msgspec.json.decode(header, type=MaskHeader)
+        lines = [msgspec.json.decode(line, type=MaskRecord) for line in rest]
     except msgspec.DecodeError as problem:
         raise SealError(f"masks: not mask records: {problem}", "the clip must not be used") from problem
     if len(lines) != manifest.frames:

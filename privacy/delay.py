@@ -8,53 +8,18 @@ that it falls off a cliff (docs/decisions/0010), hence a bound in seconds and no
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from privacy.detection import Detection, Kind
+from privacy.detection import Detection
 from privacy.frames import Frame
+from privacy.regions import Region, grow
 
 SECOND = 1_000_000_000
 GAP_NS = 7 * SECOND // 10
 HOLD_NS = SECOND
 PATIENCE_NS = 9 * SECOND // 10
-# Share of a box added at each side: hair, bags, feet and the detector's own error.
-GROWTH: dict[Kind, float] = {"person": 0.25, "face": 0.6, "vehicle": 0.05}
-MOST = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A rectangle to be painted, whole pixels, inside the picture, even corners so that chroma fits."""
-
-    kind: Kind
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def overlap(self, other: Region) -> float:
-        """Intersection over union, 0..1."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        if width <= 0 or height <= 0:
-            return 0.0
-        return width * height / (self.area + other.area - width * height)
-
-    def hull(self, other: Region) -> Region:
-        return Region(
-            self.kind,
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
-        )
-
-    @property
-    def area(self) -> int:
-        return (self.right - self.left) * (self.bottom - self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,46 +136,9 @@ class DelayLine:
         self._last_ns, self._trouble = seen.mono_ns, ""
 
 
-def flaw(answer: object, width: int, height: int) -> str:
-    """What shows that no detector in its right mind made this answer; empty if nothing does."""
-    if not isinstance(answer, tuple) or len(answer) > MOST:
-        return f"not a tuple of at most {MOST} detections"
-    for found in answer:
-        if not isinstance(found, Detection) or found.kind not in GROWTH:
-            return f"{type(found).__name__} is not a detection of a known kind"
-        corners = (found.left, found.top, found.right, found.bottom, found.score)
-        if not all(math.isfinite(value) for value in corners):
-            return f"a box that is not finite: {corners}"
-        wide, high = found.right - found.left, found.bottom - found.top
-        if not (0 < wide <= 2 * width and 0 < high <= 2 * height):
-            return f"a box of {wide:.0f}x{high:.0f} pixels in a picture of {width}x{height}"
-    return ""
-
-
-def grow(found: Detection, width: int, height: int) -> Region:
-    """The region to paint for a detection: grown at each side, clipped to the picture, corners even, outwards."""
-    share = GROWTH[found.kind]
-    dx, dy = share * (found.right - found.left), share * (found.bottom - found.top)
-    return Region(
-        found.kind,
-        _even_down(found.left - dx, width),
-        _even_down(found.top - dy, height),
-        _even_up(found.right + dx, width),
-        _even_up(found.bottom + dy, height),
-    )
-
-
-def _even_down(value: float, limit: int) -> int:
-    return min(max(math.floor(value / 2) * 2, 0), limit)
-
-
-def _even_up(value: float, limit: int) -> int:
-    return min(max(math.ceil(value / 2) * 2, 0), limit)
-
-
 def _match(before: tuple[Region, ...], now: tuple[Region, ...], least: float = 0.1) -> dict[int, int]:
     """Pairs before→now, each used once, best overlap first (greedy: people are few, and a wrong pair only masks more)."""
-    found = [(a.overlap(b), i, j) for i, a in enumerate(before) for j, b in enumerate(now) if a.kind == b.kind]
+    found = [(a.overlap(b), i, j) for i, a in enumerate(before) for j, b in enumerate(now) if a.part == b.part]
     pairs: dict[int, int] = {}
     taken: set[int] = set()
     for share, i, j in sorted(found, reverse=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from privacy.frames import Frame
 
 Kind = Literal["person", "face", "vehicle"]
+MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,19 @@ class Detector(Protocol):
     """File name to sha256 of what was loaded."""
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]: ...
+
+
+def flaw(answer: object, width: int, height: int) -> str:
+    """What shows that no detector in its right mind made this answer; empty if nothing does."""
+    if not isinstance(answer, tuple) or len(answer) > MOST:
+        return f"not a tuple of at most {MOST} detections"
+    for found in answer:
+        if not isinstance(found, Detection) or found.kind not in get_args(Kind):
+            return f"{type(found).__name__} is not a detection of a known kind"
+        corners = (found.left, found.top, found.right, found.bottom, found.score)
+        if not all(math.isfinite(value) for value in corners):
+            return f"a box that is not finite: {corners}"
+        wide, high = found.right - found.left, found.bottom - found.top
+        if not (0 < wide <= 2 * width and 0 < high <= 2 * height):
+            return f"a box of {wide:.0f}x{high:.0f} pixels in a picture of {width}x{height}"
+    return ""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from privacy.delay import DelayLine, Seen, flaw
-from privacy.detection import Detector
+from privacy.delay import DelayLine, Seen
+from privacy.detection import Detector, flaw
 from privacy.frames import Frame, MaskedFrame
 from privacy.masking import Masker
 

@@ -13,35 +13,14 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from msgspec import Struct
 
 from privacy.basis import Profile, View
-from privacy.delay import Region, Verdict
-from privacy.detection import Kind
+from privacy.delay import Verdict
 from privacy.frames import _FROM_MASKER, Frame, MaskedFrame, Plane
+from privacy.mask_record import NOTHING, ORDER, SCHEMA, TONE_OF, TONES, MaskHeader, MaskRecord, Tone, outside_of, tone_map
+from privacy.regions import Region
 
-Tone = tuple[int, int, int]
-# Y, Cb, Cr: lamp yellow for people, slate for vehicles, night for everything else.
-PERSON: Tone = (168, 62, 158)
-VEHICLE: Tone = (96, 136, 124)
-NOTHING: Tone = (28, 136, 126)
-TONES: dict[Kind, Tone] = {"vehicle": VEHICLE, "person": PERSON, "face": PERSON}
 DARK_FLOOR = 6.0
-_ORDER: dict[Kind, int] = {"vehicle": 0, "person": 1, "face": 2}
-
-Corners = tuple[Kind, int, int, int, int]
-
-
-class MaskRecord(Struct, frozen=True):
-    """What was painted over one frame, and why: sealed beside the clip, one a frame.
-
-    boxes: kind, left, top, right, bottom in pixels; `cause` is empty unless the whole frame was painted.
-    """
-
-    frame: int
-    mono_ms: int
-    cause: str
-    boxes: tuple[Corners, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +63,9 @@ class Masker:
     def __init__(self, width: int, height: int, view: View | None, profile: Profile = "standard") -> None:
         self._size = (width, height)
         self._profile = profile
-        self.outside = _outside(width, height, view)
+        areas, zones = (view.areas, view.zones) if view else (None, ())
+        self.header = MaskHeader(SCHEMA, width, height, profile, areas, zones)
+        self.outside = outside_of(width, height, areas, zones)
         self._curtain = _draw_curtain(self.outside) if self.outside.any() else None
 
     @property
@@ -100,20 +81,15 @@ class Masker:
             return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, cause, ()), True, made_by=_FROM_MASKER)
         if self._curtain:
             _hang(frame.planes, self._curtain)
-        regions = sorted(verdict.regions, key=lambda region: _ORDER[region.kind])
+        regions = sorted(verdict.regions, key=lambda region: ORDER[region.part])
         for region in regions:
             _paint(frame.planes, region)
-        boxes = tuple((r.kind, r.left, r.top, r.right, r.bottom) for r in regions)
+        boxes = tuple((r.part, r.left, r.top, r.right, r.bottom) for r in regions)
         return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, "", boxes), False, made_by=_FROM_MASKER)
 
     def raster(self, record: MaskRecord) -> Plane:
         """The mask of a frame as a picture (height, width): 255 = masked. For inspection, not on the node's frame path."""
-        if record.cause:
-            return np.full(self.outside.shape, 255, np.uint8)
-        raster = self.outside.copy()
-        for _, left, top, right, bottom in record.boxes:
-            raster[top:bottom, left:right] = 255
-        return raster
+        return np.where(tone_map(self.outside, record), np.uint8(255), np.uint8(0))
 
     def _full_cause(self, frame: Frame, verdict: Verdict) -> str:
         if self._profile == "full":
@@ -127,7 +103,7 @@ class Masker:
 
 
 def _paint(planes: tuple[Plane, Plane, Plane], region: Region) -> None:
-    tone = TONES[region.kind]
+    tone = TONES[TONE_OF[region.part] - 1]
     planes[0][region.top : region.bottom, region.left : region.right] = tone[0]
     rows, columns = slice(region.top // 2, region.bottom // 2), slice(region.left // 2, region.right // 2)
     planes[1][rows, columns] = tone[1]
@@ -144,20 +120,6 @@ def _hang(planes: tuple[Plane, Plane, Plane], curtain: _Curtain) -> None:
     for plane, keep, tone in zip(planes, curtain.keep, curtain.tone, strict=True):
         cv2.bitwise_and(plane, keep, dst=plane)
         cv2.bitwise_or(plane, tone, dst=plane)
-
-
-def _outside(width: int, height: int, view: View | None) -> Plane:
-    """255 where the view allows nothing to be shown: outside every polygon, or inside a static zone."""
-    outside = np.full((height, width), 0 if view is None else 255, np.uint8)
-    for area in view.areas if view else ():
-        cv2.fillPoly(outside, [_pixels(area.polygon, width, height)], (0,))
-    for zone in view.zones if view else ():
-        cv2.fillPoly(outside, [_pixels(zone, width, height)], (255,))
-    return outside
-
-
-def _pixels(polygon: tuple[tuple[float, float], ...], width: int, height: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    return np.rint(np.array(polygon) * (width - 1, height - 1)).astype(np.int32)
 
 
 def _draw_curtain(outside: Plane) -> _Curtain:

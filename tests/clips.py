@@ -17,7 +17,7 @@ import msgspec
 from agent.recorder import new_clip_id
 from agent.spool import Spool
 from privacy.manifest import Manifest
-from privacy.masking import MaskRecord
+from privacy.mask_record import SCHEMA, MaskHeader, MaskRecord
 from privacy.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
@@ -66,11 +66,15 @@ class Node:
         opened = manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout))
         sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
         sinks[0].feed(video)
+        sinks[1].feed(msgspec.json.encode(HEADER) + b"\n")
         for number in range(masks):
             sinks[1].feed(msgspec.json.encode(mask(number)) + b"\n")
         finished = msgspec.structs.replace(opened, state="complete", files=tuple(sink.close() for sink in sinks))
         spool.finish(msgspec.structs.replace(finished, **changes))
         return spool.folder / opened.clip
+
+
+HEADER = MaskHeader(SCHEMA, 640, 360, "standard", None, ())
 
 
 def mask(number: int) -> MaskRecord:

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.delay import GAP_NS, GROWTH, SECOND, DelayLine, Region, Seen, Verdict, flaw, grow
-from privacy.detection import Detection
+from privacy.delay import GAP_NS, SECOND, DelayLine, Seen, Verdict
+from privacy.detection import Detection, flaw
 from privacy.engine import Engine, cadence, look
 from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame, require_masked
-from privacy.masking import NOTHING, PERSON, VEHICLE, Masker
+from privacy.mask_record import NOTHING, PERSON, VEHICLE
+from privacy.masking import Masker
+from privacy.regions import GROWTH, Region, grow
 from tests.scenes import BROKEN, HEIGHT, WIDTH, TruthDetector, picture, view, visible, with_person
 
 ROOT = Path(__file__).parent.parent

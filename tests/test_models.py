@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from drivers.video import VideoFile
-from privacy.delay import grow
 from privacy.errors import DetectorError, ModelError
 from privacy.frames import Frame
 from privacy.models import STACKS, installed, load_files, sha256_of, stack_of
+from privacy.regions import grow
 from privacy.stacks import StackDetector, analysis_image, open_stack
 from provisioning.models import CONVERSIONS
 from tests.nodes import MODELS, PROJECT, VIDEO

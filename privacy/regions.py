@@ -1,0 +1,65 @@
+"""Rectangles to be painted, in whole even pixels inside the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from privacy.detection import Detection, Kind
+from privacy.mask_record import Part
+
+# Share of a box added at each side: hair, bags, feet and the detector's own error.
+GROWTH: dict[Kind, float] = {"person": 0.25, "face": 0.6, "vehicle": 0.05}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle inside the picture; corners are even so that the half-size chroma planes fit."""
+
+    part: Part
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def area(self) -> int:
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def overlap(self, other: Region) -> float:
+        """Intersection over union, 0..1."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        if width <= 0 or height <= 0:
+            return 0.0
+        return width * height / (self.area + other.area - width * height)
+
+    def hull(self, other: Region) -> Region:
+        return Region(
+            self.part,
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+def grow(found: Detection, width: int, height: int) -> Region:
+    """The region to paint for a detection: grown at each side, clipped to the picture, corners even, outwards."""
+    share = GROWTH[found.kind]
+    dx, dy = share * (found.right - found.left), share * (found.bottom - found.top)
+    return enclose(found.kind, (found.left - dx, found.top - dy, found.right + dx, found.bottom + dy), width, height)
+
+
+def enclose(part: Part, corners: tuple[float, float, float, float], width: int, height: int) -> Region:
+    """The smallest region that covers the part of these corners that lies in the picture."""
+    left, top, right, bottom = corners
+    return Region(part, _down(left, width), _down(top, height), _up(right, width), _up(bottom, height))
+
+
+def _down(value: float, limit: int) -> int:
+    return min(max(math.floor(value / 2) * 2, 0), limit)
+
+
+def _up(value: float, limit: int) -> int:
+    return min(max(math.ceil(value / 2) * 2, 0), limit)
