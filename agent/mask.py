@@ -15,7 +15,6 @@ from agent.progress import note, progress
 from drivers.encoder import H264Encoder, MaskWriter, Mp4Writer
 from drivers.video import VideoFile
 from privacy.basis import PROFILES, Profile
-from privacy.delay import DelayLine
 from privacy.detection import Detector
 from privacy.engine import Engine, cadence
 from privacy.errors import LyktaError, MediaError, UsageError
@@ -79,7 +78,7 @@ def mask_file(
     if video.facts.audio:
         note("the audio track is dropped: Lykta keeps no sound")
     masker = Masker(video.width, video.height, None, profile)
-    engine = Engine(detector, masker, DelayLine(video.width, video.height), cadence(rate))
+    engine = Engine(detector, masker, cadence(rate))
     tally, begin = Tally(), (time.perf_counter(), _cpu())
     try:
         _run(video, engine, _Outputs(target, masks, video, rate, threads, masker), tally)

@@ -16,9 +16,9 @@ from queue import Empty, Queue
 from agent.recorder import Taken
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
-from privacy.delay import DelayLine, Seen
+from privacy.delay import Seen
 from privacy.detection import Detector
-from privacy.engine import CADENCE, look
+from privacy.engine import CADENCE, FramePath, look
 from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
 from privacy.mask_record import MaskRecord
@@ -40,9 +40,9 @@ class Pipeline:
         saw: Callable[[Seen, int], None],
         complain: Callable[[str, str], None],
     ) -> None:
-        self._camera, self._detector, self._masker, self._encoder = camera, detector, masker, encoder
+        self._camera, self._detector, self._encoder = camera, detector, encoder
         self._take, self._saw, self._complain = take, saw, complain
-        self._line = DelayLine(camera.width, camera.height)
+        self._path = FramePath(masker)
         self._wanted: Queue[Frame] = Queue(1)
         self._answers: Queue[tuple[Seen, int]] = Queue()
         self._looking = False
@@ -57,13 +57,13 @@ class Pipeline:
             frame = self._camera.capture()
             if frame is None:
                 raise MediaError(f"{self._camera.model}: the source has ended", "a camera goes on; a file needs its loop")
-            self._line.push(frame)
+            self._path.push(frame)
             self._ask(frame)
             self._learn()
-            for ready, verdict in self._line.release(frame.mono_ns):
-                self._encode(self._masker.mask(ready, verdict))
-        for ready, verdict in self._line.flush():
-            self._encode(self._masker.mask(ready, verdict))
+            for picture in self._path.ready(frame.mono_ns):
+                self._encode(picture)
+        for picture in self._path.end():
+            self._encode(picture)
 
     def detect(self, stopped: Callable[[], bool]) -> None:
         """Until stopped: look at the one picture that waits."""
@@ -90,7 +90,7 @@ class Pipeline:
                 seen, wall_ns = self._answers.get_nowait()
             except Empty:
                 return
-            self._line.learn(seen)
+            self._path.learn(seen)
             if seen.cause:
                 self._complain(seen.cause, seen.detail)
             self._saw(seen, wall_ns)

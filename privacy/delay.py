@@ -1,9 +1,9 @@
 """The delay line: frames wait until it is known who stood in the picture before and after them.
 
-A person found at one moment and at the next one is masked over the hull of both places for all frames between; a person
-who is lost is held for a second. A frame for which nothing is known in time leaves fully masked, with the cause (R18).
-Measured on labelled video: with both neighbours' detections no head is bare up to 0.7 s between detections; beyond
-that it falls off a cliff (docs/decisions/0010), hence a bound in seconds and not in frames.
+People found at one look and at the next are masked along the way between both (`privacy.tracking`). A frame for which
+nothing is known in time leaves fully masked, with the cause (R18). Measured on labelled video: with looks on both sides no
+head is bare up to 0.7 s between them; beyond that it falls off a cliff (docs/decisions/0010), hence a bound in seconds and
+not in frames.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from privacy.detection import Detection
-from privacy.frames import Frame
-from privacy.regions import Region, grow
+from privacy.frames import Frame, Plane
+from privacy.light import JumpWatch
+from privacy.regions import Region
+from privacy.tracking import SECOND, Course, Tracker
 
-SECOND = 1_000_000_000
 GAP_NS = 7 * SECOND // 10
-HOLD_NS = SECOND
 PATIENCE_NS = 9 * SECOND // 10
+# After a jump of the exposure the picture settles; what was seen meanwhile counts for nothing (R19).
+SETTLE_NS = 3 * SECOND // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The answer of the detector for the picture taken at `mono_ns`; a `cause` says that it has none, `detail` why."""
+    """What a look at the picture taken at `mono_ns` gave; a `cause` says that there is no answer, `detail` why.
+
+    dark   regions in which it is too dark to find anybody
+    luma   the small luma picture, for the view guard; None where nobody needs it
+    """
 
     mono_ns: int
     detections: tuple[Detection, ...] = ()
+    dark: tuple[Region, ...] = ()
+    luma: Plane | None = None
     cause: str = ""
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A region and when the detector last saw it."""
-
-    region: Region
-    seen_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ class _Span:
 
     begin_ns: int
     end_ns: int
-    verdict: Verdict
+    course: Course
+    dark: tuple[Region, ...]
+    cause: str
 
 
 class DelayLine:
@@ -64,9 +66,11 @@ class DelayLine:
         self._size = (width, height)
         self._frames: deque[Frame] = deque()
         self._spans: deque[_Span] = deque()
-        self._held: tuple[_Held, ...] = ()
+        self._tracker, self._light = Tracker(), JumpWatch()
+        self._dark: tuple[Region, ...] = ()
         self._last_ns: int | None = None
         self._left_ns = -1
+        self._jumps: deque[int] = deque(maxlen=64)
         self._trouble = "start"
 
     def __len__(self) -> int:
@@ -74,22 +78,26 @@ class DelayLine:
 
     def push(self, frame: Frame) -> None:
         """Take the newest frame; frames come in the order of time."""
+        if self._light.jumped(frame):
+            self._jumps.append(frame.mono_ns)
         self._frames.append(frame)
 
     def learn(self, seen: Seen) -> None:
-        """Take an answer of the detector, oldest first. One for a frame that already left is not trusted: its picture
-        may have been painted or reused while the detector looked at it."""
+        """Take the answer of a look, oldest first. One for a frame that already left is not trusted: its picture may have
+        been painted or reused while the detector looked at it."""
         if seen.mono_ns <= self._left_ns:
             self._trouble = "late"
         elif seen.cause:
             self._trouble = seen.cause
+        elif self._unsettled(seen.mono_ns):
+            self._trouble = "exposure"
         else:
             self._join(seen)
 
     def release(self, now_ns: int) -> Iterator[tuple[Frame, Verdict]]:
         """Frames that may leave now, oldest first."""
         while self._frames:
-            verdict = self._verdict(self._frames[0].mono_ns, now_ns)
+            verdict = self._verdict(self._frames[0], now_ns)
             if verdict is None:
                 return
             yield self._leave(), verdict
@@ -97,7 +105,7 @@ class DelayLine:
     def flush(self) -> Iterator[tuple[Frame, Verdict]]:
         """All frames at the end of the source; whatever is not known leaves fully masked."""
         while self._frames:
-            known = self._known(self._frames[0].mono_ns)
+            known = self._known(self._frames[0])
             yield self._leave(), known or Verdict(cause=self._trouble or "late")
 
     def _leave(self) -> Frame:
@@ -105,44 +113,42 @@ class DelayLine:
         self._left_ns = frame.mono_ns
         return frame
 
-    def _verdict(self, at_ns: int, now_ns: int) -> Verdict | None:
-        known = self._known(at_ns)
-        if known is None and now_ns - at_ns > PATIENCE_NS:
+    def _verdict(self, frame: Frame, now_ns: int) -> Verdict | None:
+        known = self._known(frame)
+        if known is None and now_ns - frame.mono_ns > PATIENCE_NS:
             return Verdict(cause=self._trouble or "late")
         return known
 
-    def _known(self, at_ns: int) -> Verdict | None:
+    def _known(self, frame: Frame) -> Verdict | None:
+        at_ns = frame.mono_ns
+        if (frame.width, frame.height) != self._size:
+            return Verdict(cause="mode")
         while self._spans and self._spans[0].end_ns < at_ns:
             self._spans.popleft()
         if not self._spans:
             return None
         span = self._spans[0]
-        return span.verdict if span.begin_ns < at_ns else Verdict(cause="start")
+        if span.begin_ns >= at_ns:
+            return Verdict(cause="start")
+        if self._unsettled(at_ns):
+            return Verdict(cause="exposure")
+        if span.cause:
+            return Verdict(cause=span.cause)
+        share = (at_ns - span.begin_ns) / (span.end_ns - span.begin_ns)
+        return Verdict((*span.dark, *span.course.regions(share, *self._size)))
+
+    def _unsettled(self, at_ns: int) -> bool:
+        return any(jump <= at_ns < jump + SETTLE_NS for jump in self._jumps)
 
     def _join(self, seen: Seen) -> None:
         """Close the span from the last answer to this one."""
-        now = tuple(grow(found, *self._size) for found in seen.detections)
-        last_ns = self._last_ns if self._last_ns is not None else seen.mono_ns - 1
-        before = tuple(held.region for held in self._held)
-        pairs = _match(before, now)
-        lost = [i for i in range(len(before)) if i not in pairs]
-        hulls = [before[i].hull(now[j]) for i, j in pairs.items()]
-        new = [now[j] for j in range(len(now)) if j not in set(pairs.values())]
-        regions = (*hulls, *(before[i] for i in lost), *new)
+        first = self._last_ns is None
+        last_ns = seen.mono_ns - 1 if self._last_ns is None else self._last_ns
+        if seen.mono_ns <= last_ns:
+            self._trouble = "order"
+            return
+        course = self._tracker.step(seen.mono_ns, seen.detections)
         cause = "gap" if seen.mono_ns - last_ns > GAP_NS else ""
-        self._spans.append(_Span(last_ns, seen.mono_ns, Verdict(() if cause else regions, cause)))
-        still = (self._held[i] for i in lost if seen.mono_ns - self._held[i].seen_ns < HOLD_NS)
-        self._held = (*(_Held(region, seen.mono_ns) for region in now), *still)
-        self._last_ns, self._trouble = seen.mono_ns, ""
-
-
-def _match(before: tuple[Region, ...], now: tuple[Region, ...], least: float = 0.1) -> dict[int, int]:
-    """Pairs before→now, each used once, best overlap first (greedy: people are few, and a wrong pair only masks more)."""
-    found = [(a.overlap(b), i, j) for i, a in enumerate(before) for j, b in enumerate(now) if a.part == b.part]
-    pairs: dict[int, int] = {}
-    taken: set[int] = set()
-    for share, i, j in sorted(found, reverse=True):
-        if share >= least and i not in pairs and j not in taken:
-            pairs[i] = j
-            taken.add(j)
-    return pairs
+        dark = seen.dark if first or seen.dark == self._dark else (*self._dark, *seen.dark)
+        self._spans.append(_Span(last_ns, seen.mono_ns, course, dark, cause))
+        self._last_ns, self._dark, self._trouble = seen.mono_ns, seen.dark, ""

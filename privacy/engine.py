@@ -1,58 +1,99 @@
-"""The frame path between camera and encoder without threads: what `lykta mask` runs over a file.
+"""The frame path between camera and encoder: raw frames in, masked frames out, the same number in the same order.
 
-The cadence is fixed in frames, so that the same file gives the same masks under any load. The camera service runs the
-same delay line and masker with the detector on a thread of its own (`agent.pipeline`).
+`FramePath` joins what looks at frames (the detector, the light, the second gate of `strict`) with what paints them. The
+camera service gives it answers from a thread of its own (`agent.pipeline`); `Engine` runs it over a file at a fixed cadence,
+so that the same file gives the same masks under any load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from privacy.delay import DelayLine, Seen
+from privacy.background import BackgroundGate
+from privacy.delay import DelayLine, Seen, Verdict
 from privacy.detection import Detector, flaw
 from privacy.frames import Frame, MaskedFrame
+from privacy.light import dark_regions, small_luma
 from privacy.masking import Masker
 
-# Seconds between detections: well inside the bound of 0.7 s, also when a frame is lost.
-CADENCE = 0.5
+# Seconds between looks, at most: inside the bound of 0.7 s also when a frame is lost.
+CADENCE = 0.6
+# Long side of the small picture that the view guard compares.
+GUARD_SIDE = 160
 
 
 def cadence(fps: float) -> int:
-    """Frames from one detection to the next."""
-    return max(1, int(CADENCE * fps))
+    """Frames from one look to the next."""
+    return max(1, int(CADENCE * fps + 1e-6))
 
 
-def look(detector: Detector, frame: Frame) -> Seen:
+def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
     """Ask the detector about one frame; whatever goes wrong is an answer that says nothing but why."""
     try:
         answer = detector.detect(frame)
     except Exception as problem:  # noqa: BLE001 - a network may raise anything; the frame is then fully masked, counted, told
         return Seen(frame.mono_ns, cause="detector_error", detail=f"{type(problem).__name__}: {problem}")
     absurd = flaw(answer, frame.width, frame.height)
-    return Seen(frame.mono_ns, cause="detector_absurd", detail=absurd) if absurd else Seen(frame.mono_ns, answer)
+    if absurd:
+        return Seen(frame.mono_ns, cause="detector_absurd", detail=absurd)
+    luma = small_luma(frame, GUARD_SIDE) if guard else None
+    return Seen(frame.mono_ns, answer, dark_regions(frame), luma)
+
+
+class FramePath:
+    """Frames and answers in, masked frames out. Not thread-safe: one thread pushes, learns and takes.
+
+    hidden   set from outside: why everything must be masked for now (the view guard), or empty
+    """
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker, self._line = masker, DelayLine(masker.width, masker.height)
+        self._gate = BackgroundGate(masker.width, masker.height) if masker.profile == "strict" else None
+        self.hidden = ""
+
+    def push(self, frame: Frame) -> None:
+        self._line.push(frame)
+
+    def learn(self, seen: Seen) -> None:
+        self._line.learn(seen)
+
+    def ready(self, now_ns: int) -> Iterator[MaskedFrame]:
+        """Frames whose mask is known, or that may wait no longer, oldest first."""
+        for frame, verdict in self._line.release(now_ns):
+            yield self._paint(frame, verdict)
+
+    def end(self) -> Iterator[MaskedFrame]:
+        """All that is left at the end of the source."""
+        for frame, verdict in self._line.flush():
+            yield self._paint(frame, verdict)
+
+    @property
+    def learned(self) -> int:
+        """Regions of foreground that the second gate took for background after ten minutes without a person."""
+        return self._gate.learned if self._gate else 0
+
+    def _paint(self, frame: Frame, verdict: Verdict) -> MaskedFrame:
+        if self._gate and verdict.cause != "mode":
+            verdict = self._gate.judge(frame, verdict)
+        return self._masker.mask(frame, Verdict(cause=self.hidden) if self.hidden else verdict)
 
 
 class Engine:
-    """Frames in, masked frames out, the same number in the same order."""
+    """A frame path that looks at every `every`-th frame itself."""
 
-    def __init__(self, detector: Detector, masker: Masker, line: DelayLine, every: int) -> None:
-        self._detector, self._masker, self._line, self._every = detector, masker, line, every
+    def __init__(self, detector: Detector, masker: Masker, every: int) -> None:
+        self._detector, self._path, self._every = detector, FramePath(masker), every
         self._last: Frame | None = None
 
     def feed(self, frame: Frame) -> Iterator[MaskedFrame]:
-        self._line.push(frame)
+        self._path.push(frame)
         self._last = frame
         if frame.index % self._every == 0:
-            self._look(frame)
-        for ready, verdict in self._line.release(frame.mono_ns):
-            yield self._masker.mask(ready, verdict)
+            self._path.learn(look(self._detector, frame))
+        yield from self._path.ready(frame.mono_ns)
 
     def end(self) -> Iterator[MaskedFrame]:
         """The frames still in the line; the last one is looked at whatever the cadence says."""
         if self._last is not None and self._last.index % self._every:
-            self._look(self._last)
-        for ready, verdict in self._line.flush():
-            yield self._masker.mask(ready, verdict)
-
-    def _look(self, frame: Frame) -> None:
-        self._line.learn(look(self._detector, frame))
+            self._path.learn(look(self._detector, self._last))
+        yield from self._path.end()

@@ -17,10 +17,9 @@ import numpy as np
 from privacy.basis import Profile, View
 from privacy.delay import Verdict
 from privacy.frames import _FROM_MASKER, Frame, MaskedFrame, Plane
+from privacy.light import FLOOR, level
 from privacy.mask_record import NOTHING, ORDER, SCHEMA, TONE_OF, TONES, MaskHeader, MaskRecord, Tone, outside_of, tone_map
 from privacy.regions import Region
-
-DARK_FLOOR = 6.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ class Masker:
     """Paints frames of one size under one view and profile."""
 
     def __init__(self, width: int, height: int, view: View | None, profile: Profile = "standard") -> None:
-        self._size = (width, height)
-        self._profile = profile
+        self.width, self.height, self.profile = width, height, profile
         areas, zones = (view.areas, view.zones) if view else (None, ())
         self.header = MaskHeader(SCHEMA, width, height, profile, areas, zones)
         self.outside = outside_of(width, height, areas, zones)
@@ -92,12 +90,9 @@ class Masker:
         return np.where(tone_map(self.outside, record), np.uint8(255), np.uint8(0))
 
     def _full_cause(self, frame: Frame, verdict: Verdict) -> str:
-        if self._profile == "full":
+        if self.profile == "full":
             return "profile"
-        if self._profile == "strict":
-            # Its second gate is not built yet, and a gate that is missing agrees to nothing.
-            return "second_gate_missing"
-        if not verdict.cause and frame.planes[0][::16, ::16].mean() < DARK_FLOOR:
+        if not verdict.cause and level(frame) < FLOOR:
             return "dark"
         return verdict.cause
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from privacy.detection import Detection, Detector, Kind
 from privacy.errors import DetectorError
 from privacy.frames import Frame, Plane
+from privacy.light import NIGHT, level
 from privacy.models import load_files, stack_of
 
 Array = npt.NDArray[np.float32]
@@ -25,31 +26,45 @@ PAD = 114
 _PERSON = 0
 _VEHICLES = [2, 3, 5, 7]  # COCO: car, motorcycle, bus, truck
 VEHICLE_SCORE = 0.3
-_OVERLAP = 0.6
+_OVERLAP = 0.5
+# Faces are a supplement to whole persons: they are looked for once a second, and the tracker holds them meanwhile.
+_FACES_NS = 1_000_000_000
 BINS = 11  # NanoDet-g: distances 0 to 10, in strides
 _MOST = 1000
 
 
 class Network(Protocol):
-    """One network: finds in the letterboxed analysis picture (h, w, 3) BGR, in its pixels."""
+    """One network: finds in the letterboxed analysis picture (h, w, 3) BGR, in its pixels.
 
-    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]: ...
+    dim   the picture was taken at night: a lower score counts
+    """
+
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]: ...
 
 
 class StackDetector:
     """The `Detector` of one stack. Not thread-safe: one thread looks."""
 
-    def __init__(self, name: str, models: dict[str, str], networks: tuple[Network, ...], long_side: int) -> None:
+    def __init__(self, name: str, models: dict[str, str], people: Network, faces: Network, long_side: int) -> None:
         self.name, self.models = name, models
-        self._networks, self._long_side = networks, long_side
+        self._people, self._faces, self._long_side = people, faces, long_side
+        self._faces_ns = 0
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
         image, scale = analysis_image(frame, self._long_side)
+        dim = level(frame) < NIGHT
         found: list[Detection] = []
-        for network in self._networks:
-            for kind, boxes, scores in network.find(image):
+        for network in (self._people, self._faces) if self._due(frame) else (self._people,):
+            for kind, boxes, scores in network.find(image, dim):
                 found += _detections(kind, boxes / scale, scores, max(frame.width, frame.height))
         return tuple(found)
+
+    def _due(self, frame: Frame) -> bool:
+        """Whether faces are looked for in this frame too: the first of a source, and one a second."""
+        due = frame.index == 0 or not 0 <= frame.mono_ns - self._faces_ns < _FACES_NS
+        if due:
+            self._faces_ns = frame.mono_ns
+        return due
 
 
 def open_stack(name: str, folder: Path, threads: int = 1) -> Detector:
@@ -60,8 +75,8 @@ def open_stack(name: str, folder: Path, threads: int = 1) -> Detector:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     hashes = {file.name: file.sha256 for file in stack.files}
     if name == "yolox-nano+yunet":
-        return StackDetector(name, hashes, (YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"])), 416)
-    return StackDetector(name, hashes, (NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"])), 320)
+        return StackDetector(name, hashes, YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"]), 416)
+    return StackDetector(name, hashes, NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"]), 320)
 
 
 def analysis_image(frame: Frame, long_side: int) -> tuple[Plane, float]:
@@ -82,19 +97,20 @@ def analysis_image(frame: Frame, long_side: int) -> tuple[Plane, float]:
 class YoloxNano:
     """Persons and vehicles; BGR 0-255, no normalisation; output (1, cells, 85) on strides 8, 16, 32."""
 
-    def __init__(self, data: bytes, person_score: float = 0.05) -> None:
+    SCORE, DIM_SCORE = 0.05, 0.025
+
+    def __init__(self, data: bytes) -> None:
         self._net = _open(data)
-        self._person_score = person_score
         self._grids: dict[tuple[int, int], tuple[Array, Array]] = {}
 
-    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
         output = _run(self._net, cv2.dnn.blobFromImage(image))[0][0]
         cells, strides = self._grid(image.shape[0], image.shape[1])
         centre = (output[:, :2] + cells) * strides
         half = np.exp(output[:, 2:4]) * strides / 2
         boxes = np.hstack((centre - half, centre + half))
         scores = output[:, 4:5] * output[:, 5:]
-        return _persons_and_vehicles(boxes, scores, self._person_score)
+        return _persons_and_vehicles(boxes, scores, self.DIM_SCORE if dim else self.SCORE)
 
     def _grid(self, height: int, width: int) -> tuple[Array, Array]:
         if (height, width) not in self._grids:
@@ -108,11 +124,12 @@ class NanoDet:
     _MEAN = (103.53, 116.28, 123.675)
     _DEVIATION = np.array((57.375, 57.12, 58.395), np.float32).reshape(1, 3, 1, 1)
 
-    def __init__(self, data: bytes, person_score: float = 0.15) -> None:
-        self._net = _open(data)
-        self._person_score = person_score
+    SCORE, DIM_SCORE = 0.15, 0.10
 
-    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+    def __init__(self, data: bytes) -> None:
+        self._net = _open(data)
+
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
         blob = cv2.dnn.blobFromImage(image, mean=self._MEAN) / self._DEVIATION
         outputs = _run(self._net, blob, ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
         scores = np.concatenate([out[0].reshape(80, -1).T for out in outputs[:3]])
@@ -122,7 +139,7 @@ class NanoDet:
         sides = (weights @ np.arange(BINS, dtype=np.float32)) / weights.sum(axis=2) * strides
         centre = cells * strides
         boxes = np.hstack((centre - sides[:, :2], centre + sides[:, 2:]))
-        return _persons_and_vehicles(boxes, scores, self._person_score)
+        return _persons_and_vehicles(boxes, scores, self.DIM_SCORE if dim else self.SCORE)
 
 
 class YuNet:
@@ -131,7 +148,7 @@ class YuNet:
     def __init__(self, data: bytes, score: float = 0.3) -> None:
         self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(data, np.uint8), np.empty(0, np.uint8), (320, 192), score, 0.3)
 
-    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:  # noqa: ARG002 - one threshold day and night
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, faces = self._net.detect(image)
         if faces is None:
@@ -147,7 +164,7 @@ class CenterFace:
         self._net = _open(data)
         self._score = score
 
-    def find(self, image: Plane) -> list[tuple[Kind, Array, Array]]:
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:  # noqa: ARG002 - one threshold day and night
         outputs = _run(self._net, cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539", "540"])
         heat, size, offset, _landmarks = (out[0] for out in outputs)
         rows, columns = np.nonzero(heat[0] > self._score)

@@ -1,0 +1,67 @@
+"""The light of a picture: where it is too dark to find anybody, and when the exposure jumped.
+
+Measured on simulated night: what a detector misses are silhouettes in the dark (docs/MASKING.md). So at night a lower score
+counts as a person (`privacy.stacks`), and what is nearly black is masked whatever the detector says. All levels are luma of
+limited range (16 is black).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.frames import Frame, Plane
+from privacy.regions import Region
+from privacy.tiles import rectangles
+
+# Mean luma of the picture below which it is night; in a night picture, mean luma of a tile below which it is filled.
+NIGHT = 72.0
+BLACK = 34
+# Below this mean nobody is found at any size: the whole frame is masked (measured at a mean of 0.2 to 0.3 of 255).
+FLOOR = 6.0
+_COLUMNS = 48
+_STEP = 16
+# A jump: this share of the picture became brighter, or darker, by this factor from one frame to the next.
+_SHARE = 0.75
+_FACTOR = 1.2
+
+
+def small_luma(frame: Frame, long_side: int) -> Plane:
+    """The luma plane at small size (rows, columns), for whatever looks at light and edges."""
+    scale = long_side / max(frame.width, frame.height)
+    size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+    return np.asarray(cv2.resize(frame.planes[0], size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def dark_regions(frame: Frame) -> tuple[Region, ...]:
+    """At night: the tiles in which it is too dark to see whether somebody stands there. By day: none."""
+    tiles = small_luma(frame, _COLUMNS)
+    if tiles.mean() >= NIGHT:
+        return ()
+    rows, columns = tiles.shape
+    return rectangles("dark", tiles < BLACK, (frame.width / columns, frame.height / rows), frame.width, frame.height)
+
+
+def level(frame: Frame) -> float:
+    """Mean luma, 0..255, from every sixteenth row and column."""
+    return float(frame.planes[0][::_STEP, ::_STEP].mean())
+
+
+@dataclass
+class JumpWatch:
+    """Notices when the exposure of the whole picture jumps between two frames."""
+
+    _before: npt.NDArray[np.float32] | None = None
+
+    def jumped(self, frame: Frame) -> bool:
+        """Whether this frame is of another exposure than the one before; the first one is not."""
+        now = frame.planes[0][_STEP // 2 :: _STEP, _STEP // 2 :: _STEP].astype(np.float32) + 1.0
+        before, self._before = self._before, now
+        if before is None or before.shape != now.shape or not now.size:
+            return False
+        brighter = float((now > before * _FACTOR).mean())
+        darker = float((now * _FACTOR < before).mean())
+        return max(brighter, darker) >= _SHARE
