@@ -62,23 +62,22 @@ class _Span:
 class DelayLine:
     """Holds frames until their verdict is known. Not thread-safe: one thread pushes, learns and releases."""
 
+    gap_ns, patience_ns, settle_ns = GAP_NS, PATIENCE_NS, SETTLE_NS
+
     def __init__(self, width: int, height: int) -> None:
         self._size = (width, height)
         self._frames: deque[Frame] = deque()
         self._spans: deque[_Span] = deque()
-        self._tracker, self._light = Tracker(), JumpWatch()
+        self._tracker, self._light = Tracker(width, height), JumpWatch()
         self._dark: tuple[Region, ...] = ()
         self._last_ns: int | None = None
         self._left_ns = -1
         self._jumps: deque[int] = deque(maxlen=64)
         self._trouble = "start"
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
     def push(self, frame: Frame) -> None:
         """Take the newest frame; frames come in the order of time."""
-        if self._light.jumped(frame):
+        if self._light.jumped(frame) or (frame.width, frame.height) != self._size:
             self._jumps.append(frame.mono_ns)
         self._frames.append(frame)
 
@@ -115,7 +114,7 @@ class DelayLine:
 
     def _verdict(self, frame: Frame, now_ns: int) -> Verdict | None:
         known = self._known(frame)
-        if known is None and now_ns - frame.mono_ns > PATIENCE_NS:
+        if known is None and now_ns - frame.mono_ns > self.patience_ns:
             return Verdict(cause=self._trouble or "late")
         return known
 
@@ -138,7 +137,7 @@ class DelayLine:
         return Verdict((*span.dark, *span.course.regions(share, *self._size)))
 
     def _unsettled(self, at_ns: int) -> bool:
-        return any(jump <= at_ns < jump + SETTLE_NS for jump in self._jumps)
+        return any(jump <= at_ns < jump + self.settle_ns for jump in self._jumps)
 
     def _join(self, seen: Seen) -> None:
         """Close the span from the last answer to this one."""
@@ -148,7 +147,7 @@ class DelayLine:
             self._trouble = "order"
             return
         course = self._tracker.step(seen.mono_ns, seen.detections)
-        cause = "gap" if seen.mono_ns - last_ns > GAP_NS else ""
+        cause = "gap" if seen.mono_ns - last_ns > self.gap_ns else ""
         dark = seen.dark if first or seen.dark == self._dark else (*self._dark, *seen.dark)
         self._spans.append(_Span(last_ns, seen.mono_ns, course, dark, cause))
         self._last_ns, self._dark, self._trouble = seen.mono_ns, seen.dark, ""

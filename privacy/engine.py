@@ -46,8 +46,8 @@ class FramePath:
     hidden   set from outside: why everything must be masked for now (the view guard), or empty
     """
 
-    def __init__(self, masker: Masker) -> None:
-        self._masker, self._line = masker, DelayLine(masker.width, masker.height)
+    def __init__(self, masker: Masker, line: DelayLine | None = None) -> None:
+        self._masker, self._line = masker, line if line is not None else DelayLine(masker.width, masker.height)
         self._gate = BackgroundGate(masker.width, masker.height) if masker.profile == "strict" else None
         self.hidden = ""
 

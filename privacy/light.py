@@ -57,11 +57,13 @@ class JumpWatch:
     _before: npt.NDArray[np.float32] | None = None
 
     def jumped(self, frame: Frame) -> bool:
-        """Whether this frame is of another exposure than the one before; the first one is not."""
+        """Whether this frame is of another exposure or size than the one before; the first one is not."""
         now = frame.planes[0][_STEP // 2 :: _STEP, _STEP // 2 :: _STEP].astype(np.float32) + 1.0
         before, self._before = self._before, now
-        if before is None or before.shape != now.shape or not now.size:
+        if before is None or not now.size:
             return False
+        if before.shape != now.shape:
+            return True
         brighter = float((now > before * _FACTOR).mean())
         darker = float((now * _FACTOR < before).mean())
         return max(brighter, darker) >= _SHARE

@@ -9,7 +9,7 @@ from privacy.detection import Detection, Kind
 from privacy.mask_record import Part
 
 # Shares of a box's width and height added at each side: hair, bags, feet and the detector's own error.
-GROWTH: dict[Kind, tuple[float, float]] = {"person": (0.22, 0.18), "face": (0.6, 0.6), "vehicle": (0.05, 0.05)}
+GROWTH: dict[Kind, tuple[float, float]] = {"person": (0.20, 0.15), "face": (0.6, 0.6), "vehicle": (0.05, 0.05)}
 
 
 @dataclass(frozen=True, slots=True)

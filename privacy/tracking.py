@@ -28,7 +28,13 @@ HOLD_NS = SECOND
 SLACK_NS = 85_000_000
 _KINDS: tuple[Kind, ...] = ("person", "face", "vehicle")
 _LEAST = 0.05
-_REACH = 0.5  # boxes are grown by this for matching: at two looks a second a small person moves by a width
+_SURE = 0.25
+_LEVEL = 0.35
+_EDGE = 0.02
+_STRIDE = 0.7
+_RIVAL = 0.5  # a pair with this share of the best overlap is another way the person may have gone
+# Boxes are grown by this for matching: at two looks a second people move by their width, but hardly up or down.
+_REACH = np.array([0.6, 0.2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,8 @@ class Course:
 class Tracker:
     """Joins the answers of looks. `step` is called with each good answer, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, height: int) -> None:
+        self._size = (width, height)
         self._ns = 0
         self._kinds = np.empty(0, np.intp)
         self._seen_box = np.empty((0, 4))
@@ -81,20 +88,44 @@ class Tracker:
         boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections], float).reshape(-1, 4)
         passed = (mono_ns - self._seen_ns)[:, None]
         expected = self._seen_box + self._speed * passed
-        old, new = _pairs(_overlaps(expected, boxes, self._kinds[:, None] == kinds))
+        overlap = _overlaps(expected, boxes, self._kinds[:, None] == kinds)
+        old, new = _pairs(np.where(_level(expected, boxes), overlap, 0.0), _SURE)
         lost = np.setdiff1d(np.arange(len(self._kinds)), old)
         fresh = np.setdiff1d(np.arange(len(kinds)), new)
+        # Who was out of sight at the look before may be somebody else, who came meanwhile.
+        came = np.concatenate((fresh, new[self._seen_ns[old] < self._ns]))
+        first, second = _plausible(overlap)
         course = Course(
-            np.concatenate((kinds[new], kinds[fresh], self._kinds[lost])),
-            np.concatenate((self._now_box[old], boxes[fresh], self._now_box[lost])),
-            np.concatenate((boxes[new], boxes[fresh], expected[lost])),
-            np.concatenate((np.zeros(len(new) + len(fresh), bool), np.ones(len(lost), bool))),
+            np.concatenate((kinds[second], kinds[came], self._kinds[lost])),
+            np.concatenate((self._now_box[first], self._around(boxes[came]), self._now_box[lost])),
+            np.concatenate((boxes[second], boxes[came], self._ends(lost, expected))),
+            np.concatenate((np.zeros(len(second), bool), np.ones(len(came) + len(lost), bool))),
             SLACK_NS / max(1, mono_ns - self._ns),
         )
         speed = _steady((boxes[new] - self._seen_box[old]) / passed[old], self._speed[old])
         held = lost[mono_ns - self._seen_ns[lost] < HOLD_NS]
         self._keep(mono_ns, kinds, boxes, (new, fresh), speed, held, expected[held])
         return course
+
+    def _ends(self, lost: npt.NDArray[np.intp], expected: Boxes) -> Boxes:
+        """Where people who are lost may be by now: on along their way, or anywhere near if it is not known."""
+        still = ~self._speed[lost].any(axis=1, keepdims=True)
+        return np.where(still, self._around(expected[lost]), expected[lost])
+
+    def _around(self, boxes: Boxes) -> Boxes:
+        """Where people who were seen once may be at the looks before and after: half a width to each side, or over the edge
+        that is near enough to walk over (1.8 m/s for 0.7 s are seven tenths of a person's height)."""
+        width, height = self._size
+        left, top, right, bottom = (boxes[:, n : n + 1] for n in range(4))
+        reach, sway = _STRIDE * (bottom - top), (right - left) / 2
+        return np.hstack(
+            (
+                np.where(left < reach, np.minimum(left, 0), left - sway),
+                np.where(top < reach / 2, np.minimum(top, 0), top),
+                np.where(right > width - reach, np.maximum(right, width), right + sway),
+                np.where(bottom > height - reach / 2, np.maximum(bottom, height), bottom),
+            )
+        )
 
     def _keep(
         self,
@@ -133,8 +164,11 @@ def _grown(boxes: Boxes, share: npt.NDArray[np.float64] | float) -> Boxes:
 
 
 def _whole(boxes: Boxes, width: int, height: int) -> npt.NDArray[np.intp]:
-    """Even whole corners, outwards, inside the picture."""
+    """Even whole corners, outwards, inside the picture; what lies between somebody and the picture's edge goes with them."""
     outwards = np.hstack((np.floor(boxes[:, :2] / 2), np.ceil(boxes[:, 2:] / 2))) * 2
+    size = np.array((width, height))
+    outwards[:, :2][outwards[:, :2] < _EDGE * size] = 0
+    outwards[:, 2:] = np.where(outwards[:, 2:] > (1 - _EDGE) * size, size, outwards[:, 2:])
     return np.asarray(np.clip(outwards, 0, (width, height, width, height)), np.intp)
 
 
@@ -147,11 +181,28 @@ def _overlaps(before: Boxes, now: Boxes, may: npt.NDArray[np.bool_]) -> npt.NDAr
     return np.where(may, common / (area_a[:, None] + area_b[None] - common), 0.0)
 
 
-def _pairs(overlap: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Pairs (before, now), each used once, best overlap first. Greedy: who can be mistaken stand in each other's mask."""
+def _level(before: Boxes, now: Boxes) -> npt.NDArray[np.bool_]:
+    """Pairs (before, now) whose heads and feet are at about one height: two people at the picture's edge are not one."""
+    apart = np.abs(before[:, None, 1::2] - now[None, :, 1::2]).sum(axis=2)
+    high = np.maximum((before[:, 3] - before[:, 1])[:, None], (now[:, 3] - now[:, 1])[None])
+    return np.asarray(apart < _LEVEL * high)
+
+
+def _plausible(overlap: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """All pairs (before, now) that could be one person. Where people pass each other, who is who is not known from boxes, so
+    every way that somebody may have gone is masked."""
+    if not overlap.size:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    best = np.minimum(overlap.max(axis=1, keepdims=True), overlap.max(axis=0, keepdims=True))
+    first, second = np.nonzero(overlap >= np.maximum(_LEAST, _RIVAL * best))
+    return first, second
+
+
+def _pairs(overlap: npt.NDArray[np.float64], least: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Pairs (before, now), each used once, best overlap first."""
     old: list[int] = []
     new: list[int] = []
-    rows, columns = np.nonzero(overlap >= _LEAST)
+    rows, columns = np.nonzero(overlap >= least)
     free_row, free_column = [True] * overlap.shape[0], [True] * overlap.shape[1]
     best = np.argsort(-overlap[rows, columns], kind="stable")
     for row, column in zip(rows[best].tolist(), columns[best].tolist(), strict=True):
