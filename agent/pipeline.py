@@ -18,13 +18,11 @@ from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from privacy.delay import Seen
 from privacy.detection import Detector
-from privacy.engine import CADENCE, FramePath, look
+from privacy.engine import FramePath, Pace, look
 from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
 from privacy.mask_record import MaskRecord
 from privacy.masking import Masker, Tally
-
-SECOND = 1_000_000_000
 
 
 class Pipeline:
@@ -46,7 +44,7 @@ class Pipeline:
         self._wanted: Queue[Frame] = Queue(1)
         self._answers: Queue[tuple[Seen, int]] = Queue()
         self._looking = False
-        self._asked_ns = -SECOND
+        self._pace = Pace()
         self._records: dict[int, tuple[MaskRecord, int]] = {}
         self.tally = Tally()
         self.looks, self.look_ms = 0, 0.0
@@ -72,16 +70,18 @@ class Pipeline:
                 frame = self._wanted.get(timeout=0.2)
             except Empty:
                 continue
-            begin = time.thread_time()
+            begin, spent = time.monotonic_ns(), time.thread_time()
             seen = look(self._detector, frame)
+            self._pace.took(time.monotonic_ns() - begin)
             self.looks += 1
-            self.look_ms += (time.thread_time() - begin) * 1000
+            self.look_ms += (time.thread_time() - spent) * 1000
             self._answers.put((seen, frame.wall_ns))
             self._looking = False
 
     def _ask(self, frame: Frame) -> None:
-        if not self._looking and frame.mono_ns - self._asked_ns >= CADENCE * SECOND:
-            self._looking, self._asked_ns = True, frame.mono_ns
+        if self._pace.due(frame.mono_ns) and not self._looking:
+            self._looking = True
+            self._pace.asked(frame.mono_ns)
             self._wanted.put_nowait(frame)
 
     def _learn(self) -> None:

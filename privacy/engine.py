@@ -18,6 +18,10 @@ from privacy.masking import Masker
 
 # Seconds between looks, at most: inside the bound of 0.7 s also when a frame is lost.
 CADENCE = 0.6
+# On a node: as often as costs this share of one core, between these bounds.
+LEAST = 0.3
+SHARE = 0.1
+SECOND = 1_000_000_000
 # Long side of the small picture that the view guard compares.
 GUARD_SIDE = 160
 
@@ -38,6 +42,28 @@ def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
         return Seen(frame.mono_ns, cause="detector_absurd", detail=absurd)
     luma = small_luma(frame, GUARD_SIDE) if guard else None
     return Seen(frame.mono_ns, answer, dark_regions(frame), luma)
+
+
+class Pace:
+    """When a node looks next: it adapts to its load, within the bound. Times in nanoseconds."""
+
+    def __init__(self) -> None:
+        self._every = round(LEAST * SECOND)
+        self._asked: int | None = None
+        self._before: int | None = None
+
+    def due(self, frame_ns: int) -> bool:
+        """Whether this frame is looked at: if the next one would be too late. The caller then asks."""
+        step = frame_ns - self._before if self._before is not None else 0
+        self._before = frame_ns
+        return self._asked is None or frame_ns + step - self._asked > self._every
+
+    def asked(self, frame_ns: int) -> None:
+        self._asked = frame_ns
+
+    def took(self, lasted_ns: int) -> None:
+        """A look took so long by the clock."""
+        self._every = round(min(max(lasted_ns / SHARE, LEAST * SECOND), CADENCE * SECOND))
 
 
 class FramePath:

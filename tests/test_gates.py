@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.background import BLOCK_NS, BackgroundGate
-from privacy.delay import SECOND, DelayLine, Seen, Verdict
+from privacy.delay import GAP_NS, SECOND, DelayLine, Seen, Verdict
 from privacy.detection import Detection
-from privacy.engine import Engine, FramePath, cadence
+from privacy.engine import CADENCE, LEAST, Engine, FramePath, Pace, cadence
 from privacy.frames import Frame, MaskedFrame
 from privacy.light import BLACK, NIGHT, JumpWatch, dark_regions
 from privacy.masking import Masker
@@ -289,3 +289,23 @@ def test_the_path_hides_all_while_the_view_is_not_confirmed() -> None:
         path.hidden = "view_moved" if index >= 10 else ""
         out += list(path.ready(frame.mono_ns))
     assert [frame.record.cause for frame in out[1:]] == [""] * 9 + ["view_moved"] * 10
+
+
+@settings(max_examples=200, deadline=None)
+@given(fps=st.floats(5, 60), lasts=st.floats(0.001, 0.5), jitter=st.floats(0, 0.02))
+def test_a_node_looks_as_often_as_it_can_afford_within_the_bound(fps: float, lasts: float, jitter: float) -> None:
+    """R18: whatever a look costs, the next one begins before 0.7 s are over; a quick one is not asked for all the time."""
+    pace, busy_until, looks, rng = Pace(), 0.0, [], np.random.default_rng(1)
+    for index in range(round(20 * fps)):
+        at = index / fps + float(rng.uniform(0, jitter))
+        if busy_until and at >= busy_until:
+            pace.took(round(lasts * SECOND))
+            busy_until = 0.0
+        if pace.due(round(at * SECOND)) and not busy_until:
+            pace.asked(round(at * SECOND))
+            looks.append(at)
+            busy_until = at + lasts
+    gaps = np.diff(looks)
+    assert gaps.max() * SECOND <= GAP_NS
+    wanted = min(max(lasts / 0.1, LEAST), CADENCE)
+    assert gaps[2:].min() > wanted - 1 / fps - 2 * jitter - 0.001
