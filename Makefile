@@ -4,10 +4,10 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test bench bench-setup lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full attack evaluate bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## system packages (root or sudo), .venv/ from hash-locked requirements, model files, demo video
 	@provisioning/setup.sh packages venv models
@@ -29,6 +29,12 @@ check: ## format, lint, types, layers, dead code, unit files
 
 test: setup ## all tests that need no root
 	@$(BIN)/pytest -q
+
+test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
+	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
+
+attack: setup ## how often a trained attacker names people behind fill, silhouette, mosaic and blur (needs ../shared)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.attack
 
 bench: setup ## cost per frame beside ffmpeg and deface, memory of the services, latencies: ratios from one run
 	@provisioning/setup.sh bench

@@ -80,8 +80,9 @@ class Masker:
         if self._curtain:
             _hang(frame.planes, self._curtain)
         regions = sorted(verdict.regions, key=lambda region: ORDER[region.part])
+        planes = frame.planes
         for region in regions:
-            _paint(frame.planes, region)
+            _paint(planes, region)
         boxes = tuple((r.part, r.left, r.top, r.right, r.bottom) for r in regions)
         return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, "", boxes), False, made_by=_FROM_MASKER)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from privacy.detection import Detection, Kind
+from privacy.detection import Kind
 from privacy.mask_record import Part
 
 # Shares of a box's width and height added at each side: hair, bags, feet and the detector's own error.
@@ -21,17 +21,6 @@ class Region:
     top: int
     right: int
     bottom: int
-
-    @property
-    def area(self) -> int:
-        return (self.right - self.left) * (self.bottom - self.top)
-
-
-def grow(found: Detection, width: int, height: int) -> Region:
-    """The region to paint for a detection: grown at each side, clipped to the picture, corners even, outwards."""
-    wide, high = GROWTH[found.kind]
-    dx, dy = wide * (found.right - found.left), high * (found.bottom - found.top)
-    return enclose(found.kind, (found.left - dx, found.top - dy, found.right + dx, found.bottom + dy), width, height)
 
 
 def enclose(part: Part, corners: tuple[float, float, float, float], width: int, height: int) -> Region:

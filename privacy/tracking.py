@@ -69,6 +69,18 @@ class Course:
             if left < right and top < bottom
         )
 
+    def thinned(self) -> Course:
+        """Without the rows that lie inside another of their kind at the begin and at the end, and so all the way."""
+        inside = self.kinds[:, None] == self.kinds
+        hull = np.hstack((np.minimum(self.begin, self.end)[:, :2], np.maximum(self.begin, self.end)[:, 2:]))
+        loose = self.loose[:, None]
+        for boxes in (np.where(loose, hull, self.begin), np.where(loose, hull, self.end)):
+            left, top, right, bottom = _grown(boxes, _GROWTH[self.kinds]).T
+            inside &= (left[:, None] >= left) & (top[:, None] >= top) & (right[:, None] <= right) & (bottom[:, None] <= bottom)
+        earlier = np.arange(len(self.kinds))[:, None] > np.arange(len(self.kinds))
+        keep = ~(inside & (~inside.T | earlier)).any(axis=1)
+        return Course(self.kinds[keep], self.begin[keep], self.end[keep], self.loose[keep], self.slack)
+
 
 class Tracker:
     """Joins the answers of looks. `step` is called with each good answer, oldest first."""
@@ -105,7 +117,7 @@ class Tracker:
         speed = _steady((boxes[new] - self._seen_box[old]) / passed[old], self._speed[old])
         held = lost[mono_ns - self._seen_ns[lost] < HOLD_NS]
         self._keep(mono_ns, kinds, boxes, (new, fresh), speed, held, expected[held])
-        return course
+        return course.thinned()
 
     def _ends(self, lost: npt.NDArray[np.intp], expected: Boxes) -> Boxes:
         """Where people who are lost may be by now: on along their way, or anywhere near if it is not known."""

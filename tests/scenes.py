@@ -10,6 +10,8 @@ from privacy.basis import Area, View
 from privacy.delay import SECOND
 from privacy.detection import Detection
 from privacy.frames import Frame
+from privacy.regions import Region
+from privacy.tracking import Tracker
 
 WIDTH, HEIGHT = 320, 180
 WHOLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
@@ -43,6 +45,13 @@ def with_person(frame: Frame) -> Frame:
 def visible(luma: np.ndarray) -> int:
     """Pixels of a person that can still be seen."""
     return int((luma == CLOTHES).sum())
+
+
+def painted(found: tuple[Detection, ...], width: int, height: int) -> tuple[Region, ...]:
+    """What the engine paints for these, if two looks find them at the same place."""
+    tracker = Tracker(width, height)
+    tracker.step(SECOND, found)
+    return tracker.step(2 * SECOND, found).regions(1.0, width, height)
 
 
 class TruthDetector:

@@ -18,8 +18,8 @@ from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame, require_masked
 from privacy.mask_record import NOTHING, PERSON, VEHICLE
 from privacy.masking import Masker
-from privacy.regions import GROWTH, Region, grow
-from tests.scenes import BROKEN, HEIGHT, WIDTH, TruthDetector, picture, view, visible, with_person
+from privacy.regions import GROWTH, Region
+from tests.scenes import BROKEN, HEIGHT, WIDTH, TruthDetector, painted, picture, view, visible, with_person
 
 ROOT = Path(__file__).parent.parent
 
@@ -143,7 +143,12 @@ def test_a_person_who_is_lost_is_held_for_a_second() -> None:
 )
 def test_a_region_covers_its_detection_inside_the_picture(left: float, top: float, width: float, height: float, kind: str) -> None:
     """R21: whole person plus margin, chroma included."""
-    region = grow(Detection(kind, left, top, left + width, top + height, 0.5), WIDTH, HEIGHT)  # type: ignore[arg-type]
+    found = Detection(kind, left, top, left + width, top + height, 0.5)  # type: ignore[arg-type]
+    regions = painted((found,), WIDTH, HEIGHT)
+    if left + width <= 0 or top + height <= 0 or left >= WIDTH or top >= HEIGHT:
+        assert all(region.left < region.right and region.top < region.bottom for region in regions)
+        return
+    (region,) = regions
     assert 0 <= region.left <= region.right <= WIDTH
     assert 0 <= region.top <= region.bottom <= HEIGHT
     assert all(corner % 2 == 0 for corner in (region.left, region.top, region.right, region.bottom))

@@ -14,10 +14,10 @@ from drivers.video import VideoFile
 from privacy.errors import DetectorError, ModelError
 from privacy.frames import Frame
 from privacy.models import STACKS, installed, load_files, sha256_of, stack_of
-from privacy.regions import grow
 from privacy.stacks import StackDetector, analysis_image, open_stack
 from provisioning.models import CONVERSIONS
 from tests.nodes import MODELS, PROJECT, VIDEO
+from tests.scenes import painted
 
 SHARED = PROJECT.parent / "shared/models"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the weights in ../shared/models")
@@ -99,7 +99,7 @@ def test_people_are_found_where_they_are_and_the_frame_is_left_alone() -> None:
     found = detector.detect(frame)
     assert sha256_of(frame.buffer.tobytes()) == before
     assert detector.models == {file.name: file.sha256 for file in stack_of(detector.name).files}
-    regions = [grow(one, frame.width, frame.height) for one in found if one.kind == "person"]
+    regions = painted(tuple(one for one in found if one.kind == "person"), frame.width, frame.height)
     for x, y in ((514, 164), (274, 226)):  # two heads of frame 1
         assert any(r.left <= x <= r.right and r.top <= y <= r.bottom for r in regions)
 
@@ -126,9 +126,9 @@ def test_the_analysis_picture_fits_the_network(size: tuple[int, int]) -> None:
 
 def test_an_output_that_is_no_number_is_an_error_not_an_empty_street() -> None:
     class Broken:
-        def find(self, image: object) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        def find(self, image: object, dim: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
             return [("person", np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32))]
 
-    detector = StackDetector("broken", {}, (Broken(),), 320)  # type: ignore[arg-type]
+    detector = StackDetector("broken", {}, Broken(), Broken(), 320)  # type: ignore[arg-type]
     with pytest.raises(DetectorError, match="not finite"):
         detector.detect(first_frame())
