@@ -11,12 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from privacy.delay import DelayLine, Seen
+from privacy.delay import Verdict
 from privacy.frames import Frame, Plane
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.stacks import open_stack
 from tests.nodes import MODELS
+from tests.scenes import painted
 
 WIDTH, HEIGHT = 960, 540
 Colour = tuple[int, int, int]
@@ -68,11 +69,7 @@ def masked(scene: Plane) -> Plane:
     """The scene as the node would encode it."""
     frame = Frame(cv2.cvtColor(scene, cv2.COLOR_BGR2YUV_I420), WIDTH, HEIGHT, 0, 0, 0)
     detector = open_stack(installed(MODELS), MODELS)
-    line = DelayLine(WIDTH, HEIGHT)
-    line.push(frame)
-    line.learn(Seen(0, detector.detect(frame)))
-    for ready, verdict in line.release(0):
-        Masker(WIDTH, HEIGHT, None).mask(ready, verdict)
+    Masker(WIDTH, HEIGHT, None).mask(frame, Verdict(painted(detector.detect(frame), WIDTH, HEIGHT)))
     return cv2.cvtColor(frame.buffer, cv2.COLOR_YUV2BGR_I420)
 
 
