@@ -215,7 +215,7 @@ class CameraService:
         swept = time.monotonic()
         while not self._runtime.stop.is_set():
             try:
-                self._keeper.presence(self._news.get(timeout=0.2))
+                self._keeper.tell(self._news.get(timeout=0.2))
             except Empty:
                 if time.monotonic() - swept >= REST_S:
                     self._keeper.sweep()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from agent.later import Later
-from agent.messages import ClipNote, ClipStage, Presence
+from agent.messages import Body, ClipNote, ClipStage
 from agent.outbox import Outbox
 from agent.spool import Spool
 from privacy.errors import LyktaError, RecordError, SealError
@@ -52,10 +52,15 @@ class Keeper:
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
         self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
-        self.later.do(lambda: self._outbox.put(note))
+        self.tell(note)
 
-    def presence(self, change: Presence) -> None:
-        self.later.do(lambda: self._outbox.put(change))
+    def tell(self, *bodies: Body) -> None:
+        """Messages to the centre, together, now or as soon as the disk takes them."""
+        self.later.do(lambda: self._outbox.put(*bodies))
+
+    def clear(self, tail: str) -> None:
+        """What stood at this topic is over."""
+        self.later.do(lambda: self._outbox.clear(tail))
 
     def recover(self) -> None:
         """Finish or drop what a power cut tore."""

@@ -61,6 +61,28 @@ class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
     seen: datetime
 
 
+class Tamper(Struct, frozen=True, tag_field="type", tag="tamper"):
+    """event/tamper: the lens is covered, out of focus or blinded, or the camera was turned; and when that is over.
+
+    `seen` is when the picture was taken that showed it.
+    """
+
+    kind: Literal["covered", "defocused", "blinded", "moved"]
+    action: Literal["found", "over", "confirmed"]
+    seen: datetime
+
+
+class Breach(Struct, frozen=True, tag_field="type", tag="breach"):
+    """event/breach: the leak audit takes it that somebody may be visible in a masked frame; a person judges it (R40).
+
+    frame  its number in the stream; `visible`: what was found; never where
+    """
+
+    frame: int
+    visible: Literal["person", "face"]
+    seen: datetime
+
+
 class Help(Struct, frozen=True, tag_field="type", tag="help"):
     """event/help: the help button. `press` names the press in alarm, clip and acknowledgement."""
 
@@ -94,7 +116,7 @@ class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
     bytes: Annotated[int, Meta(ge=0)]
 
 
-Body = State | Describe | Presence | Help | Alarm | Health | ClipNote
+Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +139,10 @@ def tail_of(body: Body) -> str:
             return "describe"
         case Presence():
             return "event/presence"
+        case Tamper():
+            return "event/tamper"
+        case Breach():
+            return "event/breach"
         case Help():
             return "event/help"
         case Alarm():
