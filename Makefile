@@ -33,6 +33,10 @@ test: setup ## all tests that need no root
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
 	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
 
+evaluate: setup ## recall, leaks and over-masking: VIDEO=… LABELS=… [FPS=… PROFILE=…]; alone: the tables of ../shared
+	@$(BIN)/python -m tests.bench.evaluate $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)") \
+		$(if $(FPS),--fps $(FPS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(FRAMES),--frames $(FRAMES))
+
 attack: setup ## how often a trained attacker names people behind fill, silhouette, mosaic and blur (needs ../shared)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.attack
 
