@@ -33,6 +33,7 @@ _GLANCE_S = 0.7  # of the short memory that says whether a tile is calm
 # Foreground: further from the mean than this share of it, than this many levels, than this many deviations.
 _SHARE, _LEVELS, _DEVIATIONS = 0.18, 8.0, 3.5
 _NOISE, _NOISIEST = 3.0, 8.0
+_MOVED = 4  # pixels of a tile that change: a quarter; a streak of rain changes fewer
 _SMALLEST = 6  # pixels of the small picture
 # A head or a leg may look like the wall behind it: parts are joined upwards, and their box is grown at each side.
 _JOIN = np.ones((7, 3), np.uint8)
@@ -95,7 +96,7 @@ class BackgroundGate:
     def _clear(self, now: Picture, at_ns: int, restless: Grid) -> None:
         """Tiles that were calm and without people for long enough count as seen; the background begins there."""
         passed = max(0.0, (at_ns - (self._last_ns or at_ns)) / SECOND)
-        moved = tiles_of(np.abs(now - self._glance) > np.maximum(_LEVELS, _SHARE * self._glance), TILE)
+        moved = tiles_of(np.abs(now - self._glance) > np.maximum(_LEVELS, _SHARE * self._glance), TILE, _MOVED)
         self._glance += (now - self._glance) * np.float32(min(1.0, passed / _GLANCE_S))
         self._restless_ns[restless | moved] = at_ns
         clear = ~self._seen & (at_ns - self._restless_ns >= _CALM_NS)

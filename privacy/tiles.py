@@ -32,12 +32,12 @@ def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, he
     return tuple(found)
 
 
-def tiles_of(plane: npt.NDArray[np.bool_], side: int) -> Grid:
-    """(rows, columns) of tiles of side x side pixels: set where any pixel is; the last ones may be narrower."""
+def tiles_of(plane: npt.NDArray[np.bool_], side: int, least: int = 1) -> Grid:
+    """(rows, columns) of tiles of side x side pixels: set where that many pixels are; the last ones may be narrower."""
     rows, columns = plane.shape
     padded = np.zeros((-(-rows // side) * side, -(-columns // side) * side), bool)
     padded[:rows, :columns] = plane
-    return np.asarray(padded.reshape(padded.shape[0] // side, side, -1, side).any(axis=(1, 3)))
+    return np.asarray(padded.reshape(padded.shape[0] // side, side, -1, side).sum(axis=(1, 3)) >= least)
 
 
 def pixels_of(grid: Grid, side: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
