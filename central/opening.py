@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import IO
 
-import msgspec
 import pyrage
 
+from central.checking import Proof, check_masks, check_pictures
 from central.keys import authority, read
 from privacy.errors import RecordError, SealError, UsageError
 from privacy.manifest import Manifest, Receipt, SealedFile, read_manifest, read_receipt
-from privacy.mask_record import MaskHeader, MaskRecord
 from privacy.records import Authority, sha256_hex
 
 _BLOCK = 1 << 20
@@ -64,7 +64,7 @@ def open_clip(folder: Path, keys: Path, target: Path) -> Verified:
     return verified
 
 
-def _decrypt(sealed: BinaryIO, clear: BinaryIO, identity: pyrage.x25519.Identity, *, torn: bool) -> None:
+def _decrypt(sealed: IO[bytes], clear: IO[bytes], identity: pyrage.x25519.Identity, *, torn: bool) -> None:
     try:
         pyrage.decrypt_io(sealed, clear, [identity])
     except (pyrage.DecryptError, OSError):
@@ -72,32 +72,19 @@ def _decrypt(sealed: BinaryIO, clear: BinaryIO, identity: pyrage.x25519.Identity
             raise
 
 
-def check_masks(folder: Path, keys: Path, manifest: Manifest) -> dict[str, int]:
-    """Open the mask records: one for every frame of the manifest, causes as it counts them. What they prove of the pixels
-    themselves is not checked here."""
-    if manifest.state == "torn":
-        return {}
-    try:
-        text = pyrage.decrypt(read(folder / "masks.age"), [_identity(keys)])
-    except pyrage.DecryptError as problem:
-        raise SealError(
-            f"{folder / 'masks.age'}: cannot be opened: {problem}", "is it sealed to this centre's identity?"
-        ) from problem
-    try:
-        header, *rest = io.BytesIO(text).readlines() or [b""]
-        msgspec.json.decode(header, type=MaskHeader)
-        lines = [msgspec.json.decode(line, type=MaskRecord) for line in rest]
-    except msgspec.DecodeError as problem:
-        raise SealError(f"masks: not mask records: {problem}", "the clip must not be used") from problem
-    if len(lines) != manifest.frames:
-        raise SealError(f"masks: {len(lines)} records for {manifest.frames} frames", "the clip must not be used")
-    causes: dict[str, int] = {}
-    for line in lines:
-        if line.cause:
-            causes[line.cause] = causes.get(line.cause, 0) + 1
-    if causes != manifest.full:
-        raise SealError(f"masks: fully masked frames differ from the manifest (got {causes})", "the clip must not be used")
-    return causes
+def prove_clip(folder: Path, keys: Path, verified: Verified, progress: Callable[[int], None]) -> Proof:
+    """Open video and mask records of a checked clip into files without a name, and check every picture against them."""
+    torn = verified.manifest.state == "torn"
+    with TemporaryFile() as video, TemporaryFile() as masks:
+        for name, clear in (("masks.age", masks), ("clip.age", video)):
+            try:
+                with (folder / name).open("rb") as sealed:
+                    _decrypt(sealed, clear, _identity(keys), torn=torn)
+            except (pyrage.DecryptError, OSError) as problem:
+                raise SealError(f"{folder / name}: cannot be opened: {problem}", "sealed to another identity?") from problem
+            clear.seek(0)
+        header, records = check_masks(masks, verified.manifest)
+        return check_pictures(video, header, records, verified.manifest, progress)
 
 
 def _identity(keys: Path) -> pyrage.x25519.Identity:

@@ -8,16 +8,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
+import numpy as np
 
 from agent.recorder import new_clip_id
 from agent.spool import Spool
+from drivers.encoder import H264Encoder, Mp4Writer
+from privacy.delay import Verdict
+from privacy.frames import Frame
 from privacy.manifest import Manifest
 from privacy.mask_record import SCHEMA, MaskHeader, MaskRecord
+from privacy.masking import Masker
+from privacy.regions import Region
 from privacy.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
@@ -74,12 +82,50 @@ class Node:
         return spool.folder / opened.clip
 
 
-HEADER = MaskHeader(SCHEMA, 640, 360, "standard", None, ())
+WIDTH, HEIGHT = 320, 180
+HEADER = MaskHeader(SCHEMA, WIDTH, HEIGHT, "standard", None, ())
+PERSON = ("person", 60, 20, 160, 160)
+Tamper = Callable[[int, Frame], None]
 
 
 def mask(number: int) -> MaskRecord:
     """Two frames at the start fully masked, then one person."""
-    return MaskRecord(number, 40 * number, "start" if number < 2 else "", (("person", 10, 20, 30, 80),) if number >= 2 else ())
+    return MaskRecord(number, 40 * number, "start" if number < 2 else "", (PERSON,) if number >= 2 else ())
+
+
+def film(frames: int = 30, after: Tamper = lambda number, frame: None) -> bytes:
+    """A clip's MP4 as the node makes it, whose masks are `mask(0)`, `mask(1)` …: a busy street, painted, encoded, muxed.
+
+    after   may change a frame between masker and encoder, which no node's own path allows
+    """
+    rng, masker, sink = np.random.default_rng(5), Masker(WIDTH, HEIGHT, None), _Bytes()
+    rough = rng.integers(30, 220, (HEIGHT // 12, WIDTH // 12 + frames)).astype(np.uint8)
+    street = cv2.resize(rough, None, fx=12, fy=12, interpolation=cv2.INTER_CUBIC)
+    encoder, writer = H264Encoder(WIDTH, HEIGHT, 25, bitrate=1_000_000), Mp4Writer(sink, 25)
+    for number in range(frames):
+        buffer = np.full((HEIGHT * 3 // 2, WIDTH), 120, np.uint8)
+        buffer[:HEIGHT] = street[:HEIGHT, 4 * number : 4 * number + WIDTH]
+        frame = Frame(buffer, WIDTH, HEIGHT, number, 40_000_000 * number, 0)
+        record = mask(number)
+        masked = masker.mask(frame, Verdict(tuple(Region(*box) for box in record.boxes), record.cause))
+        after(number, frame)
+        for packet in encoder.encode(masked):
+            writer.write(packet)
+    for packet in encoder.end():
+        writer.write(packet)
+    writer.close()
+    return bytes(sink.data)
+
+
+class _Bytes:
+    """A sink in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> int:
+        self.data += data
+        return len(data)
 
 
 def manifest(clip: str, name: str, to: tuple[str, ...]) -> Manifest:
@@ -98,14 +144,14 @@ def manifest(clip: str, name: str, to: tuple[str, ...]) -> Manifest:
         mono_ms=1,
         boot_id="b1",
         clock="synced",
-        width=320,
-        height=180,
+        width=WIDTH,
+        height=HEIGHT,
         frames=30,
         full=dict(Counter(start=2)),
         profile="standard",
         stack="yolox-nano+yunet",
         models={"yolox_nano.onnx": digest},
-        zones_sha256=digest,
+        zones_sha256=hashlib.sha256(bytes(WIDTH * HEIGHT)).hexdigest(),
         basis="basis-1",
         view="view-1",
         deadline=BEGIN + timedelta(hours=72),
