@@ -16,13 +16,14 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 from agent.keeping import Keeper
-from agent.messages import Presence
+from agent.later import Work
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.presence import PresenceWatch, rises
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
 from agent.spool import Spool
+from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from drivers.pi_camera import PiCamera
@@ -45,7 +46,8 @@ TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
 _BLIND_S = 5.0
 _JOIN_S = 1.2
 # Whole masks that were asked for.
-_WANTED = ("profile", "second_gate_missing")
+_WANTED = ("profile",)
+_SAVE_S = 600.0
 
 OpenDetector = Callable[[Runtime], Detector]
 
@@ -82,9 +84,10 @@ class CameraService:
         self._spool = Spool(layout.spool, signer, load_authority(layout))
         retention = timedelta(hours=permit.basis.retention_hours)
         self._keeper = Keeper(self._spool, self._outbox, journal, clock.now, config.record.quota_mb, retention)
+        self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
-        self._news: Queue[Presence] = Queue(64)
+        self._news: Queue[Work] = Queue(64)
         self._complained = False
         self._blind_since = clock.mono_ms() / 1000
 
@@ -92,6 +95,8 @@ class CameraService:
         runtime = self._runtime
         self._keeper.recover()
         runtime.answer("receipt", self._receipt, on="uplink")
+        runtime.answer("view", self._watching.show, on="ctl")
+        runtime.answer("view_confirm", self._watching.confirm, on="ctl")
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
         while not runtime.stop.is_set():
@@ -116,7 +121,7 @@ class CameraService:
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
         self._recorder = recorder = self._new_recorder(camera, masker)
-        pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain)
+        pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain, self._watching)
         runtime.enter("starting", "first_frames")
         self._blind_since = runtime.clock.mono_ms() / 1000
         flow = [
@@ -152,6 +157,7 @@ class CameraService:
                 queue_dropped=recorder.dropped,
                 clips_refused=recorder.refused,
                 clips=len(self._spool.clips()),
+                view=self._watching.standing.kind or "as_known",
             )
             self._judge(recorder, tally.cause)
 
@@ -162,8 +168,8 @@ class CameraService:
         if not cause or cause in _WANTED:
             self._blind_since = now_s
         if now_s - self._blind_since > _BLIND_S:
-            dark = cause == "dark"
-            runtime.enter("degraded" if dark else "blind", "too_dark" if dark else "detector_down", owner="technician")
+            reason = "too_dark" if cause == "dark" else cause if cause.startswith("view_") else "detector_down"
+            runtime.enter("degraded" if cause == "dark" else "blind", reason, owner="technician")
         elif self._keeper.later.trouble:
             runtime.enter("degraded", "disk_refuses_events", owner="ops")
         elif recorder.refused_now:
@@ -191,7 +197,7 @@ class CameraService:
         before = self._presence.now
         change = self._presence.see(seen.detections, moment(wall_ns))
         if change:
-            self._tell(change)
+            self._defer(lambda: self._keeper.tell(change))
             if rises(before, change.people) and self._recorder:
                 self._recorder.take(Trigger("presence"))
 
@@ -203,23 +209,26 @@ class CameraService:
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"freed": self._keeper.receipt(str(request.get("jws", "")))}
 
-    def _tell(self, change: Presence) -> None:
-        """Hand a change to the keeper's thread: the frame path waits for no disk."""
+    def _defer(self, work: Work) -> None:
+        """Hand a write to the keeper's thread: the frame path waits for no disk."""
         try:
-            self._news.put_nowait(change)
+            self._news.put_nowait(work)
         except Full:
-            self._runtime.log("warning", "presence: more changes than the disk takes, one dropped")
+            self._runtime.log("warning", "news: more than the disk takes, one dropped")
 
     def _keep(self) -> None:
-        """The keeper's thread: changes as they come, a sweep every ten seconds."""
-        swept = time.monotonic()
+        """The keeper's thread: writes as they come, a sweep every ten seconds, the view's edges every ten minutes."""
+        swept = saved = time.monotonic()
         while not self._runtime.stop.is_set():
             try:
-                self._keeper.tell(self._news.get(timeout=0.2))
+                self._news.get(timeout=0.2)()
             except Empty:
                 if time.monotonic() - swept >= REST_S:
                     self._keeper.sweep()
                     swept = time.monotonic()
+                if time.monotonic() - saved >= _SAVE_S:
+                    self._keeper.later.do(self._watching.save)
+                    saved = time.monotonic()
 
     def _hear_triggers(self) -> None:
         """Small datagrams from io; what is malformed is logged and ignored."""

@@ -38,7 +38,7 @@ class Keeper:
     def __init__(
         self, spool: Spool, outbox: Outbox, journal: Journal, now: Callable[[], datetime], quota_mb: int, retention: timedelta
     ) -> None:
-        self._spool, self._outbox, self._journal, self._now = spool, outbox, journal, now
+        self._spool, self._outbox, self._journal, self.now = spool, outbox, journal, now
         self._quota, self._retention = quota_mb * 1_000_000, retention
         self._known: dict[str, Held] = {}
         # A receipt that frees a clip in the middle of a sweep would make it look damaged.
@@ -66,7 +66,7 @@ class Keeper:
         """Finish or drop what a power cut tore."""
         for clip in self._spool.torn():
             try:
-                manifest = self._spool.recover(clip, self._now())
+                manifest = self._spool.recover(clip, self.now())
             except (SealError, RecordError, FileNotFoundError) as problem:
                 self._spool.free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
@@ -84,7 +84,7 @@ class Keeper:
 
     def _sweep(self) -> None:
         held = [self._look(clip) for clip in self._spool.clips()]
-        now = self._now()
+        now = self.now()
         for one in held:
             if one.deadline <= now:
                 self._remove(one, "expired", "retention")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from queue import Empty, Queue
 
 from agent.recorder import Taken
+from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from privacy.delay import Seen
@@ -37,8 +38,10 @@ class Pipeline:
         take: Callable[[Taken], None],
         saw: Callable[[Seen, int], None],
         complain: Callable[[str, str], None],
+        watching: Watching,
     ) -> None:
-        self._camera, self._detector, self._encoder = camera, detector, encoder
+        self._camera, self._detector, self._encoder, self._masker = camera, detector, encoder, masker
+        self._watching = watching
         self._take, self._saw, self._complain = take, saw, complain
         self._path = FramePath(masker)
         self._wanted: Queue[Frame] = Queue(1)
@@ -71,7 +74,7 @@ class Pipeline:
             except Empty:
                 continue
             begin, spent = time.monotonic_ns(), time.thread_time()
-            seen = look(self._detector, frame)
+            seen = look(self._detector, frame, guard=True)
             self._pace.took(time.monotonic_ns() - begin)
             self.looks += 1
             self.look_ms += (time.thread_time() - spent) * 1000
@@ -91,12 +94,14 @@ class Pipeline:
             except Empty:
                 return
             self._path.learn(seen)
+            self._path.hidden = self._watching.seen(seen, (self._camera.width, self._camera.height), wall_ns)
             if seen.cause:
                 self._complain(seen.cause, seen.detail)
             self._saw(seen, wall_ns)
 
     def _encode(self, picture: MaskedFrame) -> None:
         self.tally.count(picture)
+        self._watching.painted(picture, self._masker)
         self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
         packets = self._encoder.encode(picture)
         picture.release()

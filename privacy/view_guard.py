@@ -46,10 +46,9 @@ _FEWEST = 6  # tiles
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the guard takes the view for, since when. hides: everything must be masked while it lasts."""
+    """What the guard takes the view for. hides: everything must be masked while it lasts."""
 
     kind: Kind = ""
-    since_ns: int = 0
     hides: bool = False
 
 
@@ -179,11 +178,11 @@ class ViewGuard:
             self._good_ns = None
             name: Kind = "covered" if kind == "partly" else kind  # type: ignore[assignment]
             if self.standing.kind not in (name, "moved"):
-                self.standing = Standing(name, self._began[kind], kind != "partly")
+                self.standing = Standing(name, kind != "partly")
         elif not kind and self.standing.kind not in ("", "moved"):
             self._good_ns = self._good_ns or at_ns
             if at_ns - self._good_ns >= HEAL_NS:
-                self.standing, self._good_ns = Standing(since_ns=at_ns), None
+                self.standing, self._good_ns = Standing(), None
 
     def _learn(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, passed: int) -> None:
         assert self._field is not None

@@ -63,6 +63,11 @@ class Layout:
         return self.var / "models"
 
     @property
+    def camera(self) -> Path:
+        """What the camera service alone keeps: the edges of its view."""
+        return self.var / "camera"
+
+    @property
     def run(self) -> Path:
         return self.root / "run/lykta"
 

@@ -1,0 +1,117 @@
+"""What the camera service watches beside filming: whether the view is still the assessed one, and what it looks like empty."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from agent.keeping import Keeper
+from agent.later import Work
+from agent.messages import Alarm, Tamper
+from agent.recorder import moment
+from privacy.delay import Seen
+from privacy.errors import RecordError, StorageError, UsageError
+from privacy.files import place
+from privacy.frames import MaskedFrame
+from privacy.masking import Masker
+from privacy.reference import Reference
+from privacy.regions import enclose
+from privacy.view_guard import Kind, Standing, ViewGuard
+
+
+class Watching:
+    """The view guard and the reference picture of one signed view. `seen` and `painted` come from the capture thread, the
+    others from any.
+
+    folder   where the guard's memory of edges is kept over a restart; a new view starts anew
+    defer    hands work to the keeper's thread: the frame path waits for no disk
+    """
+
+    def __init__(self, keeper: Keeper, folder: Path, view: str, defer: Callable[[Work], None]) -> None:
+        self._keeper, self._defer = keeper, defer
+        self._path = folder / f"view-{sha256(view.encode()).hexdigest()[:16]}.edges"
+        self._guard, self._reference = self._remember(), Reference()
+        self._lock = Lock()
+
+    @property
+    def standing(self) -> Standing:
+        return self._guard.standing
+
+    def seen(self, seen: Seen, size: tuple[int, int], wall_ns: int) -> str:
+        """Judge the picture of a look; why everything must be masked from now on, or empty."""
+        if seen.luma is None:
+            return self._cause()
+        hidden = tuple(enclose(d.kind, (d.left, d.top, d.right, d.bottom), *size) for d in seen.detections)
+        with self._lock:
+            before = self._guard.standing
+            after = self._guard.look(seen.luma, (*hidden, *seen.dark), size, seen.mono_ns)
+        if after.kind != before.kind:
+            self._tell(before, after, wall_ns)
+        return self._cause()
+
+    def painted(self, picture: MaskedFrame, masker: Masker) -> None:
+        """Sample a masked frame for the reference picture."""
+        with self._lock:
+            if not picture.full and self._reference.due(picture.mono_ns):
+                self._reference.add(picture, masker.raster(picture.record))
+
+    def save(self) -> None:
+        """Keep the memory of edges, if all is well with the view."""
+        with self._lock:
+            kept = self._guard.to_bytes() if self._guard.established and not self._guard.standing.kind else b""
+        if kept:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                place(self._path, kept)
+            except OSError as problem:
+                raise StorageError(f"{self._path}: {problem}", "free space or check the disk") from problem
+
+    def show(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """The reference picture and the standing of the view."""
+        with self._lock:
+            picture, standing = self._reference.jpeg(), self._guard.standing
+        return {"kind": standing.kind, "hides": standing.hides, "jpeg": b64encode(picture).decode()}
+
+    def confirm(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take the present view for the right one. Journalled and told: whoever did it stands in the journal."""
+        with self._lock:
+            before = self._guard.standing
+            if before.kind != "moved":
+                raise UsageError(f"view: nothing to confirm (it is {before.kind or 'as it was'})", "only a moved view is confirmed")
+            self._guard.confirm()
+            self._reference.clear()
+            self._path.unlink(missing_ok=True)
+        by = str(request.get("by", ""))
+        self._defer(lambda: self._keeper.note("view_confirmed", by=by))
+        self._defer(lambda: self._keeper.tell(Tamper("moved", "confirmed", self._keeper.now())))
+        self._defer(lambda: self._keeper.clear("alarm/tamper"))
+        return {"confirmed": True}
+
+    def _cause(self) -> str:
+        standing = self._guard.standing
+        return f"view_{standing.kind}" if standing.hides else ""
+
+    def _tell(self, before: Standing, after: Standing, wall_ns: int) -> None:
+        self._defer(lambda: self._write(before.kind, after.kind, moment(wall_ns)))
+
+    def _write(self, before: Kind, after: Kind, at: datetime) -> None:
+        if before:
+            self._keeper.note("tamper_over", view=before)
+            self._keeper.tell(Tamper(before, "over", at))
+            self._keeper.clear("alarm/tamper")
+        if after:
+            self._keeper.note("tamper", view=after)
+            self._keeper.tell(Tamper(after, "found", at), Alarm("tamper", after, ""))
+
+    def _remember(self) -> ViewGuard:
+        """A guard with the edges from before the restart; torn ones are noted and learned anew."""
+        try:
+            return ViewGuard(self._path.read_bytes() if self._path.exists() else b"")
+        except RecordError as problem:
+            self._keeper.note("view_reference_torn", reason=str(problem))
+            return ViewGuard()

@@ -1,0 +1,68 @@
+"""The reference picture: the stop without anybody, a median of masked frames (R06, R24).
+
+It is the only picture of a view that is not confirmed. It is made of `MaskedFrame`s alone, small, and lives in memory: a card
+that is stolen holds none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.errors import MediaError
+from privacy.frames import MaskedFrame, Plane, planes_of
+from privacy.mask_record import NOTHING
+
+LONG_SIDE = 320
+SAMPLES = 15
+EVERY_NS = 10_000_000_000
+_Sample = tuple[tuple[Plane, Plane, Plane], npt.NDArray[np.bool_]]
+
+
+class Reference:
+    """The last samples of one view: two and a half minutes, about a megabyte."""
+
+    def __init__(self) -> None:
+        self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
+        self._last_ns: int | None = None
+
+    def due(self, mono_ns: int) -> bool:
+        """Whether a sample is wanted from a frame of that time."""
+        return self._last_ns is None or mono_ns - self._last_ns >= EVERY_NS
+
+    def add(self, picture: MaskedFrame, raster: Plane) -> None:
+        """Take a sample of a masked frame; raster (height, width) is 255 where it is painted. A full mask teaches nothing."""
+        if picture.full:
+            return
+        self._last_ns = picture.mono_ns
+        scale = LONG_SIDE / max(picture.width, picture.height)
+        width, height = (max(2, round(side * scale / 2) * 2) for side in (picture.width, picture.height))
+        sizes = ((width, height), (width // 2, height // 2), (width // 2, height // 2))
+        planes = planes_of(picture.buffer, picture.width, picture.height)
+        small = tuple(cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane, size in zip(planes, sizes, strict=True))
+        painted = cv2.resize(raster, (width, height), interpolation=cv2.INTER_AREA) > 0
+        self._samples.append((small, painted))  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """Begin anew: the view is another one."""
+        self._samples.clear()
+        self._last_ns = None
+
+    def jpeg(self) -> bytes:
+        """The picture; what was painted in every sample keeps the tone of what is not shown. `MediaError` before the first."""
+        if not self._samples:
+            raise MediaError("view: no reference picture yet", "it takes ten seconds of pictures that are not fully masked")
+        painted = np.stack([where for _, where in self._samples])
+        planes = [self._median(index, painted if index == 0 else painted[:, ::2, ::2]) for index in range(3)]
+        packed = np.concatenate([plane.reshape(-1) for plane in planes])
+        height, width = planes[0].shape
+        picture = cv2.cvtColor(packed.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
+        return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+
+    def _median(self, index: int, painted: npt.NDArray[np.bool_]) -> Plane:
+        values = np.stack([planes[index] for planes, _ in self._samples])
+        median = np.ma.median(np.ma.masked_array(values, painted), axis=0)  # type: ignore[no-untyped-call]
+        return np.asarray(np.ma.filled(median, NOTHING[index]), np.uint8)
