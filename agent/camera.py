@@ -18,8 +18,9 @@ from typing import Any
 from agent.keeping import Keeper
 from agent.later import Work
 from agent.outbox import Outbox
-from agent.pipeline import Pipeline
+from agent.pipeline import Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
+from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
 from agent.spool import Spool
@@ -28,10 +29,12 @@ from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from drivers.pi_camera import PiCamera
 from drivers.video import VideoFile
+from privacy.audit import LONG_SIDE
 from privacy.basis import Permit, deadline, rule
 from privacy.delay import Seen
 from privacy.detection import Detector
 from privacy.errors import MediaError
+from privacy.frames import MaskedFrame
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 from privacy.masking import Masker
@@ -49,17 +52,18 @@ _JOIN_S = 1.2
 _WANTED = ("profile",)
 _SAVE_S = 600.0
 
-OpenDetector = Callable[[Runtime], Detector]
+# With the long side of the picture it looks at; 0 is the stack's own.
+OpenDetector = Callable[[Runtime, int], Detector]
 
 
 def serve(layout: Layout) -> int:
     return run_service("camera", layout, body)
 
 
-def installed_detector(runtime: Runtime) -> Detector:
+def installed_detector(runtime: Runtime, long_side: int) -> Detector:
     """The stack that the configuration names, from the node's model folder."""
     mask = runtime.config.mask
-    return open_stack(mask.stack, runtime.layout.models, mask.threads)
+    return open_stack(mask.stack, runtime.layout.models, mask.threads, long_side)
 
 
 def body(runtime: Runtime, open_detector: OpenDetector = installed_detector) -> None:
@@ -67,14 +71,14 @@ def body(runtime: Runtime, open_detector: OpenDetector = installed_detector) -> 
     config = runtime.config
     runtime.enter("starting", "records")
     permit = load_permit(runtime.layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
-    service = CameraService(runtime, permit, open_detector(runtime))
+    service = CameraService(runtime, permit, open_detector(runtime, 0), lambda: open_detector(runtime, LONG_SIDE))
     service.run()
 
 
 class CameraService:
     """Films while the ruling says so, rests otherwise."""
 
-    def __init__(self, runtime: Runtime, permit: Permit, detector: Detector) -> None:
+    def __init__(self, runtime: Runtime, permit: Permit, detector: Detector, open_auditor: Callable[[], Detector]) -> None:
         layout, config, clock = runtime.layout, runtime.config, runtime.clock
         signer = load_signer(layout, "camera")
         self._runtime, self._permit, self._detector = runtime, permit, detector
@@ -84,6 +88,7 @@ class CameraService:
         self._spool = Spool(layout.spool, signer, load_authority(layout))
         retention = timedelta(hours=permit.basis.retention_hours)
         self._keeper = Keeper(self._spool, self._outbox, journal, clock.now, config.record.quota_mb, retention)
+        self._proving = Proving(runtime, self._keeper, detector, open_auditor, self._defer)
         self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
@@ -93,12 +98,15 @@ class CameraService:
 
     def run(self) -> None:
         runtime = self._runtime
+        # Before the lens opens, the mask proves itself.
+        self._proving.test()
         self._keeper.recover()
         runtime.answer("receipt", self._receipt, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
+        runtime.spawn("audit", lambda: self._proving.run(runtime.stop))
         while not runtime.stop.is_set():
             ruling = self._rule()
             if ruling.open:
@@ -121,7 +129,7 @@ class CameraService:
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
         self._recorder = recorder = self._new_recorder(camera, masker)
-        pipeline = Pipeline(camera, self._detector, masker, encoder, recorder.take, self._saw, self._complain, self._watching)
+        pipeline = Pipeline(camera, self._detector, masker, encoder, self._listeners(camera, recorder))
         runtime.enter("starting", "first_frames")
         self._blind_since = runtime.clock.mono_ms() / 1000
         flow = [
@@ -136,6 +144,19 @@ class CameraService:
         camera.close()
         self._recorder = None
         self._keeper.note("capture_off", frames=pipeline.tally.frames)
+
+    def _listeners(self, camera: Camera, recorder: Recorder) -> Listeners:
+        size = (camera.width, camera.height)
+
+        def saw(seen: Seen, wall_ns: int) -> str:
+            self._saw(seen, wall_ns)
+            return self._watching.seen(seen, size, wall_ns)
+
+        def painted(picture: MaskedFrame, masker: Masker) -> None:
+            self._watching.painted(picture, masker)
+            self._proving.painted(picture, masker)
+
+        return Listeners(recorder.take, saw, painted, self._proving.looked)
 
     def _join(self, threads: tuple[threading.Thread, ...]) -> None:
         for thread in threads:
@@ -158,6 +179,7 @@ class CameraService:
                 clips_refused=recorder.refused,
                 clips=len(self._spool.clips()),
                 view=self._watching.standing.kind or "as_known",
+                **self._proving.facts,
             )
             self._judge(recorder, tally.cause)
 
@@ -192,6 +214,7 @@ class CameraService:
 
     def _saw(self, seen: Seen, wall_ns: int) -> None:
         if seen.cause:
+            self._complain(seen)
             return
         self._complained = False
         before = self._presence.now
@@ -201,10 +224,10 @@ class CameraService:
             if rises(before, change.people) and self._recorder:
                 self._recorder.take(Trigger("presence"))
 
-    def _complain(self, cause: str, detail: str) -> None:
+    def _complain(self, seen: Seen) -> None:
         if not self._complained:
             self._complained = True
-            self._runtime.log("error", f"detector: {cause}: frames are fully masked", detail=detail)
+            self._runtime.log("error", f"detector: {seen.cause}: frames are fully masked", detail=seen.detail)
 
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"freed": self._keeper.receipt(str(request.get("jws", "")))}

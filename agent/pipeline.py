@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, Queue
 
 from agent.recorder import Taken
-from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from privacy.delay import Seen
@@ -26,6 +26,22 @@ from privacy.mask_record import MaskRecord
 from privacy.masking import Masker, Tally
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of what happens in a pipeline. None of them may wait.
+
+    take       a coded picture, with its record
+    saw        the answer of a look, with the UTC time of its picture (ns); says why everything must be masked, or ""
+    painted    a masked frame, before it is encoded
+    looked     a look is over; on the detector's thread
+    """
+
+    take: Callable[[Taken], None]
+    saw: Callable[[Seen, int], str]
+    painted: Callable[[MaskedFrame, Masker], None]
+    looked: Callable[[], None]
+
+
 class Pipeline:
     """One open camera. `capture` and `detect` are the bodies of two threads."""
 
@@ -35,14 +51,10 @@ class Pipeline:
         detector: Detector,
         masker: Masker,
         encoder: H264Encoder,
-        take: Callable[[Taken], None],
-        saw: Callable[[Seen, int], None],
-        complain: Callable[[str, str], None],
-        watching: Watching,
+        listeners: Listeners,
     ) -> None:
         self._camera, self._detector, self._encoder, self._masker = camera, detector, encoder, masker
-        self._watching = watching
-        self._take, self._saw, self._complain = take, saw, complain
+        self._listeners = listeners
         self._path = FramePath(masker)
         self._wanted: Queue[Frame] = Queue(1)
         self._answers: Queue[tuple[Seen, int]] = Queue()
@@ -79,6 +91,7 @@ class Pipeline:
             self.looks += 1
             self.look_ms += (time.thread_time() - spent) * 1000
             self._answers.put((seen, frame.wall_ns))
+            self._listeners.looked()
             self._looking = False
 
     def _ask(self, frame: Frame) -> None:
@@ -94,17 +107,14 @@ class Pipeline:
             except Empty:
                 return
             self._path.learn(seen)
-            self._path.hidden = self._watching.seen(seen, (self._camera.width, self._camera.height), wall_ns)
-            if seen.cause:
-                self._complain(seen.cause, seen.detail)
-            self._saw(seen, wall_ns)
+            self._path.hidden = self._listeners.saw(seen, wall_ns)
 
     def _encode(self, picture: MaskedFrame) -> None:
         self.tally.count(picture)
-        self._watching.painted(picture, self._masker)
+        self._listeners.painted(picture, self._masker)
         self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
         packets = self._encoder.encode(picture)
         picture.release()
         for packet in packets:
             record, wall_ns = self._records.pop(packet.mono_ns)
-            self._take(Taken(packet, record, wall_ns))
+            self._listeners.take(Taken(packet, record, wall_ns))

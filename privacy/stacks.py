@@ -67,16 +67,21 @@ class StackDetector:
         return due
 
 
-def open_stack(name: str, folder: Path, threads: int = 1) -> Detector:
-    """The detector of a stack from verified files; `ModelError` for absent, torn or unpinned ones."""
+def open_stack(name: str, folder: Path, threads: int = 1, long_side: int = 0) -> Detector:
+    """The detector of a stack from verified files; `ModelError` for absent, torn or unpinned ones.
+
+    long_side   of the analysis picture, pixels; 0 is the stack's own
+    """
     stack = stack_of(name)
     data = load_files(folder, stack)
     cv2.setNumThreads(threads)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     hashes = {file.name: file.sha256 for file in stack.files}
     if name == "yolox-nano+yunet":
-        return StackDetector(name, hashes, YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"]), 416)
-    return StackDetector(name, hashes, NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"]), 320)
+        return StackDetector(
+            name, hashes, YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"]), long_side or 416
+        )
+    return StackDetector(name, hashes, NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"]), long_side or 320)
 
 
 def analysis_image(frame: Frame, long_side: int) -> tuple[Plane, float]:

@@ -15,12 +15,12 @@ from privacy.delay import Verdict
 from privacy.frames import Frame, Plane
 from privacy.masking import Masker
 from privacy.models import installed
+from privacy.self_test import draw_person
 from privacy.stacks import open_stack
 from tests.nodes import MODELS
 from tests.scenes import painted
 
 WIDTH, HEIGHT = 960, 540
-Colour = tuple[int, int, int]
 
 
 def stop_scene() -> Plane:
@@ -43,26 +43,6 @@ def stop_scene() -> Plane:
     cv2.rectangle(scene, (700, 120), (706, 428), (60, 60, 60), -1)
     cv2.circle(scene, (703, 116), 16, (150, 220, 250), -1)
     return scene
-
-
-def draw_person(scene: Plane, x: int, feet: int, tall: int, coat: Colour, trousers: Colour) -> None:
-    """Head, hair, coat, arms, legs, shoes: enough of a person for a detector."""
-    unit = tall / 8
-    skin: Colour = (150, 178, 214)
-
-    def at(dx: float, up: float) -> tuple[int, int]:
-        return round(x + dx * unit), round(feet - up * unit)
-
-    for side in (-1, 1):
-        leg = [at(side * 0.1, 3.8), at(side * 0.75, 3.8), at(side * 0.62, 0.2), at(side * 0.18, 0.2)]
-        cv2.fillPoly(scene, [np.array(leg)], trousers)
-        cv2.ellipse(scene, at(side * 0.5, 0.12), (round(unit * 0.42), round(unit * 0.18)), 0, 0, 360, (30, 30, 34), -1)
-        cv2.line(scene, at(side * 0.85, 6.2), at(side * 1.15, 3.9), coat, round(unit * 0.5))
-        cv2.circle(scene, at(side * 1.16, 3.7), round(unit * 0.22), skin, -1)
-    body = [at(-0.95, 6.5), at(0.95, 6.5), at(0.85, 3.6), at(-0.85, 3.6)]
-    cv2.fillPoly(scene, [np.array(body)], coat)
-    cv2.ellipse(scene, at(0, 7.3), (round(unit * 0.45), round(unit * 0.58)), 0, 0, 360, skin, -1)
-    cv2.ellipse(scene, at(0, 7.55), (round(unit * 0.48), round(unit * 0.42)), 0, 180, 360, (40, 50, 62), -1)
 
 
 def masked(scene: Plane) -> Plane:

@@ -1,0 +1,83 @@
+"""How the mask proves itself while the node films: the self-test at start and daily, the leak audit in idle time (R25, R40)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from agent.keeping import Keeper
+from agent.later import Work
+from agent.messages import Breach
+from agent.recorder import moment
+from agent.service import Runtime
+from privacy.audit import Candidate, LeakAudit
+from privacy.detection import Detector
+from privacy.frames import MaskedFrame
+from privacy.masking import Masker
+from privacy.self_test import require
+
+DAY_MS = 86_400_000
+_LOWEST = 19
+_IDLE_S = 0.5
+
+
+class Proving:
+    """One per camera service.
+
+    open_auditor   opens the audit's own detector; called by the audit's thread, so that filming does not wait for it
+    defer          hands writes to the keeper's thread
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        keeper: Keeper,
+        detector: Detector,
+        open_auditor: Callable[[], Detector],
+        defer: Callable[[Work], None],
+    ) -> None:
+        self._runtime, self._keeper, self._detector, self._defer = runtime, keeper, detector, defer
+        self._open_auditor = open_auditor
+        self._audit: LeakAudit | None = None
+        self._tested_ms = 0
+        self.candidates = 0
+
+    @property
+    def facts(self) -> dict[str, int | None]:
+        """For health: minutes since the self-test passed, frames audited, candidates found."""
+        age = (self._runtime.clock.mono_ms() - self._tested_ms) // 60_000
+        audited = self._audit.looked if self._audit else None
+        return {"self_test_minutes": age, "audited": audited, "breach_candidates": self.candidates}
+
+    def test(self) -> None:
+        """The self-test; `ModelError` (exit 5: the service stays down) if it fails."""
+        checks = require(self._detector)
+        self._tested_ms = self._runtime.clock.mono_ms()
+        self._defer(lambda: self._keeper.note("self_test", stack=self._detector.name, passed=len(checks)))
+
+    def looked(self) -> None:
+        """After each look, on the detector's thread: the daily self-test, when it is due."""
+        if self._runtime.clock.mono_ms() - self._tested_ms >= DAY_MS:
+            self.test()
+
+    def painted(self, picture: MaskedFrame, masker: Masker) -> None:
+        """Give the audit a sample of a masked frame now and then."""
+        if self._audit and not picture.full and self._audit.due(picture.mono_ns):
+            self._audit.take(picture, masker.raster(picture.record))
+
+    def run(self, stopped: threading.Event) -> None:
+        """The audit's thread, which yields to all others."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        audit = LeakAudit(self._open_auditor())
+        self._audit = audit
+        while not stopped.wait(_IDLE_S):
+            for candidate in audit.step():
+                self._report(candidate)
+
+    def _report(self, candidate: Candidate) -> None:
+        self.candidates += 1
+        self._runtime.log("warning", "leak audit: somebody may be visible in a masked frame", frame=candidate.frame)
+        breach = Breach(candidate.frame, candidate.visible, moment(candidate.wall_ns))
+        self._defer(lambda: self._keeper.note("breach_candidate", frame=breach.frame, visible=breach.visible))
+        self._defer(lambda: self._keeper.tell(breach))
