@@ -1,0 +1,41 @@
+"""`lykta selftest`: the self-test on demand, alone or with everything that an installation is checked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from agent.config import load
+from agent.inspect import show, table_of
+from agent.mask import model_folder
+from agent.mask_report import write_report
+from privacy.models import installed
+from privacy.self_test import Check, run
+from privacy.stacks import open_stack
+from provisioning.layout import Layout
+
+
+def command(layout: Layout, models: Path | None, install: bool, report: Path | None, as_json: bool) -> int:
+    """0 if all passed, else 1. Without --models: the node's configured stack, or the one `make setup` installed."""
+    folder = model_folder(models)
+    name = load(layout.config).mask.stack if layout.config.exists() and models is None else installed(folder)
+    detector = open_stack(name, folder)
+    checks = run(detector)
+    passed = all(check.passed for check in checks)
+    facts = {"stack": name, "models": detector.models, "passed": passed, "checks": msgspec.to_builtins(checks)}
+    if report:
+        write_report(report, {"schema": "lykta.selftest/1", **facts})
+    _show(checks, facts, as_json)
+    if install:
+        from agent.check import command as check_all
+
+        return max(int(not passed), check_all(layout, [], as_json, strict=False))
+    return int(not passed)
+
+
+def _show(checks: tuple[Check, ...], facts: dict[str, object], as_json: bool) -> None:
+    table = table_of("self-test", "", "detail")
+    for check in checks:
+        table.add_row(check.name, "passed" if check.passed else "FAILED", check.detail)
+    show("selftest", facts, table, as_json)
