@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import cv2
 import numpy as np
@@ -72,13 +73,18 @@ def run(guard: ViewGuard, begin: float, seconds: float, change: Change = same, h
     return kinds
 
 
-@pytest.fixture
-def guard() -> ViewGuard:
-    """One that has known the stop for five minutes."""
+@pytest.fixture(scope="module")
+def acquainted() -> ViewGuard:
     guard = ViewGuard()
     assert set(run(guard, 0, 300)) == {""}
     assert guard.established
     return guard
+
+
+@pytest.fixture
+def guard(acquainted: ViewGuard) -> ViewGuard:
+    """One that has known the stop for five minutes."""
+    return deepcopy(acquainted)
 
 
 BAD: dict[str, tuple[str, Change]] = {
