@@ -29,6 +29,7 @@ from privacy.basis import Profile
 from privacy.detection import Detection
 from privacy.errors import LyktaError, MediaError, UsageError
 from privacy.frames import Frame
+from tests.bench import home
 from tests.bench.score import NOBODY, Labels, Plane, Score, Share, read_labels, score
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO
 
@@ -384,6 +385,8 @@ def main(words: list[str] | None = None) -> int:
     text = json.dumps(record, indent=1) + "\n"
     (options.out / "evaluate.json").write_text(text)
     sys.stdout.write(text if options.json else tables(outcomes))
+    if not (options.json or single or options.frames):
+        sys.stdout.write("\n" + "\n".join(home.lines()) + "\n")
     return 0
 
 
