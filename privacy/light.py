@@ -38,9 +38,9 @@ def small_luma(frame: Frame, long_side: int) -> Plane:
 
 def dark_regions(frame: Frame) -> tuple[Region, ...]:
     """At night: the tiles in which it is too dark to see whether somebody stands there. By day: none."""
-    tiles = small_luma(frame, _COLUMNS)
-    if tiles.mean() >= NIGHT:
+    if level(frame) >= NIGHT:
         return ()
+    tiles = small_luma(frame, _COLUMNS)
     rows, columns = tiles.shape
     return rectangles("dark", tiles < BLACK, (frame.width / columns, frame.height / rows), frame.width, frame.height)
 

@@ -23,7 +23,8 @@ Boxes = npt.NDArray[np.float64]
 """(n, 4): left, top, right, bottom in pixels of the frame."""
 
 SECOND = 1_000_000_000
-HOLD_NS = SECOND
+# How long somebody who is lost is masked on; faces are looked for less often.
+HOLD_NS: dict[Kind, int] = {"person": SECOND, "face": 2 * SECOND, "vehicle": SECOND}
 # A frame is masked for where people are from so much before it to so much after it: they do not walk evenly.
 SLACK_NS = 85_000_000
 _KINDS: tuple[Kind, ...] = ("person", "face", "vehicle")
@@ -115,7 +116,7 @@ class Tracker:
             SLACK_NS / max(1, mono_ns - self._ns),
         )
         speed = _steady((boxes[new] - self._seen_box[old]) / passed[old], self._speed[old])
-        held = lost[mono_ns - self._seen_ns[lost] < HOLD_NS]
+        held = lost[mono_ns - self._seen_ns[lost] < _HOLD[self._kinds[lost]]]
         self._keep(mono_ns, kinds, boxes, (new, fresh), speed, held, expected[held])
         return course.thinned()
 
@@ -160,6 +161,7 @@ class Tracker:
 
 _PARTS: tuple[Part, ...] = _KINDS
 _GROWTH = np.array([GROWTH[kind] for kind in _KINDS])
+_HOLD = np.array([HOLD_NS[kind] for kind in _KINDS])
 
 
 def _steady(speed: Boxes, before: Boxes) -> Boxes:
