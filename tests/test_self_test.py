@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privacy.audit import EVERY_NS, WAITING, LeakAudit
+from privacy.audit import EVERY_NS, LONG_SIDE, WAITING, LeakAudit
 from privacy.delay import Verdict
 from privacy.detection import Detection, Detector
 from privacy.errors import ModelError
@@ -144,7 +144,7 @@ def masked(index: int, *, leave: int | None = None) -> tuple[MaskedFrame, np.nda
 
 @pytest.fixture(scope="module")
 def sharper() -> Detector:
-    return open_stack(installed(MODELS), MODELS, 1, 640)
+    return open_stack(installed(MODELS), MODELS, 1, LONG_SIDE)
 
 
 @pytest.mark.parametrize("leave", [0, 1])
@@ -166,7 +166,7 @@ def test_masked_people_are_none(sharper: Detector) -> None:
 
 
 def test_the_sample_is_bounded_small_and_forgotten(sharper: Detector) -> None:
-    """At most four wait, at 640 pixels; what does not fit is counted; what was looked at is zero."""
+    """At most four wait, at their small size; what does not fit is counted; what was looked at is zero."""
     audit, frames = LeakAudit(sharper), []
 
     class Keeping(Altered):
@@ -183,7 +183,7 @@ def test_the_sample_is_bounded_small_and_forgotten(sharper: Detector) -> None:
     for _ in range(WAITING):
         audit.step()
     assert [frame.index for frame in frames] == list(range(WAITING))
-    assert all(frame.width <= 640 and not frame.buffer.any() for frame in frames)
+    assert all(frame.width <= LONG_SIDE and not frame.buffer.any() for frame in frames)
 
 
 def test_an_audit_that_fails_is_counted(stack: Detector) -> None:
