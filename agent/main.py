@@ -21,9 +21,11 @@ app = typer.Typer(
 clips = typer.Typer(no_args_is_help=True, help="Sealed clips on this node.")
 config = typer.Typer(no_args_is_help=True, help="The node's settings, lykta.toml.")
 basis = typer.Typer(no_args_is_help=True, help="The signed records that open the lens.")
+view = typer.Typer(no_args_is_help=True, help="What the camera sees without anybody, and whether it was moved.")
 app.add_typer(clips, name="clips")
 app.add_typer(config, name="config")
 app.add_typer(basis, name="basis")
+app.add_typer(view, name="view")
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -87,20 +89,32 @@ def demo(
 
 @app.command()
 def mask(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="any video")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="MP4 to write")],
-    masks: Annotated[Path | None, typer.Option(help="also write the masks: FFV1 gray, 255 = masked, one a frame")] = None,
-    report: Annotated[Path | None, typer.Option(help="also write a report as JSON")] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="IN... OUT", help="videos or pictures, then the MP4 to write, or a folder for NAME.mp4 of each IN"),
+    ],
+    masks: Annotated[
+        Path | None, typer.Option(help="also write the masks: FFV1 gray, 255 = masked, one a frame; a folder if OUT is one")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="also write what --json prints: one object, with a list of files if OUT is a folder")
+    ] = None,
     profile: Annotated[str, typer.Option(help="standard, strict or full")] = "standard",
-    threads: Annotated[int, typer.Option(min=1, max=64)] = 1,
-    fps: Annotated[float | None, typer.Option(min=0.1, max=240, help="frames a second, if not what the file says")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="of the decoder, the detector and the encoder")] = 1,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=240, help="frames a second, instead of the time stamps of the file")
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="folder with the model files")] = None,
     as_json: Json = False,
 ) -> None:
-    """Mask the people in a video file with the node's own engine."""
+    """Mask the people in video files with the node's own engine.
+
+    OUT appears only when it is complete; no IN is ever overwritten. Sound, subtitles, chapters, title, time and place are not
+    carried over. Exit codes: 0 done, 1 a file could not be masked (the others were), 2 usage, 5 no valid model files.
+    """
     from agent.mask import command
 
-    command(source, target, masks, report, profile, threads, fps, models, as_json)
+    raise typer.Exit(command(paths, masks, report, profile, threads, fps, models, as_json))
 
 
 @app.command()
@@ -125,6 +139,37 @@ def check(
     from agent.check import command
 
     raise typer.Exit(command(layout(), groups or [], as_json, strict))
+
+
+@app.command()
+def selftest(
+    models: Annotated[Path | None, typer.Option(help="another folder with the model files than the node's")] = None,
+    install: Annotated[bool, typer.Option("--install", help="also everything that `lykta check` looks at")] = False,
+    report: Annotated[Path | None, typer.Option(help="also write the result as JSON")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show drawn people to the networks and paint them: proves the path, not how many real people are found."""
+    from agent.self_test import command
+
+    raise typer.Exit(command(layout(), models, install, report, as_json))
+
+
+@view.command("show")
+def view_show(
+    target: Annotated[Path, typer.Argument(metavar="OUT.jpg", help="where the reference picture goes")], as_json: Json = False
+) -> None:
+    """Write the reference picture: a median of masked frames, without anybody."""
+    from agent.view import view_show as show
+
+    show(layout(), target, as_json)
+
+
+@view.command("confirm")
+def view_confirm(as_json: Json = False) -> None:
+    """Take the present view of a moved camera for the right one. Compare it with `view show` and the drawn view first."""
+    from agent.view import view_confirm as confirm
+
+    confirm(layout(), as_json)
 
 
 @config.command("validate")

@@ -39,9 +39,12 @@ class H264Encoder:
     """One picture in, at most one packet out, no look-ahead, a key picture a second.
 
     bitrate   bits a second, or None for constant quality
+    aspect    shape of a pixel, width to height
     """
 
-    def __init__(self, width: int, height: int, fps: float, *, bitrate: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, width: int, height: int, fps: float, *, bitrate: int | None = None, threads: int = 1, aspect: Fraction | None = None
+    ) -> None:
         self.name = "h264_v4l2m2m" if bitrate and _V4L2_ENCODER.exists() else "libx264"
         self._width, self._height = width, height
         self._first_ns: int | None = None
@@ -50,6 +53,8 @@ class H264Encoder:
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
         context.gop_size, context.thread_count = max(1, round(fps)), threads
+        if aspect:
+            context.sample_aspect_ratio = aspect
         if bitrate:
             context.bit_rate = bitrate
         if self.name == "libx264":

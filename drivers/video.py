@@ -1,46 +1,72 @@
-"""Video files through PyAV: as a camera for demo, tests and `lykta mask`, and as an encoder and writer of H.264.
+"""Video files through PyAV as a camera: for the demo, for tests and for `lykta mask`.
 
-A decoded picture is a reference for the pictures after it, so it is copied once into a buffer of our own (0.2 ms at 720p)
-before anything is painted into it; from there to the encoder nothing is copied.
+What FFmpeg opens comes out as frames of one even size, upright, 8 bit, deinterlaced, with rising time stamps. What was done
+for that, what was dropped and what was wrong with the file is told by `VideoFile.notes`. A picture that cannot be trusted
+comes out black, so that nothing in it is ever shown.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.error import FFmpegError
-from av.video.stream import VideoStream
 
+from drivers.decoder import Decoder, Picture, say
+from drivers.upright import UPRIGHT, Size, Turn, blank, even, fitting, lay
 from privacy.errors import MediaError
-from privacy.frames import Frame, planes_of
+from privacy.frames import Frame, Plane
 
 SECOND = 1_000_000_000
+# H.264 ends here (level 6.2, ITU-T H.264 table A-1): macroblocks a picture.
+_MOST_BLOCKS = 139_264
+_LONGEST = 16_384
+# Rates outside of this are slips of the pen.
+_SLOWEST, _FASTEST = Fraction(1, 600), Fraction(1000)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a container says of its video: pictures of even width and height, frames a second, frames (0 = unknown)."""
+    """What a container says of its video, and what of it is not carried over.
+
+    width, height   of the frames: upright and even
+    fps, frames     frames a second; frames, 0 = unknown
+    audio           whether there is sound
+    stored, aspect  width and height as stored; shape of a pixel, upright
+    codec, pixels   FFmpeg's names
+    turn            how the picture was turned upright; None if it was stored so
+    dropped         kinds of other tracks, and chapters, with their numbers
+    tags            names of what else the file says: title, place, time
+    """
 
     width: int
     height: int
     fps: float
     frames: int
     audio: bool
+    stored: Size
+    aspect: Fraction
+    codec: str
+    pixels: str
+    turn: Turn
+    dropped: dict[str, int]
+    tags: tuple[str, ...]
 
 
 class VideoFile:
     """A video file as a camera.
 
-    fps     None: the file's own time stamps; a number: pictures are that far apart whatever the file says
-    pace    True: as a camera would deliver them, in real time; False: as fast as they are asked for
-    loop    start again at the end; time goes on
-    size    (width, height) to scale to, or None
+    fps      None: the file's own time stamps; a number: pictures are that far apart whatever the file says
+    pace     True: as a camera would deliver them, in real time; False: as fast as they are asked for
+    loop     start again at the end; time goes on
+    size     (width, height) to scale to, or None
+
+    damaged  indices of frames that are black because what they were decoded from is damaged
     """
 
     model = "video file"
@@ -52,22 +78,33 @@ class VideoFile:
         fps: float | None = None,
         pace: bool = False,
         loop: bool = False,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         threads: int = 1,
     ) -> None:
         self._path, self._fps, self._pace, self._loop, self._threads = path, fps, pace, loop, threads
+        self._size = size
         self.width, self.height = size or (0, 0)
-        self._container: av.container.InputContainer | None = None
-        self._pictures: Iterator[av.VideoFrame] = iter(())
-        self._index = 0
-        self._step_ns = 0
+        self._decoder: Decoder | None = None
+        self._turns: dict[int, Turn] = {}
+        self._pictures: Iterator[Picture] = iter(())
+        self._first: Picture | None = None
+        self.damaged: set[int] = set()
+        self.rescaled = self.restamped = self._index = 0
+        self._step_ns = self._start_ns = self._shift_ns = 0
         self._stamp_ns = -1
-        self._start_ns = 0
 
     def open(self) -> None:
+        """Read as far as the first picture: only it tells its true size and which side is up."""
         self._reopen()
-        self.facts = self._facts()
-        self.width, self.height = (self.width, self.height) if self.width else (self.facts.width, self.facts.height)
+        try:
+            self._first = next(self._pictures, None)
+            if self._first is None:
+                raise MediaError(f"{self._path}: no frame in it", "nothing was written")
+            self.facts = self._facts(self._first.native)
+        except MediaError:
+            self.close()
+            raise
+        self.width, self.height = self._size or (self.facts.width, self.facts.height)
         self._step_ns = round(SECOND / (self._fps or self.facts.fps))
         self._start_ns = time.monotonic_ns()
 
@@ -75,82 +112,157 @@ class VideoFile:
         picture = self._next()
         if picture is None:
             return None
-        self._stamp_ns = self._stamp(picture)
+        self._stamp_ns = self._stamp(picture.native)
         mono_ns = self._stamp_ns
         if self._pace:
             mono_ns += self._start_ns
             time.sleep(max(0.0, (mono_ns - time.monotonic_ns()) / SECOND))
-        buffer = self._copy(picture)
+        if picture.damaged:
+            self.damaged.add(self._index)
+            buffer = blank(self.width, self.height)
+        else:
+            buffer = self._copy(picture.native)
         frame = Frame(buffer, self.width, self.height, self._index, mono_ns, time.time_ns())
         self._index += 1
         return frame
 
     def close(self) -> None:
-        if self._container:
-            self._container.close()
-            self._container = None
+        if self._decoder:
+            self._decoder.close()
+
+    def notes(self) -> list[str]:
+        """What was done to the pictures and what was wrong with the file, in sentences; complete after the last frame."""
+        return [*self._changes(), *self._faults()]
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Numbers of what was wrong: frames blacked out, packets without a picture, frames that the file lacks, time stamps."""
+        count = self._open.count
+        lost = 0 if count.interlaced else max(0, count.packets - count.pictures)
+        return {
+            "damaged": len(self.damaged),
+            "undecodable": max(lost, count.errors),
+            "missing": max(0, self.facts.frames - count.packets),
+            "restamped": self.restamped,
+        }
+
+    @property
+    def interlaced(self) -> int:
+        return self._open.count.interlaced
+
+    @property
+    def _open(self) -> Decoder:
+        if self._decoder is None:
+            raise MediaError(f"{self._path}: not open", "call open() first")
+        return self._decoder
 
     def _reopen(self) -> None:
         self.close()
-        try:
-            self._container = av.open(str(self._path))
-            stream = self._container.streams.video[0]
-        except IndexError as problem:
-            raise MediaError(f"{self._path}: no video in it", "name a file with a video track") from problem
-        except (FFmpegError, OSError) as problem:
-            raise MediaError(
-                f"{self._path}: cannot be read as a video: {_say(problem)}", "check the path and the file"
-            ) from problem
-        stream.thread_count = self._threads
-        stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
-        self._pictures = self._container.decode(stream)
+        self._decoder = Decoder(self._path, self._threads)
+        self._pictures = self._decoder.pictures()
 
-    def _stream(self) -> VideoStream:
-        if self._container is None:
-            raise MediaError(f"{self._path}: not open", "call open() first")
-        return self._container.streams.video[0]
-
-    def _facts(self) -> Facts:
-        stream = self._stream()
-        width, height = stream.codec_context.width, stream.codec_context.height
+    def _facts(self, native: av.VideoFrame) -> Facts:
+        container, stream = self._open.container, self._open.stream
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        if width < 2 or height < 2:
-            raise MediaError(f"{self._path}: picture of {width}x{height}", "at least 2x2 pixels are needed")
-        audio = bool(self._container and self._container.streams.audio)
-        return Facts(width // 2 * 2, height // 2 * 2, float(rate), stream.frames, audio)
+        turn = self._turn(native)
+        width, height = even(turn.size(native.width, native.height))
+        if max(width, height) > _LONGEST or -(-width // 16) * -(-height // 16) > _MOST_BLOCKS:
+            raise MediaError(f"{self._path}: pictures of {width}x{height}", "H.264 ends at 8192x4320: scale the video down first")
+        aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+        dropped: Counter[str] = Counter(str(track.type) for track in container.streams if track.index != stream.index)
+        dropped["chapter"] = len(container.chapters())
+        return Facts(
+            width, height, float(min(max(rate, _SLOWEST), _FASTEST)), stream.frames, dropped["audio"] > 0,
+            (native.width, native.height), 1 / aspect if turn.swap else aspect,
+            stream.codec_context.name, native.format.name, turn, dict(+dropped), _said(container.metadata, stream.metadata),
+        )  # fmt: skip
 
-    def _next(self) -> av.VideoFrame | None:
-        try:
+    def _next(self) -> Picture | None:
+        picture, self._first = self._first or next(self._pictures, None), None
+        if picture is None and self._loop and self._index:
+            self._reopen()
             picture = next(self._pictures, None)
-            if picture is None and self._loop and self._index:
-                self._reopen()
-                picture = next(self._pictures, None)
-        except FFmpegError as problem:
-            raise MediaError(
-                f"{self._path}: torn after {self._index} frames: {_say(problem)}", "what came before it is masked"
-            ) from problem
         return picture
 
-    def _stamp(self, picture: av.VideoFrame) -> int:
+    def _stamp(self, native: av.VideoFrame) -> int:
         """Time of a picture in nanoseconds since the first: strictly rising, whatever the file says."""
-        if self._fps or self._loop or picture.time is None:
+        if self._fps or self._loop:
             return self._index * self._step_ns
-        return max(round(picture.time * SECOND), self._stamp_ns + 1_000_000)
+        if native.time is None:
+            return self._stamp_ns + self._step_ns if self._index else 0
+        at = round(native.time * SECOND)
+        if not self._index:
+            self._shift_ns = -at
+        at += self._shift_ns
+        if at > self._stamp_ns:
+            return at
+        self.restamped += 1
+        if self._stamp_ns - at < 2 * self._step_ns:
+            return self._stamp_ns + 1_000_000
+        # The clock of the file was set back, as where recordings were joined: it goes on from here.
+        self._shift_ns += self._stamp_ns + self._step_ns - at
+        return self._stamp_ns + self._step_ns
 
-    def _copy(self, picture: av.VideoFrame) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-        if (picture.format.name, picture.width, picture.height) != ("yuv420p", self.width, self.height):
-            picture = picture.reformat(self.width, self.height, "yuv420p")
-        buffer = np.empty((self.height * 3 // 2, self.width), np.uint8)
-        for plane, target in zip(picture.planes, planes_of(buffer, self.width, self.height), strict=True):
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-            target[:] = rows[:, : plane.width]
-        return buffer
+    def _turn(self, native: av.VideoFrame) -> Turn:
+        """Which side is up. Looked up once for each rotation: a frame whose side data was asked for lives until the next
+        cyclic collection, and a picture is too large for that."""
+        if native.rotation not in self._turns:
+            try:
+                self._turns[native.rotation] = Turn.of(native)
+            except MediaError as problem:
+                raise MediaError(f"{self._path}: {problem}", problem.hint) from problem
+        return self._turns[native.rotation]
+
+    def _copy(self, native: av.VideoFrame) -> Plane:
+        turn, wanted = self._turn(native), (self.width, self.height)
+        shown = turn.size(native.width, native.height)
+        inner = None if even(shown) == wanted else self._size or fitting(shown, *wanted)
+        self.rescaled += inner is not None and not self._size
+        try:
+            return lay(native, turn, *wanted, inner)
+        except FFmpegError as problem:
+            what = f"frame {self._index} ({native.format.name}, {native.width}x{native.height}) cannot be converted"
+            raise MediaError(f"{self._path}: {what}: {say(problem)}", "convert the video with another tool first") from problem
+
+    def _changes(self) -> Iterator[str]:
+        facts = self.facts
+        shown = facts.turn.size(*facts.stored)
+        if facts.turn != UPRIGHT:
+            yield f"the picture was turned upright ({facts.turn})"
+        if not self._size and shown != (self.width, self.height):
+            yield f"{shown[0]}x{shown[1]} cannot be coded: its last row or column is repeated, {self.width}x{self.height}"
+        if self.interlaced:
+            yield f"{self.interlaced} interlaced pictures were deinterlaced"
+        if self.rescaled:
+            yield f"the size changes: {self.rescaled} frames were fitted into {self.width}x{self.height}"
+        if facts.audio:
+            yield "the audio track is dropped: Lykta keeps no sound"
+        kinds = [f"{kind} ({number})" for kind, number in sorted(facts.dropped.items()) if kind != "audio"]
+        if kinds or facts.tags:
+            yield "not carried over: " + ", ".join([*kinds, *facts.tags])
+
+    def _faults(self) -> Iterator[str]:
+        faults = self.faults
+        if faults["damaged"]:
+            yield f"damaged: {faults['damaged']} frames were decoded from damaged data and are blacked out"
+        if faults["undecodable"]:
+            yield f"{faults['undecodable']} packets gave no picture (damaged, or hidden reference pictures)"
+        if faults["missing"]:
+            yield f"the file ends early: {faults['missing']} of {self.facts.frames} frames are not in it"
+        if faults["restamped"]:
+            yield f"{faults['restamped']} time stamps did not rise and were set"
 
 
-def _say(problem: Exception) -> str:
-    """The library's words, lower case, without the path it repeats."""
-    text = getattr(problem, "strerror", None) or str(problem)
-    return text[:1].lower() + text[1:]
+# What writers of containers say of themselves and of the coding; everything else is somebody's words.
+_TECHNICAL = {
+    "major_brand", "minor_version", "compatible_brands", "encoder", "software", "handler_name", "duration",
+    "variant_bitrate", "language", "timecode", "vendor_id", "rotate",
+}  # fmt: skip
+
+
+def _said(*tags: dict[str, str]) -> tuple[str, ...]:
+    """Names of the tags that say more than that; their values may be names and places and stay where they are."""
+    return tuple(sorted({name.lower() for group in tags for name in group} - _TECHNICAL))
 
 
 def facts(path: Path) -> Facts:

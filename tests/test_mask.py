@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -73,13 +75,39 @@ def test_the_same_file_gives_the_same_masks(short: Path, tmp_path: Path) -> None
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("profile", ["full", "strict"])
-def test_stronger_profiles_show_nothing(short: Path, tmp_path: Path, profile: str) -> None:
-    done = mask(short, tmp_path / "out.mp4", "--profile", profile, "--json")
+def test_the_full_profile_shows_nothing(short: Path, tmp_path: Path) -> None:
+    done = mask(short, tmp_path / "out.mp4", "--profile", "full", "--json")
     facts = json.loads(done.stdout)
     assert facts["full"] == facts["frames"] == 30
+    assert facts["full_by_cause"] == {"profile": 30}
     for picture in frames_of(tmp_path / "out.mp4", "gray"):
         assert np.ptp(picture) <= 12
+
+
+def test_the_strict_profile_shows_nothing_that_standard_hides(short: Path, tmp_path: Path) -> None:
+    hidden: dict[str, list[np.ndarray]] = {}
+    for profile in ("standard", "strict"):
+        masks = tmp_path / f"{profile}.mkv"
+        assert mask(short, tmp_path / "out.mp4", "--profile", profile, "--masks", masks).returncode == 0
+        hidden[profile] = [raster == 255 for raster in frames_of(masks, "gray")]
+    assert all((strict | ~standard).all() for strict, standard in zip(hidden["strict"], hidden["standard"], strict=True))
+    assert sum(map(np.sum, hidden["strict"])) > sum(map(np.sum, hidden["standard"]))
+
+
+def test_the_report_says_what_was_done_with_what(short: Path, tmp_path: Path) -> None:
+    """R13, R17: everything a stranger needs to judge OUT, and what it does not tell."""
+    report, out = tmp_path / "r.json", tmp_path / "out.mp4"
+    done = mask(short, out, "--report", report, "--json")
+    facts = json.loads(report.read_text())
+    assert facts == json.loads(done.stdout)
+    assert facts["target_sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert facts["boxes"]["person"] >= facts["masked"] == 30
+    assert facts["full_share"] == facts["full"] / facts["frames"]
+    assert 0 < facts["painted_share_at_most"] < 1
+    assert facts["version"] == version("lykta")
+    assert set(facts["models"]) <= {file.name for file in MODELS.iterdir()}
+    assert facts["input"]["codec"] == "h264"
+    assert "not measured" in facts["not_measured"]
 
 
 def torn(path: Path) -> Path:
@@ -127,7 +155,10 @@ def test_a_torn_video_shows_nobody(tmp_path: Path) -> None:
         assert done.stderr.count("error: ") == 1
         assert not (tmp_path / "out.mp4").exists()
     else:
-        assert 0 < json.loads(done.stdout)["frames"] < 795
+        facts = json.loads(done.stdout)
+        assert 0 < facts["frames"] < 795
+        assert facts["input"]["missing"] > 0
+        assert "ends early" in done.stderr
 
 
 def test_the_original_is_never_overwritten(short: Path) -> None:
@@ -135,6 +166,57 @@ def test_the_original_is_never_overwritten(short: Path) -> None:
     done = mask(short, short)
     assert done.returncode == 2
     assert short.read_bytes() == before
+
+
+def test_masks_and_report_do_not_overwrite_the_original_either(short: Path, tmp_path: Path) -> None:
+    before = short.read_bytes()
+    (tmp_path / "link.mp4").hardlink_to(short)
+    for words in (("--masks", short), ("--report", short), ("--masks", tmp_path / "link.mp4"), ("--report", tmp_path / "out.mp4")):
+        done = mask(short, tmp_path / "out.mp4", *words)
+        assert done.returncode == 2
+        assert done.stderr.count("error: ") == 1
+    assert short.read_bytes() == before
+
+
+def test_several_files_go_into_a_folder_and_a_bad_one_stops_no_other(short: Path, tmp_path: Path) -> None:
+    out, masks, report = tmp_path / "out", tmp_path / "masks", tmp_path / "r.json"
+    bad = write(tmp_path / "bad.avi", b"no video")
+    good = tmp_path / "good.mp4"
+    good.write_bytes(short.read_bytes())
+    done = mask(short, bad, good, out, "--masks", masks, "--report", report, "--profile", "full")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == done.stderr.count("\nhint: ") == 1
+    assert "2 files masked, 1 failed" in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["good.mp4", "short.mp4"]
+    assert sorted(path.name for path in masks.iterdir()) == ["good.mkv", "short.mkv"]
+    facts = json.loads(report.read_text())
+    assert (facts["schema"], facts["done"], facts["failed"]) == ("lykta.mask.batch/1", 2, 1)
+    assert [file.get("frames") for file in facts["files"]] == [30, None, 30]
+    assert "cannot be read" in facts["files"][1]["error"]
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_one_file_into_a_folder(short: Path, tmp_path: Path, end: str) -> None:
+    folder = tmp_path / "out"
+    if not end:
+        folder.mkdir()
+    done = mask(short, f"{folder}{end}", "--profile", "full", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == 1
+    assert (folder / "short.mp4").exists()
+
+
+def test_what_would_write_over_something_is_refused_before_any_work(short: Path, tmp_path: Path) -> None:
+    """Two INs of one name, a folder that holds an IN, and a list of videos whose last one was meant as IN."""
+    twin = tmp_path / "short.mkv"
+    twin.write_bytes(short.read_bytes())
+    for words in ((short, twin, f"{tmp_path}/out/"), (short, f"{short.parent}/"), (short, twin, short)):
+        done = mask(*words)
+        assert done.returncode == 2
+        assert done.stderr.count("error: ") == 1
+    assert not (tmp_path / "out").exists()
+    assert short.read_bytes() == twin.read_bytes()
+    assert done.stdout == ""
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(short: Path, tmp_path: Path) -> None:
