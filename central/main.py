@@ -164,25 +164,31 @@ def verify(
 
     folder = folder_of(clip)
     verified = check_clip(folder, keys)
-    proof = prove_clip(folder, keys, verified, frames_done)
+    proof = prove_clip(folder, keys, verified, lambda number: frames_done(number, verified.manifest.frames))
     checked = [
         *verified.checked,
-        f"{proof.frames} pictures against their mask records, {proof.checked:.0%} of their pixels",
-        f"masked pixels hold the fill within {proof.worst} levels",
+        f"{proof.frames} pictures against their mask records ({proof.records}); {sum(proof.full.values())} fully masked",
+        f"{proof.checked:.0%} of the masked pixels hold the fill, off by at most {proof.worst} levels",
     ]
-    unproved = [f"{proof.unproved} pictures after the last mask record of a torn clip"] if proof.unproved else []
-    open_ = [*unproved, "whether somebody stayed visible beside the masks"]
-    facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "not_checked": open_}
-    lines = [f"{verified.manifest.clip} by {verified.signer}: good", *(f"  checked      {text}" for text in checked)]
-    lines += [f"  not checked  {text}" for text in open_]
+    unseen = proof.records - proof.frames
+    left = [
+        *([f"{proof.unproved} pictures after the last mask record of a torn clip"] if proof.unproved else []),
+        *([f"{unseen} mask records after the last picture of a torn clip"] if unseen else []),
+        f"the other {1 - proof.checked:.0%}: the border of each mask, which the coder mixes with what lies beside it",
+        "whether somebody stayed visible beside the masks",
+    ]
+    facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "not_checked": left}
+    verdict = "good as far as it reaches: a power cut tore it" if verified.manifest.state == "torn" else "good"
+    lines = [f"{verified.manifest.clip} by {verified.signer}: {verdict}", *(f"  checked      {text}" for text in checked)]
+    lines += [f"  not checked  {text}" for text in left]
     facts |= {"proof": msgspec.to_builtins(proof), "manifest": msgspec.to_builtins(verified.manifest)}
     show("verify", facts, "\n".join(lines), as_json)
 
 
-def frames_done(number: int) -> None:
-    """Progress of long work on stderr."""
+def frames_done(number: int, of: int) -> None:
+    """Progress of long work on stderr; a torn clip knows of no number of pictures."""
     if number % 500 == 0:
-        sys.stderr.write(f"verify: {number} pictures\n")
+        sys.stderr.write(f"verify: {number} pictures" + (f" of {of}" if of else "") + "\n")
         sys.stderr.flush()
 
 

@@ -55,36 +55,43 @@ def open_clip(folder: Path, keys: Path, target: Path) -> Verified:
         raise UsageError(f"open: {target.parent}: no such folder", "make it first")
     part = target.with_name(f".{target.name}.part")
     try:
-        with (folder / "clip.age").open("rb") as sealed, part.open("wb") as clear:
-            _decrypt(sealed, clear, _identity(keys), torn=verified.manifest.state == "torn")
-    except (pyrage.DecryptError, OSError) as problem:
+        with part.open("wb") as clear:
+            _decrypt(folder / "clip.age", clear, _identity(keys), torn=verified.manifest.state == "torn")
+        part.replace(target)
+    except OSError as problem:
+        raise UsageError(f"open: {target}: {problem.strerror}", "choose a folder you may write to") from problem
+    finally:
         part.unlink(missing_ok=True)
-        raise SealError(f"{folder / 'clip.age'}: cannot be opened: {problem}", "sealed to another identity?") from problem
-    part.replace(target)
     return verified
 
 
-def _decrypt(sealed: IO[bytes], clear: IO[bytes], identity: pyrage.x25519.Identity, *, torn: bool) -> None:
-    try:
-        pyrage.decrypt_io(sealed, clear, [identity])
-    except (pyrage.DecryptError, OSError):
-        if not torn or not clear.tell():
-            raise
-
-
 def prove_clip(folder: Path, keys: Path, verified: Verified, progress: Callable[[int], None]) -> Proof:
-    """Open video and mask records of a checked clip into files without a name, and check every picture against them."""
-    torn = verified.manifest.state == "torn"
+    """Open video and mask records of a checked clip into files without a name, and check every picture against them.
+
+    progress   called with the number of pictures checked so far
+    """
+    manifest, identity = verified.manifest, _identity(keys)
     with TemporaryFile() as video, TemporaryFile() as masks:
-        for name, clear in (("masks.age", masks), ("clip.age", video)):
-            try:
-                with (folder / name).open("rb") as sealed:
-                    _decrypt(sealed, clear, _identity(keys), torn=torn)
-            except (pyrage.DecryptError, OSError) as problem:
-                raise SealError(f"{folder / name}: cannot be opened: {problem}", "sealed to another identity?") from problem
-            clear.seek(0)
-        header, records = check_masks(masks, verified.manifest)
-        return check_pictures(video, header, records, verified.manifest, progress)
+        _decrypt(folder / "masks.age", masks, identity, torn=manifest.state == "torn")
+        told = check_masks(masks, manifest)
+        _decrypt(folder / "clip.age", video, identity, torn=manifest.state == "torn")
+        video.seek(0)
+        return check_pictures(video, masks, told, manifest, progress)
+
+
+def _decrypt(path: Path, clear: IO[bytes], identity: pyrage.x25519.Identity, *, torn: bool) -> None:
+    """The clear bytes, all of them, or of a torn file those of its whole chunks; `SealError` otherwise."""
+    try:
+        with path.open("rb") as sealed:
+            pyrage.decrypt_io(sealed, clear, [identity])
+    except pyrage.DecryptError as problem:
+        raise SealError(f"{path}: cannot be opened: {problem}", "sealed to another identity?") from problem
+    except OSError as problem:
+        # A stream that breaks off has no number; one of the system's own (a full disk) has.
+        if problem.errno is not None or not torn:
+            raise SealError(f"{path}: cannot be opened: {problem}", "the file is cut, or there is no room to open it") from problem
+    if path.name == "clip.age" and not clear.tell():
+        raise SealError(f"{path}: cannot be opened: no whole chunk of the video reached the disk", "there is nothing to see in it")
 
 
 def _identity(keys: Path) -> pyrage.x25519.Identity:

@@ -13,28 +13,54 @@ from privacy.errors import SealError
 from privacy.frames import Plane
 
 Planes = tuple[Plane, Plane, Plane]
+_UNUSABLE = "the clip must not be used"
 
 
 def pictures(video: IO[bytes], *, torn: bool = False) -> Iterator[Planes]:
     """Luma (h, w) and both chroma planes (h/2, w/2) of each picture, in order; views that hold until the next one.
 
-    Raises `SealError` where the stream cannot be decoded or is not one video track of yuv420p. A torn one ends where its last
-    picture is cut.
+    Every coded picture is decoded, also one that an edit list tells players to skip. Raises `SealError` where the stream
+    cannot be decoded whole or is not one video track of yuv420p. A torn one ends where its first cut picture begins.
     """
     seen = 0
     try:
-        with av.open(video, "r") as container:
-            if [stream.type for stream in container.streams] != ["video"]:
-                raise SealError("video: must hold one video track and nothing else", "the clip must not be used")
-            for picture in container.decode(video=0):
-                if picture.format.name not in ("yuv420p", "yuvj420p"):
-                    raise SealError(f"video: is {picture.format.name}, not yuv420p", "the clip must not be used")
-                seen += 1
-                yield tuple(_plane(plane) for plane in picture.planes)  # type: ignore[misc]
+        for picture in _decoded(_Forward(video), torn):
+            seen += 1
+            yield tuple(_plane(plane) for plane in picture.planes)  # type: ignore[misc]
     except FFmpegError as problem:
-        if torn and seen:
-            return
-        raise SealError(f"video: cannot be decoded: {problem}", "the clip must not be used") from problem
+        if not torn or not seen:
+            raise SealError(f"video: cannot be decoded after {seen} pictures: {problem.strerror}", _UNUSABLE) from problem
+
+
+class _Forward:
+    """A file that cannot be sought: else the demuxer looks for the end first and gives up a torn file as a whole."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read = file.read
+
+
+def _decoded(video: _Forward, torn: bool) -> Iterator[av.VideoFrame]:
+    coded = decoded = 0
+    with av.open(video, "r", format="mp4", options={"ignore_editlist": "1"}) as container:
+        if [stream.type for stream in container.streams] != ["video"]:
+            raise SealError("video: must hold one video track and nothing else", _UNUSABLE)
+        for packet in container.demux(video=0):
+            if packet.is_corrupt and torn:
+                return
+            coded += packet.size > 0
+            for picture in packet.decode():
+                decoded += 1
+                yield _whole(picture, decoded)
+    if decoded != coded:
+        raise SealError(f"video: {coded} coded pictures, but {decoded} can be seen", _UNUSABLE)
+
+
+def _whole(picture: av.VideoFrame, number: int) -> av.VideoFrame:
+    if picture.is_corrupt:
+        raise SealError(f"video: picture {number} is damaged", _UNUSABLE)
+    if picture.format.name not in ("yuv420p", "yuvj420p"):
+        raise SealError(f"video: is {picture.format.name}, not yuv420p", _UNUSABLE)
+    return picture
 
 
 def _plane(plane: av.video.plane.VideoPlane) -> Plane:

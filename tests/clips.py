@@ -20,6 +20,7 @@ import numpy as np
 from agent.recorder import new_clip_id
 from agent.spool import Spool
 from drivers.encoder import H264Encoder, Mp4Writer
+from privacy.basis import View
 from privacy.delay import Verdict
 from privacy.frames import Frame
 from privacy.manifest import Manifest
@@ -93,12 +94,12 @@ def mask(number: int) -> MaskRecord:
     return MaskRecord(number, 40 * number, "start" if number < 2 else "", (PERSON,) if number >= 2 else ())
 
 
-def film(frames: int = 30, after: Tamper = lambda number, frame: None) -> bytes:
+def film(frames: int = 30, after: Tamper = lambda number, frame: None, view: View | None = None) -> bytes:
     """A clip's MP4 as the node makes it, whose masks are `mask(0)`, `mask(1)` …: a busy street, painted, encoded, muxed.
 
     after   may change a frame between masker and encoder, which no node's own path allows
     """
-    rng, masker, sink = np.random.default_rng(5), Masker(WIDTH, HEIGHT, None), _Bytes()
+    rng, masker, sink = np.random.default_rng(5), Masker(WIDTH, HEIGHT, view), _Bytes()
     rough = rng.integers(30, 220, (HEIGHT // 12, WIDTH // 12 + frames)).astype(np.uint8)
     street = cv2.resize(rough, None, fx=12, fy=12, interpolation=cv2.INTER_CUBIC)
     encoder, writer = H264Encoder(WIDTH, HEIGHT, 25, bitrate=1_000_000), Mp4Writer(sink, 25)

@@ -7,16 +7,24 @@ node that turned against its owner could have signed.
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import av
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.recorder import new_clip_id
+from central.checking import Proof, check_masks, check_pictures
+from privacy.basis import Area, View
+from privacy.errors import SealError
 from privacy.frames import Frame
-from privacy.mask_record import MaskHeader
+from privacy.manifest import SealedFile
+from privacy.masking import Masker
 from privacy.seal import Recipient
 from provisioning.identity import recipients
 from tests.clips import BEGIN, HEADER, HEIGHT, PERSON, WIDTH, Node, film, made, manifest, mask
@@ -47,13 +55,18 @@ def test_verify_says_what_it_checked_and_what_not(keys: Path, node: Node) -> Non
     said = json.loads(made("verify", folder, "--keys", keys, "--json"))
     assert (said["schema"], said["clip"], said["signer"]) == ("lykta-central.verify/1", folder.name, "city/stop-1")
     proof = said["proof"]
-    assert (proof["frames"], proof["unproved"], proof["full"]) == (30, 0, {"start": 2})
-    assert 0.15 < proof["checked"] < 0.5
+    assert (proof["frames"], proof["records"], proof["unproved"], proof["full"]) == (30, 30, 0, {"start": 2})
+    person, whole = (PERSON[3] - PERSON[1]) * (PERSON[4] - PERSON[2]), WIDTH * HEIGHT
+    inside = (PERSON[3] - PERSON[1] - 16) * (PERSON[4] - PERSON[2] - 16)
+    assert proof["masked"] == pytest.approx((2 * whole + 28 * person) / (30 * whole))
+    assert proof["checked"] == pytest.approx((2 * whole + 28 * inside) / (2 * whole + 28 * person))
     assert proof["worst"] <= 12
     assert "receipt" in said["checked"]
-    assert said["not_checked"] == ["whether somebody stayed visible beside the masks"]
+    assert [text.split()[0] for text in said["not_checked"]] == ["the", "whether"]
     text = made("verify", folder, "--keys", keys)
-    assert "30 pictures against their mask records" in text
+    assert "30 pictures against their mask records (30); 2 fully masked" in text
+    assert "80% of the masked pixels hold the fill" in text
+    assert "not checked  the other 20%: the border of each mask" in text
     assert "not checked  whether somebody stayed visible" in text
     (folder / "receipt.jws").unlink()
     assert "receipt" not in json.loads(made("verify", folder, "--keys", keys, "--json"))["checked"]
@@ -96,6 +109,10 @@ def test_another_tone_of_the_same_luma_is_found(keys: Path, node: Node) -> None:
     refused(1, "masked pixels do not hold the fill", "verify", node.clip(film(after=grey)), "--keys", keys)
 
 
+# From the picture's other side, as a slice would take it.
+OUTSIDE = msgspec.structs.replace(mask(29), boxes=(("person", -60, 0, WIDTH, 40),))
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -108,15 +125,30 @@ def test_another_tone_of_the_same_luma_is_found(keys: Path, node: Node) -> None:
         ([msgspec.structs.replace(HEADER, width=322), *records()[1:]], "manifest says otherwise"),
         ([msgspec.structs.replace(HEADER, zones=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),)), *records()[1:]], "view and zones"),
         ([HEADER, *(msgspec.structs.replace(mask(n), cause="") for n in range(30))], "fully masked frames differ"),
+        ([HEADER, *(msgspec.structs.replace(mask(n), mono_ms=7) for n in range(30))], "not after its time"),
+        ([HEADER, *records(29)[1:], OUTSIDE], "a person lies outside the picture"),
+        ([HEADER, *records(29)[1:], b'{"frame":' + b"9" * (1 << 20)], "the last record is cut"),
     ],
 )  # fmt: skip
 def test_records_that_do_not_fit_are_refused(keys: Path, node: Node, lines: list[Any], said: str) -> None:  # noqa: F811
     refused(1, said, "verify", sealed(node, FILM, lines), "--keys", keys)
 
 
-@pytest.mark.parametrize("changes", [{"frames": 31}, {"full": {}}, {"full": {"start": 3}}, {"profile": "strict"}])
+@pytest.mark.parametrize(
+    "changes", [{"frames": 31}, {"full": {}}, {"full": {"start": 3}}, {"profile": "strict"}, {"zones_sha256": "0" * 64}]
+)
 def test_a_manifest_that_says_otherwise_is_refused(keys: Path, node: Node, changes: dict[str, Any]) -> None:  # noqa: F811
     refused(1, "masks:", "verify", sealed(node, FILM, records(), **changes), "--keys", keys)
+
+
+@pytest.mark.parametrize("name", ["clip.age", "masks.age"])
+def test_one_hash_that_was_changed_is_refused(keys: Path, node: Node, name: str) -> None:  # noqa: F811
+    """The manifest is signed anew with the other hash."""
+    folder = node.clip(FILM)
+    said = node.spool.manifest(folder.name)
+    files = tuple(SealedFile(file.name, file.size, "0" * 64) if file.name == name else file for file in said.files)
+    node.spool.finish(msgspec.structs.replace(said, files=files))
+    refused(1, f"{name}: sha256", "verify", folder, "--keys", keys)
 
 
 def test_a_picture_more_or_less_than_the_records_is_refused(keys: Path, node: Node) -> None:  # noqa: F811
@@ -135,27 +167,106 @@ def test_what_is_no_video_is_refused(keys: Path, node: Node) -> None:  # noqa: F
     refused(1, "video: cannot be decoded", "verify", node.clip(b"no video" * 999), "--keys", keys)
 
 
-@pytest.mark.parametrize("kept", [1.0, 0.5])
-def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Node, kept: float) -> None:  # noqa: F811
-    opened = manifest(new_clip_id(8), node.name, recipients(node.layout))
-    sinks = node.spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
-    video = film(120)
-    sinks[0].feed(video)
-    # Filled up to a whole chunk, so that the end of what is torn off lies after the records wanted here.
-    lines = b"".join(msgspec.json.encode(line) + b"\n" for line in records(round(120 * kept)))
-    sinks[1].feed(lines + b" " * 65536)
-    for sink in sinks:
+def torn(of: Node, number: int, video: bytes, masks: bytes) -> Path:
+    """The clip that a power cut leaves: whole chunks of both files, signed as torn at the next start."""
+    opened = manifest(new_clip_id(number), of.name, recipients(of.layout))
+    sinks = of.spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
+    for sink, data in zip(sinks, (video, masks), strict=True):
+        sink.feed(data)
         sink.abandon()
-    node.spool.recover(opened.clip, BEGIN)
-    said = json.loads(made("verify", node.spool.folder / opened.clip, "--keys", keys, "--json"))
+    of.spool.recover(opened.clip, BEGIN)
+    return of.spool.folder / opened.clip
+
+
+def written(lines: list[Any]) -> bytes:
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize("kept", [120, 60, 9])
+def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Node, kept: int) -> None:  # noqa: F811
+    # Filled up to a whole chunk, so that the end of what is torn off lies after the records wanted here.
+    folder = torn(node, kept, film(120), written(records(kept)) + b" " * 65536)
+    said = json.loads(made("verify", folder, "--keys", keys, "--json"))
     assert said["manifest"]["state"] == "torn"
     proof = said["proof"]
     assert 60 <= proof["frames"] + proof["unproved"] < 120
-    assert proof["frames"] <= round(120 * kept)
+    assert (proof["records"], proof["frames"]) == (kept, min(kept, proof["frames"] + proof["unproved"]))
     assert any("after the last mask record" in text for text in said["not_checked"]) == (proof["unproved"] > 0)
+    assert any("after the last picture" in text for text in said["not_checked"]) == (kept > proof["frames"])
+    assert "good as far as it reaches" in made("verify", folder, "--keys", keys)
 
 
-def test_a_view_is_drawn_again_from_the_header() -> None:
+def test_a_torn_clip_without_a_record_proves_nothing_and_says_so(keys: Path, node: Node) -> None:  # noqa: F811
+    """Records fill their first chunk of 64 KiB slowly: a power cut before that leaves none."""
+    said = json.loads(made("verify", torn(node, 5, film(120), written(records(120))), "--keys", keys, "--json"))
+    proof = said["proof"]
+    assert (proof["frames"], proof["records"], proof["checked"]) == (0, 0, 0.0)
+    assert proof["unproved"] >= 60
+    assert said["not_checked"][0] == f"{proof['unproved']} pictures after the last mask record of a torn clip"
+
+
+def test_a_torn_clip_is_not_excused_for_what_it_shows(keys: Path, node: Node) -> None:  # noqa: F811
+    video = film(120, after=hole(20, 80, 40, 24))
+    folder = torn(node, 6, video, written(records(120)) + b" " * 65536)
+    refused(1, "frame 20 (record 20)", "verify", folder, "--keys", keys)
+
+
+def test_of_a_torn_clip_without_a_chunk_there_is_nothing_to_see(keys: Path, node: Node) -> None:  # noqa: F811
+    refused(1, "no whole chunk of the video", "verify", torn(node, 7, FILM[:60_000], b""), "--keys", keys)
+
+
+LONG = film(60)
+
+
+def proved(video: bytes, lines: list[Any], state: Literal["complete", "torn"] = "complete") -> Proof:
+    """As `verify` does after opening."""
+    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), state=state, frames=len(lines) - 1)
+    masks = BytesIO(written(lines))
+    return check_pictures(BytesIO(video), masks, check_masks(masks, told), told, lambda number: None)
+
+
+@given(cut=st.integers(LONG.index(b"moof") + 40_000, len(LONG)))
+@settings(max_examples=40, deadline=None)
+def test_wherever_it_is_torn_no_half_picture_is_judged(cut: int) -> None:
+    proof = proved(LONG[:cut], records(60), "torn")
+    assert 0 < proof.frames <= 60
+    assert proof.unproved == 0
+
+
+@given(
+    left=st.integers(PERSON[1] + 8, PERSON[3] - 24),
+    top=st.integers(PERSON[2] + 8, PERSON[4] - 24),
+    at=st.integers(2, 5),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_hole_of_16x16_pixels_is_found_wherever_it_lies(left: int, top: int, at: int) -> None:
+    with pytest.raises(SealError, match=rf"^frame {at} \(record {at}\): masked pixels do not hold the fill: off by [0-9]+ of"):
+        proved(film(6, after=hole(at, left, top, 16)), records(6))
+
+
+def test_a_picture_that_an_edit_list_hides_is_judged_too(tmp_path: Path) -> None:
+    """A player skips what stands before an edit list's beginning; whoever opens the file need not."""
+    hidden = tmp_path / "hidden.mp4"
+    options = {"movflags": "faststart", "avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(BytesIO(FILM)) as source, av.open(str(hidden), "w", format="mp4", options=options) as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream, packet.pts, packet.dts = track, packet.pts - 36_000, packet.dts - 36_000
+                target.mux_one(packet)
+    with av.open(str(hidden)) as container:
+        assert sum(1 for _ in container.decode(video=0)) < 30
+    assert proved(hidden.read_bytes(), records()).frames == 30
+
+
+def test_the_view_and_its_zones_are_checked_from_the_header() -> None:
     """What the header carries is enough: the centre needs no view record to check the constant mask."""
-    header = msgspec.json.decode(msgspec.json.encode(HEADER), type=MaskHeader)
-    assert header == HEADER
+    area = Area("stop", "KBL11.5b", False, ((0.1, 0.1), (0.9, 0.1), (0.8, 0.9), (0.1, 0.9)))
+    view = View("view-1", "basis-1", "city", "stop-1", (area,), (((0.6, 0.2), (0.8, 0.2), (0.7, 0.6)),))
+    masker = Masker(WIDTH, HEIGHT, view)
+    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), zones_sha256=masker.zones_sha256, frames=30)
+    masks = BytesIO(written([masker.header, *records()[1:]]))
+    proof = check_pictures(BytesIO(film(view=view)), masks, check_masks(masks, told), told, lambda number: None)
+    assert proof.masked > 0.5
+    with pytest.raises(SealError, match=r"^frame 2 \(record 2\)"):
+        check_pictures(BytesIO(FILM), masks, check_masks(masks, told), told, lambda number: None)
