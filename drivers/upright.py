@@ -77,8 +77,8 @@ def fitting(size: Size, width: int, height: int) -> Size:
     return tuple(min(most, max(2, round(side * scale / 2) * 2)) for side, most in zip(size, (width, height), strict=True))  # type: ignore[return-value]
 
 
-def lay(native: av.VideoFrame, turn: Turn, width: int, height: int, inner: Size | None = None) -> Plane:
-    """A buffer (height * 3 // 2, width) with the picture in it, upright.
+def lay(native: av.VideoFrame, turn: Turn, buffer: Plane, inner: Size | None = None) -> None:
+    """Fill a buffer (height * 3 // 2, width) with the picture, upright.
 
     inner   scale the upright picture to this even size and lay it on black; None: as it is, its last row or column
             repeated where the buffer is larger
@@ -87,8 +87,9 @@ def lay(native: av.VideoFrame, turn: Turn, width: int, height: int, inner: Size 
         # Studio range always: OUT carries no mark of its range, and players then take it for that.
         wide, high = turn.size(*inner) if inner else (native.width, native.height)
         native = native.reformat(wide, high, "yuv420p", dst_color_range=ColorRange.MPEG)
-    bars = inner not in {None, (width, height)}
-    buffer = blank(width, height) if bars else np.empty((height * 3 // 2, width), np.uint8)
+    width, height = buffer.shape[1], buffer.shape[0] * 2 // 3
+    if inner not in {None, (width, height)}:
+        blacken(buffer)
     for plane, target in zip(native.planes, planes_of(buffer, width, height), strict=True):
         rows = turn.apply(_rows(plane))
         high, wide = rows.shape
@@ -96,15 +97,12 @@ def lay(native: av.VideoFrame, turn: Turn, width: int, height: int, inner: Size 
         if not inner:
             target[:high, wide:] = target[:high, wide - 1 : wide]
             target[high:] = target[high - 1 : high]
-    return buffer
 
 
-def blank(width: int, height: int) -> Plane:
-    """A black picture."""
-    buffer = np.empty((height * 3 // 2, width), np.uint8)
-    for plane, value in zip(planes_of(buffer, width, height), BLACK, strict=True):
+def blacken(buffer: Plane) -> None:
+    """Make it a black picture."""
+    for plane, value in zip(planes_of(buffer, buffer.shape[1], buffer.shape[0] * 2 // 3), BLACK, strict=True):
         plane[:] = value
-    return buffer
 
 
 def _rows(plane: VideoPlane) -> Plane:

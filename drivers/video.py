@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
+import numpy as np
 from av.error import FFmpegError
 
 from drivers.decoder import Decoder, Picture, say
-from drivers.upright import UPRIGHT, Size, Turn, blank, even, fitting, lay
+from drivers.upright import UPRIGHT, Size, Turn, blacken, even, fitting, lay
 from privacy.errors import MediaError
 from privacy.frames import Frame, Plane
 
@@ -86,6 +88,8 @@ class VideoFile:
         self.width, self.height = size or (0, 0)
         self._decoder: Decoder | None = None
         self._turns: dict[int, Turn] = {}
+        # Buffers that were given back: fresh memory for each picture costs more than the copy into it.
+        self._free: list[Plane] = []
         self._pictures: Iterator[Picture] = iter(())
         self._first: Picture | None = None
         self.damaged: set[int] = set()
@@ -117,12 +121,14 @@ class VideoFile:
         if self._pace:
             mono_ns += self._start_ns
             time.sleep(max(0.0, (mono_ns - time.monotonic_ns()) / SECOND))
+        buffer = self._free.pop() if self._free else np.empty((self.height * 3 // 2, self.width), np.uint8)
         if picture.damaged:
             self.damaged.add(self._index)
-            buffer = blank(self.width, self.height)
+            blacken(buffer)
         else:
-            buffer = self._copy(picture.native)
-        frame = Frame(buffer, self.width, self.height, self._index, mono_ns, time.time_ns())
+            self._copy(picture.native, buffer)
+        release = partial(self._free.append, buffer)
+        frame = Frame(buffer, self.width, self.height, self._index, mono_ns, time.time_ns(), release)
         self._index += 1
         return frame
 
@@ -213,13 +219,13 @@ class VideoFile:
                 raise MediaError(f"{self._path}: {problem}", problem.hint) from problem
         return self._turns[native.rotation]
 
-    def _copy(self, native: av.VideoFrame) -> Plane:
+    def _copy(self, native: av.VideoFrame, buffer: Plane) -> None:
         turn, wanted = self._turn(native), (self.width, self.height)
         shown = turn.size(native.width, native.height)
         inner = None if even(shown) == wanted else self._size or fitting(shown, *wanted)
         self.rescaled += inner is not None and not self._size
         try:
-            return lay(native, turn, *wanted, inner)
+            lay(native, turn, buffer, inner)
         except FFmpegError as problem:
             what = f"frame {self._index} ({native.format.name}, {native.width}x{native.height}) cannot be converted"
             raise MediaError(f"{self._path}: {what}: {say(problem)}", "convert the video with another tool first") from problem
