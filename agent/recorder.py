@@ -91,6 +91,7 @@ class _Running:
             self._full[taken.record.cause] += 1
         if time.monotonic() - self._synced >= 1.0:
             self._video.sync()
+            self._masks.sync()
             self._synced = time.monotonic()
 
     def finish(self) -> Manifest:
