@@ -179,6 +179,7 @@ class CameraService:
                 clips_refused=recorder.refused,
                 clips=len(self._spool.clips()),
                 view=self._watching.standing.kind or "as_known",
+                learned_tiles=pipeline.learned,
                 **self._proving.facts,
             )
             self._judge(recorder, tally.cause)

@@ -64,6 +64,11 @@ class Pipeline:
         self.tally = Tally()
         self.looks, self.look_ms = 0, 0.0
 
+    @property
+    def learned(self) -> int:
+        """Tiles of foreground that `strict` took for background after ten minutes without a person."""
+        return self._path.learned
+
     def capture(self, stopped: Callable[[], bool]) -> None:
         """Until stopped: pull a picture, ask the detector when it is idle, let go of what has its verdict."""
         while not stopped():
