@@ -68,7 +68,10 @@ class Proving:
 
     def run(self, stopped: threading.Event) -> None:
         """The audit's thread, which yields to all others."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        except PermissionError as problem:
+            self._runtime.log("warning", f"leak audit: runs at the priority of all: {problem}")
         audit = LeakAudit(self._open_auditor())
         self._audit = audit
         while not stopped.wait(_IDLE_S):
