@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ from privacy.masking import Masker
 from privacy.self_test import require
 
 DAY_MS = 86_400_000
-_LOWEST = 19
 _IDLE_S = 0.5
 
 
@@ -67,11 +65,7 @@ class Proving:
             self._audit.take(picture, masker.raster(picture.record))
 
     def run(self, stopped: threading.Event) -> None:
-        """The audit's thread, which yields to all others."""
-        try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
-        except PermissionError as problem:
-            self._runtime.log("warning", f"leak audit: runs at the priority of all: {problem}")
+        """The audit's thread: at most one look in thirty seconds, so that it needs no priority below the others'."""
         audit = LeakAudit(self._open_auditor())
         self._audit = audit
         while not stopped.wait(_IDLE_S):
