@@ -270,3 +270,16 @@ def test_the_view_and_its_zones_are_checked_from_the_header() -> None:
     assert proof.masked > 0.5
     with pytest.raises(SealError, match=r"^frame 2 \(record 2\)"):
         check_pictures(BytesIO(FILM), masks, check_masks(masks, told), told, lambda number: None)
+
+
+@pytest.mark.parametrize(
+    ("size", "off", "holds"), [(775, 1, True), (775, 8, True), (775, 9, False), (40_000, 40, True), (40_000, 41, False)]
+)
+def test_a_small_mask_is_not_judged_by_its_worst_pixel(size: int, off: int, holds: bool) -> None:
+    """A clip of the demo was refused for one chroma pixel of 775 that the coder had put 18 levels off."""
+    from central.checking import LEVELS, _percentile
+
+    where = np.full((1, size), 2, np.uint8)
+    levels = np.zeros((1, size), np.uint8)
+    levels[0, :off] = 18
+    assert (_percentile(levels, where) <= LEVELS) == holds
