@@ -81,14 +81,15 @@ class Watching:
         """Take the present view for the right one. Journalled and told: whoever did it stands in the journal."""
         with self._lock:
             before = self._guard.standing
-            if before.kind != "moved":
-                raise UsageError(f"view: nothing to confirm (it is {before.kind or 'as it was'})", "only a moved view is confirmed")
+            if not before.kind or (before.hides and before.kind != "moved"):
+                what = before.kind or "as it was"
+                raise UsageError(f"view: nothing to confirm (it is {what})", "a moved view is confirmed, or one covered in part")
             self._guard.confirm()
             self._reference.clear()
             self._path.unlink(missing_ok=True)
-        by = str(request.get("by", ""))
+        by, kind = str(request.get("by", "")), before.kind
         self._defer(lambda: self._keeper.note("view_confirmed", by=by))
-        self._defer(lambda: self._keeper.tell(Tamper("moved", "confirmed", self._keeper.now())))
+        self._defer(lambda: self._keeper.tell(Tamper(kind, "confirmed", self._keeper.now())))
         self._defer(lambda: self._keeper.clear("alarm/tamper"))
         return {"confirmed": True}
 

@@ -19,6 +19,7 @@ from privacy.mask_record import NOTHING
 LONG_SIDE = 320
 SAMPLES = 15
 EVERY_NS = 10_000_000_000
+_ENOUGH = 3  # one sample in so many must show a place: whom a single look missed is in no reference
 _Sample = tuple[tuple[Plane, Plane, Plane], npt.NDArray[np.bool_]]
 
 
@@ -52,11 +53,11 @@ class Reference:
         self._last_ns = None
 
     def jpeg(self) -> bytes:
-        """The picture; what was painted in every sample keeps the tone of what is not shown. `MediaError` before the first."""
+        """The picture; what was painted in most samples keeps the tone of what is not shown. `MediaError` before the first."""
         if not self._samples:
             raise MediaError("view: no reference picture yet", "it takes ten seconds of pictures that are not fully masked")
         painted = np.stack([where for _, where in self._samples])
-        planes = [self._median(index, painted if index == 0 else painted[:, ::2, ::2]) for index in range(3)]
+        planes = [self._median(index, painted if index == 0 else _halved(painted)) for index in range(3)]
         packed = np.concatenate([plane.reshape(-1) for plane in planes])
         height, width = planes[0].shape
         picture = cv2.cvtColor(packed.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
@@ -65,4 +66,10 @@ class Reference:
     def _median(self, index: int, painted: npt.NDArray[np.bool_]) -> Plane:
         values = np.stack([planes[index] for planes, _ in self._samples])
         median = np.ma.median(np.ma.masked_array(values, painted), axis=0)  # type: ignore[no-untyped-call]
-        return np.asarray(np.ma.filled(median, NOTHING[index]), np.uint8)
+        shown = (~painted).sum(axis=0) >= max(1, len(painted) // _ENOUGH)
+        return np.where(shown, np.ma.filled(median, NOTHING[index]), NOTHING[index]).astype(np.uint8)
+
+
+def _halved(painted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """For chroma (samples, rows / 2, columns / 2): a point is painted if one of its four pixels is."""
+    return np.asarray(painted[:, ::2, ::2] | painted[:, 1::2, ::2] | painted[:, ::2, 1::2] | painted[:, 1::2, 1::2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -27,6 +28,8 @@ SECOND = 1_000_000_000
 Box = tuple[int, int, int, int]
 COATS = (205, 30, 176, 215)
 """Luma of coats that nothing else in the scene has."""
+TINTS = ((118, 134), (132, 124), (104, 168), (120, 140))
+"""Their chroma (u, v): cream, navy, red, beige."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +77,35 @@ class TruthDetector:
 
 def shots(events: Events, seconds: int, *, night: bool = False, seed: int = 1) -> Iterator[Shot]:
     """The scene, moment after moment."""
-    rng, empty = np.random.default_rng(seed), stop()
+    rng, empty, tints = np.random.default_rng(seed), stop(), _tints()
     light = _lamp() if night else None
     for index in range(seconds * FPS):
         second = index / FPS
-        luma = empty.copy()
+        luma, chroma = empty.copy(), tints.copy()
+        _leaves(luma, second)
         if events.advertisement:
             luma[60:110, 288:308] = 120 + 80 * (int(second * 2) % 3 == 0)
         vehicles = _bus(luma, events.bus, second)
+        for left, top, right, bottom in vehicles:
+            _tint(chroma, (left, top, right, bottom - 14), 168, 108)
         if _during(events.door, second):
             luma[82:140, 96:112] = 220 if int(second) % 2 else 60
-        persons, people = _people(luma, second) if events.people else ((), np.zeros(luma.shape, bool))
-        yield Shot(_frame(_seen(luma, events, second, light, rng), index), second, people, persons, vehicles)
+        persons, people = _people(luma, chroma, second) if events.people else ((), np.zeros(luma.shape, bool))
+        picture = _seen(luma, events, second, light, rng)
+        if _during(events.snow, second):
+            chroma = chroma + (128 - chroma) * _snow()[::2, ::2]
+        yield Shot(
+            _frame(picture, chroma if light is None else 128 + (chroma - 128) * 0.5, index), second, people, persons, vehicles
+        )
 
 
 def stop() -> np.ndarray:
-    """Luma of the empty place by day: houses with windows, pavement, kerb, road, a shelter with a bench, a lamp."""
+    """Luma of the empty place by day: houses, a tree, pavement, kerb, road, shelter and bench, a pole with its sign, a lamp."""
+    return _stop().copy()
+
+
+@cache
+def _stop() -> np.ndarray:
     luma = np.full((HEIGHT, WIDTH), 150, np.uint8)
     luma[:70] = np.linspace(190, 165, 70).astype(np.uint8)[:, None]
     for left, top, wide, tone in ((0, 20, 60, 105), (62, 34, 50, 125), (190, 12, 64, 110), (258, 30, 62, 130)):
@@ -108,7 +124,47 @@ def stop() -> np.ndarray:
     luma[30:140, 236:239] = 60
     cv2.circle(luma, (237, 28), 5, 230, -1)
     luma[58:112, 286:310] = 70
+    luma[72:138, 214:217], luma[64:80, 207:224], luma[67:77, 210:221] = 75, 60, 200
+    luma[100:140, 264:270] = 60
+    _crown(luma, 0, 0)
     return luma
+
+
+def _crown(luma: np.ndarray, across: int, down: int) -> None:
+    for x, y, wide in ((258, 84, 12), (274, 86, 13), (266, 70, 14)):
+        cv2.circle(luma, (x + across, y + down), wide, 92, -1)
+
+
+def _leaves(luma: np.ndarray, second: float) -> None:
+    """The wind in the tree: the crown sways by a pixel and its leaves glitter."""
+    sway = round(1.4 * float(np.sin(second * 1.7)))
+    _crown(luma, sway, 0)
+    index = np.arange(26)
+    angle, far = index * 2.4 + 0.4 * np.sin(second * 2.1 + index), 19 * np.sqrt((index + 1) / 26)
+    x, y = (266 + sway + far * np.cos(angle)).astype(int), (80 + far * np.sin(angle)).astype(int)
+    luma[y, x] = luma[y, x + 1] = np.where(index % 2, 112, 74)
+
+
+@cache
+def _tints() -> np.ndarray:
+    """Chroma of the empty place (2, rows / 2, columns / 2)."""
+    chroma = np.full((2, HEIGHT // 2, WIDTH // 2), 128, np.float32)
+    _tint(chroma, (0, 0, WIDTH, 70), 140, 120)
+    for left, top, wide, u, v in ((0, 20, 60, 114, 150), (62, 34, 50, 118, 134), (190, 12, 64, 112, 146), (258, 30, 62, 120, 132)):
+        _tint(chroma, (left, top, left + wide, 95), u, v)
+    _tint(chroma, (93, 64, 182, 138), 136, 122)
+    _tint(chroma, (110, 112, 168, 116), 108, 144)
+    _tint(chroma, (207, 64, 224, 80), 160, 110)
+    _tint(chroma, (264, 96, 270, 140), 116, 138)
+    for x, y in ((258, 84), (274, 86), (266, 70)):
+        for part, value in zip(chroma, (108.0, 112.0), strict=True):
+            cv2.circle(part, (x // 2, y // 2), 6, value, -1)
+    return chroma
+
+
+def _tint(chroma: np.ndarray, box: Box, u: float, v: float) -> None:
+    left, top, right, bottom = (side // 2 for side in box)
+    chroma[0, top:bottom, left:right], chroma[1, top:bottom, left:right] = u, v
 
 
 def _bus(luma: np.ndarray, span: tuple[float, float], second: float) -> tuple[Box, ...]:
@@ -126,7 +182,7 @@ def _bus(luma: np.ndarray, span: tuple[float, float], second: float) -> tuple[Bo
     return ((0, 10, wide, 168),)
 
 
-def _people(luma: np.ndarray, second: float) -> tuple[tuple[Box, ...], np.ndarray]:
+def _people(luma: np.ndarray, chroma: np.ndarray, second: float) -> tuple[tuple[Box, ...], np.ndarray]:
     """Somebody who walks by each forty seconds, one who waits on from minute two, two who stand before the bus."""
     people = np.zeros(luma.shape, bool)
     places = [(-14 + 12 * (second % 40), 150, 60, COATS[0])]
@@ -137,6 +193,10 @@ def _people(luma: np.ndarray, second: float) -> tuple[tuple[Box, ...], np.ndarra
     boxes = []
     for left, feet, tall, coat in places:
         box = _person(luma, people, round(left), feet, tall, coat)
+        here = np.zeros(luma.shape, bool)
+        here[box[1] : box[3], box[0] : box[2]] = people[box[1] : box[3], box[0] : box[2]]
+        for part, value in zip(chroma, TINTS[COATS.index(coat)], strict=True):
+            part[here[::2, ::2]] = value
         if box[0] < box[2]:
             boxes.append(box)
     return tuple(boxes), people
@@ -162,17 +222,35 @@ def _seen(luma: np.ndarray, events: Events, second: float, lamp: np.ndarray | No
         picture *= 1.0 + 0.12 * np.sin(second / 60)  # clouds
     else:
         picture *= lamp
+        picture += _glow(luma)
         if _during(events.lights, second):
             picture += _beam(second)
     if _during(events.rain, second):
         for x, y, long in zip(rng.integers(0, WIDTH, 60), rng.integers(0, HEIGHT, 60), rng.integers(4, 12, 60), strict=True):
             cv2.line(picture, (int(x), int(y)), (int(x - long // 4), int(y + long)), float(picture[y, x]) + 40.0, 1)
-    picture += rng.normal(0, 1.5 if lamp is None else 3.0, picture.shape).astype(np.float32)
+    grain = _grain()[rng.integers(0, 8)]
+    picture += np.roll(grain, rng.integers(0, grain.size), axis=None) * (1.5 if lamp is None else 3.0)
     if _during(events.snow, second):
         picture += (235 - picture) * _snow()
     return np.clip(picture, 16, 235).astype(np.uint8)
 
 
+@cache
+def _grain() -> np.ndarray:
+    """Noise of the sensor: eight fields, each used from anywhere, cost a fifth of a new one for each frame."""
+    return np.random.default_rng(7).standard_normal((8, HEIGHT, WIDTH), np.float32)
+
+
+def _glow(luma: np.ndarray) -> np.ndarray:
+    """What shines by itself at night, unless something stands before it: the lamp, the advertisement."""
+    shining = np.zeros(luma.shape, np.float32)
+    shining[22:35, 231:244] = 150 * (luma[22:35, 231:244] == 230)
+    panel = luma[60:110, 288:308]
+    shining[60:110, 288:308] = 0.35 * panel * ((panel == 120) | (panel == 200))
+    return shining
+
+
+@cache
 def _lamp() -> np.ndarray:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     pool = np.exp(-(((x - 200) / 130) ** 2 + ((y - 110) / 80) ** 2))
@@ -186,6 +264,7 @@ def _beam(second: float) -> np.ndarray:
     return np.asarray(170 * np.exp(-(((x - middle) / 45) ** 2 + ((y - 140) / 30) ** 2)), np.float32)
 
 
+@cache
 def _snow() -> np.ndarray:
     """A soft blob over a fifth of the picture, in a corner of the lens."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
@@ -193,9 +272,10 @@ def _snow() -> np.ndarray:
     return np.asarray(np.clip((1.15 - far) * 3, 0, 0.97), np.float32)
 
 
-def _frame(luma: np.ndarray, index: int) -> Frame:
-    buffer = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+def _frame(luma: np.ndarray, chroma: np.ndarray, index: int) -> Frame:
+    buffer = np.empty((HEIGHT * 3 // 2, WIDTH), np.uint8)
     buffer[:HEIGHT] = luma
+    buffer[HEIGHT:] = chroma.reshape(-1, WIDTH)
     at = round(index / FPS * SECOND)
     return Frame(buffer, WIDTH, HEIGHT, index, at, at)
 
