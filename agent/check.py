@@ -13,7 +13,7 @@ from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, StorageError, UsageError
-from privacy.journal import verify_chain
+from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of
 from provisioning.identity import UNITS, load_authority, load_permit, load_signer, recipients, tls_files
 from provisioning.layout import Layout
@@ -69,8 +69,9 @@ def _clock(_layout: Layout, config: Config) -> list[Finding]:
 
 def _journal(layout: Layout, _config: Config) -> list[Finding]:
     authority = load_authority(layout)
-    lengths = {unit: len(verify_chain(layout.journal(unit) / "chain.jws", unit, authority)) for unit in UNITS}
-    return [Finding("journal", "ok", "chains hold: " + ", ".join(f"{unit} {number}" for unit, number in lengths.items()))]
+    chains = {unit: verify_chain(layout.journal(unit), unit, authority) for unit in UNITS}
+    cross_check(chains)
+    return [Finding("journal", "ok", "chains hold: " + ", ".join(f"{unit} {chain.head.length}" for unit, chain in chains.items()))]
 
 
 def _services(layout: Layout, _config: Config) -> list[Finding]:

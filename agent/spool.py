@@ -19,12 +19,10 @@ import msgspec
 
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import place, sync_folder
-from privacy.manifest import MANIFEST, FileName, Manifest, SealedFile, read_manifest, read_receipt
+from privacy.manifest import CLIP, MANIFEST, MASKS, FileName, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import Recipient, Seal, head_size, whole_size
 
-CLIP: FileName = "clip.age"
-MASKS: FileName = "masks.age"
 _BLOCK = 1 << 20
 
 
@@ -32,7 +30,7 @@ class SealedSink:
     """One sealed file of a running clip: created exclusively, synced when asked, hashed as it grows."""
 
     def __init__(self, path: Path, recipients: Sequence[Recipient]) -> None:
-        self._name: FileName = CLIP if path.name == CLIP else MASKS
+        self._name = path.name
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self._seal = Seal(self, recipients)
         self.feed = self._seal.write
@@ -123,11 +121,11 @@ class Spool:
     def check_receipt(self, token: bytes) -> Manifest:
         """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""
         receipt = read_receipt(token, self._authority)
-        path = self.folder / receipt.clip / "manifest.jws"
+        path = self.folder / receipt.id / "manifest.jws"
         if not path.exists():
-            raise RecordError(f"receipt: clip: no such clip here (got {receipt.clip})", "it was freed before, or is another node's")
-        manifest = self.manifest(receipt.clip)
-        if receipt.manifest_sha256 != sha256_hex(path.read_bytes()) or receipt.files != manifest.files:
+            raise RecordError(f"receipt: clip: no such clip here (got {receipt.id})", "it was freed before, or is another node's")
+        manifest = self.manifest(receipt.id)
+        if receipt.record_sha256 != sha256_hex(path.read_bytes()) or receipt.files != manifest.files:
             raise RecordError("receipt: is for other bytes than this node holds", "upload the clip again")
         return manifest
 

@@ -129,7 +129,7 @@ class Ingest:
 
     def _sign(self, manifest: Manifest, token: bytes) -> bytes:
         received = datetime.now(UTC)
-        record = Receipt(manifest.clip, manifest.site, manifest.node, sha256_hex(token), manifest.files, received)
+        record = Receipt(manifest.clip, "clip", manifest.site, manifest.node, sha256_hex(token), manifest.files, received)
         return sign(record, self._receipts, RECEIPT)
 
 

@@ -62,7 +62,7 @@ def signer(folder: Path, name: str) -> Signer:
 
 
 def authority(folder: Path) -> Authority:
-    return Authority(load_chain(read(folder / "ca.pem"))[0])
+    return Authority(load_chain(read(folder / "ca.pem")))
 
 
 def read(path: Path) -> bytes:

@@ -126,6 +126,6 @@ def _check_receipt(folder: Path, token: bytes, manifest: Manifest, trusted: Auth
     if not path.exists():
         return None
     receipt = read_receipt(path.read_bytes(), trusted)
-    if receipt.manifest_sha256 != sha256_hex(token) or receipt.files != manifest.files:
+    if receipt.record_sha256 != sha256_hex(token) or receipt.files != manifest.files:
         raise RecordError("receipt: is for another manifest", "the folder's files do not belong together")
     return receipt

@@ -1,12 +1,17 @@
 """The journal of one unit: append-only, each line signed and chained to the one before it (R32). No pictures in it.
 
 A line is a compact JWS of an `Entry`; `previous` is the SHA-256 of the line before, so that a cut or rewritten chain shows.
+The chain lies in segments, `<number of the first entry>.jws`, closed by day: the centre takes closed ones. Each unit also
+notes the heads of the others' chains, so that a chain cut at its end, or written anew by whoever has its key, disagrees
+with what the others signed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,13 @@ from msgspec import Struct
 
 from privacy.errors import RecordError, StorageError
 from privacy.files import sync_folder
-from privacy.records import AT_ISSUE, Authority, Signer, sha256_hex, sign, verify_issued
+from privacy.records import AT_ISSUE, Authority, Signer, peek, sha256_hex, sign, verify_issued
 
 ENTRY = "lykta-journal"
+HEADS = "heads"
+LONGEST = 1_000_000
+"""Bytes after which a segment is closed before its day is over."""
+Fact = str | int | float | None
 
 
 class Entry(Struct, frozen=True):
@@ -27,60 +36,206 @@ class Entry(Struct, frozen=True):
     unit: str
     t: datetime
     kind: str
-    facts: dict[str, str | int | float | None]
+    facts: dict[str, Fact]
     previous: str
 
 
+class Head(Struct, frozen=True):
+    """Where a chain stands: how many entries it has, and the hash of the last line ("" of an empty one)."""
+
+    length: int
+    sha256: str
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """From its text form, "length:sha256"; `RecordError` otherwise."""
+        length, _, digest = text.partition(":")
+        if not length.isdecimal() or len(digest) != (64 if int(length) else 0):
+            raise RecordError(f"head: must be LENGTH:SHA256 (got {text!r})", "`lykta journal verify` prints them")
+        return cls(int(length), digest)
+
+    def __str__(self) -> str:
+        return f"{self.length}:{self.sha256}"
+
+
+class _At(Struct, frozen=True):
+    """Where a writer goes on: the segment, its size in bytes, the day of its last entry, and the chain's head."""
+
+    path: Path
+    size: int
+    day: str
+    head: Head
+
+
 class Journal:
-    """Appends to `folder`/chain.jws; every entry is on the disk when `append` returns."""
+    """Appends to the newest segment in `folder`; every entry is on the disk when `append` returns.
+
+    Several processes may append to one chain: each takes the lock and looks for what the others wrote.
+    """
 
     def __init__(self, folder: Path, unit: str, signer: Signer, now: Callable[[], datetime]) -> None:
-        self._path, self._unit, self._signer, self._now = folder / "chain.jws", unit, signer, now
+        self._folder, self._unit, self._signer, self._now = folder, unit, signer, now
         folder.mkdir(parents=True, exist_ok=True)
-        self._number, self.head = _resume(self._path)
+        with _locked(folder):
+            self._at = _resume(folder)
 
-    def append(self, kind: str, **facts: str | int | float | None) -> None:
-        """Sign and store one entry; `StorageError` if the disk refuses it."""
-        entry = Entry(self._number, self._unit, self._now(), kind, facts, self.head)
-        line = sign(entry, self._signer, ENTRY)
-        size = self._path.stat().st_size if self._path.exists() else 0
+    @property
+    def head(self) -> Head:
+        return self._at.head
+
+    def append(self, kind: str, **facts: Fact) -> bytes:
+        """Sign and store one entry and return its line; `StorageError` if the disk refuses it."""
         try:
-            with self._path.open("ab") as file:
-                file.write(line + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self._path.parent)
+            with _locked(self._folder):
+                if self._grew():
+                    self._at = _resume(self._folder)
+                return self._append(kind, facts)
         except OSError as problem:
-            # Half a line would join with the next one and break the chain.
-            if self._path.exists():
-                os.truncate(self._path, size)
-            raise StorageError(f"journal: {self._path}: {problem.strerror}", "free space or mend the disk") from problem
-        self._number, self.head = self._number + 1, sha256_hex(line)
+            if isinstance(problem, StorageError):
+                raise
+            raise StorageError(f"journal: {self._at.path}: {problem.strerror}", "free space or mend the disk") from problem
+
+    def _grew(self) -> bool:
+        """Whether another process has written since: to our segment, or to one after it."""
+        return self._at.size != _size(self._at.path) or segments(self._folder)[-1:] not in ([], [self._at.path])
+
+    def _append(self, kind: str, facts: dict[str, Fact]) -> bytes:
+        now, at = self._now(), self._at
+        entry = Entry(at.head.length, self._unit, now, kind, facts, at.head.sha256)
+        line = sign(entry, self._signer, ENTRY)
+        day = f"{now:%Y-%m-%d}"
+        if at.size > LONGEST or (at.size and day != at.day):
+            at = _At(segment(self._folder, entry.number), 0, day, at.head)
+        size = _write(at, line + b"\n")
+        self._at = _At(at.path, size, day, Head(entry.number + 1, sha256_hex(line)))
+        return line
 
 
-def verify_chain(path: Path, unit: str, authority: Authority) -> list[Entry]:
-    """All entries of a chain, if none was changed, cut out or put in; otherwise `RecordError` with the line's number."""
-    entries: list[Entry] = []
-    previous = ""
-    for number, line in enumerate(_lines(path)):
-        # A node that lost the time writes what its clock says; the chain's order holds, so the certificate is judged at its begin.
-        entry, _ = verify_issued(line, ENTRY, authority, unit, Entry, AT_ISSUE)
-        if (entry.number, entry.previous, entry.unit) != (number, previous, unit):
-            raise RecordError(f"journal: line {number + 1} does not follow the line before it", "the chain was changed")
-        entries.append(entry)
-        previous = sha256_hex(line)
-    return entries
+def _write(at: _At, data: bytes) -> int:
+    """Append to a segment; its size afterwards."""
+    descriptor = os.open(at.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise StorageError(f"journal: {at.path}: no room for a whole entry", "free space or mend the disk")
+        os.fsync(descriptor)
+        if not at.size:
+            sync_folder(at.path.parent)
+    except OSError:
+        # Half a line, or one of which nobody knows whether the disk has it, would join with the next one and break the chain.
+        os.ftruncate(descriptor, at.size)
+        raise
+    finally:
+        os.close(descriptor)
+    return at.size + len(data)
 
 
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines() if path.exists() else []
-
-
-def _resume(path: Path) -> tuple[int, str]:
+def _resume(folder: Path) -> _At:
     """Where to go on; a last line torn by a power cut was never acknowledged and is cut off."""
-    data: Any = path.read_bytes() if path.exists() else b""
+    found = segments(folder)
+    path = found[-1] if found else segment(folder, 0)
+    data = path.read_bytes() if found else b""
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) != len(data):
         os.truncate(path, len(whole))
-    lines = whole.splitlines()
-    return len(lines), sha256_hex(lines[-1]) if lines else ""
+    day, first, lines = "", int(path.stem), whole.splitlines()
+    if lines:
+        day = f"{peek(lines[-1], ENTRY, Entry).t:%Y-%m-%d}"
+    elif len(found) > 1:
+        # The power went between the new segment's name and its first line.
+        lines = found[-2].read_bytes().splitlines()
+        first -= len(lines)
+    return _At(path, len(whole), day, Head(first + len(lines), sha256_hex(lines[-1]) if lines else ""))
+
+
+class Chain(Struct, frozen=True):
+    """A verified chain or segment: its entries, and the hash of each one's line. first: number of the first entry."""
+
+    unit: str
+    first: int
+    entries: tuple[Entry, ...]
+    hashes: tuple[str, ...]
+
+    @property
+    def head(self) -> Head:
+        return Head(self.first + len(self.hashes), self.hashes[-1] if self.hashes else "")
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segments of a chain, oldest first; all but the last are closed."""
+    return sorted(path for path in folder.glob("*.jws") if path.stem.isdecimal())
+
+
+def segment(folder: Path, first: int) -> Path:
+    return folder / f"{first:010}.jws"
+
+
+def verify_chain(folder: Path, unit: str, authority: Authority) -> Chain:
+    """All entries of a chain, if none was changed, cut out or put in; otherwise `RecordError` with the entry's number."""
+    chain = Chain(unit, 0, (), ())
+    for path in segments(folder):
+        part = verify_segment(path.read_bytes(), unit, authority, chain.head)
+        if int(path.stem) != chain.head.length:
+            raise RecordError(
+                f"journal: {unit}: segment {path.name} does not begin at its number", "a segment was renamed or is missing"
+            )
+        chain = Chain(unit, 0, chain.entries + part.entries, chain.hashes + part.hashes)
+    return chain
+
+
+def verify_segment(data: bytes, unit: str, authority: Authority, after: Head) -> Chain:
+    """The entries of one segment that follows `after`; otherwise `RecordError`. A torn last line is not part of it."""
+    entries: list[Entry] = []
+    hashes: list[str] = []
+    head = after
+    for line in data[: data.rfind(b"\n") + 1].splitlines():
+        # A node that lost the time writes what its clock says; the chain's order holds, so the certificate is judged at its begin.
+        entry, _ = verify_issued(line, ENTRY, authority, unit, Entry, AT_ISSUE)
+        if (entry.number, entry.previous, entry.unit) != (head.length, head.sha256, unit):
+            raise RecordError(f"journal: {unit}: entry {head.length} does not follow the one before it", "the chain was changed")
+        head = Head(entry.number + 1, sha256_hex(line))
+        entries.append(entry)
+        hashes.append(head.sha256)
+    return Chain(unit, after.length, tuple(entries), tuple(hashes))
+
+
+def cross_check(chains: Mapping[Any, Chain]) -> int:
+    """Hold each chain, whole from its first entry, against the heads that the others noted; how many were held.
+
+    `RecordError` where a chain ends before a head that was seen, or had another line there.
+    """
+    held = 0
+    for witness in chains.values():
+        for entry in witness.entries:
+            if entry.kind == HEADS:
+                for unit, text in entry.facts.items():
+                    if unit in chains:
+                        check_head(chains[unit], Head.parse(str(text)), f"{witness.unit} entry {entry.number}")
+                        held += 1
+    return held
+
+
+def check_head(chain: Chain, seen: Head, witness: str) -> None:
+    """`RecordError` if a chain, whole from its first entry, does not contain a head that somebody saw."""
+    if seen.length > chain.head.length:
+        raise RecordError(
+            f"journal: {chain.unit}: ends after {chain.head.length} entries, {witness} saw {seen.length}", "its end was cut off"
+        )
+    if seen.length and chain.hashes[seen.length - 1] != seen.sha256:
+        raise RecordError(
+            f"journal: {chain.unit}: entry {seen.length - 1} is not the one that {witness} saw", "it was written anew"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time. The folder itself is the lock: nothing is left behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -64,9 +64,12 @@ class TrustedKeys:
 
 @dataclass(frozen=True)
 class Authority:
-    """The centre's CA: trusts certificates it issued for one role, by organisational unit."""
+    """The centre's CAs: trust certificates that one of them issued for one role, by organisational unit.
 
-    ca: x509.Certificate
+    More than one while a CA is replaced, and for evidence from before (docs/KEY-DRILLS.md).
+    """
+
+    cas: tuple[x509.Certificate, ...]
 
 
 @dataclass(frozen=True)
@@ -111,21 +114,34 @@ def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) 
 
 
 def verify_issued(
-    token: bytes, kind: str, authority: Authority, role: str, into: type[T], at: datetime | Callable[[T], datetime] | None = None
+    token: bytes,
+    kind: str,
+    authority: Authority,
+    role: str | Callable[[T], str],
+    into: type[T],
+    at: datetime | Callable[[T], datetime] | None = None,
 ) -> tuple[T, Party]:
     """The record and its signer, if a certificate of our CA with that role signed it; otherwise `RecordError`.
 
+    `role` may be the one that the record itself names.
     `at` is when the certificate must have been valid: a moment, or the moment that the record itself names, so that old
     evidence outlives the certificate and a node without the time can read its own clips; by default now.
     """
     leaf, party = _party(_chain(_header(token, kind), kind), authority, kind)
-    if party.role != role:
-        raise RecordError(f"{kind}: signer has the role {party.role!r}, not {role!r}", "this record was made by the wrong unit")
     record = _decode(_payload(token, party.public_key, kind), kind, into)
+    wanted = role(record) if callable(role) else role
+    if party.role != wanted:
+        raise RecordError(f"{kind}: signer has the role {party.role!r}, not {wanted!r}", "this record was made by the wrong unit")
     moment = at(record) if callable(at) else at or datetime.now(UTC)
     if moment is not AT_ISSUE and not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         raise RecordError(f"{kind}: signer's certificate was not valid at {moment:%Y-%m-%d %H:%M} UTC", "renew the certificate")
     return record, party
+
+
+def peek(token: bytes, kind: str, into: type[T]) -> T:
+    """The record inside, its signature unchecked: to list and to sort by, never to decide by. `RecordError` if it is none."""
+    _header(token, kind)
+    return _decode(bytes(jws.extract_compact(token.strip(), registry=_REGISTRY).payload), kind, into)
 
 
 def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
@@ -134,10 +150,12 @@ def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
 
 
 def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys:
-    """The keys of a key set that the CA itself signed."""
-    ca_key = _ec(authority.ca.public_key(), kind)
-    _header(token, kind)
-    listed = _decode(_payload(token, ca_key, kind), kind, dict[str, list[dict[str, Any]]])
+    """The keys of a key set that a CA itself signed."""
+    signed_by = str(_header(token, kind).get("kid"))
+    own = {thumbprint(key): key for key in (_ec(ca.public_key(), kind) for ca in authority.cas)}
+    if signed_by not in own:
+        raise RecordError(f"{kind}: not signed by this centre's CA (kid {signed_by})", "fetch the trust folder again")
+    listed = _decode(_payload(token, own[signed_by], kind), kind, dict[str, list[dict[str, Any]]])
     try:
         keys = [_ec(ECKey.import_key(k).public_key, kind) for k in listed["keys"]]
     except (JoseError, KeyError, ValueError) as problem:
@@ -203,12 +221,18 @@ def _party(chain: Chain, authority: Authority, kind: str) -> tuple[x509.Certific
     if not chain:
         raise RecordError(f"{kind}: carries no certificate", "the record was made by an unenrolled unit")
     leaf = chain[0]
-    try:
-        leaf.verify_directly_issued_by(authority.ca)
-    except (InvalidSignature, ValueError, TypeError) as problem:
-        raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?") from problem
+    if not any(_issued(leaf, ca) for ca in authority.cas):
+        raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?")
     key = _ec(leaf.public_key(), kind)
     return leaf, Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), key)
+
+
+def _issued(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
 
 
 def _name(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:

@@ -46,7 +46,7 @@ def tls_files(layout: Layout) -> TlsFiles:
 
 
 def load_authority(layout: Layout) -> Authority:
-    return Authority(load_chain(_read(layout.trust / "ca.pem"))[0])
+    return Authority(load_chain(_read(layout.trust / "ca.pem")))
 
 
 def basis_keys(layout: Layout) -> TrustedKeys:

@@ -64,8 +64,18 @@ class Layout:
 
     @property
     def camera(self) -> Path:
-        """What the camera service alone keeps: the edges of its view."""
+        """What the camera and `lykta retention` alone keep: the edges of its view, the odometer, answered orders."""
         return self.var / "camera"
+
+    @property
+    def uplink(self) -> Path:
+        """What the uplink alone keeps: parcels on their way, receipts of journal segments, what it has sent today."""
+        return self.var / "uplink"
+
+    @property
+    def inbox(self) -> Path:
+        """What the uplink leaves, still signed, for a service that was away: receipts/ and orders/."""
+        return self.var / "inbox"
 
     @property
     def run(self) -> Path:

@@ -252,5 +252,5 @@ def journal_of(node: Node) -> list[dict[str, object]]:
     from privacy.journal import verify_chain
     from provisioning.identity import load_authority
 
-    path = node.layout.journal("camera") / "chain.jws"
-    return [msgspec.to_builtins(entry) for entry in verify_chain(path, "camera", load_authority(node.layout))]
+    chain = verify_chain(node.layout.journal("camera"), "camera", load_authority(node.layout))
+    return [msgspec.to_builtins(entry) for entry in chain.entries]

@@ -151,7 +151,7 @@ def test_a_bundle_is_a_whole_node(keys: Path, node: Node) -> None:
         assert subject == f"subject=CN=city/stop-1,OU={unit}\n"
         assert stat.S_IMODE((layout.credentials / f"{unit}.key").stat().st_mode) == 0o600
     assert tls_files(layout).key == layout.credentials / "tls.key"
-    assert load_authority(layout).ca == authority(keys).ca
+    assert load_authority(layout).cas == authority(keys).cas
     assert list(basis_keys(layout).keys) == [signer(keys, "basis").kid]
     assert list(command_keys(layout).keys) == [signer(keys, "command").kid]
     assert recipients(layout) == ((keys / "recipients.txt").read_text().strip(),)
@@ -278,7 +278,7 @@ def test_trust_that_the_ca_did_not_sign_is_none(placed: Layout, tmp_path: Path) 
     keygen(tmp_path / "other", ["localhost"])
     mine = key_set([signer(tmp_path / "other", "basis").key.public_key()])
     (placed.trust / "basis-keys.jws").write_bytes(sign(mine, signer(tmp_path / "other", "ca"), "lykta-basis-keys"))
-    with pytest.raises(RecordError, match="bad signature"):
+    with pytest.raises(RecordError, match="not signed by this"):
         permit(placed)
 
 
@@ -375,7 +375,7 @@ def receipt(keys: Path, folder: Path, **changes: Any) -> None:
     """What the ingest writes beside a clip."""
     token = (folder / "manifest.jws").read_bytes()
     known, _ = verify_issued(token, MANIFEST, authority(keys), "camera", Manifest)
-    record = Receipt(known.clip, known.site, known.node, sha256_hex(token), known.files, BEGIN)
+    record = Receipt(known.clip, "clip", known.site, known.node, sha256_hex(token), known.files, BEGIN)
     (folder / "receipt.jws").write_bytes(sign(msgspec.structs.replace(record, **changes), signer(keys, "receipt"), RECEIPT))
 
 
@@ -446,7 +446,7 @@ def test_a_clip_of_another_node_is_refused(keys: Path, node: Node) -> None:
 
 def test_a_receipt_must_be_this_clips(keys: Path, node: Node) -> None:
     folder = node.clip()
-    receipt(keys, folder, manifest_sha256="0" * 64)
+    receipt(keys, folder, record_sha256="0" * 64)
     refused(5, "receipt: is for another manifest", "verify", folder, "--keys", keys)
     receipt(keys, folder)
     token = (folder / "receipt.jws").read_bytes()

@@ -162,7 +162,7 @@ def test_a_clip_arrives_whole_and_its_receipt_frees_it(running: Centre, node: No
     assert (announced.body["schema"], announced.body["id"], announced.body["receipt"]) == ("lykta.object/1", folder.name, None)
     answer = running.upload(node, folder)
     receipt = receipt_of(running, answer)
-    assert receipt.manifest_sha256 == sha256_hex((folder / "manifest.jws").read_bytes())
+    assert receipt.record_sha256 == sha256_hex((folder / "manifest.jws").read_bytes())
     assert node.spool.check_receipt(answer.body["receipt"].encode()).clip == folder.name
     home = running.home(node, folder)
     assert sorted(path.name for path in home.iterdir()) == ["clip.age", "manifest.jws", "masks.age", "receipt.jws"]
@@ -441,7 +441,9 @@ def test_a_foreign_receipt_frees_nothing(running: Centre, node: Node, tmp_path: 
     made("keygen", tmp_path / "other")
     folder = node.clip()
     known = node.spool.manifest(folder.name)
-    forged = Receipt(known.clip, known.site, known.node, sha256_hex((folder / "manifest.jws").read_bytes()), known.files, known.end)
+    forged = Receipt(
+        known.clip, "clip", known.site, known.node, sha256_hex((folder / "manifest.jws").read_bytes()), known.files, known.end
+    )
     with pytest.raises(RecordError, match="not of this centre"):
         node.spool.check_receipt(sign(forged, signer(tmp_path / "other", "receipt"), RECEIPT))
     with pytest.raises(RecordError, match="carries no certificate"):

@@ -16,7 +16,7 @@ from agent.outbox import Outbox
 from central.keys import authority
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
-from privacy.journal import Journal, verify_chain
+from privacy.journal import Journal, segments, verify_chain
 from provisioning.identity import load_signer
 from tests.clips import Node, made
 
@@ -43,8 +43,8 @@ class Shelf:
         return [(body["clip"], body["stage"], body["reason"]) for body in bodies]
 
     def kinds(self) -> list[str]:
-        path = self.node.layout.journal("camera") / "chain.jws"
-        return [entry.kind for entry in verify_chain(path, "camera", authority(self.keys))]
+        chain = verify_chain(self.node.layout.journal("camera"), "camera", authority(self.keys))
+        return [entry.kind for entry in chain.entries]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
 def test_a_disk_that_fills_within_a_line_breaks_no_chain(shelf: Shelf) -> None:
     """R32: half an entry is taken back, so that the next one does not join with it."""
     shelf.journal.append("before")
-    path = shelf.node.layout.journal("camera") / "chain.jws"
+    [path] = segments(shelf.node.layout.journal("camera"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
     try:
