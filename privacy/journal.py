@@ -129,13 +129,13 @@ def _write(at: _At, data: bytes) -> int:
     return at.size + len(data)
 
 
-def _resume(folder: Path) -> _At:
+def _resume(folder: Path, *, mend: bool = True) -> _At:
     """Where to go on; a last line torn by a power cut was never acknowledged and is cut off."""
     found = segments(folder)
     path = found[-1] if found else segment(folder, 0)
     data = path.read_bytes() if found else b""
     whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) != len(data):
+    if mend and len(whole) != len(data):
         os.truncate(path, len(whole))
     day, first, lines = "", int(path.stem), whole.splitlines()
     if lines:
@@ -158,6 +158,11 @@ class Chain(Struct, frozen=True):
     @property
     def head(self) -> Head:
         return Head(self.first + len(self.hashes), self.hashes[-1] if self.hashes else "")
+
+
+def head_of(folder: Path) -> Head:
+    """Where somebody's chain stands now; nothing is verified, nothing changed."""
+    return _resume(folder, mend=False).head
 
 
 def segments(folder: Path) -> list[Path]:

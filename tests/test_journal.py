@@ -11,7 +11,7 @@ import pytest
 
 from central.keys import authority, issue, keygen, signer
 from privacy.errors import RecordError
-from privacy.journal import Chain, Head, Journal, check_head, cross_check, segment, segments, verify_chain
+from privacy.journal import Chain, Head, Journal, check_head, cross_check, head_of, segment, segments, verify_chain
 from privacy.records import Authority, Signer, load_chain, load_private_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -82,6 +82,7 @@ def test_a_journal_torn_by_a_power_cut_goes_on(desk: Desk) -> None:
     with path.open("ab") as file:
         file.write(b"eyJhbGciOi")
     assert numbers(desk.chain()) == [0, 1]
+    assert head_of(desk.place()) == desk.chain().head
     desk.journal().append("tick", number=2)
     assert numbers(desk.chain()) == [0, 1, 2]
 
