@@ -40,12 +40,17 @@ class Mask(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds; the quota is in megabytes."""
+    """Seconds; the quota is in megabytes, and a share of the disk at most.
 
+    mode   "events" films clips when something happens, "always" also routine ones in between
+    """
+
+    mode: Literal["events", "always"] = "events"
     pre_roll: Annotated[int, Meta(ge=0, le=10)] = 10
     post_roll: Annotated[int, Meta(ge=1, le=60)] = 5
     longest: Annotated[int, Meta(ge=10, le=600)] = 60
     quota_mb: Annotated[int, Meta(ge=10)] = 4000
+    quota_share: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.8
 
 
 class Pins(Struct, frozen=True, forbid_unknown_fields=True):

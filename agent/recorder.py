@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import Empty, Full, Queue
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from agent.config import Record
-from agent.messages import ClipNote
+from agent.messages import Alarm, Body, ClipNote
 from agent.spool import SealedSink, Spool, is_full
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
@@ -28,6 +28,9 @@ from privacy.seal import Recipient
 
 SECOND = 1_000_000_000
 QUEUE = 300
+CHECKPOINT_S = 10.0
+# Key pictures come each second; the pre-roll brings many at once, and a camera that stalls brings none.
+_SHORTEST_S, _LONGEST_S = 0.5, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,18 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a clip is wanted: presence, help, order; `ref` names the press or order."""
+    """Why a clip is wanted: routine, presence, tamper, help; `ref` names the press."""
 
     kind: str
     ref: str = ""
+
+    @property
+    def rank(self) -> int:
+        """A clip is named by the weightiest thing that happened in it: it decides what is uploaded and dropped first."""
+        return {"routine": 0, "presence": 1, "help": 3}.get(self.kind, 2)
+
+
+ROUTINE = Trigger("routine")
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,19 @@ class Ledger(Protocol):
 
     def clip(self, note: ClipNote) -> None: ...
 
+    def tell(self, *bodies: Body) -> None: ...
+
+    def clear(self, tail: str) -> None: ...
+
 
 class _Running:
-    """A clip that is being written."""
+    """A clip that is being written.
 
-    def __init__(self, spool: Spool, opened: Manifest, stream: Stream) -> None:
-        self.opened, self._spool = opened, spool
+    It is synced where a key picture ends a fragment, each second, so that a power cut costs the running fragment and no more.
+    """
+
+    def __init__(self, spool: Spool, opened: Manifest, stream: Stream, trigger: Trigger) -> None:
+        self.opened, self._spool, self.trigger = opened, spool, trigger
         self.trigger_ns = 0
         self._video, self._masks = spool.begin(opened, stream.recipients)
         self._mp4 = Mp4Writer(_Feed(self._video), stream.fps)
@@ -76,7 +94,7 @@ class _Running:
         self._full: Counter[str] = Counter()
         self._frames = 0
         self._last: Taken | None = None
-        self._synced = time.monotonic()
+        self._synced = self._signed = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -89,19 +107,36 @@ class _Running:
         self._last = taken
         if taken.record.cause:
             self._full[taken.record.cause] += 1
-        if time.monotonic() - self._synced >= 1.0:
-            self._video.sync()
-            self._masks.sync()
-            self._synced = time.monotonic()
+        since = time.monotonic() - self._synced
+        if since >= _LONGEST_S or (taken.packet.key and since >= _SHORTEST_S):
+            self.sync()
+
+    def sync(self) -> None:
+        """Make everything so far durable, and sign it every ten seconds."""
+        self._spool.sync(self.opened.clip, self._video, self._masks)
+        self._synced = time.monotonic()
+        if self._synced - self._signed >= CHECKPOINT_S:
+            self._sign()
+
+    def promote(self, trigger: Trigger) -> None:
+        """Something weightier happened: also a torn clip must be known by it."""
+        self.trigger = trigger
+        self.opened = msgspec.structs.replace(self.opened, trigger=trigger.kind)
+        self.sync()
+        self._sign()
+
+    def _sign(self) -> None:
+        self._spool.checkpoint(self._so_far("open"), self._video, self._masks)
+        self._signed = time.monotonic()
+
+    def _so_far(self, state: Literal["open", "complete"]) -> Manifest:
+        end = moment(self._last.wall_ns) if self._last else self.opened.begin
+        return msgspec.structs.replace(self.opened, state=state, end=end, frames=self._frames, full=dict(self._full))
 
     def finish(self) -> Manifest:
         self._mp4.close()
         files = (self._video.close(), self._masks.close())
-        end = moment(self._last.wall_ns) if self._last else self.opened.begin
-        done = msgspec.structs.replace(
-            self.opened, state="complete", end=end, frames=self._frames, full=dict(self._full), files=files
-        )
-        return self._spool.finish(done)
+        return self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files))
 
     def abandon(self) -> None:
         """Close what is open without ending it."""
@@ -175,17 +210,26 @@ class Recorder:
             work()
         except (OSError, StorageError) as problem:
             self.refused += 1
+            reason = "disk_full" if is_full(problem) else "disk_error"
+            if not self.refused_now:
+                self._ledger.tell(Alarm("disk", reason, ""))
             self.refused_now = True
-            self._drop("disk_full" if is_full(problem) else "disk_error")
+            self._drop(reason)
 
     def _append(self, taken: Taken) -> None:
         self._ring.append(taken)
         self._trim_ring(taken)
         if self._running:
             self._running.write(taken)
-            past = taken.packet.mono_ns - self._running.trigger_ns
-            if past > self._settings.post_roll * SECOND or self._running.seconds >= self._settings.longest:
+            if self._over(self._running, taken.packet.mono_ns):
                 self._finish()
+        elif self._settings.mode == "always" and taken.packet.key:
+            self._begin(ROUTINE)
+
+    def _over(self, running: _Running, now_ns: int) -> bool:
+        """An event ends some seconds after it; a routine clip only by its length."""
+        ended = running.trigger.rank > 0 and now_ns - running.trigger_ns > self._settings.post_roll * SECOND
+        return ended or running.seconds >= self._settings.longest
 
     def _trim_ring(self, newest: Taken) -> None:
         """Keep the seconds wanted and whatever is needed to start at a key picture."""
@@ -204,19 +248,24 @@ class Recorder:
             self._open(trigger, list(self._ring)[first:])
         if self._running:
             self._running.trigger_ns = self._ring[-1].packet.mono_ns
+            if trigger.rank > self._running.trigger.rank:
+                self._running.promote(trigger)
 
     def _open(self, trigger: Trigger, pictures: list[Taken]) -> None:
         self._opened = self._opening(pictures[0], trigger)
-        self._running = _Running(self._spool, self._opened, self._stream)
+        self._running = _Running(self._spool, self._opened, self._stream, trigger)
         for taken in pictures:
             self._running.write(taken)
+        self._running.sync()
 
     def _finish(self) -> None:
         if not self._running:
             return
         manifest = self._running.finish()
         self._running = self._opened = None
-        self.refused_now = False
+        if self.refused_now:
+            self.refused_now = False
+            self._ledger.clear("alarm/disk")
         self._ring.clear()
         size = sum(file.size for file in manifest.files)
         self._ledger.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", size))

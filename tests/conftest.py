@@ -11,6 +11,7 @@ import pytest
 from agent.demo import Demo
 from tests.broker import NAME, Broker, Centre, free_port
 from tests.nodes import MODELS, VIDEO, Node
+from tests.shelf import Shelf
 from tests.stop import Stop
 
 
@@ -25,6 +26,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 @pytest.fixture
 def node(made: Demo, tmp_path: Path) -> Node:
     return Node.copy(made, tmp_path)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path)
+    yield shelf
+    shelf.close()
 
 
 @pytest.fixture
