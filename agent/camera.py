@@ -33,7 +33,7 @@ from privacy.delay import Seen
 from privacy.detection import Detector
 from privacy.errors import MediaError, RecordError
 from privacy.frames import MaskedFrame
-from privacy.journal import HEADS, Head
+from privacy.journal import HEADS, Fact, read_heads
 from privacy.manifest import Manifest
 from privacy.masking import Masker
 from privacy.seal import Recipient
@@ -240,7 +240,7 @@ class CameraService:
 
     def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
         """Where the other units' chains stand, as the uplink read them: noted in ours, so that each vouches for all (R32)."""
-        heads = {str(unit): str(Head.parse(str(text))) for unit, text in dict(request.get("heads", {})).items()}
+        heads: dict[str, Fact] = {unit: str(head) for unit, head in read_heads(request.get("heads")).items()}
         self._defer(lambda: self._keeper.note(HEADS, **heads))
         return {"noted": len(heads)}
 

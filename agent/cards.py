@@ -60,11 +60,12 @@ def rewrite(index: Path, cards: Iterable[Card]) -> None:
     place(index, b"".join(map(_line, cards)))
 
 
-def clip_names(spool: Path, file: str) -> list[str]:
-    """Names of the folders that hold this file, oldest first: a UUIDv7 sorts by time."""
+def clip_names(spool: Path, *files: str) -> list[str]:
+    """Names of the folders that hold one of these files, oldest first: a UUIDv7 sorts by time."""
     with os.scandir(spool) as found:
         names = [entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir()]
-    return sorted(name for name in names if os.path.exists(f"{spool}/{name}/{file}"))  # noqa: PTH110 - ten thousand Paths cost 0.1 s
+    # Not Path.exists: ten thousand of them cost a tenth of a second.
+    return sorted(name for name in names if any(os.path.exists(f"{spool}/{name}/{file}") for file in files))  # noqa: PTH110
 
 
 def _line(card: Card) -> bytes:

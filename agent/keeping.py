@@ -128,8 +128,7 @@ class Keeper:
         with self._alone():
             self._spool.clear_freed()
             instant = self._advance()
-            kept = self._all()
-            for one in kept:
+            for one in self._all():
                 reason = expired(one, self._odometer, instant)
                 if reason:
                     self._remove(one, "expired", f"retention: {reason}")
@@ -170,15 +169,17 @@ class Keeper:
     # -- room ----------------------------------------------------------------------------------------------------------
 
     def _make_room(self) -> None:
-        kept = self._all()
+        kept = list(self._known.values())
         used = sum(one.size for one in kept)
-        running = self._spool.torn()
-        for one in drop_order(one for one in kept if one.clip not in running):
-            if not self._crowded(used):
-                return
+        if not self._crowded(used):
+            return
+        torn = self._spool.torn()
+        for one in drop_order(one for one in kept if one.clip not in torn):
             used -= one.size
             self.dropped += 1
             self._remove(one, "dropped", "quota")
+            if not self._crowded(used):
+                return
 
     def _crowded(self, used: int) -> bool:
         disk = shutil.disk_usage(self._spool.folder)
@@ -231,7 +232,7 @@ class Keeper:
 
     def _all(self) -> list[Kept]:
         """Every clip of the spool, running and torn ones too, oldest first."""
-        names = sorted({*self._spool.clips(), *self._spool.torn()})
+        names = self._spool.finished_or_torn()
         cards = self._spool.cards() if len(self._known) < len(names) else {}
         self._known = {clip: self._look(clip, cards.get(clip)) for clip in names}
         return list(self._known.values())

@@ -7,7 +7,6 @@ fit is dropped and counted.
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ from privacy.seal import Recipient
 
 SECOND = 1_000_000_000
 QUEUE = 300
-CHECKPOINT_S = 10.0
-# Key pictures come each second; the pre-roll brings many at once, and a camera that stalls brings none.
-_SHORTEST_S, _LONGEST_S = 0.5, 1.5
+CHECKPOINT_NS = 10 * SECOND
+# Key pictures, which end a fragment, come each second.
+_SHORTEST_NS, _LONGEST_NS = SECOND // 2, SECOND * 3 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class _Running:
         self._full: Counter[str] = Counter()
         self._frames = 0
         self._last: Taken | None = None
-        self._synced = self._signed = time.monotonic()
+        self._synced_ns = self._signed_ns = 0
 
     @property
     def seconds(self) -> float:
@@ -107,15 +106,19 @@ class _Running:
         self._last = taken
         if taken.record.cause:
             self._full[taken.record.cause] += 1
-        since = time.monotonic() - self._synced
-        if since >= _LONGEST_S or (taken.packet.key and since >= _SHORTEST_S):
+
+    def keep(self, taken: Taken) -> None:
+        """Write one picture, and sync where it is due, by the pictures' own time: after a fragment, or a camera's stall."""
+        self.write(taken)
+        since = taken.packet.mono_ns - self._synced_ns
+        if since >= _LONGEST_NS or (taken.packet.key and since >= _SHORTEST_NS):
             self.sync()
 
     def sync(self) -> None:
         """Make everything so far durable, and sign it every ten seconds."""
         self._spool.sync(self.opened.clip, self._video, self._masks)
-        self._synced = time.monotonic()
-        if self._synced - self._signed >= CHECKPOINT_S:
+        self._synced_ns = self._last.packet.mono_ns if self._last else 0
+        if self._synced_ns - self._signed_ns >= CHECKPOINT_NS:
             self._sign()
 
     def promote(self, trigger: Trigger) -> None:
@@ -127,7 +130,7 @@ class _Running:
 
     def _sign(self) -> None:
         self._spool.checkpoint(self._so_far("open"), self._video, self._masks)
-        self._signed = time.monotonic()
+        self._signed_ns = self._synced_ns
 
     def _so_far(self, state: Literal["open", "complete"]) -> Manifest:
         end = moment(self._last.wall_ns) if self._last else self.opened.begin
@@ -176,6 +179,7 @@ class Recorder:
         self._ring: deque[Taken] = deque()
         self._running: _Running | None = None
         self._opened: Manifest | None = None
+        self._waiting = ROUTINE if settings.mode == "always" else None
         self.dropped = 0
         self.refused = 0
         self.refused_now = False
@@ -194,10 +198,11 @@ class Recorder:
                 item = self._queue.get(timeout=0.2)
             except Empty:
                 continue
-            self._handle(item)
+            self.handle(item)
         self._guarded(self._finish)
 
-    def _handle(self, item: Taken | Trigger) -> None:
+    def handle(self, item: Taken | Trigger) -> None:
+        """One item, on the recorder's thread."""
         if isinstance(item, Trigger):
             self._guarded(lambda: self._begin(item))
         else:
@@ -220,11 +225,11 @@ class Recorder:
         self._ring.append(taken)
         self._trim_ring(taken)
         if self._running:
-            self._running.write(taken)
+            self._running.keep(taken)
             if self._over(self._running, taken.packet.mono_ns):
                 self._finish()
-        elif self._settings.mode == "always" and taken.packet.key:
-            self._begin(ROUTINE)
+        elif taken.packet.key and self._waiting:
+            self._begin(self._waiting)
 
     def _over(self, running: _Running, now_ns: int) -> bool:
         """An event ends some seconds after it; a routine clip only by its length."""
@@ -239,23 +244,25 @@ class Recorder:
             self._ring.popleft()
 
     def _begin(self, trigger: Trigger) -> None:
-        if not self._ring:
-            return
-        if not self._running:
-            first = next((n for n, taken in enumerate(self._ring) if taken.packet.key), None)
-            if first is None:
-                return
-            self._open(trigger, list(self._ring)[first:])
+        """Begin a clip, or name and prolong the running one. Right after a clip there is no key picture yet to begin with."""
         if self._running:
             self._running.trigger_ns = self._ring[-1].packet.mono_ns
             if trigger.rank > self._running.trigger.rank:
                 self._running.promote(trigger)
+            return
+        first = next((n for n, taken in enumerate(self._ring) if taken.packet.key), None)
+        if first is None:
+            self._waiting = max(trigger, self._waiting or trigger, key=lambda one: one.rank)
+            return
+        self._waiting = ROUTINE if self._settings.mode == "always" else None
+        self._open(trigger, list(self._ring)[first:])
 
     def _open(self, trigger: Trigger, pictures: list[Taken]) -> None:
         self._opened = self._opening(pictures[0], trigger)
         self._running = _Running(self._spool, self._opened, self._stream, trigger)
         for taken in pictures:
             self._running.write(taken)
+        self._running.trigger_ns = pictures[-1].packet.mono_ns
         self._running.sync()
 
     def _finish(self) -> None:
@@ -272,7 +279,8 @@ class Recorder:
 
     def _drop(self, reason: str) -> None:
         """Let go of a clip that the disk refused; nobody was told of it yet, so what reached the disk goes too."""
-        opened, running = self._opened, self._running
+        running = self._running
+        opened = running.opened if running else self._opened
         self._opened = self._running = None
         if running:
             running.abandon()

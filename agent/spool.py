@@ -92,6 +92,10 @@ class Spool:
         """Ids of complete clips, oldest first."""
         return clip_names(self.folder, _MANIFEST)
 
+    def finished_or_torn(self) -> list[str]:
+        """Ids of all clips that are not running in this process, oldest first."""
+        return [clip for clip in clip_names(self.folder, _MANIFEST, _CHECKPOINT) if clip not in self._running]
+
     def torn(self) -> list[str]:
         """Ids of clips that were not finished and are not running in this process."""
         return [clip for clip in clip_names(self.folder, _CHECKPOINT) if clip not in self._running]
