@@ -41,19 +41,19 @@ def command(layout: Layout, target: Path, as_json: bool) -> int:
 
 
 def _return_receipts(layout: Layout, target: Path) -> tuple[int, int]:
-    """Hand in what the centre has signed since the last visit; a freed clip leaves the stick too."""
+    """Hand in what the centre has signed since the last visit; what the node no longer has leaves the stick too."""
     freed = refused = 0
     for path in sorted(target.glob("*/receipt.jws")):
         clip = path.parent.name
         if (layout.spool / clip / "manifest.jws").exists():
             try:
-                hand_over(layout, "receipt", clip, path.read_text())
+                # Left in the inbox of a camera that is away, the clip stays on both until the next visit.
+                freed += hand_over(layout, "receipt", clip, path.read_text()) is not None
             except LyktaError as problem:
                 refused += 1
                 note(f"{clip}: {problem}")
-                continue
-        shutil.rmtree(path.parent)
-        freed += 1
+        if not (layout.spool / clip / "manifest.jws").exists():
+            shutil.rmtree(path.parent)
     return freed, refused
 
 

@@ -97,9 +97,10 @@ def _stop_services(layout: Layout) -> None:
 
 def _remove(folder: Path, left: list[str]) -> None:
     """Delete a folder's content; what the disk refuses is named, and the rest goes on."""
+    if not folder.exists():
+        return
     shutil.rmtree(folder, onerror=lambda _call, path, _problem: left.append(str(path)))
-    if folder.parent.exists():
-        sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _discard(layout: Layout) -> tuple[int | None, str]:
