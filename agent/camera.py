@@ -195,7 +195,7 @@ class CameraService:
         if now_s - self._blind_since > _BLIND_S:
             reason = "too_dark" if cause == "dark" else cause if cause.startswith("view_") else "detector_down"
             runtime.enter("degraded" if cause == "dark" else "blind", reason, owner="technician")
-        elif self._keeper.later.trouble or self._keeper.refusal:
+        elif self._keeper.later.trouble:
             runtime.enter("degraded", "disk_refuses_events", owner="ops")
         elif recorder.refused_now:
             runtime.enter("degraded", "disk_refuses_clips", owner="ops")

@@ -67,6 +67,7 @@ def serve(layout: Layout) -> int:
     clock = SystemClock(config.clock.trust)
     custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
     before = custody.journal.head
+    custody.spool.clear_freed()
     custody.attend()
     if custody.journal.head != before:
         custody.keeper.note(HEADS, camera=str(head_of(layout.journal("camera"))))

@@ -68,7 +68,7 @@ class Keeper:
         self._lock = Lock()
         self.later = Later()
         self.dropped = 0
-        self.refusal = ""
+        self._leaving: set[str] = set()
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -81,8 +81,11 @@ class Keeper:
 
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
-        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
+        self._enter(note)
         self.tell(note)
+
+    def _enter(self, note: ClipNote) -> None:
+        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
 
     def tell(self, *bodies: Body) -> None:
         """Messages to the centre, together, now or as soon as the disk takes them."""
@@ -97,12 +100,13 @@ class Keeper:
     def recover(self) -> None:
         """Finish or drop what a power cut tore."""
         with self._alone():
-            self._spool.mend()
+            for manifest in self._spool.mend():
+                self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", Card.of(manifest).size))
         for clip in self._spool.torn():
             try:
                 manifest = self._spool.recover(clip, self.now())
             except (SealError, RecordError, FileNotFoundError) as problem:
-                self._spool.free(clip)
+                self._free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
@@ -113,20 +117,9 @@ class Keeper:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Delete what is past one of its limits, then what does not fit, in the declared order.
-
-        A disk that refuses keeps its clips until it does not; `refusal` says so.
-        """
+        """Delete what is past one of its limits, then what does not fit, in the declared order."""
         self.later.retry()
-        try:
-            self._sweep()
-            self.refusal = ""
-        except OSError as problem:
-            self.refusal = str(problem)
-
-    def _sweep(self) -> None:
         with self._alone():
-            self._spool.clear_freed()
             instant = self._advance()
             for one in self._all():
                 reason = expired(one, self._odometer, instant)
@@ -232,7 +225,7 @@ class Keeper:
 
     def _all(self) -> list[Kept]:
         """Every clip of the spool, running and torn ones too, oldest first."""
-        names = self._spool.finished_or_torn()
+        names = [clip for clip in self._spool.finished_or_torn() if clip not in self._leaving]
         cards = self._spool.cards() if len(self._known) < len(names) else {}
         self._known = {clip: self._look(clip, cards.get(clip)) for clip in names}
         return list(self._known.values())
@@ -267,9 +260,24 @@ class Keeper:
         return msgspec.structs.replace(kept, held=held, uploaded=uploaded)
 
     def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
-        self._spool.free(one.clip)
+        """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
+        note = ClipNote(one.clip, stage, one.trigger, reason, one.size)
+        self._enter(note)
+        self._free(one.clip)
         self._known.pop(one.clip, None)
-        self.clip(ClipNote(one.clip, stage, one.trigger, reason, one.size))
+        self.tell(note)
+
+    def _free(self, clip: str) -> None:
+        """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
+        self._leaving.add(clip)
+        try:
+            self._end(clip)
+        except StorageError:
+            self.later.do(lambda: self._end(clip))
+
+    def _end(self, clip: str) -> None:
+        self._spool.free(clip)
+        self._leaving.discard(clip)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

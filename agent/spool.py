@@ -23,7 +23,7 @@ import msgspec
 
 from agent.cards import Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
-from privacy.files import place, sync_folder
+from privacy.files import make_folder, place, sync_folder
 from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import Recipient, Seal, head_size, seal_tail, whole_size
@@ -81,7 +81,7 @@ class Spool:
         self._head, self._index = folder / "head", folder / _INDEX
         self._lock = Lock()
         self._running: set[str] = set()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     @property
     def previous(self) -> str:
@@ -112,9 +112,11 @@ class Spool:
         folder = self.folder / opened.clip
         folder.mkdir(mode=0o750)
         self._running.add(opened.clip)
+        sinks = SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
+        # Last, because it syncs the folder with the names of both files.
         place(folder / _CHECKPOINT, sign(opened, self._signer, MANIFEST))
         sync_folder(self.folder)
-        return SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
+        return sinks
 
     def sync(self, clip: str, video: SealedSink, masks: SealedSink) -> None:
         """When this returns, everything fed so far survives a power cut."""
@@ -140,8 +142,12 @@ class Spool:
 
     # -- after a power cut ---------------------------------------------------------------------------------------------
 
-    def mend(self) -> None:
-        """Finish what a crash interrupted: deletions that had begun, folders without a record, manifests just placed."""
+    def mend(self) -> list[Manifest]:
+        """Finish what a crash interrupted: deletions that had begun, folders without a record, manifests just placed.
+
+        Returns those manifests: nobody may have been told of them.
+        """
+        settled: list[Manifest] = []
         self.clear_freed()
         for path in self.folder.iterdir():
             if _CLIP_ID.fullmatch(path.name) and not _recorded(path):
@@ -149,11 +155,13 @@ class Spool:
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / _MANIFEST).exists():
                 with suppress(RecordError):  # a damaged manifest; the sweep finds it and says so
-                    self._settle(self.manifest(clip), (self.folder / clip / _MANIFEST).read_bytes())
+                    settled.append(self.manifest(clip))
+                    self._settle(settled[-1], (self.folder / clip / _MANIFEST).read_bytes())
         kept = set(self.clips())
         cards = read_cards(self._index)
         if len(cards) > 2 * len(kept) + 100:
             rewrite(self._index, (cards[clip] for clip in sorted(kept & cards.keys())))
+        return settled
 
     def recover(self, clip: str, now: datetime) -> Manifest:
         """Finish a clip that a power cut tore: cut the torn chunk, hash what stands, sign it as torn.
@@ -204,20 +212,29 @@ class Spool:
         return manifest
 
     def free(self, clip: str) -> None:
-        """Delete a clip. It is gone by one rename, on the disk when this returns, so that no half-deleted clip comes back."""
+        """Delete a clip. It is gone by one rename, on the disk when this returns, so that no half-deleted clip comes back.
+
+        Raises `StorageError` where the disk does not let go.
+        """
         folder, gone = self.folder / clip, self.folder / f"{_FREED}{clip}"
-        with self._lock:
-            if folder.exists():
-                folder.rename(gone)
-            sync_folder(self.folder)
-            if gone.exists():
-                shutil.rmtree(gone)
-            self._running.discard(clip)
+        try:
+            with self._lock:
+                if folder.exists():
+                    folder.rename(gone)
+                sync_folder(self.folder)
+                if gone.exists():
+                    shutil.rmtree(gone)
+        except OSError as problem:
+            raise StorageError(f"{folder}: {problem.strerror}", "mend the disk; the clip goes as soon as it lets go") from problem
+        self._running.discard(clip)
 
     def clear_freed(self) -> None:
-        """The bytes of deleted clips, where a crash or the disk kept them."""
+        """The bytes of deleted clips, where a crash or the disk kept them; `StorageError` if it still does."""
         for path in self.folder.glob(f"{_FREED}*"):
-            shutil.rmtree(path)
+            try:
+                shutil.rmtree(path)
+            except OSError as problem:
+                raise StorageError(f"{path}: {problem.strerror}", "mend the disk") from problem
 
     # -- marks ---------------------------------------------------------------------------------------------------------
 

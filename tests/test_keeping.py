@@ -258,10 +258,11 @@ def test_a_disk_that_refuses_to_delete_is_said_and_asked_again(shelf: Shelf) -> 
     blocker = shelf.layout.spool / f".freed-{clip}"
     blocker.write_text("a file where the clip's folder should go")
     keeper.sweep()
-    assert "Not a directory" in keeper.refusal
+    assert "Not a directory" in str(keeper.later.trouble)
     blocker.unlink()
     keeper.sweep()
-    assert (keeper.refusal, shelf.there()) == ("", [])
+    assert (keeper.later.trouble, shelf.there()) == (None, [])
+    assert shelf.kinds() == ["clip_expired"], "journalled once, however often the disk was asked"
 
 
 def test_a_disk_that_fills_within_a_line_breaks_no_chain(shelf: Shelf) -> None:
