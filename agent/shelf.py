@@ -24,7 +24,7 @@ from provisioning.layout import Layout
 Key = tuple[Rank, str]
 """Rank and id: sorted, the oldest of the most urgent first."""
 _AGAIN_S = 3600.0
-_MOST_AT_ONCE = 200
+_MOST_AT_ONCE = 500
 
 
 class _Triggered(Struct, frozen=True):

@@ -106,7 +106,7 @@ class Uploader:
             self._after_s = problem.after_s if isinstance(problem, BusyError) else 0.0
             return problem
         self._failures = 0
-        return next((delay.problem for delay in self._delayed.values()), None)
+        return self._standing_trouble()
 
     def _errands(self) -> None:
         """What comes before the next object: orders, and a look at what came and went."""
@@ -116,7 +116,6 @@ class Uploader:
             self._look_through_s = now_s + _LOOK_THROUGH_S
             self._shelf.look_through(now_s)
             self._parcels.look_through()
-            self._delayed = {key: delay for key, delay in self._delayed.items() if not self._of(key).gone(key)}
 
     def _next(self) -> Key | None:
         """The most urgent that may leave now. Where the line broke last time comes last: it may be the cause."""
@@ -169,6 +168,15 @@ class Uploader:
         if self._refused >= _MOST_REFUSED:
             self._refused = 0
             raise UnreachableError(str(problem), problem.hint) from problem
+
+    def _standing_trouble(self) -> LyktaError | None:
+        """Why the longest refused object waits; what has gone meanwhile waits no longer."""
+        while self._delayed:
+            key, delay = next(iter(self._delayed.items()))
+            if not self._of(key).gone(key):
+                return delay.problem
+            del self._delayed[key]
+        return None
 
     # -- one object ------------------------------------------------------------------------------------------------------
 

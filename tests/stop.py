@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,13 @@ class Neighbour:
         self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_late": 1}
         self.commands: list[dict[str, Any]] = []
         self.receipts: list[str] = []
+        self.orders: list[str] = []
+        self.obey: Callable[[str], dict[str, Any]] = lambda _order: {}
         self._spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
         self._stop = threading.Event()
         path = layout.socket(name, "uplink")
         path.parent.mkdir(parents=True, exist_ok=True)
-        replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
+        replies = {"status": self._status, "command": self._command, "receipt": self._receipt, "order": self._order}
         self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
         self._thread.start()
 
@@ -71,6 +74,10 @@ class Neighbour:
         self.receipts.append(manifest.clip)
         self._spool.free(manifest.clip)
         return {"freed": True}
+
+    def _order(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.orders.append(request["jws"])
+        return self.obey(request["jws"])
 
 
 class Stop:
@@ -145,12 +152,12 @@ class Stop:
         """What was heard at one topic of this node."""
         return [decode(one.payload.encode()) for one in heard if one.topic == f"{self.here}/{tail}" and one.payload]
 
-    def seal_clip(self, size: int) -> str:
+    def seal_clip(self, size: int, trigger: str = "help") -> str:
         """A sealed clip in the spool, as the camera makes it; its id."""
         self.clips += 1
         clip = f"01890000-0000-7000-8000-{self.clips:012x}"
         spool = Spool(self.layout.spool, load_signer(self.layout, "camera"), load_authority(self.layout))
-        opened = _manifest(clip, self.site, self.id)
+        opened = msgspec.structs.replace(_manifest(clip, self.site, self.id), trigger=trigger)
         sinks = spool.begin(opened, [Recipient.parse(str(pyrage.x25519.Identity.generate().to_public()))])
         sinks[0].feed(os.urandom(size))
         sinks[1].feed(b"masks")
