@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from systemd import daemon, journal
 
@@ -24,6 +25,19 @@ def log(unit: str, level: str, message: str, **fields: object) -> None:
         return
     sys.stderr.write(f"{level} {unit}: {_line(message, fields)}\n")
     sys.stderr.flush()
+
+
+def recent(services: Iterable[str], most: int) -> list[str]:
+    """The last lines of these services, oldest first, crashes included; none where there is no journal that we may read."""
+    lines: list[str] = []
+    with journal.Reader() as reader:
+        for service in services:
+            reader.add_match(_SYSTEMD_UNIT=f"lykta-{service}.service")
+        reader.seek_tail()
+        while len(lines) < most and (entry := reader.get_previous()):
+            when, unit = entry["__REALTIME_TIMESTAMP"], entry["_SYSTEMD_UNIT"]
+            lines.append(f"{when:%Y-%m-%d %H:%M:%S} {unit} {entry.get('MESSAGE', '')}")
+    return lines[::-1]
 
 
 def _line(message: str, fields: dict[str, object]) -> str:
