@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from datetime import UTC
 
 from systemd import daemon, journal
 
@@ -32,11 +33,15 @@ def recent(services: Iterable[str], most: int) -> list[str]:
     lines: list[str] = []
     with journal.Reader() as reader:
         for service in services:
+            # What a service logs, and what a crash or the service manager says in its place.
+            reader.add_match(SYSLOG_IDENTIFIER=f"lykta-{service}")
+            reader.add_disjunction()
             reader.add_match(_SYSTEMD_UNIT=f"lykta-{service}.service")
+            reader.add_disjunction()
         reader.seek_tail()
         while len(lines) < most and (entry := reader.get_previous()):
-            when, unit = entry["__REALTIME_TIMESTAMP"], entry["_SYSTEMD_UNIT"]
-            lines.append(f"{when:%Y-%m-%d %H:%M:%S} {unit} {entry.get('MESSAGE', '')}")
+            when = entry["__REALTIME_TIMESTAMP"].astimezone(UTC)
+            lines.append(f"{when:%Y-%m-%d %H:%M:%S} {entry.get('SYSLOG_IDENTIFIER', '')}: {entry.get('MESSAGE', '')}")
     return lines[::-1]
 
 
