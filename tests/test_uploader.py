@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,8 @@ from tests.ingests import Ingest, OddIngest, Store, settings, until_quiet
 from tests.stop import MOST_MB, Stop
 
 MEGABYTE = 1_000_000
+ANSWER = "the.signed.answer"
+"""What a neighbour in these tests says to any order."""
 
 
 @pytest.fixture
@@ -367,29 +368,23 @@ def order(centre: Centre, number: int, clip: str) -> str:
 def test_orders_reach_the_camera_and_its_answers_the_centre(stop: Stop, broker: Broker, odd: OddIngest) -> None:
     """R29, R33: polled at the start; the answer is posted under its number, as the camera signed it."""
     camera = stop.neighbour("camera")
-    camera.obey = lambda _order: {"answer": "the camera's signed answer"}
-    odd.orders[7] = order(broker.centre, 7, stop.seal_clip(500, "routine"))
-    given = odd.orders[7]
+    odd.orders[7] = given = order(broker.centre, 7, stop.seal_clip(500, "routine"))
     stop.start()
-    until(lambda: odd.answers == [(7, "the camera's signed answer")], "the answer is there", 40)
+    until(lambda: odd.answers == [(7, ANSWER)], "the answer is there", 40)
     assert camera.orders == [given]
 
 
 def test_an_export_that_comes_with_an_answer_makes_its_clip_leave(stop: Stop, broker: Broker, odd: OddIngest) -> None:
     camera = stop.neighbour("camera")
-    wanted = stop.seal_clip(500, "routine")
+    wanted, pressed = stop.seal_clip(500, "routine"), stop.seal_clip(500)
     stop.start()
-    until(lambda: odd.polls == 1, "nothing was to be fetched", 40)
-
-    def obey(order: str) -> dict[str, Any]:
-        (stop.layout.spool / wanted / "export.jws").write_text(order)
-        return {"answer": "done"}
-
-    camera.obey = obey
+    until(lambda: camera.receipts == [pressed], "help is up, the other is not wanted", 40)
     odd.orders[8] = order(broker.centre, 8, wanted)
-    pressed = stop.seal_clip(500)
-    until(lambda: camera.receipts == [pressed, wanted], "both are up", 40)
-    assert odd.answers == [(8, "done")]
+    # What the camera does when it obeys; the uplink looks beside clips when an order was carried, else once a minute.
+    (stop.layout.spool / wanted / "export.jws").write_text(odd.orders[8])
+    pressed_again = stop.seal_clip(500)
+    until(lambda: camera.receipts == [pressed, pressed_again, wanted], "all are up", 40)
+    assert odd.answers == [(8, ANSWER)]
     assert odd.polls == 1
 
 
@@ -409,11 +404,10 @@ def test_an_unanswered_order_lies_in_the_inbox_and_is_not_handed_over_in_a_loop(
 
 
 def test_what_is_no_order_is_told_and_keeps_none_waiting(stop: Stop, broker: Broker, odd: OddIngest) -> None:
-    camera = stop.neighbour("camera")
-    camera.obey = lambda _order: {"answer": "done"}
+    stop.neighbour("camera")
     odd.orders = {1: "rubbish", 2: order(broker.centre, 2, stop.seal_clip(500, "routine"))}
     stop.start()
-    until(lambda: odd.answers == [(2, "done")], "the good one is answered", 40)
+    until(lambda: odd.answers == [(2, ANSWER)], "the good one is answered", 40)
     assert "not a signed record" in stop.log.read_text()
 
 
