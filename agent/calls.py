@@ -49,14 +49,18 @@ class Calls:
         self._ended = False
 
     def announce(self, item: Item, md5: dict[str, list[str]]) -> Said:
-        """What is still to send. A parcel that was announced before our record of that was lost goes on as it was announced."""
-        body = {"kind": item.kind, "id": item.id, "manifest": item.token, "md5": md5}
-        try:
-            return self._say("POST", "/v1/objects", body)
-        except RefusedError as problem:
-            if problem.status != 409 or item.kind == "clip":
-                raise
-            return self._say("GET", f"/v1/objects/{item.id}")
+        """What is still to send.
+
+        A journal segment is asked for first: if our record of it was lost after it was announced, the centre would take the
+        parcel that was packed anew for a second chain of the same node.
+        """
+        if item.kind == "journal":
+            try:
+                return self._say("GET", f"/v1/objects/{item.id}")
+            except RefusedError as problem:
+                if problem.status != 404:
+                    raise
+        return self._say("POST", "/v1/objects", {"kind": item.kind, "id": item.id, "manifest": item.token, "md5": md5})
 
     def put(self, part: Part, md5: str, blocks: Iterable[bytes]) -> None:
         headers = {**part.headers, "Content-MD5": md5, "Content-Length": str(part.size)}

@@ -23,7 +23,7 @@ from agent.config import Node
 from agent.pieces import Item
 from agent.sending import Rank
 from agent.shelf import Key
-from privacy.errors import RecordError, StorageError, UsageError
+from privacy.errors import AccessError, LyktaError, RecordError, StorageError, UsageError
 from privacy.files import place, sync_folder
 from privacy.journal import ENTRY, Entry, segments
 from privacy.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
@@ -46,6 +46,8 @@ class Parcels:
         self._outgoing = layout.uplink / "outgoing"
         self._lock = Lock()
         self._segments: list[Key] = []
+        self.trouble: LyktaError | None = None
+        """A journal that is there and cannot be read."""
         self.dropped = 0
         """Diagnoses that gave way to newer ones since the start."""
         self._clear()
@@ -56,7 +58,8 @@ class Parcels:
 
     def look_through(self) -> None:
         """Of each unit the oldest closed segment that the centre has not got: a chain is sent in its order."""
-        keys = (self._next_of(unit) for unit in UNITS)
+        self.trouble = None
+        keys = [self._next_of(unit) for unit in UNITS]
         self._segments = sorted(key for key in keys if key)
 
     def keep(self, kind: Sent, name: str, data: bytes) -> str:
@@ -112,7 +115,12 @@ class Parcels:
             (self._journals / unit / f"{first}.parcel.jws").unlink(missing_ok=True)
 
     def _next_of(self, unit: str) -> Key | None:
-        closed = segments(self._layout.journal(unit))[:-1]
+        folder = self._layout.journal(unit)
+        if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+            self.trouble = AccessError(
+                f"upload: {folder}: may not be read", "its group is lykta-cli, and the uplink's user is in it"
+            )
+        closed = segments(folder)[:-1]
         return next(((Rank.JOURNAL, f"{unit}/{one.stem}") for one in closed if not self._receipt_of(unit, one.stem).exists()), None)
 
     def _packed(self, unit: str, first: str) -> bytes:

@@ -105,6 +105,12 @@ class Uploader:
             self._failures += 1
             self._after_s = problem.after_s if isinstance(problem, BusyError) else 0.0
             return problem
+        except OSError as problem:
+            # A folder that cannot be looked into must not end the service that tells of it.
+            self._failures += 1
+            if isinstance(problem, StorageError):
+                return problem
+            return StorageError(f"upload: {problem.filename}: {problem.strerror}", "check the disk and the folder's rights")
         self._failures = 0
         return self._standing_trouble()
 
@@ -176,7 +182,7 @@ class Uploader:
             if not self._of(key).gone(key):
                 return delay.problem
             del self._delayed[key]
-        return None
+        return self._parcels.trouble
 
     # -- one object ------------------------------------------------------------------------------------------------------
 

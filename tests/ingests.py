@@ -19,7 +19,7 @@ from central.keys import authority, signer
 from privacy.manifest import PART, RECEIPT, Manifest, Parcel, Receipt, read_object
 from privacy.records import sha256_hex, sign
 from tests.broker import NAME, Centre, until
-from tests.stop import LYKTA
+from tests.stop import LYKTA, Stop
 
 
 class Ingest:
@@ -174,8 +174,10 @@ class OddAnswers(Answers):
         if self.path == "/v1/orders":
             self.server.polls += 1
             self.say(200, {"schema": "lykta.orders/1", **self._orders()})
+        elif (name := self.path.split("/")[3]) in self.server.records:
+            self._look(name)
         else:
-            self._look(self.path.split("/")[3])
+            self.say(404, {"error": f"object {name}: was not announced", "hint": "POST /v1/objects first"})
 
     def do_POST(self) -> None:
         server, body = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -248,6 +250,10 @@ class OddAnswers(Answers):
 def settings(config: Path, **upload: str) -> None:
     """Give the node's configuration a section [upload], values as TOML."""
     config.write_text(config.read_text() + "[upload]\n" + "".join(f"{key} = {value}\n" for key, value in upload.items()))
+
+
+def in_inbox(stop: Stop, clip: str) -> Path:
+    return stop.layout.inbox / "receipts" / f"{clip}.jws"
 
 
 def until_quiet(count: Callable[[], int], quiet_s: float = 2.0) -> int:

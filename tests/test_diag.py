@@ -6,27 +6,17 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from privacy.journal import Journal, head_of
 from privacy.manifest import Parcel
 from provisioning.identity import UNITS, load_signer
-from tests.broker import Broker, until
+from tests.broker import until
 from tests.ingests import OddIngest
 from tests.nodes import MODELS
 from tests.stop import LYKTA, Stop
-
-
-@pytest.fixture
-def odd(broker: Broker, ingest_port: int) -> Iterator[OddIngest]:
-    server = OddIngest(broker.centre, ingest_port)
-    with server.running():
-        yield server
 
 
 def lykta(stop: Stop, *words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
