@@ -26,7 +26,7 @@ class Allowance:
 
     def spend(self, size: int, *, urgent: bool) -> None:
         """Count `size` bytes that are about to leave; less than none for what did not leave after all."""
-        if not self._per_day:
+        if not self._per_day or not size:
             return
         self._spent = charge(self._settled(), size, self._per_day, urgent=urgent)
         try:

@@ -15,7 +15,7 @@ from agent.service import Runtime
 from drivers.https import RefusedError
 from privacy.errors import LyktaError, UnreachableError
 from privacy.order import ORDER, Order
-from privacy.records import peek
+from privacy.records import peek, sha256_hex
 from provisioning.layout import Layout
 
 _POLL_S = 3600.0
@@ -30,7 +30,7 @@ class Courier:
         self._layout: Layout = runtime.layout
         self._log = runtime.log
         self._heard: deque[str] = deque(maxlen=_MOST_HEARD)
-        self._carried: set[int] = set()
+        self._carried: set[str] = set()
         self._due_s = 0.0
 
     def hear(self, orders: Iterable[str]) -> None:
@@ -59,16 +59,17 @@ class Courier:
 
     def _carry(self, order: str, answer: Callable[[int, str], None]) -> bool:
         """Whether it was one to carry. `UnreachableError` if the ingest does not take the answer: it gives the order again."""
+        mark = sha256_hex(order.encode())
+        if mark in self._carried:
+            return False
         try:
             number = peek(order.encode(), ORDER, Order).number
-            if number in self._carried:
-                return False
             said = hand_over(self._layout, "order", f"{number:08}", order) or {}
             if "answer" in said:
                 answer(number, str(said["answer"]))
-            self._carried.add(number)
         except UnreachableError:
             raise
         except LyktaError as problem:
             self._log("warning", f"orders: {problem}", hint=problem.hint)
+        self._carried.add(mark)
         return True

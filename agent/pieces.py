@@ -6,11 +6,12 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 from msgspec import Struct
 
 from agent.sending import Rank
-from privacy.errors import StorageError
+from privacy.errors import StorageError, UnreachableError
 from privacy.manifest import PART, Kind, SealedFile
 
 BLOCK = 16 * 1024
@@ -52,9 +53,10 @@ def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
 
 
 class Digests:
-    """Content-MD5 of parts, in base64; each counted once while the object is on its way."""
+    """Content-MD5 of parts, in base64; each counted once while the object is on its way. stop: ends it in the middle."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
         self._known: dict[tuple[Path, int, int], str] = {}
 
     def of(self, path: Path, offset: int, size: int) -> str:
@@ -64,6 +66,8 @@ class Digests:
                 self._known.clear()
             digest = hashlib.md5(usedforsecurity=False)
             for block in blocks(path, offset, size):
+                if self._stop.is_set():
+                    raise UnreachableError("upload: told to stop")
                 digest.update(block)
             self._known[key] = base64.b64encode(digest.digest()).decode()
         return self._known[key]

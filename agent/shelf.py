@@ -78,11 +78,11 @@ class Shelf:
         self._handed[key[1]] = now_s + _AGAIN_S
 
     def gone(self, key: Key) -> bool:
-        """Whether a clip was freed or has expired meanwhile; then it waits no longer."""
-        if self._complete(key[1]):
-            return False
-        self._take(key[1])
-        return True
+        """Whether it waits no longer as what it waited for: it was freed, has expired, or is wanted sooner now."""
+        if not self._complete(key[1]):
+            self._take(key[1])
+        place = bisect_left(self.waiting, key)
+        return self.waiting[place : place + 1] != [key]
 
     def _changed(self) -> int:
         try:

@@ -57,7 +57,7 @@ class Uploader:
         self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
         self._allowance = Allowance(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
         self._rate = Rate(config.upload.kbit_s)
-        self._digests = Digests()
+        self._digests = Digests(runtime.stop)
         self._delayed: dict[Key, Delay] = {}
         self._broke_at: Key | None = None
         self._told: set[str] = set()

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from privacy.errors import LyktaError, RecordError, UnreachableError
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
+"""The longest silence that counts as an answer on its way: an ingest hashes what it assembles."""
 _LONGEST_ANSWER = 8 << 20
 _LONGEST_WAIT_S = 3600.0
 Body = bytes | Iterable[bytes]

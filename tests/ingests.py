@@ -130,6 +130,7 @@ class OddIngest(Server):
         self.times: list[float] = []
         self.orders: dict[int, str] = {}
         self.answers: list[tuple[int, str]] = []
+        self.refuses_answers = False
         self.polls = 0
         self.breaks: set[str] = set()
         """Parts at which it hangs up, once each."""
@@ -188,6 +189,9 @@ class OddAnswers(Answers):
         elif self.path.startswith("/v1/orders/"):
             number = int(self.path.split("/")[3])
             server.answers.append((number, body["answer"]))
+            if server.refuses_answers:
+                self.say(403, {"error": "answer: is not of this node", "hint": "sign it with the node's own key"})
+                return
             server.orders.pop(number, None)
             self.say(204, {})
         elif self.path.endswith("/complete"):

@@ -61,9 +61,23 @@ def test_an_unanswered_order_lies_in_the_inbox_and_is_not_handed_over_in_a_loop(
     until(path.exists, "the next poll hands it over again", 40)
 
 
-def test_what_is_no_order_is_told_and_keeps_none_waiting(stop: Stop, broker: Broker, odd: OddIngest) -> None:
-    stop.neighbour("camera")
+def test_what_is_no_order_is_told_once_and_keeps_none_waiting(stop: Stop, broker: Broker, odd: OddIngest) -> None:
+    """Each answer of the ingest brings it again."""
+    camera = stop.neighbour("camera")
     odd.orders = {1: "rubbish", 2: order(broker.centre, 2, stop.seal_clip(500, "routine"))}
     stop.start()
     until(lambda: odd.answers == [(2, ANSWER)], "the good one is answered", 40)
-    assert "not a signed record" in stop.log.read_text()
+    clips = [stop.seal_clip(500) for _ in range(3)]
+    until(lambda: camera.receipts == clips, "more answers came", 40)
+    assert stop.log.read_text().count("not a signed record") == 1
+
+
+def test_an_answer_that_is_refused_is_not_offered_in_a_loop(stop: Stop, broker: Broker, odd: OddIngest) -> None:
+    odd.refuses_answers = True
+    camera = stop.neighbour("camera")
+    odd.orders[3] = order(broker.centre, 3, stop.seal_clip(500, "routine"))
+    stop.start()
+    clips = [stop.seal_clip(500) for _ in range(3)]
+    until(lambda: camera.receipts == clips, "clips are up all the same", 40)
+    assert len(camera.orders) == 1
+    assert len(odd.answers) == 1
