@@ -158,12 +158,25 @@ def selftest(
     models: Annotated[Path | None, typer.Option(help="another folder with the model files than the node's")] = None,
     install: Annotated[bool, typer.Option("--install", help="also everything that `lykta check` looks at")] = False,
     report: Annotated[Path | None, typer.Option(help="also write the result as JSON")] = None,
+    send: Annotated[bool, typer.Option("--send", help="also let the uplink carry the result to the centre")] = False,
     as_json: Json = False,
 ) -> None:
     """Show drawn people to the networks and paint them: proves the path, not how many real people are found."""
     from agent.self_test import command
 
-    raise typer.Exit(command(layout(), models, install, report, as_json))
+    raise typer.Exit(command(layout(), models, install, report, send, as_json))
+
+
+@app.command()
+def diag(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the JSON file to write")],
+    send: Annotated[bool, typer.Option("--send", help="also let the uplink carry it to the centre")] = False,
+    as_json: Json = False,
+) -> None:
+    """One file about this node to attach to an issue: no picture, no clip, no key."""
+    from agent.diag import command
+
+    raise typer.Exit(command(layout(), out, send, as_json))
 
 
 @view.command("show")

@@ -33,6 +33,7 @@ class Announcement(Struct, frozen=True, forbid_unknown_fields=True):
     kind: str
     id: ClipId
     manifest: str
+    md5: dict[str, list[str]] = {}
 
 
 class HttpError(Exception):
