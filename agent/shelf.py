@@ -93,7 +93,8 @@ class Shelf:
     def _scan(self) -> None:
         try:
             with os.scandir(self._spool) as entries:
-                found = {entry.name for entry in entries if entry.is_dir()}
+                # A name with a dot is a clip that is being deleted.
+                found = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
         except OSError:
             found = set()
         known = self._ranks.keys() | self._running | self._handed.keys()
