@@ -38,15 +38,17 @@ from tests.clips import BEGIN, Node, bundle, central, made, manifest, noise
 
 MADE = {
     *("ca.key", "ca.pem", "basis.key", "command.key", "receipt.key", "receipt.pem", "ingest.key", "ingest.pem"),
-    *("broker.key", "broker.pem", "ops.key", "ops.pem", "identity.txt", "recipients.txt"),
+    *("broker.key", "broker.pem", "ops.key", "ops.pem", "identity.txt", "recipients.txt", "basis.pub", "command.pub"),
+    *("access.key", "access.pem", "crl.pem", "issued.jsonl", "roles.jws"),
 }
+FOLDERS = {"access", "officers"}
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("centre") / "keys"
     said = json.loads(made("keygen", folder, "--host", "ingest.example.org", "--host", "192.0.2.7", "--json"))
-    assert said == {"schema": "lykta-central.keygen/1", "folder": str(folder), "files": sorted(MADE)}
+    assert said == {"schema": "lykta-central.keygen/1", "folder": str(folder), "files": sorted(MADE | FOLDERS)}
     return folder
 
 
@@ -105,7 +107,7 @@ def openssl(*words: str | Path) -> str:
 
 
 def test_private_keys_are_for_the_owner_alone(keys: Path) -> None:
-    for name in MADE:
+    for name in (*MADE, "officers/officer-1.key", "officers/officer-1.pem"):
         mode = stat.S_IMODE((keys / name).stat().st_mode)
         assert mode == (0o600 if name.endswith(".key") or name == "identity.txt" else 0o644), name
 
@@ -195,7 +197,7 @@ def test_a_bundle_for_nobody_is_refused(keys: Path, tmp_path: Path, wrong: dict[
 
 def test_without_the_centres_keys_there_is_no_bundle(tmp_path: Path) -> None:
     words = ["--area", "City", "--broker", "b:1", "--ingest", "i:1"]
-    refused(7, "ca.pem", "bundle", tmp_path / "none", "city/stop-1", "--root", tmp_path / "root", *words)
+    refused(7, "ca.key", "bundle", tmp_path / "none", "city/stop-1", "--root", tmp_path / "root", *words)
 
 
 # -- the node's identity ----------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ def test_sign_says_what_is_missing(keys: Path, tmp_path: Path) -> None:
     refused(5, "No such file", "sign", "basis", tmp_path / "none.json", "--keys", keys, "-o", target)
     (tmp_path / "torn.json").write_text('{"id": ')
     refused(5, "is not JSON", "sign", "basis", tmp_path / "torn.json", "--keys", keys, "-o", target)
-    refused(2, "must be basis or view (got 'order')", "sign", "order", tmp_path / "torn.json", "--keys", keys, "-o", target)
+    refused(2, "must be basis, view or order (got 'x')", "sign", "x", tmp_path / "torn.json", "--keys", keys, "-o", target)
     refused(2, "--keys and -o are needed", "sign", "basis")
     refused(2, "must be SITE/NODE", "sign", "basis", "--example", "city")
     assert not target.exists()
@@ -422,8 +424,9 @@ def test_a_clip_sealed_to_others_is_not_opened(keys: Path, node: Node, tmp_path:
     """And leaves nothing behind: neither half a video nor a temporary file."""
     folder = node.clip(noise(100_000))
     other = tmp_path / "other"
-    keygen(other, ["localhost"])
-    (other / "ca.pem").write_bytes((keys / "ca.pem").read_bytes())
+    shutil.copytree(keys, other)
+    (other / "identity.txt").unlink()
+    subprocess.run(["age-keygen", "-o", other / "identity.txt"], check=True, capture_output=True)
     refused(1, "cannot be opened", "open", folder, "--keys", other, "-o", tmp_path / "out.mp4")
     refused(1, "masks.age", "verify", folder, "--keys", other)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
@@ -486,7 +489,7 @@ def test_open_names_what_is_not_there(keys: Path, node: Node, tmp_path: Path) ->
 
 def test_help_lists_the_commands_and_loads_little() -> None:
     said = made("--help")
-    for name in ("keygen", "bundle", "sign", "send", "ingest", "open", "verify"):
+    for name in ("keygen", "bundle", "officer", "revoke", "sign", "send", "ingest", "open", "export", "verify"):
         assert f" {name} " in said
     heavy = "{'starlette', 'uvicorn', 'pyrage', 'cryptography', 'joserfc', 'numpy', 'paho'}"
     code = f"import sys, central.main; print(sorted({heavy} & set(sys.modules)))"
