@@ -32,7 +32,7 @@ CANNOT_SHOW = (
 )
 SAME = """[ "$(base64 -w0 {0}.json | tr '+/' '-_' | tr -d =)" = "$(cut -d. -f2 {0}.signed)" ] && echo same"""
 _SIGNATURE = "openssl dgst -sha256 -verify <(openssl x509 -in {1} -noout -pubkey) -signature {0}.sig {0}.signed"
-_CHAIN = "openssl verify -no_check_time -CAfile {1} {0} && openssl x509 -in {0} -noout -subject"
+_CHAIN = "openssl verify -no_check_time -CAfile {1} {0} && openssl x509 -in {0} -noout -subject -nameopt RFC2253"
 CHECKS = (
     ("Nothing was lost or changed since it was handed out.", "sha256sum -c SHA256SUMS"),
     (
@@ -44,7 +44,7 @@ CHECKS = (
     ("protocol.json is what was signed.", SAME.format("protocol")),
 )
 CLIP_CHECKS = (
-    ("The camera's certificate is of that authority (OU=camera; CN=site/node).", _CHAIN.format("chain.pem", "../ca.pem")),
+    ("The camera's certificate is of that authority (CN=site/node, OU=camera).", _CHAIN.format("chain.pem", "../ca.pem")),
     ("The camera signed the manifest.", _SIGNATURE.format("manifest", "chain.pem")),
     ("manifest.json is what was signed.", SAME.format("manifest")),
     (
@@ -109,7 +109,7 @@ def _decision(protocol: Protocol) -> list[tuple[str, str]]:
 
 def _clip(one: Shown) -> str:
     manifest = one.verified.manifest
-    heading = _heading(f"Video of {manifest.site}/{manifest.node}", "Film", f", {manifest.area}")
+    heading = _heading(f"Video of {manifest.site}/{manifest.node}, {manifest.area}", "Film")
     rows = [*_times(manifest), *_pictures(one), *_origin(one)]
     return heading + _table(f"Clip {manifest.clip}", rows) + _full(one)
 
@@ -181,8 +181,8 @@ def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     return f"<table><caption><h3>{escape(caption)}</h3></caption>{body}</table>"
 
 
-def _heading(english: str, swedish: str, more: str = "") -> str:
-    return f"<h2>{escape(english)}{_swedish(swedish)}{escape(more)}</h2>"
+def _heading(english: str, swedish: str) -> str:
+    return f"<h2>{escape(english)}{_swedish(swedish)}</h2>"
 
 
 def _swedish(text: str) -> str:

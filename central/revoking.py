@@ -44,7 +44,8 @@ def write_crl(keys: Path, new: Mapping[str, list[int]]) -> None:
             old = _list(ca, key, old, new.get(name, []))
         elif new.get(name):
             raise EnrolmentError(f"revoke: the key of {name} is lost", "retire that CA: its certificates end with it")
-        lists.append(old.public_bytes(serialization.Encoding.PEM) if old else b"")
+        # An empty list is false.
+        lists.append(b"" if old is None else old.public_bytes(serialization.Encoding.PEM))
     write(keys / _FILE, b"".join(lists), 0o644, replace=True)
 
 
@@ -76,7 +77,7 @@ def _lists(keys: Path) -> list[x509.CertificateRevocationList]:
 
 
 def _number(old: x509.CertificateRevocationList | None) -> int:
-    return old.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if old else 0
+    return 0 if old is None else old.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
 def _key(keys: Path, ca: x509.Certificate) -> PrivateKey | None:
