@@ -18,6 +18,7 @@ from privacy.errors import RecordError
 from privacy.manifest import read_receipt
 from privacy.records import load_chain
 from provisioning.identity import basis_keys, command_keys, load_authority, load_permit, load_signer, recipients
+from provisioning.layout import Layout
 from tests.clips import TOOL, Node, central, film, made
 from tests.test_central import receipt, refused
 
@@ -25,20 +26,33 @@ PAGE = (Path(__file__).parent.parent / "docs/KEY-DRILLS.md").read_text()
 FILM = film()
 
 
+class Placed(Node):
+    """A node whose bundle is in place already."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name, self.layout = name, Layout(root)
+        self.spool = self.spool_of("camera")
+
+
 class Desk:
     """A centre with one node, an old clip with its receipt, and the drills of the page."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.keys = folder, folder / "keys"
-        made("keygen", self.keys)
-        self.node = Node(self.keys, "city/stop-1", folder / "node")
+        self.folder, self.keys, self.node = folder, folder / "keys", Placed("city/stop-1", folder / "node")
+        self.clip = self.node.spool.folder / self.node.spool.clips()[0]
+
+    @staticmethod
+    def make(folder: Path) -> None:
+        """What every drill begins with, once."""
+        made("keygen", folder / "keys")
+        node = Node(folder / "keys", "city/stop-1", folder / "node")
         for name in ("custodian", "records", "out"):
             (folder / name).mkdir()
         for name in ("basis", "view"):
             (folder / f"records/{name}.json").write_text(made("sign", name, "--example", "city/stop-1"))
-            made("sign", name, folder / f"records/{name}.json", "--keys", self.keys, "-o", self.node.layout.etc / f"{name}.jws")
-        self.clip = self.sealed()
-        receipt(self.keys, self.clip)
+            words = [folder / f"records/{name}.json", "--keys", folder / "keys", "-o", node.layout.etc / f"{name}.jws"]
+            made("sign", name, *words)
+        receipt(folder / "keys", node.clip(FILM))
 
     def sealed(self) -> Path:
         """A clip as the node makes it now: with its present keys, to its present recipients."""
@@ -73,9 +87,16 @@ def age_opens(identity: Path, clip: Path) -> bool:
     return done.returncode == 0 and done.stdout == FILM
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    Desk.make(folder)
+    return folder
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(template: Path, tmp_path: Path) -> Desk:
+    return Desk(Path(shutil.copytree(template, tmp_path / "desk")))
 
 
 def test_every_drill_on_the_page_is_run_here() -> None:
