@@ -107,7 +107,11 @@ def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
     left = [
         *([f"{proof.unproved} pictures after the last mask record of a torn clip"] if proof.unproved else []),
         *([f"{unseen} mask records after the last picture of a torn clip"] if unseen else []),
-        *(["what the camera wrote after its last checkpoint: it signed that only after the cut"] if torn else []),
+        *(
+            [f"what the camera wrote after {'its last' if verified.checkpoint else 'no'} checkpoint: signed only after the cut"]
+            if torn
+            else []
+        ),
         f"the other {1 - proof.checked:.0%}: the border of each mask, which the coder mixes with what lies beside it",
         "whether somebody stayed visible beside the masks",
     ]

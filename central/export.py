@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from msgspec import Struct
 
@@ -99,7 +99,7 @@ class Shown:
     handed: HandedOut
 
 
-Page = Callable[[Protocol, Sequence[Shown], str], str]
+Page = Callable[[Protocol, Sequence[Shown], Sequence[str]], str]
 
 
 def export(
@@ -132,18 +132,16 @@ def export(
         protocol = _protocol(request, officer, shown, head)
         _unpack(part, "protocol", sign(protocol, officer.signer, EXPORT), "protocol-chain.pem")
         _put(part / "ca.pem", b"".join(ca.public_bytes(serialization.Encoding.PEM) for ca in evidence(keys).cas))
-        _put(part / "protocol.html", page(protocol, shown, fingerprint(keys)).encode())
+        _put(part / "protocol.html", page(protocol, shown, fingerprints(keys)).encode())
         sums = _sums(part)
         _put(part / "SHA256SUMS", sums)
         note(keys, "handed_out", {"clips": " ".join(ids), "sums_sha256": sha256_hex(sums), **why}, officer)
     return protocol
 
 
-def fingerprint(keys: Path) -> str:
-    """SHA-256 of the CA's certificate as openssl prints it, to be compared with the municipality's own word."""
-    [first, *_] = evidence(keys).cas
-    digest = hashlib.sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest().upper()
-    return ":".join(digest[n : n + 2] for n in range(0, 64, 2))
+def fingerprints(keys: Path) -> list[str]:
+    """SHA-256 of each CA's certificate as openssl prints it, to be compared with the municipality's own word."""
+    return [ca.fingerprint(hashes.SHA256()).hex(":").upper() for ca in evidence(keys).cas]
 
 
 def _protocol(request: Request, officer: Officer, shown: Sequence[Shown], head: Head) -> Protocol:

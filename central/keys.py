@@ -10,7 +10,7 @@ import pyrage
 from central.access import UNIT, note
 from central.certificates import issue, issue_again, issued_by_force, make_ca, pem
 from central.folder import authority, evidence, numbers, read, retire, set_aside, signer, write, write_pair
-from central.officers import FOLDER, RIGHTS, set_rights
+from central.officers import FOLDER, RIGHTS, check_name, set_rights
 from central.revoking import write_crl
 from privacy.errors import UsageError
 from privacy.seal import Recipient
@@ -26,6 +26,7 @@ def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
     """Make all keys; an existing folder of keys is never overwritten."""
     if any(folder.glob("*.key")):
         raise UsageError(f"keygen: {folder}: holds keys already", "name a new folder; keys are never overwritten")
+    check_name(officer)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     make_ca(folder)
     for name in ("basis", "command"):

@@ -44,17 +44,22 @@ def set_rights(keys: Path, changed: dict[str, tuple[Right, ...]]) -> Roles:
     """Sign the list anew with these officers' rights; who is left with none is taken off it. Makes the keys of new ones."""
     before = roles(keys) if (keys / "roles.jws").exists() else Roles(0, datetime.now(UTC), {})
     for name, rights in changed.items():
-        if not re.fullmatch(NAME, name):
-            raise UsageError(f"officer: must be lower case, digits and hyphens, 40 at most (got {name!r})", "for instance eva-ek")
+        check_name(name)
         if rights and not (keys / FOLDER / f"{name}.key").exists():
             (keys / FOLDER).mkdir(exist_ok=True)
             issue(keys, keys / FOLDER / name, name, OFFICER)
     officers = {name: rights for name, rights in {**before.officers, **changed}.items() if rights}
     after = Roles(before.number + 1, datetime.now(UTC), officers)
-    write(keys / "roles.jws", sign(after, issuer(keys), ROLES), 0o644, replace=True)
     for name, rights in changed.items():
         note(keys, "officer", {"name": name, "rights": " ".join(rights), "roles": after.number})
+    write(keys / "roles.jws", sign(after, issuer(keys), ROLES), 0o644, replace=True)
     return after
+
+
+def check_name(name: str) -> None:
+    """`UsageError` unless it can be an officer's: it becomes a file's and a certificate's."""
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"officer: must be lower case, digits and hyphens, 40 at most (got {name!r})", "for instance eva-ek")
 
 
 def admit(keys: Path, name: str | None, right: Right, facts: Facts) -> Officer:

@@ -36,8 +36,10 @@ _CHAIN = "openssl verify -no_check_time -CAfile {1} {0} && openssl x509 -in {0} 
 CHECKS = (
     ("Nothing was lost or changed since it was handed out.", "sha256sum -c SHA256SUMS"),
     (
-        "The municipality's certificate authority. Compare with what the municipality itself publishes, not with this page.",
-        "openssl x509 -in ca.pem -noout -fingerprint -sha256",
+        "The municipality's certificate authority, and those before it. Compare with what the municipality itself publishes, not "
+        "with this page.",
+        """awk 'BEGIN{RS="-----END CERTIFICATE-----\\n"; say="openssl x509 -noout -fingerprint -sha256"} """
+        """{print $0 RS | say; close(say)}' ca.pem""",
     ),
     ("The officer's certificate is of that authority (OU=officer).", _CHAIN.format("protocol-chain.pem", "ca.pem")),
     ("The officer signed the protocol.", _SIGNATURE.format("protocol", "protocol-chain.pem")),
@@ -74,7 +76,7 @@ _STYLE = (
 )
 
 
-def page(protocol: Protocol, shown: Sequence[Shown], fingerprint: str) -> str:
+def page(protocol: Protocol, shown: Sequence[Shown], fingerprints: Sequence[str]) -> str:
     """The whole page."""
     clips = "".join(_clip(one) for one in shown)
     return (
@@ -88,7 +90,7 @@ def page(protocol: Protocol, shown: Sequence[Shown], fingerprint: str) -> str:
         + _table("Who, why, to whom", _decision(protocol))
         + clips
         + _heading("How to check", "Så kontrolleras materialet")
-        + _how(protocol, fingerprint)
+        + _how(protocol, fingerprints)
         + "</main></body></html>\n"
     )
 
@@ -158,12 +160,14 @@ def _full(one: Shown) -> str:
     return _table("Pictures that show nothing, by cause", rows)
 
 
-def _how(protocol: Protocol, fingerprint: str) -> str:
+def _how(protocol: Protocol, fingerprints: Sequence[str]) -> str:
     folder = escape(protocol.clips[0].clip)
     return (
-        "<p>With bash, coreutils, openssl 3 and ffprobe, in this folder. Each command ends with exit code 0 if it holds.</p>"
+        "<p>With bash, coreutils, grep, awk, openssl 3 and ffprobe, in this folder. Each command ends with 0 if it holds.</p>"
         + _steps(CHECKS)
-        + f"<p>The centre's own word on the fingerprint: <code>{escape(fingerprint)}</code></p>"
+        + "<p>The centre's own word on the fingerprints:</p><ul>"
+        + "".join(f"<li><code>{escape(one)}</code></li>" for one in fingerprints)
+        + "</ul>"
         + f"<p>Then in each clip's folder, for instance <code>cd {folder}</code>:</p>"
         + _steps(CLIP_CHECKS)
         + "<p>That the video is what the sealed file opens to can be repeated only at the centre, where the identity is; "

@@ -138,6 +138,11 @@ def test_keys_are_never_overwritten(tmp_path: Path, left: str) -> None:
     assert (tmp_path / left).read_text() == "precious"
 
 
+def test_a_first_officer_without_a_name_leaves_no_half_a_centre(tmp_path: Path) -> None:
+    refused(2, "officer: must be lower case", "keygen", tmp_path / "new", "--officer", "Eva Ek")
+    assert not (tmp_path / "new").exists()
+
+
 # -- bundle -----------------------------------------------------------------------------------------------------------
 
 
