@@ -30,7 +30,10 @@ CANNOT_SHOW = (
     "Anything in the pictures counted as fully masked, outside the area that the camera may show, or between two videos.",
     "That nothing happened: the masking may also paint over things that are no persons. And there is no sound.",
 )
-SAME = """[ "$(base64 -w0 {0}.json | tr '+/' '-_' | tr -d =)" = "$(cut -d. -f2 {0}.signed)" ] && echo same"""
+SAME = (
+    """[ "$(base64 -w0 {0}.json | tr '+/' '-_' | tr -d =)" = "$(cut -d. -f2 {0}.signed)" ] && """
+    """[ "$(cut -d. -f1,2 {0}.jws)" = "$(cat {0}.signed)" ] && echo same"""
+)
 _SIGNATURE = "openssl dgst -sha256 -verify <(openssl x509 -in {1} -noout -pubkey) -signature {0}.sig {0}.signed"
 _CHAIN = "openssl verify -no_check_time -CAfile {1} {0} && openssl x509 -in {0} -noout -subject -nameopt RFC2253"
 CHECKS = (
@@ -51,16 +54,17 @@ CLIP_CHECKS = (
     ("manifest.json is what was signed.", SAME.format("manifest")),
     (
         "The sealed files are those that the camera signed.",
-        'for f in *.age; do grep -q "$(sha256sum < "$f" | cut -d" " -f1)" manifest.json && echo "$f: as signed" '
-        '|| { echo "$f: NOT as signed"; false; }; done',
+        """(for f in *.age; do printf '"name":"%s","sha256":"%s"' "$f" "$(sha256sum < "$f" | cut -d' ' -f1)" """
+        """| grep -qFf - manifest.json || exit 1; done) && echo as signed""",
     ),
     (
-        "The video is the one that the officer signed for this clip.",
-        'grep -q "$(sha256sum < video.mp4 | cut -d" " -f1)" ../protocol.json && echo "video.mp4: as signed"',
+        "The officer signed that this video is what this sealed file of this manifest opens to.",
+        """printf '"manifest_sha256":"%s","sealed_sha256":"%s","video":{"name":"video.mp4","sha256":"%s"' """
+        """$(sha256sum manifest.jws clip.age video.mp4 | cut -d' ' -f1) | grep -qFf - ../protocol.json && echo as signed""",
     ),
     (
         "As many pictures as the manifest says (a torn clip's says 0), and no sound.",
-        "ffprobe -v error -count_frames -show_entries stream=codec_type,nb_read_frames -of default=nw=1 video.mp4; "
+        "ffprobe -v error -count_frames -show_entries stream=codec_type,nb_read_frames -of default=nw=1 video.mp4 && "
         "grep -o '\"frames\":[0-9]*' manifest.json",
     ),
 )
@@ -171,7 +175,7 @@ def _how(protocol: Protocol, fingerprints: Sequence[str]) -> str:
         + f"<p>Then in each clip's folder, for instance <code>cd {folder}</code>:</p>"
         + _steps(CLIP_CHECKS)
         + "<p>That the video is what the sealed file opens to can be repeated only at the centre, where the identity is; "
-        "the officer signs for it. There, with age, this prints the sha256 of video.mp4 (of a torn clip, of its beginning):</p>"
+        "the officer signs for it. There, with age, this prints the sha256 of video.mp4; a torn clip goes on in tail.age:</p>"
         + f"<pre>{escape(AT_THE_CENTRE)}</pre>"
     )
 

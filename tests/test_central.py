@@ -8,15 +8,19 @@ import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent import config
 from agent.recorder import new_clip_id
 from central.keys import authority, keygen, signer
+from central.torn import read_tail
 from privacy.command import verify_command
 from privacy.errors import EnrolmentError, RecordError
 from privacy.manifest import MANIFEST, RECEIPT, Manifest, Receipt, SealedFile
@@ -503,6 +507,21 @@ def test_a_tail_inside_the_chunks_changes_nothing(keys: Path, node: Node, tmp_pa
     folder, _ = tear(node, FILM, cut=90_000, left=0, tail=line + FILM[1000:1500] + msgspec.json.encode(HEADER)[:3])
     made("open", folder, "--keys", keys, "-o", tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == FILM[:65_536]
+
+
+@given(st.binary(max_size=60), st.binary(max_size=20), st.data())
+def test_whole_chunks_and_a_tail_make_one_stream(video: bytes, masks: bytes, data: st.DataObject) -> None:
+    """However much of it the chunks kept, and wherever the tail begins before their end: nothing twice, nothing missing."""
+    kept = data.draw(st.integers(0, len(video)))
+    offset = data.draw(st.integers(0, kept))
+    end = data.draw(st.integers(offset, len(video)))
+    line = f'{{"clip":[{offset},{end - offset}],"masks":[0,{len(masks)}]}}\n'.encode()
+    tail = read_tail(line + video[offset:end] + masks)
+    clear, records = BytesIO(), BytesIO()
+    clear.write(video[:kept])
+    tail["clip.age"].join(clear, "clip.age")
+    tail["masks.age"].join(records, "masks.age")
+    assert (clear.getvalue(), records.getvalue()) == (video[: max(kept, end)], masks)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from privacy.journal import Journal, segments
+from central.export import unpack
+from privacy.journal import ENTRY, Entry, Journal, segment, segments
 from privacy.manifest import Manifest
-from privacy.records import sha256_hex
+from privacy.records import sha256_hex, sign
 from provisioning.identity import load_signer
 from tests.clips import BEGIN, Node, film, made
 from tests.test_central import flip, keys, node, receipt  # noqa: F401 - fixtures
@@ -170,3 +172,27 @@ def test_the_fields_that_the_page_names_exist() -> None:
     for name in ("time_error_ms", "clock", "state"):
         assert name in PAGE
         assert name in Manifest.__struct_fields__
+
+
+@pytest.mark.parametrize("half", [slice(32), slice(32, 64)])
+def test_numbers_with_a_leading_zero_are_written_as_openssl_wants_them(
+    keys: Path,  # noqa: F811
+    node: Node,  # noqa: F811
+    tmp_path: Path,
+    half: slice,
+) -> None:
+    """One signature in 128 has one; a shell that dropped or doubled it would call a good entry bad."""
+    camera = load_signer(node.layout, "camera")
+    while True:
+        line = sign(Entry(0, "camera", BEGIN, "tick", {}, ""), camera, ENTRY)
+        if base64.urlsafe_b64decode(line.rpartition(b".")[2] + b"==")[half][0] == 0:
+            break
+    (tmp_path / "camera").mkdir()
+    segment(tmp_path / "camera", 0).write_bytes(line + b"\n")
+    done = audit(keys, tmp_path / "camera", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "entry.sig").write_bytes(unpack(line)[2])
+    (tmp_path / "entry.signed").write_bytes(unpack(line)[1])
+    (tmp_path / "chain.pem").write_bytes(unpack(line)[3])
+    check = "openssl dgst -sha256 -verify <(openssl x509 -in chain.pem -noout -pubkey) -signature entry.sig entry.signed"
+    assert "Verified OK" in bash(f'cd "$OUT"; {check}', OUT=tmp_path).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from html import unescape
@@ -18,7 +19,7 @@ from central.folder import evidence
 from privacy.journal import Chain, verify_chain
 from tests.broker import until
 from tests.clips import TOOL, Node, central, film, made
-from tests.test_central import keys, node, receipt, refused  # noqa: F401 - fixtures
+from tests.test_central import flip, keys, node, receipt, refused  # noqa: F401 - fixtures
 from tests.torn import tear
 
 FILM = film()
@@ -76,6 +77,35 @@ def test_the_commands_on_the_page_hold(exported: Exported) -> None:
             place = exported.folder if command in commands[:5] else exported.folder / clip.name
             done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=place, capture_output=True, text=True, check=False)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def commands_of(folder: Path) -> list[str]:
+    """Of the page that lies there, without the one that needs the identity."""
+    return [unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", (folder / "protocol.html").read_text(), re.DOTALL)][:-1]
+
+
+def holds(command: str, place: Path) -> bool:
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=place, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("file", ["clip.age", "masks.age", "video.mp4", "manifest.jws", "manifest.json", "manifest.sig"])
+def test_a_command_on_the_page_fails_for_each_file_that_was_changed(exported: Exported, tmp_path: Path, file: str) -> None:
+    """Apart from SHA256SUMS, which whoever changed it would write anew."""
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "out"))
+    clip = folder / exported.clips[0].name
+    flip(clip / file, -30)
+    assert not all(holds(command, clip) for command in commands_of(folder)[5:])
+
+
+def test_two_videos_that_changed_places_are_found(exported: Exported, tmp_path: Path) -> None:
+    """Both were signed, but each for its own clip."""
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "out"))
+    one, two = (folder / clip.name for clip in exported.clips)
+    (one / "video.mp4").rename(folder / "x")
+    (two / "video.mp4").rename(one / "video.mp4")
+    (folder / "x").rename(two / "video.mp4")
+    for clip in (one, two):
+        assert [holds(command, clip) for command in commands_of(folder)[5:]].count(False) == 1
 
 
 class Reader(HTMLParser):
