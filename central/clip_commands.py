@@ -119,10 +119,14 @@ def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
 
 
 def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_json: bool) -> None:
+    from central.access import UNIT
     from central.chains import heads_of, verify_journals
     from central.folder import evidence
+    from central.officers import check_roles
 
     found = verify_journals(path, evidence(keys), heads_of(words), node)
+    if UNIT in found.chains and path == keys / UNIT:
+        check_roles(keys, found.chains[UNIT].entries)
     units = {unit: {"entries": len(chain.entries), "head": str(chain.head)} for unit, chain in found.chains.items()}
     facts: dict[str, Any] = {"journal": str(path), "signers": sorted(found.names), "units": units}
     facts |= {"crossed": found.crossed, "heard": found.heard}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,7 @@ from central.access import DEED, OFFICER, Deed, Facts, Officer, note
 from central.certificates import issue, issuer
 from central.folder import authority, public_key, read, signer, write
 from privacy.errors import AccessError, EnrolmentError, RecordError, UsageError
+from privacy.journal import Entry
 from privacy.records import TrustedKeys, sign, thumbprint, verify_issued, verify_listed
 
 ROLES = "lykta-roles"
@@ -54,6 +56,16 @@ def set_rights(keys: Path, changed: dict[str, tuple[Right, ...]]) -> Roles:
         note(keys, "officer", {"name": name, "rights": " ".join(rights), "roles": after.number})
     write(keys / "roles.jws", sign(after, issuer(keys), ROLES), 0o644, replace=True)
     return after
+
+
+def check_roles(keys: Path, entries: Sequence[Entry]) -> None:
+    """`RecordError` unless the list in force is the one that the access log's entries tell of last."""
+    noted = max((int(entry.facts["roles"] or 0) for entry in entries if entry.kind == OFFICER), default=0)
+    number = roles(keys).number
+    if number < noted:
+        raise RecordError(
+            f"roles: the list in force is number {number}, the access log tells of {noted}", "an older one was put back"
+        )
 
 
 def check_name(name: str) -> None:

@@ -85,6 +85,15 @@ def test_roles_that_the_ca_did_not_sign_give_no_right(keys: Path, node: Node, tm
     refused(5, "lykta-roles: signed by a key that is not trusted", "open", node.clip(), "--keys", keys, "-o", tmp_path / "x.mp4")
 
 
+def test_an_older_list_put_back_is_found(keys: Path) -> None:
+    """R32: the CA signed it once, and one who was dismissed may have kept it; the access log remembers."""
+    old = (keys / "roles.jws").read_bytes()
+    made("officer", keys, "eva-ek", "--remove")
+    made("verify", keys / "access", "--keys", keys)
+    (keys / "roles.jws").write_bytes(old)
+    refused(5, "roles: the list in force is number 2, the access log tells of 3", "verify", keys / "access", "--keys", keys)
+
+
 def test_who_has_the_right_opens_and_is_noted(keys: Path, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R32: by name, by LYKTA_OFFICER, and with the officer's own signature over clip and manifest."""
     folder = node.clip()
