@@ -1,5 +1,7 @@
 """docs/EVIDENCE.md: its own commands, run with stock tools, hold for what is good and fail for what is not (R32, R33)."""
 
+# ruff: noqa: F811 - fixtures are taken as arguments
+
 from __future__ import annotations
 
 import base64
@@ -40,7 +42,7 @@ def bash(commands: str, **variables: str | Path) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="module")
-def exported(keys: Path, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def exported(keys: Path, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip as it is handed out."""
     folder, target = node.clip(FILM), tmp_path_factory.mktemp("exported") / "out"
     receipt(keys, folder)
@@ -103,8 +105,8 @@ def test_an_investigator_finds_a_foreign_camera(copy: Path, tmp_path: Path) -> N
 
 
 def test_an_auditor_opens_with_age_what_was_handed_out(
-    keys: Path,  # noqa: F811
-    node: Node,  # noqa: F811
+    keys: Path,
+    node: Node,
     exported: Path,
     tmp_path: Path,
 ) -> None:
@@ -122,7 +124,7 @@ def test_an_auditor_opens_with_age_what_was_handed_out(
 
 
 @pytest.fixture
-def journal(node: Node, tmp_path: Path) -> Path:  # noqa: F811
+def journal(node: Node, tmp_path: Path) -> Path:
     """Five entries in two segments, signed by the node's camera."""
     days = [BEGIN, BEGIN, BEGIN, BEGIN.replace(year=BEGIN.year + 1), BEGIN.replace(year=BEGIN.year + 1)]
     chain = Journal(tmp_path / "camera", "camera", load_signer(node.layout, "camera"), lambda: days.pop(0))
@@ -132,11 +134,11 @@ def journal(node: Node, tmp_path: Path) -> Path:  # noqa: F811
     return tmp_path / "camera"
 
 
-def audit(keys: Path, journal: Path, out: Path, unit: str = "camera") -> subprocess.CompletedProcess[str]:  # noqa: F811
+def audit(keys: Path, journal: Path, out: Path, unit: str = "camera") -> subprocess.CompletedProcess[str]:
     return bash(blocks("A journal, for an auditor"), CA=keys / "ca.pem", JOURNAL=journal, UNIT=unit, OUT=out)
 
 
-def test_an_auditor_can_check_a_journal_with_stock_tools(keys: Path, journal: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_auditor_can_check_a_journal_with_stock_tools(keys: Path, journal: Path, tmp_path: Path) -> None:
     """R32: and gets the same head as `lykta-central verify`."""
     done = audit(keys, journal, tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -149,7 +151,7 @@ def test_an_auditor_can_check_a_journal_with_stock_tools(keys: Path, journal: Pa
     assert '"kind":"keygen"' in access.stdout
 
 
-def test_an_auditor_finds_what_was_done_to_a_journal(keys: Path, journal: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_auditor_finds_what_was_done_to_a_journal(keys: Path, journal: Path, tmp_path: Path) -> None:
     first, second = segments(journal)
     whole = first.read_bytes()
     one, two, three = whole.splitlines(keepends=True)
@@ -176,8 +178,8 @@ def test_the_fields_that_the_page_names_exist() -> None:
 
 @pytest.mark.parametrize("half", [slice(32), slice(32, 64)])
 def test_numbers_with_a_leading_zero_are_written_as_openssl_wants_them(
-    keys: Path,  # noqa: F811
-    node: Node,  # noqa: F811
+    keys: Path,
+    node: Node,
     tmp_path: Path,
     half: slice,
 ) -> None:

@@ -1,5 +1,7 @@
 """`lykta-central export`: absent or complete, two people, a coded ground, and a page whose commands hold (R33, R33b)."""
 
+# ruff: noqa: F811 - fixtures are taken as arguments
+
 from __future__ import annotations
 
 import json
@@ -37,12 +39,12 @@ class Exported:
         return (self.folder / "protocol.html").read_text()
 
 
-def log(keys: Path) -> Chain:  # noqa: F811
+def log(keys: Path) -> Chain:
     return verify_chain(keys / "access", "access", evidence(keys))
 
 
 @pytest.fixture(scope="module")
-def exported(keys: Path, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Exported:  # noqa: F811
+def exported(keys: Path, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Two clips handed out: a whole one and a torn one."""
     whole, target, before = node.clip(FILM), tmp_path_factory.mktemp("exported") / "out", len(log(keys).entries)
     receipt(keys, whole)
@@ -53,7 +55,7 @@ def exported(keys: Path, node: Node, tmp_path_factory: pytest.TempPathFactory) -
     return Exported(target, (whole, torn), before)
 
 
-def test_an_export_has_all_that_is_needed_and_no_secret(keys: Path, exported: Exported) -> None:  # noqa: F811
+def test_an_export_has_all_that_is_needed_and_no_secret(keys: Path, exported: Exported) -> None:
     whole, torn = (exported.folder / clip.name for clip in exported.clips)
     signed = {"manifest.json", "manifest.signed", "manifest.sig", "manifest.jws", "chain.pem", "video.mp4", "clip.age", "masks.age"}
     answered = {"receipt.json", "receipt.signed", "receipt.sig", "receipt.jws", "receipt-chain.pem"}
@@ -166,7 +168,7 @@ def test_the_page_says_who_why_when_and_how_surely(exported: Exported) -> None:
     assert page.index("What this video cannot show") < page.index("Decision")
 
 
-def test_the_access_log_had_it_first(keys: Path, exported: Exported) -> None:  # noqa: F811
+def test_the_access_log_had_it_first(keys: Path, exported: Exported) -> None:
     """R32: one entry before anything is opened, one with the hash of all that was handed out; the protocol names the first."""
     chain, sums = log(keys), (exported.folder / "SHA256SUMS").read_bytes()
     first, second = chain.entries[exported.before : exported.before + 2]
@@ -193,8 +195,8 @@ def test_the_access_log_had_it_first(keys: Path, exported: Exported) -> None:  #
     ],
 )
 def test_an_export_without_ground_or_second_person_is_refused(
-    keys: Path,  # noqa: F811
-    node: Node,  # noqa: F811
+    keys: Path,
+    node: Node,
     tmp_path: Path,
     change: dict[str, str],
     said: str,
@@ -206,13 +208,13 @@ def test_an_export_without_ground_or_second_person_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_ground_has_no_default(keys: Path, node: Node, tmp_path: Path) -> None:  # noqa: F811
+def test_the_ground_has_no_default(keys: Path, node: Node, tmp_path: Path) -> None:
     done = central("export", node.clip(FILM), "--keys", keys, *WHY[2:], "-o", tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_is_absent_or_complete(keys: Path, node: Node, tmp_path: Path) -> None:  # noqa: F811
+def test_an_export_is_absent_or_complete(keys: Path, node: Node, tmp_path: Path) -> None:
     """One clip of two whose masks do not hold: nothing appears. And nothing that exists is written over."""
     good, bad, target = node.clip(FILM), node.clip(b"no video"), tmp_path / "out"
     refused(1, "video: cannot be decoded", "export", good, bad, "--keys", keys, *WHY, "-o", target)
@@ -223,7 +225,7 @@ def test_an_export_is_absent_or_complete(keys: Path, node: Node, tmp_path: Path)
     assert not list(target.iterdir())
 
 
-def test_without_the_access_log_nothing_is_handed_out(node: Node, keys: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_without_the_access_log_nothing_is_handed_out(node: Node, keys: Path, tmp_path: Path) -> None:
     """R32: fail closed. A folder in the way of the log's segment is what a full or broken disk is to it."""
     mine = tmp_path / "keys"
     subprocess.run(["cp", "-r", keys, mine], check=True)
@@ -237,7 +239,7 @@ def test_without_the_access_log_nothing_is_handed_out(node: Node, keys: Path, tm
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
-def test_a_killed_export_leaves_no_folder_that_looks_whole(keys: Path, node: Node, tmp_path: Path) -> None:  # noqa: F811
+def test_a_killed_export_leaves_no_folder_that_looks_whole(keys: Path, node: Node, tmp_path: Path) -> None:
     """Killed while it works, and made again: what the first left behind begins with a dot and is gone."""
     folder, target = node.clip(FILM), tmp_path / "out"
     words: list[Any] = [TOOL, "export", folder, "--keys", keys, *WHY, "-o", target]
