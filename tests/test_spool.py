@@ -30,7 +30,7 @@ from privacy.masking import Masker
 from privacy.records import peek, sha256_hex
 from privacy.seal import Recipient, Tail, head_size, whole_size
 from provisioning.identity import load_authority, load_signer, recipients
-from tests.clips import HEIGHT, WIDTH, manifest
+from tests.clips import HEIGHT, WIDTH, made, manifest
 from tests.shelf import Shelf
 
 FPS = 15
@@ -157,6 +157,11 @@ def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(shelf: Shel
     fed = 20 - began + frames
     assert fed - decoded(video) <= FPS
     assert decoded(video) <= masks.count(b"\n") - 1, "each picture that can be seen has its record"
+    if decoded(video):
+        said = json.loads(made("verify", folder, "--keys", shelf.keys, "--json"))
+        assert said["proof"]["frames"] == decoded(video)
+        made("open", folder, "--keys", shelf.keys, "-o", tmp_path / "torn.mp4")
+        assert (tmp_path / "torn.mp4").read_bytes() == video
 
 
 def test_each_bytes_of_a_running_clip_are_signed_up_to_its_last_checkpoint(shelf: Shelf, tmp_path: Path) -> None:
