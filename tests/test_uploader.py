@@ -180,7 +180,7 @@ def test_nothing_leaves_in_clear(stop: Stop, odd: OddIngest) -> None:
 def test_one_clip_that_is_refused_keeps_no_other_waiting(stop: Stop, odd: OddIngest) -> None:
     """And an ingest that asks for what is no sealed file gets nothing (R30: an order beside a clip is no part of it)."""
     odd.refused, odd.nosy, good = stop.seal_clip(2000), stop.seal_clip(2000), stop.seal_clip(2000)
-    (stop.layout.spool / odd.nosy / "hold.jws").write_text("an order")
+    (stop.layout.spool / odd.nosy / "hold.jws").write_bytes(bytes(5000))
     stop.start()
     until(lambda: in_inbox(stop, good).exists(), "the good one is there", 40)
     assert odd.clips_put() == [good]
@@ -196,6 +196,17 @@ def test_a_clip_at_which_the_line_breaks_each_time_keeps_no_other_waiting(stop: 
     stop.start()
     until(lambda: in_inbox(stop, good).exists(), "the other one is up", 60)
     assert not in_inbox(stop, bad).exists()
+
+
+def test_an_ingest_that_refuses_all_is_not_asked_for_each_clip_at_once(stop: Stop, odd: OddIngest) -> None:
+    """A fault of the ingest's must not make a thousand nodes offer it ten thousand clips each: five, then a pause."""
+    odd.refuse_all_of = {"clip"}
+    for _ in range(12):
+        stop.seal_clip(500, "presence")
+    stop.start()
+    until(lambda: len(odd.times) >= 11, "all but one were offered", 60)
+    assert odd.times[5] - odd.times[4] >= 1.0
+    assert odd.times[10] - odd.times[9] >= 2.0
 
 
 class Everything(set[str]):
