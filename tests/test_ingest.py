@@ -42,7 +42,7 @@ class Centre:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        words = ["ingest", self.keys, "--store", self.store, "--port", str(self.port)]
+        words = ["ingest", "--keys", self.keys, "--store", self.store, "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([TOOL, *words], stdout=log, stderr=subprocess.STDOUT)
         until(self._answers, f"the ingest answers: {self.log.read_text()}")
@@ -451,7 +451,7 @@ def test_a_foreign_receipt_frees_nothing(running: Centre, node: Node, tmp_path: 
 
 
 def test_without_keys_it_does_not_start(tmp_path: Path) -> None:
-    done = central("ingest", tmp_path / "none", "--store", tmp_path / "store")
+    done = central("ingest", "--keys", tmp_path / "none", "--store", tmp_path / "store")
     assert done.returncode == 7
     assert done.stderr.startswith("error: keys: ")
     assert "hint: " in done.stderr

@@ -23,7 +23,7 @@ class Ingest:
     """`lykta-central ingest` as a process."""
 
     def __init__(self, centre: Centre, store: Path, port: int) -> None:
-        words = [LYKTA.with_name("lykta-central"), "ingest", centre.folder, "--store", store, "--port", str(port)]
+        words = [LYKTA.with_name("lykta-central"), "ingest", "--keys", centre.folder, "--store", store, "--port", str(port)]
         self.store, self._process = store, subprocess.Popen(words, stderr=subprocess.DEVNULL)
 
     def file(self, clip: str, name: str) -> Path:
