@@ -155,6 +155,8 @@ def _join(pieces: list[Path], target: Path) -> None:
         out.flush()
         os.fsync(out.fileno())
     whole.replace(target)
+    for piece in pieces:
+        piece.unlink()
 
 
 def _read_back(name: str, path: Path) -> SealedFile:

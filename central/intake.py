@@ -150,7 +150,7 @@ class Intake:
     # -- the way of an object ------------------------------------------------------------------------------------------
 
     def _begin(self, record: Record, node: str) -> datetime | None:
-        """When an object that is new here goes again, and a mark that this is looked after; `RefusalError` if it is gone already."""
+        """When an object that is new here goes again, with a mark that sees to it; `RefusalError` if it is gone already."""
         now, due = self._now(), self._due(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
             raise RefusalError(410, f"object {record.id}: was here and was deleted", "delete it")
@@ -188,9 +188,7 @@ class Intake:
     def _check_files(self, known: Known) -> None:
         for found, said in zip(self._store.join(known.upload), known.record.files, strict=True):
             if found != said:
-                self._store.discard(known.upload)
-                for key in known.upload.keys.values():
-                    self._store.erase(key)
+                self._store.erase(known.upload.keys[said.name])
                 raise SealError(f"{said.name}: sha256: is not what the manifest says", "send its parts again")
 
     def _take_segment(self, parcel: Parcel, known: Known, node: str) -> None:

@@ -135,10 +135,10 @@ class Store(Protocol):
         """Where the centre itself may write a part."""
 
     def join(self, upload: Upload, /) -> tuple[SealedFile, ...]:
-        """Put each file, of which all parts are done, together at its key; then what is read back from there."""
+        """Put each file, of which all parts are done, together at its key, in their place; then what is read back from there."""
 
     def discard(self, upload: Upload, /) -> None:
-        """Forget the parts that are here and not joined."""
+        """Forget the parts that are here and were not joined."""
 
 
 class Piece:
