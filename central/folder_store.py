@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from central.store import Part, Slice, Upload
+from privacy.errors import StorageError
 from privacy.files import place, sync_folder
 from privacy.manifest import SealedFile
 
 _BLOCK = 1 << 20
 _TEMPORARY = itertools.count()
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 
 
 class FolderStore:
@@ -33,20 +34,17 @@ class FolderStore:
     def get(self, key: str) -> bytes | None:
         try:
             return (self.folder / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def put(self, key: str, data: bytes) -> None:
         path = self.folder / key
-        for attempt in range(_ATTEMPTS):
-            _make(path.parent)
-            try:
+        for _ in range(_ATTEMPTS):
+            # Another process may take the folder away that has just become empty.
+            with suppress(FileNotFoundError):
+                _make(path.parent)
                 return place(path, data)
-            except FileNotFoundError:
-                # Another process took the folder away that had become empty.
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        return None
+        raise StorageError(f"store: {path}: its folder does not stay", "does something else delete in the store?")
 
     def names(self, folder: str) -> Iterator[str]:
         for name, is_folder in _listed(self.folder / folder):
@@ -120,7 +118,8 @@ class FolderStore:
             except OSError:  # something is in it
                 break
             folder = folder.parent
-        sync_folder(folder)
+        with suppress(FileNotFoundError):  # emptied and taken away by another process, which syncs what is above
+            sync_folder(folder)
 
 
 class _PieceFile:
@@ -176,8 +175,8 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
 
 def _make(folder: Path) -> None:
     """A folder whose name, and the names above it, are on the disk."""
-    if folder.is_dir():
-        return
-    _make(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    while not folder.is_dir():
+        _make(folder.parent)
+        with suppress(FileNotFoundError):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
