@@ -37,8 +37,8 @@ from central.store import (
 )
 from privacy.errors import RecordError, SealError
 from privacy.manifest import RECEIPT, ClipId, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
-from privacy.order import Order, read_answer
-from privacy.records import Authority, Party, Signer, peek, sha256_hex, sign
+from privacy.order import ANSWER, Answer, Order
+from privacy.records import Authority, Party, Signer, peek, sha256_hex, sign, verify_issued
 
 DIAG_KEPT = timedelta(days=30)
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
@@ -97,6 +97,9 @@ class Intake:
         token = wanted.manifest.strip().encode()
         record = self._verified(wanted.kind, token, node)
         _check(record, wanted)
+        if isinstance(record, Parcel) and record.kind == "journal":
+            segments.check_parcel(record)
+            segments.check_not_refused(self._store, record)
         upload = upload_of(record, wanted.md5)
         with self._store.lock("object", record.id):
             known = self._announced(node, record.id)
@@ -137,8 +140,10 @@ class Intake:
         order = self._store.get(order_key(node, number))
         if order is None:
             raise RefusalError(404, f"order {number}: no such order", "GET /v1/orders lists them")
-        said = read_answer(token, self._authority)
-        if (f"{said.site}/{said.node}", said.number, said.order_sha256) != (node, number, sha256_hex(order.strip())):
+        # Who signed is held against the caller, not only what the answer itself says of its node.
+        said, signer = verify_issued(token, ANSWER, self._authority, lambda one: one.unit, Answer, lambda one: one.t)
+        told = (f"{said.site}/{said.node}", signer.name, said.number, said.order_sha256)
+        if told != (node, node, number, sha256_hex(order.strip())):
             raise RefusalError(403, f"answer: is not to order {number} of {node}", "answer the order that was given")
         with self._store.lock("node", node):
             known = self._store.get(answer_key(node, number))
@@ -154,9 +159,6 @@ class Intake:
         now, due = self._now(), self._due(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
             raise RefusalError(410, f"object {record.id}: was here and was deleted", "delete it")
-        if isinstance(record, Parcel) and record.kind == "journal":
-            segments.check_parcel(record)
-            segments.refused(self._store, record)
         if due is None:
             return None
         end = self._fate(record, due, node)

@@ -54,7 +54,7 @@ def keep_aside(store: Store, parcel: Parcel, token: bytes, data: bytes) -> None:
     store.put(f"{refused_key(parcel)}.jws", data)
 
 
-def refused(store: Store, parcel: Parcel) -> None:
+def check_not_refused(store: Store, parcel: Parcel) -> None:
     """`RefusalError` for a parcel that was kept aside before: it need not be sent again."""
     if store.get(f"{refused_key(parcel)}.jws") is not None:
         raise RefusalError(

@@ -126,9 +126,7 @@ def receipt_of(centre: Centre, answer: Answer) -> Receipt:
     return verify_issued(token, RECEIPT, authority(centre.keys), "receipt", Receipt)[0]
 
 
-def parcel(
-    node: Node, kind: Any, files: dict[str, bytes], facts: dict[str, Any] | None = None, unit: Any = "camera", **changes: Any
-) -> Path:
+def parcel(node: Node, kind: Any, files: dict[str, bytes], unit: Any = "camera", facts: dict[str, Any] | None = None) -> Path:
     """The folder of a parcel as a unit of the node packs it."""
     name, (site, stop) = new_clip_id(time.time_ns()), node.name.split("/")
     folder = node.layout.uplink / "parcels" / name
@@ -136,6 +134,6 @@ def parcel(
     for file, data in files.items():
         (folder / file).write_bytes(data)
     sealed = tuple(SealedFile(file, len(data), hashlib.sha256(data).hexdigest()) for file, data in files.items())
-    record = Parcel(name, kind, site, stop, unit, datetime.now(UTC), sealed, facts)
+    record = Parcel(name, kind, site, stop, unit, datetime.now(UTC), sealed, facts or {})
     (folder / "parcel.jws").write_bytes(sign(record, load_signer(node.layout, unit), PARCEL))
     return folder
