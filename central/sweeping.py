@@ -56,7 +56,7 @@ class Sweeper:
     def __init__(self, store: Store, decisions: Decisions, ledger: Ledger, now: Callable[[], datetime]) -> None:
         self._store, self._decisions, self._ledger, self._now = store, decisions, ledger, now
 
-    def run(self, stop: Event) -> None:
+    def run(self, stop: Event, every_s: float = EVERY_S) -> None:
         """Until told to stop. Trouble is noted and the next round tries again: what is due stays marked."""
         rounds = 0
         while True:
@@ -67,7 +67,7 @@ class Sweeper:
             except (LyktaError, OSError) as problem:
                 self._ledger.note_hourly("sweep", "fault", what="sweep", reason=f"{type(problem).__name__}: {problem}")
             rounds += 1
-            if stop.wait(EVERY_S):
+            if stop.wait(every_s):
                 return
 
     def sweep(self) -> Swept:
