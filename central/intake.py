@@ -188,10 +188,12 @@ class Intake:
         return receipt
 
     def _check_files(self, known: Known) -> None:
-        for found, said in zip(self._store.join(known.upload), known.record.files, strict=True):
-            if found != said:
-                self._store.erase(known.upload.keys[said.name])
-                raise SealError(f"{said.name}: sha256: is not what the manifest says", "send its parts again")
+        found = self._store.join(known.upload)
+        wrong = [file for file in known.record.files if file not in found]
+        for file in wrong:
+            self._store.erase(known.upload.keys[file.name])
+        if wrong:
+            raise SealError(f"{wrong[0].name}: sha256: is not what the manifest says", "send its parts again")
 
     def _take_segment(self, parcel: Parcel, known: Known, node: str) -> None:
         [arrived] = known.upload.keys.values()

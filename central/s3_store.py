@@ -24,6 +24,9 @@ from privacy.errors import UnreachableError, UsageError
 from privacy.manifest import SealedFile
 
 _BLOCK = 1 << 20
+_ATTEMPTS = 5
+Parts = dict[int, tuple[str, int]]
+"""ETag and size in bytes of each part of an upload that is here, by its number."""
 _STANDS_S = 3600
 """How long an address may be used; a node that needs longer asks for the parts again."""
 _CONFIG = Config(
@@ -120,39 +123,48 @@ class S3Store:
     def send(self, key: str, number: int, body: Any, md5: str) -> None:
         """One part by the centre itself."""
         with _told():
-            self._s3.upload_part(**self._at(key), UploadId=self._upload(key), PartNumber=number, Body=body, ContentMD5=md5)
+            upload = self._begun(key)[0]
+            if upload is not None:
+                self._s3.upload_part(**self._at(key), UploadId=upload, PartNumber=number, Body=body, ContentMD5=md5)
 
     def _parts_of(self, upload: Upload, file: SealedFile) -> list[Part]:
-        key, slices = upload.keys[file.name], upload.slices(file)
-        if self._exists(key):
-            return [piece.part("", done=True) for piece in slices]
-        number, md5 = self._upload(key), upload.md5.get(file.name, ())
+        key, slices, md5 = upload.keys[file.name], upload.slices(file), upload.md5.get(file.name, ())
         if len(md5) != len(slices):
             raise RefusalError(
                 400, f"md5: {file.name}: {len(slices)} parts need one each (got {len(md5)})", "announce it with them"
             )
-        have = self._have(key, number)
-        return [
-            piece.part(self._address(key, number, piece, md5), have.get(piece.number, ("", -1))[1] == piece.size)
-            for piece in slices
-        ]
+        number, have = self._begun(key)
+        if number is None:
+            return [piece.part("", done=True) for piece in slices]
+        done = {piece.number for piece in slices if have.get(piece.number, ("", -1))[1] == piece.size}
+        return [piece.part(self._address(key, number, piece, md5), piece.number in done) for piece in slices]
+
+    def _begun(self, key: str) -> tuple[str | None, Parts]:
+        """The open upload of a file and its parts, begun if there is none; None if the file is whole.
+
+        Of two that were begun at once everybody takes the same. Looked at anew where another process was quicker.
+        """
+        for _ in range(_ATTEMPTS):
+            if self._exists(key):
+                return None, {}
+            number = self._open(key)
+            if number is None:
+                self._s3.create_multipart_upload(**self._at(key))
+                continue
+            with _ended_elsewhere():
+                return number, self._have(key, number)
+        raise UnreachableError(f"store: {key}: others begin and end uploads of it", "try again later")
 
     def _address(self, key: str, upload: str, piece: Slice, md5: tuple[str, ...]) -> str:
         bound = {"UploadId": upload, "PartNumber": piece.number, "ContentMD5": md5[piece.number - 1]}
         return str(self._s3.generate_presigned_url("upload_part", Params=self._at(key) | bound, ExpiresIn=_STANDS_S))
 
     def _complete(self, key: str, slices: list[Slice]) -> None:
-        if self._exists(key):
-            return
-        number = self._upload(key)
-        have = self._have(key, number)
-        parts = [{"PartNumber": piece.number, "ETag": have[piece.number][0]} for piece in slices if piece.number in have]
-        try:
-            self._s3.complete_multipart_upload(**self._at(key), UploadId=number, MultipartUpload={"Parts": parts})
-        except ClientError as problem:
-            # Another process was quicker.
-            if _code(problem) != "NoSuchUpload" or not self._exists(key):
-                raise
+        number, have = self._begun(key)
+        if number is not None:
+            parts = [{"PartNumber": piece.number, "ETag": have[piece.number][0]} for piece in slices if piece.number in have]
+            with _ended_elsewhere():
+                self._s3.complete_multipart_upload(**self._at(key), UploadId=number, MultipartUpload={"Parts": parts})
 
     def _read_back(self, name: str, key: str) -> SealedFile:
         body, digest, size = self._s3.get_object(**self._at(key))["Body"], hashlib.sha256(), 0
@@ -161,14 +173,11 @@ class S3Store:
             size += len(block)
         return SealedFile(name, size, digest.hexdigest())
 
-    def _upload(self, key: str) -> str:
-        """The open upload of a file, begun if there is none; of two that were begun at once everybody takes the same."""
-        if not self._opened(key):
-            self._s3.create_multipart_upload(**self._at(key))
-        return str(min(self._opened(key), key=lambda found: (found["Initiated"], found["UploadId"]))["UploadId"])
+    def _open(self, key: str) -> str | None:
+        opened = self._opened(key)
+        return str(min((one["Initiated"], one["UploadId"]) for one in opened)[1]) if opened else None
 
-    def _have(self, key: str, upload: str) -> dict[int, tuple[str, int]]:
-        """ETag and size in bytes of each part that is here, by its number."""
+    def _have(self, key: str, upload: str) -> Parts:
         pages = self._pages("list_parts", Key=self._prefix + key, UploadId=upload)
         return {part["PartNumber"]: (part["ETag"], part["Size"]) for page in pages for part in page.get("Parts", [])}
 
@@ -179,11 +188,8 @@ class S3Store:
 
     def _abort(self, uploads: list[dict[str, Any]]) -> None:
         for one in uploads:
-            try:
+            with _ended_elsewhere():
                 self._s3.abort_multipart_upload(Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"])
-            except ClientError as problem:
-                if _code(problem) != "NoSuchUpload":
-                    raise
 
     def _exists(self, key: str) -> bool:
         try:
@@ -229,6 +235,16 @@ def _told() -> Iterator[None]:
         raise UnreachableError(f"store: {problem.operation_name}: {_code(problem)}", "the object store's log says why") from problem
     except BotoCoreError as problem:
         raise UnreachableError(f"store: {problem}", "AWS_ENDPOINT_URL and credentials are right?") from problem
+
+
+@contextmanager
+def _ended_elsewhere() -> Iterator[None]:
+    """Another process completed or aborted this upload: whoever needs to know looks again."""
+    try:
+        yield
+    except ClientError as problem:
+        if _code(problem) != "NoSuchUpload":
+            raise
 
 
 def _code(problem: ClientError) -> str:

@@ -61,7 +61,7 @@ class Centre:
         done = subprocess.run(
             self.curl(tls, "-X", method, "--path-as-is", *words, path=path), capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{done.stderr} {self.process and self.process.poll()} {self.log.read_text()}"
         body, _, status = done.stdout.rpartition("\n")
         return Answer(int(status), json.loads(body) if body else {})
 
@@ -78,12 +78,12 @@ class Centre:
         """One part; `body` and `md5` only where a test sends something else. An object store gets no certificate."""
         if body is None:
             body = (folder / part["file"]).read_bytes()[part["offset"] : part["offset"] + part["size"]]
-        piece = folder.parent / "piece"
+        piece = folder.with_suffix(".piece")
         piece.write_bytes(body)
         words = ["--data-binary", f"@{piece}", "-H", f"Content-MD5: {content_md5(body if md5 is None else md5)}"]
         if part["url"].startswith("/"):
             return self.call(node.tls, "PUT", part["url"], *words)
-        strange = ["curl", "-sS", "-w", "\n%{http_code}", "--cacert", self.keys / "ca.pem", "-X", "PUT", *words, part["url"]]
+        strange = ["curl", "-sS", "-w", "\n%{http_code}", "--cacert", self.keys / "ca.pem", "-T", piece, *words[2:], part["url"]]
         done = subprocess.run(strange, capture_output=True, text=True, timeout=60, check=True)
         return Answer(int(done.stdout.rpartition("\n")[2]), {})
 
