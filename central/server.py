@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from central.ingest import PEER, SERIAL
+from privacy.errors import StorageError
 
 
 class PeerProtocol(H11Protocol):
@@ -32,7 +33,7 @@ class PeerProtocol(H11Protocol):
 
 
 def serve(app: Starlette, keys: Path, host: str, port: int, beside: Callable[[Event], None]) -> None:
-    """Run until told to stop, and `beside` in a thread of its own; if that ends by itself, so does the server."""
+    """Run until told to stop, and `beside` in a thread of its own; `StorageError` if that ended by itself."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -54,14 +55,16 @@ def serve(app: Starlette, keys: Path, host: str, port: int, beside: Callable[[Ev
 
 @contextmanager
 def _beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[None]:
-    stop = Event()
+    """Crash-only: an ingest that takes and no longer deletes must not go on."""
+    stop, ended = Event(), Event()
 
     def run() -> None:
         try:
             work(stop)
         finally:
-            # Crash-only: an ingest that takes and no longer deletes must not go on.
-            server.should_exit = True
+            if not stop.is_set():
+                ended.set()
+                server.should_exit = True
 
     thread = Thread(target=run, name="sweep")
     thread.start()
@@ -70,6 +73,8 @@ def _beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[N
     finally:
         stop.set()
         thread.join()
+    if ended.is_set():
+        raise StorageError("ingest: deleting ended by itself", "the lines above say why; the next start goes on")
 
 
 def _peer(connection: ssl.SSLObject | None) -> tuple[str, int]:

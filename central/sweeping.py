@@ -63,19 +63,19 @@ class Sweeper:
             try:
                 if rounds % ORDERS_EVERY == 0:
                     self.obey()
-                self.sweep()
+                self.sweep(stop)
             except (LyktaError, OSError) as problem:
                 self._ledger.note_hourly("sweep", "fault", what="sweep", reason=f"{type(problem).__name__}: {problem}")
             rounds += 1
             if stop.wait(every_s):
                 return
 
-    def sweep(self) -> Swept:
-        """Look at everything that is marked for this minute or an earlier one."""
+    def sweep(self, stop: Event | None = None) -> Swept:
+        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way."""
         swept, orders, until = Swept(), dict[str, list[Order]](), minute(self._now())
         for mark in self._store.names(DEADLINES):
             when, node, name = marked(mark)
-            if when > until:
+            if when > until or (stop and stop.is_set()):
                 break
             if node not in orders:
                 orders[node] = self._decisions.of(node)

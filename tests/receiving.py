@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,10 +42,11 @@ class Centre:
         self.log = store.with_name(f"{store.name}-{self.port}.log")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        words = ["ingest", "--keys", self.keys, "--store", self.where, "--port", str(self.port)]
+    def start(self, before: Sequence[str | Path] = ()) -> None:
+        """`before`: a command that runs the server, as strace does."""
+        words = [*before, TOOL, "ingest", "--keys", self.keys, "--store", self.where, "--port", str(self.port)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([TOOL, *words], stdout=log, stderr=subprocess.STDOUT, env=self.environment)
+            self.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=self.environment)
         until(self._answers, f"the ingest answers: {self.log.read_text()}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -181,6 +181,43 @@ def test_pieces_do_not_outlive_their_object(start: Callable[[], Centre], node: N
     assert [part["done"] for part in centre.look(node, other).body["parts"]] == [True, False]
 
 
+def test_a_receipt_is_given_only_for_what_is_on_the_disk(keys: Path, node: Node, tmp_path: Path) -> None:
+    """Promise 3: seen from the system calls. Each file is synced before it takes its name, each folder before the receipt
+    takes its own, and the receipt's folder before the node hears of it.
+    """
+    calls = tmp_path / "calls"
+    centre = Centre(keys, tmp_path / "store")
+    centre.start(["strace", "-f", "-y", "-s", "512", "-e", "trace=fsync,rename,sendto,write", "-o", calls])
+    folder = node.clip(noise(PART + 10))
+    assert centre.upload(node, folder).status == 200
+    assert centre.process
+    [server] = psutil.Process(centre.process.pid).children()
+    server.terminate()
+    centre.process.wait(20)
+    home = centre.home(node, folder)
+    lines = calls.read_text().splitlines()
+
+    def at(*words: str) -> int:
+        """The first system call with all these words."""
+        return next(number for number, line in enumerate(lines) if all(word in line for word in words))
+
+    receipt = at("rename", f'"{home}/receipt.jws"')
+    for name in ("clip.age", "masks.age", "manifest.jws", "receipt.jws"):
+        named = next(line for line in lines if "rename" in line and f'"{home}/{name}"' in line)
+        source = named.split('"')[1]
+        before = [line for line in lines[: lines.index(named)] if f'"{source}"' in line and "rename" in line]
+        written = before[-1].split('"')[1] if before else source  # a part that is a whole file is moved twice
+        assert at("fsync(", f"<{written}>") < at(named), name
+    named = [at("rename", f'"{home}/{name}"') for name in ("clip.age", "masks.age", "manifest.jws")]
+    synced = [number for number, line in enumerate(lines) if "fsync(" in line and f"<{home}>" in line]
+    assert all(any(one < sync < receipt for sync in synced) for one in named)
+    assert at("fsync(", f"<{home.parent}>") < receipt, "the folder's own name"
+    marks = [line for line in lines[:receipt] if "fsync(" in line and "/_index/deadlines/" in line]
+    assert marks, "and that it will be deleted"
+    told = next(number for number, line in enumerate(lines) if number > receipt and "socket:" in line)
+    assert any(receipt < sync < told for sync in synced), "the receipt's name is on the disk before the node hears of it"
+
+
 def test_memory_does_not_grow_with_the_clip(start: Callable[[], Centre], node: Node) -> None:
     centre = start()
     assert centre.process
