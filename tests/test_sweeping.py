@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,10 @@ class Desk:
         commands = signer(keys, "command")
         self.decisions = Decisions(store, TrustedKeys({commands.kid: commands.key.public_key()}))
         self.ledger = Ledger(Journal(journal, "receipt", signer(keys, "receipt"), lambda: self.now), lambda: self.now)
-        self.intake = Intake(store, authority(keys), signer(keys, "receipt"), self.decisions, self.ledger, lambda: self.now)
-        self.sweeper = self.another(store)
+        self.intake, self.sweeper = self.intake_over(store), self.another(store)
+
+    def intake_over(self, store: Store) -> Intake:
+        return Intake(store, authority(self.keys), signer(self.keys, "receipt"), self.decisions, self.ledger, lambda: self.now)
 
     def another(self, store: Store) -> Sweeper:
         """As another process beside the same store would have it."""
@@ -362,6 +365,40 @@ def test_two_processes_sweep_at_once(desk: Desk) -> None:
         thread.join()
     assert not any(desk.here(name) for name in names)
     assert sorted(str(facts["object"]) for facts in desk.entries("deleted")) == sorted(names)
+
+
+class Meanwhile:
+    """A store without locks, as an object store is one, where something happens just before a receipt is put."""
+
+    def __init__(self, store: Store, act: Callable[[], object]) -> None:
+        self._store, self._act = store, act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def lock(self, what: str, name: str) -> Any:
+        return nullcontext()
+
+    def put(self, key: str, data: bytes) -> None:
+        if key.endswith("/receipt.jws"):
+            self._act()
+        self._store.put(key, data)
+
+
+def test_what_was_deleted_while_it_was_being_completed_stays_deleted(desk: Desk) -> None:
+    """R28: another process erases the clip between reading it back and its receipt; nothing of it rises again."""
+    name = desk.clip(timedelta(hours=1), whole=False)
+    [part] = [part for part in desk.intake.look(name, NODE).parts if not part.done]
+    piece = desk.intake.piece(name, part.file, part.part, NODE)
+    assert piece
+    with piece:
+        piece.write(MASKS)
+        piece.keep(content_md5(MASKS))
+    busy = desk.intake_over(Meanwhile(desk.store, lambda: desk.sweep(timedelta(hours=1))))
+    with pytest.raises(RefusalError, match="was deleted") as refused:
+        busy.complete(name, NODE)
+    assert refused.value.status == 410
+    assert desk.here(name) == []
 
 
 class Counting:
