@@ -89,7 +89,6 @@ class S3Store:
         """One request for each version: the call for many needs a checksum that stores do not agree on."""
         count = 0
         with _told():
-            self._abort(self._opened(key, below=True))
             for page in self._pages("list_object_versions", Prefix=self._prefix + key):
                 versions, marks = page.get("Versions", []), page.get("DeleteMarkers", [])
                 for found in [*versions, *marks]:
@@ -118,7 +117,9 @@ class S3Store:
     def discard(self, upload: Upload) -> None:
         with _told():
             for key in upload.keys.values():
-                self._abort(self._opened(key))
+                for one in self._opened(key):
+                    with _ended_elsewhere():
+                        self._s3.abort_multipart_upload(**self._at(key), UploadId=one["UploadId"])
 
     def send(self, key: str, number: int, body: Any, md5: str) -> None:
         """One part by the centre itself."""
@@ -181,15 +182,9 @@ class S3Store:
         pages = self._pages("list_parts", Key=self._prefix + key, UploadId=upload)
         return {part["PartNumber"]: (part["ETag"], part["Size"]) for page in pages for part in page.get("Parts", [])}
 
-    def _opened(self, key: str, *, below: bool = False) -> list[dict[str, Any]]:
+    def _opened(self, key: str) -> list[dict[str, Any]]:
         pages = self._pages("list_multipart_uploads", Prefix=self._prefix + key)
-        found = [upload for page in pages for upload in page.get("Uploads", [])]
-        return [one for one in found if one["Key"] == self._prefix + key or (below and self._within(one["Key"], key))]
-
-    def _abort(self, uploads: list[dict[str, Any]]) -> None:
-        for one in uploads:
-            with _ended_elsewhere():
-                self._s3.abort_multipart_upload(Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"])
+        return [one for page in pages for one in page.get("Uploads", []) if one["Key"] == self._prefix + key]
 
     def _exists(self, key: str) -> bool:
         try:

@@ -123,7 +123,7 @@ class Store(Protocol):
         """Names of the folders in a folder, in order."""
 
     def erase(self, key: str, /) -> int:
-        """Every version of what is at a key or below it, and what is on its way there; how many there were. Gone for good."""
+        """Every version of what is at a key or below it; how many there were. Gone for good."""
 
     def lock(self, what: Literal["object", "node"], name: str, /) -> AbstractContextManager[None]:
         """One at a time, if the store can; else two do the same work with the same result. A node's inside an object's."""
@@ -138,7 +138,7 @@ class Store(Protocol):
         """Put each file, of which all parts are done, together at its key, in their place; then what is read back from there."""
 
     def discard(self, upload: Upload, /) -> None:
-        """Forget the parts that are here and were not joined."""
+        """Parts that are here and were not joined are gone for good, and addresses that were given for more are worth nothing."""
 
 
 class Piece:

@@ -232,16 +232,16 @@ def test_wrong_bytes_are_read_back_as_what_they_are(store: Store) -> None:
     assert store.join(wanted) == wanted.files
 
 
-def test_an_upload_that_is_discarded_or_erased_leaves_no_part(shop: Shop) -> None:
+def test_an_upload_that_is_discarded_leaves_no_part(shop: Shop) -> None:
     """R27: what never became whole goes too; open multipart uploads are aborted."""
     data = noise(2 * PART)
-    for end in (shop.store.discard, lambda one: shop.store.erase(f"{NODE}/{one.id}") + bool(shop.store.discard(one))):
-        wanted = upload({"clip.age": data})
-        send(shop.store, wanted, shop.store.parts(wanted)[0], data)
-        end(wanted)
-        assert done(shop.other, wanted) == [False, False]
-        shop.other.discard(wanted)
-        assert not shop.kept(f"{NODE}/{wanted.id}")
+    wanted = upload({"clip.age": data})
+    send(shop.store, wanted, shop.store.parts(wanted)[0], data)
+    shop.store.discard(wanted)
+    assert done(shop.other, wanted) == [False, False]
+    shop.other.discard(wanted)
+    shop.other.discard(wanted)
+    assert not shop.kept(f"{NODE}/{wanted.id}")
 
 
 def test_two_join_one_object_at_once(shop: Shop) -> None:
