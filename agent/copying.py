@@ -11,13 +11,18 @@ import shutil
 from pathlib import Path
 
 from agent.cards import clip_names
+from agent.config import load
 from agent.inbox import hand_over
 from agent.inspect import show, table_of
+from agent.parcels import Parcels
 from agent.progress import note, progress
+from drivers.clock import SystemClock
 from privacy.errors import LyktaError, StorageError
-from privacy.files import sync_folder
+from privacy.files import place, sync_folder
 from privacy.journal import segments
-from provisioning.identity import UNITS
+from privacy.manifest import PARCEL, Parcel
+from privacy.records import peek
+from provisioning.identity import UNITS, load_signer
 from provisioning.layout import Layout
 
 _FILES = ("clip.age", "masks.age", "tail.age", "manifest.jws")
@@ -31,7 +36,7 @@ def command(layout: Layout, target: Path, as_json: bool) -> int:
         raise StorageError(f"clips: {target}: {problem.strerror}", "is the stick mounted, and may you write to it?") from problem
     freed, refused = _return_receipts(layout, target)
     copied, failed = _copy_clips(layout, target)
-    segments_copied = sum(_copy_segments(layout, target, unit) for unit in UNITS)
+    segments_copied = _copy_segments(layout, target)
     table = table_of("clips", "")
     facts = {"copied": copied, "freed": freed, "failed": failed + refused, "segments": segments_copied, "folder": str(target)}
     for name, value in facts.items():
@@ -45,6 +50,8 @@ def _return_receipts(layout: Layout, target: Path) -> tuple[int, int]:
     freed = refused = 0
     for path in sorted(target.glob("*/receipt.jws")):
         clip = path.parent.name
+        if (path.parent / "parcel.jws").exists():
+            continue
         if (layout.spool / clip / "manifest.jws").exists():
             try:
                 # Left in the inbox of a camera that is away, the clip stays on both until the next visit.
@@ -82,15 +89,24 @@ def _copy(source: Path, target: Path) -> None:
     sync_folder(target)
 
 
-def _copy_segments(layout: Layout, target: Path, unit: str) -> int:
-    """Closed segments as <DIR>/journal/<unit>/<first>.jws."""
-    folder = target / "journal" / unit
-    wanted = [path for path in segments(layout.journal(unit))[:-1] if not (folder / path.name).exists()]
-    for path in wanted:
-        folder.mkdir(parents=True, exist_ok=True)
-        _copy_file(path, folder / path.name)
-        sync_folder(folder)
-    return len(wanted)
+def _copy_segments(layout: Layout, target: Path) -> int:
+    """Closed journal segments, each in a folder of its own with the parcel that the uplink would have sent it in.
+
+    They stay on the stick when their receipt comes back: the uplink, not this command, keeps the books of what the centre has.
+    """
+    clock = SystemClock(load(layout.config).clock.trust)
+    parcels = Parcels(layout, load(layout.config).node, load_signer(layout, "uplink"), clock.now)
+    copied = 0
+    for unit in UNITS:
+        for path in segments(layout.journal(unit))[:-1]:
+            token = parcels.pack(path, unit)
+            folder = target / peek(token, PARCEL, Parcel).id
+            if not (folder / "parcel.jws").exists():
+                folder.mkdir(exist_ok=True)
+                _copy_file(path, folder / path.name)
+                place(folder / "parcel.jws", token)
+                copied += 1
+    return copied
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -129,11 +129,11 @@ class Parcels:
         with _told(path):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                place(path, sign(self._pack(self._layout.journal(unit) / f"{first}.jws", unit), self._signer, PARCEL))
+                place(path, self.pack(self._layout.journal(unit) / f"{first}.jws", unit))
             return path.read_bytes()
 
-    def _pack(self, segment: Path, unit: str) -> Parcel:
-        """The same segment gives the same id, also after this record of it was lost."""
+    def pack(self, segment: Path, unit: str) -> bytes:
+        """The signed parcel of a closed segment. The same segment gives the same id, also after this record of it was lost."""
         digest, first, last = hashlib.sha256(), b"", b""
         with segment.open("rb") as file:
             for line in file:
@@ -143,7 +143,8 @@ class Parcels:
         facts: dict[str, str | int] = {"unit": unit, "first": begin.number, "last": end.number}
         facts |= {"head": sha256_hex(last.rstrip(b"\n")), "previous": begin.previous}
         file_ = SealedFile(segment.name, segment.stat().st_size, digest.hexdigest())
-        return self._parcel(uuid7(begin.t, digest.digest()), "journal", self._now(), file_, facts)
+        parcel = self._parcel(uuid7(begin.t, digest.digest()), "journal", self._now(), file_, facts)
+        return sign(parcel, self._signer, PARCEL)
 
     def _parcel(
         self, parcel: str, kind: Literal["journal", "report", "diag"], now: datetime, file: SealedFile, facts: dict[str, str | int]

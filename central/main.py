@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from central import clip_commands, key_commands
-from central.cli import As, Json, app, show
+from central.cli import As, Json, Keys, app, show
 from privacy.errors import LyktaError, UsageError
 
 __all__ = ["app", "clip_commands", "key_commands", "main"]
@@ -110,7 +110,7 @@ def _send_order(
     order, token = send_order(file, keys, place, officer, ", ".join(ways))
     facts: dict[str, object] = {"number": order.number}
     if store:
-        facts["file"] = str(deposit(store, order, token))
+        facts["file"] = deposit(store, order, token)
     if broker:
         facts["topic"] = topic(*place, "order", str(order.number))
         _publish(keys, broker, str(facts["topic"]), token, retain=True)
@@ -132,21 +132,29 @@ def _publish(keys: Path, broker: str, target: str, token: bytes, *, retain: bool
 
 @app.command()
 def ingest(
-    keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
-    store: Annotated[Path, typer.Option(help="folder for the objects")],
+    keys: Keys,
+    store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET[/PREFIX]")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="take the objects of this folder, and end")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on")] = 8443,
+    journal: Annotated[Path | None, typer.Option(help="the centre's journal; by default KEYS/journal")] = None,
+    sweep_once: Annotated[bool, typer.Option(help="delete what is due, and end")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Take sealed clips from nodes over mutual TLS and answer with signed receipts; runs until stopped."""
-    from central.ingest import Ingest
-    from central.keys import authority, read, signer
-    from central.server import serve
-    from central.store import Store
+    """Take sealed objects from nodes over mutual TLS, or from DIR, answer with signed receipts, and delete what is due."""
+    from central.serving import Serving
 
-    read(keys / "ingest.key")
-    application = Ingest(Store(store), authority(keys), signer(keys, "receipt")).app()
-    sys.stderr.write(f"ingest on https://{host}:{port}, store {store}\n")
-    serve(application, keys, host, port)
+    serving = Serving.over(store, keys, journal or keys / "journal")
+    if sweep_once:
+        show("sweep", *serving.sweep_once(), as_json)
+    elif folder:
+        facts, text = serving.carry(folder)
+        show("ingest", facts, text, as_json)
+        if facts["refused"]:
+            raise typer.Exit(1)
+    else:
+        sys.stderr.write(f"ingest on https://{host}:{port}, store {store}\n")
+        serving.serve(keys, host, port)
 
 
 def arguments(pairs: list[str]) -> dict[str, str]:

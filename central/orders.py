@@ -16,8 +16,8 @@ from central.access import note
 from central.folder import listed, signer, write
 from central.officers import admit, two_people
 from central.signing import decoded, read_json
+from central.stores import open_store
 from privacy.errors import RecordError, StorageError, UsageError
-from privacy.files import place
 from privacy.journal import Fact
 from privacy.order import ORDER, Order, verify_order
 from privacy.records import sha256_hex, sign
@@ -59,21 +59,18 @@ def send_order(source: Path, keys: Path, node: tuple[str, str], name: str | None
     return order, token
 
 
-def deposit(store: str, order: Order, token: bytes) -> Path:
+def deposit(where: str, order: Order, token: bytes) -> str:
     """Put an order where the ingest finds it; the same one may be put twice, another with its number never."""
-    if "://" in store:
-        raise UsageError(f"send: store: must be a folder (got {store!r})", "send it by --broker")
-    path = Path(store) / order.site / order.node / "orders" / f"{order.number:08}.jws"
-    if not Path(store).is_dir():
-        raise UsageError(f"send: store: {store}: no such folder", "name the folder that the ingest keeps")
-    if path.exists() and path.read_bytes() != token:
-        raise RecordError(f"send: {path}: another order has this number", "a number is never used twice")
+    if "://" not in where and not Path(where).is_dir():
+        raise UsageError(f"send: store: {where}: no such folder", "name the store that the ingest keeps")
+    store, key = open_store(where), f"{order.site}/{order.node}/orders/{order.number:08}.jws"
+    if (store.get(key) or token) != token:
+        raise RecordError(f"send: {where}/{key}: another order has this number", "a number is never used twice")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place(path, token)
+        store.put(key, token)
     except OSError as problem:
-        raise StorageError(f"send: {path}: {problem.strerror}", "free space or check the disk") from problem
-    return path
+        raise StorageError(f"send: {where}: {problem}", "free space or check the disk") from problem
+    return f"{where}/{key}"
 
 
 def example(site: str, node: str) -> dict[str, Any]:

@@ -30,7 +30,16 @@ class Ingest:
         self.start()
 
     def start(self) -> None:
-        words = [LYKTA.with_name("lykta-central"), "ingest", self.centre.folder, "--store", self.store, "--port", str(self._port)]
+        words = [
+            LYKTA.with_name("lykta-central"),
+            "ingest",
+            "--keys",
+            self.centre.folder,
+            "--store",
+            self.store,
+            "--port",
+            str(self._port),
+        ]
         self._process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
 
     def kill(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pyrage
@@ -14,6 +15,7 @@ from central.keys import authority
 from privacy.errors import UnreachableError
 from privacy.journal import ENTRY, Entry
 from privacy.records import AT_ISSUE, verify_issued
+from tests.clips import made
 from tests.nodes import BIN, Node, stop, until
 from tests.shelf import Shelf
 
@@ -114,6 +116,27 @@ def test_a_stick_carries_sealed_clips_out_and_receipts_back(shelf: Shelf, tmp_pa
     assert shelf.there() == [clips[1], third]
     assert json.loads(lykta(shelf, "clips", "copy", stick, "--json").stdout)["copied"] == 0
     assert sorted(path.name for path in stick.iterdir()) == sorted([clips[1], third])
+
+
+def test_the_centre_takes_a_stick_and_its_receipts_free_the_node(shelf: Shelf, tmp_path: Path) -> None:
+    """R30, R32, sneaker-net whole: clips and closed segments reach the store as over the network; the second visit frees."""
+    stick, store = tmp_path / "stick", tmp_path / "store"
+    clip = shelf.clip(b"video" * 5_000)
+    custody = shelf.custody()
+    custody.keeper.note("tick")
+    shelf.clock.wall += timedelta(days=1)
+    custody.keeper.note("tick")
+    said = json.loads(lykta(shelf, "clips", "copy", stick, "--json").stdout)
+    assert (said["copied"], said["segments"]) == (1, 1)
+    made("ingest", stick, "--keys", shelf.keys, "--store", store)
+    here = store / "city/stop-1"
+    assert (here / clip / "receipt.jws").exists()
+    segment = here / "journal/camera/0000000000.jws"
+    assert segment.read_bytes() == (shelf.layout.journal("camera") / segment.name).read_bytes()
+    said = json.loads(lykta(shelf, "clips", "copy", stick, "--json").stdout)
+    assert (said["copied"], said["segments"], said["failed"]) == (0, 0, 0)
+    shelf.custody("retention").attend()
+    assert shelf.there() == []
 
 
 def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) -> None:
