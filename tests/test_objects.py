@@ -211,6 +211,9 @@ def test_one_unit_does_not_speak_for_another(running: Centre, node: Node, diary:
     assert running.upload(node, folder, "journal").status == 409
     facts = {"unit": "io", "first": 0, "last": 0, "head": "0" * 64, "previous": ""}
     wrong = parcel(node, "journal", {"0000000000.jws": b"x\n"}, "uplink", facts)
+    assert running.upload(node, wrong, "journal").status == 409
+    facts["unit"] = "../camera"
+    wrong = parcel(node, "journal", {"0000000000.jws": b"x\n"}, "uplink", facts)
     assert running.announce(node, wrong, kind="journal").status == 403
 
 
