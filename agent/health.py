@@ -34,18 +34,15 @@ def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
 
 
 class Writes:
-    """How much is written to the device under a folder: what wears a card out.
+    """How much is written to a device: what wears a card out.
 
-    mono_s  seconds that only count up
+    written  MB since the machine started
+    mono_s   seconds that only count up
     """
 
-    def __init__(self, folder: Path, mono_s: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._mono_s = folder, mono_s
+    def __init__(self, written: Reader, mono_s: Callable[[], float] = time.monotonic) -> None:
+        self.mb, self._mono_s = written, mono_s
         self._seen: deque[tuple[float, float]] = deque()
-
-    def mb(self) -> float:
-        """MB since the machine started."""
-        return board.written_mb(self._folder)
 
     def mb_day(self) -> float:
         """MB a day, by what was written in the last day as far as it was watched; `ValueError` in the first ten minutes."""

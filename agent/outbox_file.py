@@ -76,9 +76,12 @@ class OutboxFile:
                 if self._opened == _identity(self.path):
                     self._database.close()
             os.close(self._folder)
+            self._folder = -1
 
     def _do(self, use: Callable[[], T]) -> T:
         with self._lock, _translated(self.path):
+            if self._folder < 0:
+                raise StorageError(f"outbox: {self.path}: is closed", "this service is stopping")
             try:
                 return self._use(use)
             except sqlite3.DatabaseError as problem:

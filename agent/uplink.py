@@ -72,7 +72,7 @@ class Uplink:
         self.storing = Storing(runtime, outbox)
         self._publisher = Publisher(runtime, outbox, self.storing, self._send)
         self._downlink = Downlink(runtime)
-        self._writes = health.Writes(runtime.layout.var)
+        self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._born = False
         self._state: State | None = None
         self._seen: dict[str, float] = {}

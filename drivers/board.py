@@ -51,7 +51,7 @@ def written_mb(path: Path) -> float:
     """
     device = path.stat().st_dev
     counts = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
-    return round(int(counts[6]) * 512 / 1e6, 1)
+    return round(int(counts[6]) * 512 / 1e6, 3)
 
 
 def own_memory_mb() -> float:

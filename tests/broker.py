@@ -127,9 +127,10 @@ class Broker:
                 process.terminate()
                 process.wait(10)
 
-    def publish(self, topic: str, payload: str, *, as_certificate: Path | None = None) -> str:
+    def publish(self, topic: str, payload: str, *, retain: bool = False, as_certificate: Path | None = None) -> str:
         """Publish once as a stock client; its debug output, which holds the broker's reason."""
         words = [_tool("mosquitto_pub"), *self.options(as_certificate), "-q", "1", "-d", "-t", topic, "-m", payload]
+        words += ["-r"] if retain else []
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
         return done.stdout + done.stderr
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State, Tombstone, decode
-from agent.outbox import MOST_BYTES, Mark, Outbox, Waiting
+from agent.outbox import MOST_BYTES, MOST_ROWS, Mark, Outbox, Waiting
 from drivers.clock import SystemClock
 from tests.broker import NODE, SITE
 
@@ -51,7 +51,7 @@ class FakeClock(SystemClock):
         return 5_000
 
 
-def outbox_at(path: Path, most: int = 50_000, most_bytes: int = MOST_BYTES, clock: FakeClock | None = None) -> Outbox:
+def outbox_at(path: Path, most: int = MOST_ROWS, most_bytes: int = MOST_BYTES, clock: FakeClock | None = None) -> Outbox:
     return Outbox(path, SITE, NODE, clock or FakeClock(), most, most_bytes)
 
 

@@ -46,11 +46,17 @@ class Neighbour:
         self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_late": 1}
         self.commands: list[dict[str, Any]] = []
         self.receipts: list[str] = []
+        self.orders: list[str] = []
+        self.heads: list[dict[str, str]] = []
+        self.at_ease = threading.Event()
+        """Cleared: this service takes its time with orders."""
+        self.at_ease.set()
         self._spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
         self._stop = threading.Event()
         path = layout.socket(name, "uplink")
         path.parent.mkdir(parents=True, exist_ok=True)
         replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
+        replies |= {"order": self._order, "heads": self._heads}
         self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
         self._thread.start()
 
@@ -64,6 +70,15 @@ class Neighbour:
     def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
         return {"obeyed": True}
+
+    def _order(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.at_ease.wait()
+        self.orders.append(request["jws"])
+        return {"answer": "the.signed.answer"}
+
+    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.heads.append(request["heads"])
+        return {"noted": True}
 
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         """As the camera does: verify, then free."""
@@ -91,6 +106,9 @@ class Stop:
     @property
     def here(self) -> str:
         return f"lykta/v1/{self.name}"
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def neighbour(self, name: str) -> Neighbour:
         if name not in self._neighbours:
