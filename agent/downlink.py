@@ -13,6 +13,7 @@ from agent.control import ask
 from agent.inbox import hand_over
 from agent.service import Runtime
 from privacy.errors import LyktaError
+from privacy.records import sha256_hex
 
 # Who obeys a command; anything else is refused here and counted.
 COMMANDS = {"ack": "io"}
@@ -60,8 +61,13 @@ class Downlink:
         def command(name: str, token: str) -> object:
             return ask(layout.socket(COMMANDS[name], "uplink"), {"verb": "command", "name": name, "jws": token})
 
-        def order(name: str, token: str) -> object:
-            return hand_over(layout, "order", name, token)
+        handed: dict[str, str] = {}
+
+        def order(name: str, token: str) -> None:
+            # It stands retained and comes with every connection: a bad link must not wear out the card.
+            if handed.get(name) != sha256_hex(token.encode()):
+                hand_over(layout, "order", name, token)
+                handed[name] = sha256_hex(token.encode())
 
         self._runtime = runtime
         self._lanes = {"cmd": Lane(runtime, "command", command), "order": Lane(runtime, "order", order)}

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from privacy.order import Act
+
 PREFIX = "lykta/v1"
 StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "stopping", "lost"]
 Owner = Literal["nobody", "technician", "ops", "lawyer"]
@@ -149,7 +151,7 @@ class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
     """rsp/order-<number>: what came of an order. jws: the signed answer, of which the other fields are a copy."""
 
     number: Annotated[int, Meta(ge=1)]
-    act: str
+    act: Act
     result: Literal["done", "refused"]
     reason: str
     jws: str

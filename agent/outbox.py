@@ -81,7 +81,7 @@ class Mark:
 class Class(Struct, frozen=True):
     """What waits of one rank. oldest_ms: wall clock when it was put, None if nothing waits; bytes of topics and payloads."""
 
-    rank: str
+    name: str
     rows: int
     bytes: int
     oldest_ms: int | None
@@ -117,8 +117,12 @@ class Outbox:
 
     def take(self, after: Mark, limit: int) -> list[Waiting]:
         """Messages after a mark, the most urgent first, and in the order of their numbers within a rank."""
-        rows = self._file.read(_TAKE, *(after.taken if after.epoch == self.epoch else Mark().taken), limit)
-        return [_waiting(self.epoch, row) for row in rows]
+
+        def work(cursor: sqlite3.Cursor) -> list[Waiting]:
+            taken = after.taken if after.epoch == self.epoch else Mark().taken
+            return [_waiting(self.epoch, row) for row in cursor.execute(_TAKE, (*taken, limit))]
+
+        return self._file.look(work)
 
     def find(self, seq: int) -> Waiting | None:
         rows = self._file.read(f"{_ROWS} WHERE seq = ?", seq)

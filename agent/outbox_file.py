@@ -21,11 +21,13 @@ from msgspec import Struct
 
 from drivers import sysd
 from privacy.errors import StorageError
+from privacy.files import sync_folder
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
 KEPT_ASIDE = 2
 """Corrupt files that stay for whoever wants to look into them; older ones make room."""
+_FILES = ("", "-wal", "-shm")
 _BUSY_S = 5.0
 _MODE = 0o660  # three services of three users share the file by its group
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -53,6 +55,7 @@ class OutboxFile:
     def __init__(self, path: Path, begin: Work[str]) -> None:
         self.path, self._begin = path, begin
         self._lock = threading.Lock()
+        self._opened: tuple[int, int] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
         with _translated(path):
@@ -60,15 +63,23 @@ class OutboxFile:
 
     def write(self, work: Work[T]) -> T:
         """One write transaction, whole or not at all; `StorageError` if the disk refused it."""
-        return self._do(lambda: self._transact(work))
+        return self._do(lambda: _transact(self._database, work))
+
+    def look(self, work: Work[T]) -> T:
+        """Read, all of it in one epoch."""
+        return self._do(lambda: work(self._database.cursor()))
 
     def read(self, text: str, *values: int) -> list[tuple[Any, ...]]:
-        return self._do(lambda: self._database.execute(text, values).fetchall())
+        return self.look(lambda cursor: cursor.execute(text, values).fetchall())
 
     @property
     def size(self) -> int:
         """Bytes of the file and its log on the disk."""
-        return sum(path.stat().st_size for path in self.path.parent.glob(f"{self.path.name}*") if not _aside(path))
+        total = 0
+        for ending in _FILES:
+            with suppress(FileNotFoundError):
+                total += self.path.with_name(self.path.name + ending).stat().st_size
+        return total
 
     def close(self) -> None:
         with self._lock:
@@ -99,16 +110,27 @@ class OutboxFile:
 
     def _open(self) -> None:
         """Connect, and check it all; a corrupt file makes place for a new one."""
+        # One process at a time: after a power cut three start at once, on a file that may not be there yet.
+        with self._locked(fcntl.LOCK_EX):
+            try:
+                self._connect()
+            except sqlite3.DatabaseError as problem:
+                if not _corrupt(problem):
+                    raise
+                _put_aside(self.path, problem)
+                self._connect()
         try:
-            self._connect()
-            with self._locked(fcntl.LOCK_SH):
-                found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise _Damaged(found)
+            self._check()
         except sqlite3.DatabaseError as problem:
             if not _corrupt(problem):
                 raise
             self._replace(problem)
+
+    def _check(self) -> None:
+        with self._locked(fcntl.LOCK_SH):
+            found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise _Damaged(found)
 
     def _replace(self, problem: sqlite3.DatabaseError) -> None:
         """Put the corrupt file aside, unless another process was quicker: then its new one is ours too."""
@@ -116,30 +138,22 @@ class OutboxFile:
             if self._opened == _identity(self.path):
                 self._database.close()
                 _put_aside(self.path, problem)
-        self._connect()
+            self._connect()
 
     def _connect(self) -> None:
-        # One process at a time: after a power cut three start at once, on a file that may not be there yet.
-        with self._locked(fcntl.LOCK_EX):
-            self._opened = _make(self.path)
-            self._database = _pinned(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False))
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(f"PRAGMA journal_size_limit={_LONGEST_LOG}")
-            self.epoch = self._transact(self._begin)
-
-    def _transact(self, work: Work[T]) -> T:
-        cursor = self._database.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
+        """Under the exclusive lock. Only a file that is wholly ready counts as opened."""
+        self._opened = None
+        opened = _make(self.path)
+        database = _pinned(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False))
         try:
-            result = work(cursor)
-            cursor.execute("COMMIT")
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute(f"PRAGMA journal_size_limit={_LONGEST_LOG}")
+            epoch = _transact(database, self._begin)
         except BaseException:
-            # SQLite has rolled back already where the disk was full.
-            if self._database.in_transaction:
-                cursor.execute("ROLLBACK")
+            database.close()
             raise
-        return result
+        self._opened, self._database, self.epoch = opened, database, epoch
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
@@ -148,6 +162,20 @@ class OutboxFile:
             yield
         finally:
             fcntl.flock(self._folder, fcntl.LOCK_UN)
+
+
+def _transact(database: sqlite3.Connection, work: Work[T]) -> T:
+    cursor = database.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(cursor)
+        cursor.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back already where the disk was full.
+        if database.in_transaction:
+            cursor.execute("ROLLBACK")
+        raise
+    return result
 
 
 def _pinned(database: sqlite3.Connection) -> sqlite3.Connection:
@@ -176,9 +204,13 @@ def _salvage(path: Path) -> Lost:
 
 
 def _put_aside(path: Path, problem: sqlite3.DatabaseError) -> None:
-    """Under another name, never repaired by guessing. Its log goes with it, so that SQLite still finds it."""
+    """Under another name, never repaired by guessing. Its log goes with it, so that SQLite still finds it.
+
+    The file itself first: a log without its file, after a power cut in between, is thrown away by SQLite with the new, empty
+    file; a file without its log would give the log's numbers again.
+    """
     aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-    for ending in ("", "-wal", "-shm"):
+    for ending in _FILES:
         with suppress(FileNotFoundError):
             path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
     for old in _put_aside_before(path)[:-KEPT_ASIDE]:
@@ -193,10 +225,6 @@ def _put_aside_before(path: Path) -> list[Path]:
     return sorted(found, key=lambda part: int(part.suffix.rpartition("-")[2]))
 
 
-def _aside(path: Path) -> bool:
-    return ".corrupt-" in path.name
-
-
 def _corrupt(problem: sqlite3.DatabaseError) -> bool:
     return isinstance(problem, _Damaged) or (getattr(problem, "sqlite_errorcode", 0) & 0xFF) in _CORRUPT
 
@@ -206,6 +234,7 @@ def _make(path: Path) -> tuple[int, int]:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
         path.chmod(_MODE)
+        sync_folder(path.parent)
     except FileExistsError:
         pass
     except OSError as problem:

@@ -26,9 +26,9 @@ def survey(outbox: Outbox, request: Request) -> Request:
         {"seq": one.seq, "class": one.rank.name.lower(), "topic": one.tail, "put": _moment(one.put_ms), "bytes": len(one.payload)}
         for one in outbox.take(Mark(), _NEXT)
     ]
-    classes = [msgspec.to_builtins(one) | {"oldest": _moment(one.oldest_ms)} for one in outbox.classes()]
-    for one in classes:
-        del one["oldest_ms"]
+    classes = [
+        {"class": one.name, "rows": one.rows, "bytes": one.bytes, "oldest": _moment(one.oldest_ms)} for one in outbox.classes()
+    ]
     facts = {"epoch": outbox.epoch, "pending": outbox.pending(), "file_bytes": outbox.size(), "dropped": outbox.drops()}
     return {**facts, "classes": classes, "next": following}
 
@@ -47,7 +47,7 @@ def outbox_list(layout: Layout, as_json: bool) -> None:
     facts = ask(layout.socket("uplink", "ctl"), {"verb": "outbox"})
     table = table_of("class", "waiting", "bytes", "oldest")
     for one in facts["classes"]:
-        table.add_row(one["rank"], str(one["rows"]), str(one["bytes"]), one["oldest"] or "")
+        table.add_row(one["class"], str(one["rows"]), str(one["bytes"]), one["oldest"] or "")
     table.add_row("file", "", str(facts["file_bytes"]), "")
     for cause, count in facts["dropped"].items():
         table.add_row(f"dropped: {cause}", str(count), "", "")

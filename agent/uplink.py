@@ -165,7 +165,7 @@ class Uplink:
         runtime.ready()
         while not runtime.stop.is_set():
             state, birth = self._node_state(self._ask_services()), self._connected.is_set() and not self._born
-            # Through the outbox, not past it: state and events then reach the broker in the order in which they happened.
+            # Through the outbox, not past it: states then reach the broker in the order in which they happened.
             if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._state, self._born = state, self._born or birth
             if birth:

@@ -39,6 +39,21 @@ def test_a_retained_order_reaches_the_camera_unchanged(stop: Stop, broker: Broke
     until(lambda: stop.detail("ignored_commands") == 1, "the one without a number is counted")
 
 
+def test_a_retained_order_is_handed_over_once_in_spite_of_a_bad_link(stop: Stop, broker: Broker) -> None:
+    """It comes with every connection; each time into the inbox would be a write to the card."""
+    camera = stop.neighbour("camera")
+    retain(broker, f"{stop.here}/order/7", ORDER)
+    stop.start()
+    until(lambda: camera.orders == [ORDER], "the order has come")
+    broker.stop()
+    until(lambda: not stop.detail("connected"), "the link is gone")
+    broker.start()
+    until(lambda: stop.detail("connected"), "the link is back")
+    retain(broker, f"{stop.here}/order/8", f"{ORDER}8")
+    until(lambda: f"{ORDER}8" in camera.orders, "the next order has come")
+    assert camera.orders == [ORDER, f"{ORDER}8"]
+
+
 def test_an_order_waits_in_the_inbox_for_a_camera_that_is_away(stop: Stop, broker: Broker) -> None:
     """Item 6: obeyed once at next contact, also if the broker is gone by then; nothing is verified on the way."""
     retain(broker, f"{stop.here}/order/7", ORDER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from agent.messages import ClipNote, Help, Tombstone
 from agent.outbox import Mark
 from agent.ranks import Rank
 from privacy.errors import StorageError
-from tests.outboxes import HELP, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting
+from tests.outboxes import HELP, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers
 
 
 @pytest.fixture
@@ -128,6 +129,43 @@ def test_a_database_that_breaks_while_all_run_is_left_by_all(path: Path) -> None
     camera.close()
     assert presses(outbox_at(path)) == ["uplink"] * 3 + ["camera"]
     assert len([part for part in path.parent.glob("state.db.corrupt-*") if part.suffix[-3:].isdecimal()]) == 1
+
+
+def test_a_full_disk_while_it_is_replaced_is_tried_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Item 8: corrupt and full at once; when there is room, the next message makes the new epoch."""
+    outbox, other = outbox_at(path), outbox_at(path)
+    outbox.put(*[HELP] * 2000)
+    outbox._file._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    tear(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                outbox.put(HELP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    outbox.put(HELP)
+    other.put(HELP)
+    assert presses(outbox) == presses(other) == ["press-1"] * 2
+    assert outbox.epoch == other.epoch
+    assert "put aside" in capsys.readouterr().err  # kept in memory: a log in a file would hit the limit too
+
+
+def test_the_log_of_a_file_that_is_gone_is_not_taken_for_the_new_ones(path: Path) -> None:
+    """The power went between two renames: nothing of the old epoch comes back."""
+    [process] = writers(path, 100_000, "a")
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.kill()
+    process.communicate()
+    assert path.with_name("state.db-wal").stat().st_size > 0
+    path.unlink()
+    outbox = outbox_at(path)
+    assert presses(outbox) == []
+    outbox.put(HELP)
+    assert seqs(outbox) == [1]
 
 
 def test_an_answer_for_a_number_of_another_epoch_deletes_nothing(path: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_technician_sees_what_waits(stop: Stop, broker: Broker) -> None:
     assert facts["schema"] == "lykta.outbox/1"
     assert facts["dropped"] == {"bound": 0, "thinned": 0, "expired": 0}
     assert facts["file_bytes"] > 4096
-    [help_] = [one for one in facts["classes"] if one["rank"] == "urgent"]
+    [help_] = [one for one in facts["classes"] if one["class"] == "urgent"]
     assert (help_["rows"], datetime.fromisoformat(help_["oldest"]) <= datetime.now(UTC)) == (1, True)
     assert facts["pending"] == sum(one["rows"] for one in facts["classes"])
     following = facts["next"][0]

@@ -93,7 +93,7 @@ def main(days: int) -> None:
         offline(outbox, clock, days, Path(name))
         say(f"a put: {(time.process_time() - began) / (days * MINUTES) * 1000:.2f} ms of CPU a minute of the node")
         for one in outbox.classes():
-            say(f"{one.rank}: {one.rows} rows, {one.bytes / 1e6:.2f} MB, {one.bytes / max(1, one.rows):.0f} bytes each")
+            say(f"{one.name}: {one.rows} rows, {one.bytes / 1e6:.2f} MB, {one.bytes / max(1, one.rows):.0f} bytes each")
         outbox.close()
         began = time.process_time()
         outbox = outbox_at(path, clock=clock)
