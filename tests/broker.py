@@ -144,7 +144,7 @@ class Broker:
             f"listener {self.port} 127.0.0.1\ncafile {self.centre.ca}\ncertfile {self.centre.folder}/broker.pem\n"
             f"keyfile {self.centre.folder}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
             f"acl_file {self.folder}/broker.acl\nallow_anonymous false\nlog_type all\n"
-            f"persistence true\npersistence_location {self.folder}/\n"
+            f"persistence true\npersistence_location {self.folder}/\nmax_queued_messages 0\n"
             + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
         )
 

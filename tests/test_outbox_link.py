@@ -56,7 +56,7 @@ def restart(stop: Stop) -> None:
 
 @pytest.mark.slow
 def test_a_flapping_broker_loses_nothing(stop: Stop, broker: Broker) -> None:
-    """Item 8, promise 3: a broker that comes and goes a dozen times under a steady stream of messages.
+    """Item 8, promise 3: a broker that comes and goes again and again under a steady stream of messages.
 
     All arrive, in the order of saying for each topic; what comes twice has the same id; every number of the epoch is heard or
     told, and no message was dropped.
@@ -77,7 +77,7 @@ def test_a_flapping_broker_loses_nothing(stop: Stop, broker: Broker) -> None:
         stop.start()
         speaker = threading.Thread(target=speak)
         speaker.start()
-        for turn in range(12):
+        for turn in range(8):
             time.sleep(1.0 + turn % 3 * 0.5)
             broker.stop()
             time.sleep(0.2 + turn % 2)
@@ -86,13 +86,18 @@ def test_a_flapping_broker_loses_nothing(stop: Stop, broker: Broker) -> None:
         speaker.join()
         until(lambda: stop.outbox().pending() == 0, "nothing waits", 90)
         restart(stop)
-        until(lambda: "will" in told(decoded(heard())) and stop.outbox().pending() == 0, "the last tombstone is heard", 30)
+        # The ear lost its link too, and is given what it missed when it is back.
+        until(lambda: f"{puts['help'] - 1}" in presses(decoded(heard())), "the last press is heard", 60)
+        until(lambda: not _unaccounted(decoded(heard())), "every number is heard or told", 60)
         messages = decoded(heard())
     _all_in_order(messages, puts)
-    gone = told(messages)
-    assert set(gone) == {"will"}
-    seqs = {message.envelope.seq for message in messages} | gone["will"]
-    assert seqs == set(range(1, max(seqs) + 1))
+    assert set(told(messages)) == {"will"}
+
+
+def _unaccounted(messages: list[Message]) -> set[int]:
+    """Numbers up to the last one heard of which a consumer knows nothing."""
+    seqs = {message.envelope.seq for message in messages}.union(*told(messages).values())
+    return set(range(1, max(seqs, default=1) + 1)) - seqs
 
 
 def _all_in_order(messages: list[Message], puts: Counter[str]) -> None:
