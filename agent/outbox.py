@@ -108,12 +108,18 @@ class Outbox:
 
     def will(self, body: Body) -> bytes:
         """A message that the broker keeps and sends in our place: its number is given now, and told as the will's."""
-        return self._file.write(lambda cursor: encode(Message(self._envelope(self.epoch, _spend(cursor, "will")), body)))
+
+        def work(cursor: sqlite3.Cursor) -> bytes:
+            [number] = _numbers(cursor, 1)
+            _bury(cursor, [number], "will")
+            return encode(Message(self._envelope(self.epoch, number), body))
+
+        return self._file.write(work)
 
     def clear(self, tail: str) -> None:
-        """An empty retained message: what stood at this topic is over. It has no place for its number, which is told as spent."""
+        """An empty retained message: what stood at this topic is over. It has no place for its number: a tombstone tells it."""
         row = (tail, True, self._now_ms(), None, b"")
-        self._file.write(lambda cursor: _insert(cursor, [(rank_of(tail), _spend(cursor, "cleared"), *row)]))
+        self._file.write(lambda cursor: _insert(cursor, [(rank_of(tail), *_numbers(cursor, 1), *row)]))
 
     def take(self, after: Mark, limit: int) -> list[Waiting]:
         """Messages after a mark, the most urgent first, and in the order of their numbers within a rank."""
@@ -130,7 +136,12 @@ class Outbox:
 
     def delete(self, heard: Sequence[Waiting]) -> None:
         """What the broker has acknowledged."""
-        self._file.write(lambda cursor: _remove(cursor, self._mine(heard)))
+
+        def work(cursor: sqlite3.Cursor) -> None:
+            gone = _remove(cursor, self._mine(heard))
+            _bury(cursor, [one.seq for one in heard if not one.payload and one.seq in gone], "cleared")
+
+        self._file.write(work)
 
     def expire(self, late: Sequence[Waiting]) -> None:
         """What nobody needs any more."""
@@ -280,13 +291,6 @@ def _numbers(cursor: sqlite3.Cursor, count: int) -> range:
     return range(last - count + 1, last + 1)
 
 
-def _spend(cursor: sqlite3.Cursor, cause: Cause) -> int:
-    """A number without a message of ours that could name it."""
-    [number] = _numbers(cursor, 1)
-    _bury(cursor, [number], cause)
-    return number
-
-
 def _add(cursor: sqlite3.Cursor, name: str, number: int) -> int:
     """A counter after adding to it."""
     cursor.execute(
@@ -317,13 +321,13 @@ def _remove(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]]) -> list[in
 
 
 def _drop(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]], cause: Cause) -> None:
-    gone = _remove(cursor, keys)
-    if gone:
-        _bury(cursor, gone, cause)
+    _bury(cursor, _remove(cursor, keys), cause)
 
 
 def _bury(cursor: sqlite3.Cursor, seqs: Sequence[int], cause: Cause) -> None:
     """Note numbers for a tombstone, as ranges that join their neighbours of the same cause."""
+    if not seqs:
+        return
     for _, run in groupby(enumerate(sorted(seqs)), key=lambda pair: pair[1] - pair[0]):
         numbers = [seq for _, seq in run]
         first, last = numbers[0], numbers[-1]

@@ -6,7 +6,6 @@ whether the file is still the one that was opened: no message is written into a 
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import sqlite3
@@ -83,9 +82,7 @@ class OutboxFile:
 
     def close(self) -> None:
         with self._lock:
-            with self._locked(fcntl.LOCK_SH):
-                if self._opened == _identity(self.path):
-                    self._database.close()
+            self._database.close()
             os.close(self._folder)
             self._folder = -1
 
@@ -144,7 +141,7 @@ class OutboxFile:
         """Under the exclusive lock. Only a file that is wholly ready counts as opened."""
         self._opened = None
         opened = _make(self.path)
-        database = _pinned(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False))
+        database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
@@ -176,16 +173,6 @@ def _transact(database: sqlite3.Connection, work: Work[T]) -> T:
             cursor.execute("ROLLBACK")
         raise
     return result
-
-
-def _pinned(database: sqlite3.Connection) -> sqlite3.Connection:
-    """A connection that only an explicit close ends, never the interpreter.
-
-    SQLite deletes the log of a last connection by its name. After another process put our file aside, that name is the log
-    of its new one: closing ours would lose what was acknowledged there.
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))
-    return database
 
 
 def last_lost(path: Path) -> Lost | None:

@@ -131,6 +131,27 @@ def test_a_database_that_breaks_while_all_run_is_left_by_all(path: Path) -> None
     assert len([part for part in path.parent.glob("state.db.corrupt-*") if part.suffix[-3:].isdecimal()]) == 1
 
 
+@pytest.mark.parametrize("ending", ["outbox.close()", "pass"])
+def test_a_process_that_ends_on_the_old_file_leaves_the_new_ones_log(path: Path, ending: str) -> None:
+    """SQLite deletes a last connection's log by its name, by then the new file's: unless it sees, as it must, that ours moved."""
+    code = WRITER + f"sys.stdin.read()\n{ending}\n"
+    words = [sys.executable, "-c", code, path, "old", "2000"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "1999\n":
+            pass
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.close()
+        tear(path)
+        outbox = outbox_at(path)
+        outbox.put(HELP)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    outbox.put(HELP)
+    assert presses(outbox_at(path)) == ["press-1"] * 2
+
+
 def test_a_full_disk_while_it_is_replaced_is_tried_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Item 8: corrupt and full at once; when there is room, the next message makes the new epoch."""
     outbox, other = outbox_at(path), outbox_at(path)
