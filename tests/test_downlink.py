@@ -72,7 +72,7 @@ def test_a_camera_that_takes_its_time_holds_up_nobody_else(stop: Stop, broker: B
         with broker.ear(f"{stop.here}/event/help") as heard:
             stop.start()
             subscribed(stop, broker)
-            for number in range(1, 5):
+            for number in range(1, 9):
                 retain(broker, f"{stop.here}/order/{number}", ORDER)
             broker.publish(f"{stop.here}/cmd/ack", "eyJh.eyJi.c2ln")
             stop.outbox().put(Help("press-1", "pressed"))

@@ -14,7 +14,7 @@ from agent.messages import ClipNote, Help, Tombstone
 from agent.outbox import Mark
 from agent.ranks import Rank
 from privacy.errors import StorageError
-from tests.outboxes import HELP, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers
+from tests.outboxes import HELP, KINDS, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_full_disk_while_it_is_replaced_is_tried_again(path: Path, capsys: pyt
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        for _ in range(2):
+        for _ in range(4):  # while it finds the damage, while it begins anew, and after
             with pytest.raises(StorageError):
                 outbox.put(HELP)
     finally:
@@ -193,7 +193,8 @@ def test_an_answer_for_a_number_of_another_epoch_deletes_nothing(path: Path) -> 
     """What flew when the database broke has the same numbers as what is put after it."""
     outbox = outbox_at(path)
     outbox.put(*[HELP] * 2000)
-    flying, mark = waiting(outbox)[:3], Mark().past(waiting(outbox)[1999])
+    outbox.put(KINDS["presence"])
+    flying, mark = waiting(outbox)[:3], Mark().past(waiting(outbox)[1999]).past(waiting(outbox)[2000])
     outbox.close()
     tear(path)
     again = outbox_at(path)
@@ -202,6 +203,10 @@ def test_an_answer_for_a_number_of_another_epoch_deletes_nothing(path: Path) -> 
     again.expire(flying)
     assert len(presses(again)) == 3
     assert [one.tail for one in again.take(mark, 3)] == ["event/help"] * 3
+    again.put(KINDS["presence"])
+    for one in again.take(mark, 3):
+        mark = mark.past(one)
+    assert [one.tail for one in again.take(mark, 3)] == ["event/presence", "event/tombstone"]
 
 
 def test_two_corrupt_files_are_kept(path: Path) -> None:
