@@ -28,7 +28,7 @@ from privacy.errors import StorageError
 MOST_ROWS = 100_000
 MOST_BYTES = 32_000_000
 """Of topics and payloads: file and log take at most 45 MB. A node makes 5.5 MB of health on its first day offline, then 0.1 MB
-a day, and 0.35 MB a day of 600 changes of presence, 100 clips …: nine weeks. Measured by `python -m tests.bench.weeks`."""
+a day, and 0.35 MB of 600 changes of presence and 100 clips: nine weeks. Measured by `python -m tests.bench.weeks`."""
 FULL_HEALTH_MS = 24 * 3_600_000
 _HOUR_MS = 3_600_000
 _MOST_RANGES = 500
