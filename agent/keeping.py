@@ -119,6 +119,8 @@ class Keeper:
     def sweep(self) -> None:
         """Delete what is past one of its limits, then what does not fit, in the declared order."""
         self.later.retry()
+        if not self.later.trouble:
+            self.later.do(self._rebuild)
         with self._alone():
             instant = self._advance()
             for one in self._all():
@@ -126,6 +128,13 @@ class Keeper:
                 if reason:
                     self._remove(one, "expired", f"retention: {reason}")
             self._make_room()
+
+    def _rebuild(self) -> None:
+        """Say again what is here, once, if the outbox broke and was begun anew: the clip folders know it."""
+        if self._outbox.needs_rebuild():
+            cards = self._spool.cards()
+            found = [cards.get(clip) or Card.of(self._spool.manifest(clip)) for clip in self._spool.clips()]
+            self._outbox.rebuild([ClipNote(card.clip, "recorded", card.trigger, "rebuilt", card.size) for card in found])
 
     def save(self) -> None:
         """Write the odometer down; called at the end, so that an orderly stop costs no charge."""
