@@ -119,11 +119,12 @@ class Keeper:
     def sweep(self) -> None:
         """Delete what is past one of its limits, then what does not fit, in the declared order."""
         self.later.retry()
-        if not self.later.trouble:
-            self.later.do(self._rebuild)
         with self._alone():
             instant = self._advance()
-            for one in self._all():
+            kept = self._all()
+            if not self.later.trouble:
+                self.later.do(self._rebuild)
+            for one in kept:
                 reason = expired(one, self._odometer, instant)
                 if reason:
                     self._remove(one, "expired", f"retention: {reason}")
@@ -132,9 +133,9 @@ class Keeper:
     def _rebuild(self) -> None:
         """Say again what is here, once, if the outbox broke and was begun anew: the clip folders know it."""
         if self._outbox.needs_rebuild():
-            cards = self._spool.cards()
-            found = [cards.get(clip) or Card.of(self._spool.manifest(clip)) for clip in self._spool.clips()]
-            self._outbox.rebuild([ClipNote(card.clip, "recorded", card.trigger, "rebuilt", card.size) for card in found])
+            torn = self._spool.torn()
+            found = [one for one in self._known.values() if one.clip not in torn]
+            self._outbox.rebuild([ClipNote(one.clip, "recorded", one.trigger, "rebuilt", one.size) for one in found])
 
     def save(self) -> None:
         """Write the odometer down; called at the end, so that an orderly stop costs no charge."""

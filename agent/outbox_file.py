@@ -20,8 +20,7 @@ from msgspec import Struct
 
 from drivers import sysd
 from privacy.errors import StorageError
-from privacy.files import make_folder
-from privacy.files import sync_folder
+from privacy.files import make_folder, sync_folder
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]

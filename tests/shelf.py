@@ -127,5 +127,5 @@ class Shelf:
         return [entry.kind for entry in self.entries(unit)]
 
     def close(self) -> None:
-        for taken in self._open:
-            taken.outbox.close()
+        while self._open:
+            self._open.pop().outbox.close()
