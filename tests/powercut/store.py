@@ -1,0 +1,188 @@
+"""The node's store as the rigs drive and judge it: the one file here that knows its classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from agent.keeping import Keeper
+from agent.messages import ClipNote, Health, Help, decode
+from agent.outbox import Outbox, Waiting
+from agent.recorder import new_clip_id
+from agent.spool import Spool
+from central.bundle import Address, bundle
+from central.keys import keygen, signer
+from drivers.clock import SystemClock
+from privacy.journal import Journal
+from privacy.manifest import CLIP, MASKS, RECEIPT, Manifest, Receipt
+from privacy.records import Authority, Signer, sha256_hex, sign
+from privacy.seal import CHUNK, Recipient
+from provisioning.identity import Unit, load_authority, load_signer, recipients
+from provisioning.layout import Layout
+from tests.powercut.told import Marks
+
+SITE, NODE = "city", "stop-1"
+UNITS: tuple[Unit, ...] = ("camera", "io", "uplink")
+RETENTION = timedelta(hours=72)
+
+
+def enrol(home: Path) -> None:
+    """A centre and a node's keys, beside the disk that is tested."""
+    keygen(home / "centre", [])
+    anywhere = Address("127.0.0.1", 1)
+    bundle(home / "centre", f"{SITE}/{NODE}", home / "node", "city", anywhere, anywhere)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Who this node is, and the centre's side of it. identity: opens the clips, in age's text form."""
+
+    signers: dict[Unit, Signer]
+    authority: Authority
+    recipients: tuple[str, ...]
+    receipts: Signer
+    identity: str
+
+    @classmethod
+    def load(cls, home: Path) -> Home:
+        layout = Layout(home / "node")
+        signers = {unit: load_signer(layout, unit) for unit in UNITS}
+        identity = (home / "centre/identity.txt").read_text().strip()
+        return cls(signers, load_authority(layout), recipients(layout), signer(home / "centre", "receipt"), identity)
+
+
+class Store:
+    """Everything of a node that lies on its disk, opened as its services open it. now: the clock, which the rig sets."""
+
+    def __init__(self, root: Path, home: Home) -> None:
+        self.layout, self.home, self.now = Layout(root), home, datetime.now(UTC)
+        self.outbox = Outbox(self.layout.outbox, SITE, NODE, SystemClock("host"))
+        self.journals = {
+            unit: Journal(self.layout.journal(unit), unit, home.signers[unit], lambda: self.now) for unit in UNITS
+        }
+        self.spool = Spool(self.layout.spool, home.signers["camera"], home.authority)
+        self.keeper = Keeper(self.spool, self.outbox, self.journals["camera"], lambda: self.now, 1000, RETENTION)
+
+    def close(self) -> None:
+        self.outbox.close()
+
+    def keys(self) -> dict[str, int]:
+        """What waits in the outbox: key → seq."""
+        return {key(waiting): waiting.seq for waiting in self.outbox.take(0, 100_000)}
+
+    def film(self, keep: timedelta = RETENTION) -> Film:
+        return Film(self, opened(self.now, keep, self.home.recipients))
+
+    def receipt(self, clip: str) -> str:
+        """What the centre sends once it holds the clip."""
+        manifest = self.spool.manifest(clip)
+        record = sha256_hex((self.spool.folder / clip / "manifest.jws").read_bytes())
+        receipt = Receipt(clip, "clip", SITE, NODE, record, manifest.files, self.now)
+        return sign(receipt, self.home.receipts, RECEIPT).decode()
+
+
+class Film:
+    """A running clip whose bytes anybody can foretell from its id."""
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self._store, self.manifest, self.clip = store, manifest, manifest.clip
+        self._sinks = store.spool.begin(manifest, [Recipient.parse(one) for one in manifest.recipients])
+        self.fed = [0, 0]
+
+    def second(self, video: int, masks: int) -> None:
+        """A second of media, synced."""
+        for number, (sink, name, more) in enumerate(zip(self._sinks, (CLIP, MASKS), (video, masks), strict=True)):
+            at = self.fed[number]
+            sink.feed(content(self.clip, name, at + more)[at:])
+            self.fed[number] += more
+        for sink in self._sinks:
+            sink.sync()
+
+    def finish(self) -> str:
+        """The hash of the manifest that stands on the disk now."""
+        files = tuple(sink.close() for sink in self._sinks)
+        self._store.spool.finish(msgspec.structs.replace(self.manifest, state="complete", files=files))
+        self._store.keeper.clip(ClipNote(self.clip, "recorded", self.manifest.trigger, "", sum(self.fed)))
+        return sha256_hex((self._store.spool.folder / self.clip / "manifest.jws").read_bytes())
+
+    def drop(self) -> None:
+        """What the recorder does with a clip that the disk refused."""
+        for sink in self._sinks:
+            sink.abandon()
+        self._store.spool.free(self.clip)
+        self._store.keeper.clip(ClipNote(self.clip, "dropped", self.manifest.trigger, "disk_error", 0))
+
+
+def content(clip: str, name: str, size: int) -> bytes:
+    """The first bytes of what is filmed into that file of that clip."""
+    return hashlib.shake_128(f"{clip}/{name}".encode()).digest(size)
+
+
+def durable(fed: int) -> int:
+    """Of so many bytes fed before a sync, those that must be readable after a power cut: whole chunks, but for the last."""
+    return max(0, fed - 1) // CHUNK * CHUNK
+
+
+def key(waiting: Waiting) -> str:
+    """What a message is known by here."""
+    body = decode(waiting.payload).body
+    match body:
+        case Help():
+            return body.press
+        case ClipNote():
+            return f"{body.clip}:{body.stage}"
+        case Health():
+            return f"health-{body.values['round']}"
+    raise ValueError(f"outbox: a message that nobody put (got {body})")
+
+
+def opened(now: datetime, keep: timedelta, to: tuple[str, ...]) -> Manifest:
+    """The manifest that a clip begins with."""
+    nothing = hashlib.sha256(b"").hexdigest()
+    return Manifest(
+        clip=new_clip_id(round(now.timestamp() * 1e9)),
+        site=SITE,
+        node=NODE,
+        area="city",
+        state="open",
+        trigger="presence",
+        begin=now,
+        end=now,
+        time_error_ms=1000,
+        mono_ms=1,
+        boot_id="b1",
+        clock="synced",
+        width=640,
+        height=360,
+        frames=0,
+        full={},
+        profile="standard",
+        stack="truth",
+        models={},
+        zones_sha256=nothing,
+        basis="basis-1",
+        view="view-1",
+        deadline=now + keep,
+        recipients=to,
+        files=(),
+        previous="",
+    )
+
+
+@contextmanager
+def opened_store(root: Path, home: Home) -> Iterator[Store]:
+    """The store, closed afterwards."""
+    store = Store(root, home)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+__all__ = ["CLIP", "MASKS", "Film", "Home", "Marks", "Store", "content", "durable", "enrol", "key", "opened_store"]
