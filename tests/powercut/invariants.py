@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -12,11 +13,10 @@ from agent.messages import Help
 from agent.spool import check_files
 from privacy.errors import LyktaError
 from privacy.journal import Head, check_head, cross_check, verify_chain
-from privacy.manifest import Manifest, read_manifest
+from privacy.manifest import CLIP, MASKS, Manifest, read_manifest
 from privacy.records import sha256_hex
-from tests.powercut.store import CLIP, MASKS, UNITS, Home, Store, content, durable, opened_store
+from tests.powercut.store import UNITS, Home, Store, content, durable, opened_store
 from tests.powercut.told import Told
-
 
 LEFT = ("clip_uploaded", "clip_expired", "clip_dropped")
 
@@ -49,6 +49,7 @@ def _go_on(store: Store, told: Told) -> None:
     if (seq := store.keys()["again"]) <= told.seq:
         raise ValueError(f"outbox: gave {seq} again, {told.seq} was told")
     film = store.film()
+    film.begin()
     film.second(1000, 100)
     film.finish()
 
@@ -108,8 +109,6 @@ def opener(manifest: Manifest, identity: str) -> Callable[[Path, str], bytes]:
 def _torn(path: Path, identity: pyrage.x25519.Identity) -> bytes:
     """All whole chunks; pyrage reads on until it meets the missing end."""
     data, out = path.read_bytes(), BytesIO()
-    try:
+    with suppress(pyrage.DecryptError, OSError):
         pyrage.decrypt_io(BytesIO(data), out, [identity])
-    except (pyrage.DecryptError, OSError):
-        pass
     return out.getvalue()

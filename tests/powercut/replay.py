@@ -107,6 +107,11 @@ def judge(work: Path, log: Sequence[Write], cuts: Sequence[Cut], name: str) -> I
                 yield cut, [f"file system: {problem}"]
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def record(work: Path, rounds: int) -> list[Write]:
     """One run of a node's processes on the recorded disk."""
     (work / "home").mkdir()
@@ -116,7 +121,7 @@ def record(work: Path, rounds: int) -> list[Write]:
         room = disk.MARKS // 2
         actors = (("camera", disk.SIZE), ("neighbours", disk.SIZE + room))
         running = [subprocess.Popen([*words, str(offset), str(rounds), actor]) for actor, offset in actors]
-        if any([process.wait(300) for process in running]):
+        if sum(process.wait(300) for process in running):
             raise SystemExit("error: the workload failed")
     return disk.read_log(work)
 
@@ -130,15 +135,15 @@ def replay(work: Path, states: int, seed: int, rounds: int) -> int:
     log = record(work, rounds)
     cuts, began, workers = choose(log, states, seed), time.monotonic(), min(2, os.cpu_count() or 1)
     flushes, marks = sum(write.flush for write in log), sum(write.mark for write in log)
-    print(f"log: {len(log)} entries, {flushes} flushes, {marks} facts told; {dict(Counter(cut.keep for cut in cuts))}")
+    say(f"log: {len(log)} entries, {flushes} flushes, {marks} facts told; {dict(Counter(cut.keep for cut in cuts))}")
     shares = [(work, log, cuts[number::workers], f"worker-{number}") for number in range(workers)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         judged = sorted(one for share in pool.starmap(_share, shares) for one in share)
     bad = [(cut, problems) for cut, problems in judged if problems]
     for cut, problems in bad[:20]:
-        print(f"cut after entry {cut.at} of {len(log)}, keeping {cut.keep}: {'; '.join(problems[:4])}")
+        say(f"cut after entry {cut.at} of {len(log)}, keeping {cut.keep}: {'; '.join(problems[:4])}")
     took = time.monotonic() - began
-    print(f"states {len(judged)}, violations {len(bad)}, {took / len(judged):.3f} s a state, {took:.0f} s")
+    say(f"states {len(judged)}, violations {len(bad)}, {took / len(judged):.3f} s a state, {took:.0f} s")
     return len(bad)
 
 
@@ -150,7 +155,7 @@ def main() -> int:
     given = words.parse_args()
     if INSIDE not in os.environ:
         if reason := disk.unavailable():
-            print(f"skipped: the power-cut replay {reason}")
+            say(f"skipped: the power-cut replay {reason}")
             return 0
         command = [*disk.ALONE, sys.executable, "-m", "tests.powercut.replay", *sys.argv[1:]]
         return subprocess.run(command, env=os.environ | {INSIDE: "1"}, check=False).returncode

@@ -15,7 +15,7 @@ from agent.keeping import Keeper
 from agent.messages import ClipNote, Health, Help, decode
 from agent.outbox import Outbox, Waiting
 from agent.recorder import new_clip_id
-from agent.spool import Spool
+from agent.spool import SealedSink, Spool
 from central.bundle import Address, bundle
 from central.keys import keygen, signer
 from drivers.clock import SystemClock
@@ -25,7 +25,6 @@ from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import CHUNK, Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
-from tests.powercut.told import Marks
 
 SITE, NODE = "city", "stop-1"
 UNITS: tuple[Unit, ...] = ("camera", "io", "uplink")
@@ -63,9 +62,7 @@ class Store:
     def __init__(self, root: Path, home: Home) -> None:
         self.layout, self.home, self.now = Layout(root), home, datetime.now(UTC)
         self.outbox = Outbox(self.layout.outbox, SITE, NODE, SystemClock("host"))
-        self.journals = {
-            unit: Journal(self.layout.journal(unit), unit, home.signers[unit], lambda: self.now) for unit in UNITS
-        }
+        self.journals = {unit: Journal(self.layout.journal(unit), unit, home.signers[unit], lambda: self.now) for unit in UNITS}
         self.spool = Spool(self.layout.spool, home.signers["camera"], home.authority)
         self.keeper = Keeper(self.spool, self.outbox, self.journals["camera"], lambda: self.now, 1000, RETENTION)
 
@@ -92,8 +89,11 @@ class Film:
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self._store, self.manifest, self.clip = store, manifest, manifest.clip
-        self._sinks = store.spool.begin(manifest, [Recipient.parse(one) for one in manifest.recipients])
+        self._sinks: tuple[SealedSink, ...] = ()
         self.fed = [0, 0]
+
+    def begin(self) -> None:
+        self._sinks = self._store.spool.begin(self.manifest, [Recipient.parse(one) for one in self.manifest.recipients])
 
     def second(self, video: int, masks: int) -> None:
         """A second of media, synced."""
@@ -183,6 +183,3 @@ def opened_store(root: Path, home: Home) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-__all__ = ["CLIP", "MASKS", "Film", "Home", "Marks", "Store", "content", "durable", "enrol", "key", "opened_store"]

@@ -1,4 +1,6 @@
-"""A node's days in fast motion, on the real store. usage: python -m tests.powercut.workload ROOT HOME MARKS OFFSET ROUNDS ACTOR…
+"""A node's days in fast motion, on the real store.
+
+usage: python -m tests.powercut.workload ROOT HOME MARKS OFFSET ROUNDS [stubborn] ACTOR…
 
 Each round is three hours. The camera films, seals, frees on a receipt, lets expire, drops; its neighbours journal, store
 messages and let go of those that the broker has. Every act is told as soon as the store has returned from it.
@@ -8,119 +10,162 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 
 from agent.messages import Help
-from privacy.errors import StorageError
-from tests.powercut.store import Film, Home, Marks, Store, opened_store
+from provisioning.identity import Unit
+from tests.powercut.store import Film, Home, Store, opened_store
+from tests.powercut.told import Marks
 
 ROUND = timedelta(hours=3)
-Actor = Callable[[Store, Marks, int], Iterator[None]]
 
 
-def camera(store: Store, marks: Marks, rounds: int) -> Iterator[None]:
-    """The clips' life. Yields between two acts."""
-    dice, waiting, expiring = random.Random("camera"), [], {}
-    for number in range(rounds):
-        store.now += ROUND
-        store.journals["camera"].append("tick", round=number)
-        marks.tell("head", "camera", str(store.journals["camera"].head))
-        fate = ("upload", "keep", "expire", "drop")[number % 4]
-        film = store.film(2 * ROUND if fate == "expire" else 100 * ROUND)
+class Camera:
+    """The clips' life. act: what it does now, in a word."""
+
+    def __init__(self, store: Store, marks: Marks) -> None:
+        self._store, self._marks, self._dice, self.act = store, marks, random.Random("camera"), ""
+        self._waiting: list[str] = []
+        self._expiring: dict[str, datetime] = {}
+
+    def round(self, number: int, *, last: bool) -> Iterator[None]:
+        """Yields between two acts."""
+        self._store.now += ROUND
+        fate = "run on" if last else ("upload", "keep", "expire", "drop")[number % 4]
+        self.act = "journal"
+        self._store.journals["camera"].append("tick", round=number)
+        self._marks.tell("head", "camera", str(self._store.journals["camera"].head))
         yield
-        for _ in range(dice.randint(1, 3)):
-            film.second(dice.randint(20_000, 160_000), dice.randint(200, 9_000))
-            marks.tell("synced", film.clip, *film.fed)
+        yield from self._film(fate)
+        if self._waiting and fate == "keep":
+            self._receipt(self._waiting.pop(0))
             yield
-        if number == rounds - 1:
-            return
-        if fate == "drop":
-            marks.tell("freeing", film.clip)
-            film.drop()
-            marks.tell("freed", film.clip)
-        else:
-            _finish(store, marks, film)
-            if fate == "upload":
-                waiting.append(film.clip)
-            if fate == "expire":
-                expiring[film.clip] = film.manifest.deadline
+        self._sweep()
         yield
-        if waiting and fate == "keep":
-            _receipt(store, marks, waiting.pop(0))
+
+    def _film(self, fate: str) -> Iterator[None]:
+        self.act = "clip"
+        film = self._store.film(2 * ROUND if fate == "expire" else 100 * ROUND)
+        try:
+            film.begin()
             yield
-        due = [clip for clip, deadline in expiring.items() if deadline <= store.now]
+            for _ in range(self._dice.randint(1, 3)):
+                film.second(self._dice.randint(20_000, 160_000), self._dice.randint(200, 9_000))
+                self._marks.tell("synced", film.clip, *film.fed)
+                yield
+            if fate == "run on":
+                return
+            if fate != "drop":
+                self._finish(film, fate)
+                yield
+                return
+        except OSError:
+            self._drop(film)
+            raise
+        self._drop(film)
+
+    def _finish(self, film: Film, fate: str) -> None:
+        self._marks.tell("sealed", film.clip, film.finish())
+        self._told(f"{film.clip}:recorded")
+        if fate == "upload":
+            self._waiting.append(film.clip)
+        if fate == "expire":
+            self._expiring[film.clip] = film.manifest.deadline
+
+    def _drop(self, film: Film) -> None:
+        self._marks.tell("freeing", film.clip)
+        film.drop()
+        self._marks.tell("freed", film.clip)
+
+    def _receipt(self, clip: str) -> None:
+        self.act = "receipt"
+        self._marks.tell("freeing", clip)
+        self._store.keeper.receipt(self._store.receipt(clip))
+        self._ended(clip, "uploaded")
+
+    def _sweep(self) -> None:
+        self.act = "sweep"
+        due = [clip for clip, deadline in self._expiring.items() if deadline <= self._store.now]
         for clip in due:
-            marks.tell("freeing", clip)
-        store.keeper.sweep()
+            self._marks.tell("freeing", clip)
+        self._store.keeper.sweep()
         for clip in due:
-            _told_end(store, marks, clip, "expired")
-            del expiring[clip]
-        yield
+            self._ended(clip, "expired")
+            del self._expiring[clip]
+
+    def _ended(self, clip: str, stage: str) -> None:
+        self._marks.tell("freed", clip)
+        self._told(f"{clip}:{stage}")
+
+    def _told(self, key: str) -> None:
+        """What the keeper journalled and put, unless it waits for a disk that refuses."""
+        if self._store.keeper.later.trouble is None:
+            self._marks.tell("put", 0, [key])
+            self._marks.tell("head", "camera", str(self._store.journals["camera"].head))
 
 
-def _finish(store: Store, marks: Marks, film: Film) -> None:
-    sha256 = film.finish()
-    marks.tell("sealed", film.clip, sha256)
-    _told(store, marks, f"{film.clip}:recorded")
+class Neighbours:
+    """io and uplink: they journal, store messages, and let go of those that the broker has."""
 
+    def __init__(self, store: Store, marks: Marks) -> None:
+        self._store, self._marks, self.act = store, marks, ""
+        marks.tell("epoch", store.outbox.epoch)
 
-def _receipt(store: Store, marks: Marks, clip: str) -> None:
-    marks.tell("freeing", clip)
-    store.keeper.receipt(store.receipt(clip))
-    _told_end(store, marks, clip, "uploaded")
-
-
-def _told_end(store: Store, marks: Marks, clip: str, stage: str) -> None:
-    marks.tell("freed", clip)
-    _told(store, marks, f"{clip}:{stage}")
-
-
-def _told(store: Store, marks: Marks, key: str) -> None:
-    """What the keeper journalled and put, unless it waits for a disk that refuses."""
-    if store.keeper.later.trouble is None:
-        marks.tell("put", 0, [key])
-        marks.tell("head", "camera", str(store.journals["camera"].head))
-
-
-def neighbours(store: Store, marks: Marks, rounds: int) -> Iterator[None]:
-    """io and uplink. Yields between two acts."""
-    marks.tell("epoch", store.outbox.epoch)
-    for number in range(rounds):
+    def round(self, number: int, *, last: bool) -> Iterator[None]:
+        store, press = self._store, f"press-{number}"
         store.now += ROUND
-        press = f"press-{number}"
-        store.journals["io"].append("press", press=press)
-        marks.tell("head", "io", str(store.journals["io"].head))
+        self._enter("io", "press", press=press)
         yield
+        self.act = "put"
         store.outbox.put(Help(press, "pressed"), Help(f"{press}-taken", "taken"))
         keys = store.keys()
-        marks.tell("put", keys[f"{press}-taken"], [press, f"{press}-taken"])
+        self._marks.tell("put", keys[f"{press}-taken"], [press, f"{press}-taken"])
         yield
-        store.journals["uplink"].append("heads", io=str(store.journals["io"].head))
-        marks.tell("head", "uplink", str(store.journals["uplink"].head))
+        self._enter("uplink", "heads", io=str(store.journals["io"].head))
         yield
         if number % 3 == 2:
             some = sorted(keys, key=keys.__getitem__)[:5]
-            marks.tell("deleting", some)
+            self.act = "delete"
+            self._marks.tell("deleting", some)
             store.outbox.delete([keys[one] for one in some])
-            marks.tell("deleted", some)
+            self._marks.tell("deleted", some)
             yield
 
+    def _enter(self, unit: Unit, kind: str, **facts: str) -> None:
+        self.act = "journal"
+        self._store.journals[unit].append(kind, **facts)
+        self._marks.tell("head", unit, str(self._store.journals[unit].head))
 
-ACTORS: dict[str, Actor] = {"camera": camera, "neighbours": neighbours}
+
+Actor = Camera | Neighbours
+ACTORS: dict[str, type[Actor]] = {"camera": Camera, "neighbours": Neighbours}
 
 
-def run(store: Store, marks: Marks, rounds: int, *names: str) -> None:
-    """All acts of these actors, by turns. A disk that refuses ends a turn, not the run."""
-    for _ in zip_longest(*(ACTORS[name](store, marks, rounds) for name in names)):
-        pass
+def run(store: Store, marks: Marks, rounds: int, names: Sequence[str], *, stubborn: bool = False) -> None:
+    """All acts of these actors, by turns. A stubborn one whose act the disk refuses tells so and goes on with its next round."""
+    actors = [ACTORS[name](store, marks) for name in names]
+    for number in range(rounds):
+        turns = [_turns(actor, marks, number, last=number == rounds - 1, stubborn=stubborn) for actor in actors]
+        for _ in zip_longest(*turns):
+            pass
+
+
+def _turns(actor: Actor, marks: Marks, number: int, *, last: bool, stubborn: bool) -> Iterator[None]:
+    try:
+        yield from actor.round(number, last=last)
+    except OSError as problem:
+        if not stubborn:
+            raise
+        marks.tell("refused", actor.act, type(problem).__name__)
 
 
 def main(root: str, home: str, marks: str, offset: str, rounds: str, *names: str) -> None:
     with opened_store(Path(root), Home.load(Path(home))) as store:
-        run(store, Marks(Path(marks), int(offset)), int(rounds), *names)
+        actors = [name for name in names if name in ACTORS]
+        run(store, Marks(Path(marks), int(offset)), int(rounds), actors, stubborn="stubborn" in names)
 
 
 if __name__ == "__main__":
