@@ -51,8 +51,11 @@ class Keeper:
 
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
-        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
+        self._enter(note)
         self.tell(note)
+
+    def _enter(self, note: ClipNote) -> None:
+        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
 
     def tell(self, *bodies: Body) -> None:
         """Messages to the centre, together, now or as soon as the disk takes them."""
@@ -74,7 +77,9 @@ class Keeper:
                 # The disk refuses now; the clip stays as it is for the next start.
                 self.note("clip_waits", clip=clip, reason=str(problem))
             else:
-                self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn", _size(manifest)))
+                self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn" if manifest.state == "torn" else "", _size(manifest)))
+        for clip in self._spool.stumps():
+            self._spool.free(clip)
 
     def sweep(self) -> None:
         """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
@@ -115,9 +120,12 @@ class Keeper:
         return self._known[clip]
 
     def _remove(self, held: Held, stage: ClipStage, reason: str) -> None:
+        """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
+        note = ClipNote(held.clip, stage, held.trigger, reason, held.size)
+        self._enter(note)
         self._spool.free(held.clip)
         self._known.pop(held.clip, None)
-        self.clip(ClipNote(held.clip, stage, held.trigger, reason, held.size))
+        self.tell(note)
 
     def _crowded(self) -> bool:
         disk = shutil.disk_usage(self._spool.folder)

@@ -23,6 +23,7 @@ from agent.messages import Body, Envelope, Health, Message, Presence, encode, re
 from drivers import sysd
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
+from privacy.files import make_folder
 
 T = TypeVar("T")
 MOST_ROWS = 50_000
@@ -54,7 +55,7 @@ class Outbox:
     def __init__(self, path: Path, site: str, node: str, clock: SystemClock, most: int = MOST_ROWS) -> None:
         self.path, self.site, self.node, self._clock, self._most = path, site, node, clock, most
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._database = _open(path)
         self.epoch = self._once(self._first_epoch)
 

@@ -18,7 +18,7 @@ from threading import Lock
 import msgspec
 
 from privacy.errors import RecordError, SealError, StorageError
-from privacy.files import place, sync_folder
+from privacy.files import make_folder, place, sync_folder
 from privacy.manifest import CLIP, MANIFEST, MASKS, FileName, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import Recipient, Seal, head_size, whole_size
@@ -66,7 +66,7 @@ class Spool:
         self.folder, self._signer, self._authority = folder, signer, authority
         self._head = folder / "head"
         self._lock = Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     @property
     def previous(self) -> str:
@@ -78,7 +78,13 @@ class Spool:
         return sorted(path.parent.name for path in self.folder.glob("*/manifest.jws"))
 
     def torn(self) -> list[str]:
+        """Clips that a crash left on their way in: `recover` finishes them."""
         return sorted(path.parent.name for path in self.folder.glob("*/checkpoint.jws"))
+
+    def stumps(self) -> list[str]:
+        """Folders that a crash left before there was a clip in them, or on its way out: `free` ends them."""
+        whole = {*self.clips(), *self.torn()}
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and path.name not in whole)
 
     def used(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("*/*"))
@@ -87,21 +93,26 @@ class Spool:
         """A new clip's folder with its checkpoint, and its two sealed files."""
         folder = self.folder / opened.clip
         folder.mkdir(mode=0o750)
+        sinks = SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
+        # Last, because it syncs the folder with the names of both files.
         place(folder / "checkpoint.jws", sign(opened, self._signer, MANIFEST))
         sync_folder(self.folder)
-        return SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
+        return sinks
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed."""
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
-            folder = self.folder / manifest.clip
-            place(folder / "manifest.jws", token)
-            (folder / "checkpoint.jws").unlink(missing_ok=True)
-            sync_folder(folder)
-            place(self._head, sha256_hex(token).encode())
+            place(self.folder / manifest.clip / "manifest.jws", token)
+            self._settle(manifest.clip, token)
         return chained
+
+    def _settle(self, clip: str, token: bytes) -> None:
+        """The checkpoint goes last: where it still stands beside a manifest, the head may be an older one."""
+        place(self._head, sha256_hex(token).encode())
+        (self.folder / clip / "checkpoint.jws").unlink(missing_ok=True)
+        sync_folder(self.folder / clip)
 
     def manifest(self, clip: str) -> Manifest:
         """The verified manifest of a complete clip."""
@@ -112,6 +123,10 @@ class Spool:
 
         Raises `SealError` if not even a header reached the disk; the clip is then gone and the caller says so.
         """
+        path = self.folder / clip / "manifest.jws"
+        if path.exists():
+            self._settle(clip, path.read_bytes())
+            return self.manifest(clip)
         opened = self._read(clip, "checkpoint.jws")
         files = tuple(_trim(self.folder / clip / name, name) for name in (CLIP, MASKS))
         end = datetime.fromtimestamp((self.folder / clip / CLIP).stat().st_mtime, opened.begin.tzinfo)

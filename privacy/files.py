@@ -17,6 +17,14 @@ def place(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder and those above it that are missing, each as durable as what will lie in it. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make names in a folder as durable as the files they name."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from privacy.errors import RecordError, StorageError
-from privacy.files import sync_folder
+from privacy.files import make_folder, sync_folder
 from privacy.records import AT_ISSUE, Authority, Signer, peek, sha256_hex, sign, verify_issued
 
 ENTRY = "lykta-journal"
@@ -75,7 +75,7 @@ class Journal:
 
     def __init__(self, folder: Path, unit: str, signer: Signer, now: Callable[[], datetime]) -> None:
         self._folder, self._unit, self._signer, self._now = folder, unit, signer, now
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with _locked(folder):
             self._at = _resume(folder)
 
