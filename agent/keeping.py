@@ -12,7 +12,7 @@ from agent.later import Later
 from agent.messages import Body, ClipNote, ClipStage
 from agent.outbox import Outbox
 from agent.spool import Spool
-from privacy.errors import LyktaError, RecordError, SealError
+from privacy.errors import LyktaError, RecordError, SealError, StorageError
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 
@@ -41,6 +41,7 @@ class Keeper:
         self._spool, self._outbox, self._journal, self.now = spool, outbox, journal, now
         self._quota, self._retention = quota_mb * 1_000_000, retention
         self._known: dict[str, Held] = {}
+        self._leaving: set[str] = set()
         # A receipt that frees a clip in the middle of a sweep would make it look damaged.
         self._lock = Lock()
         self.later = Later()
@@ -71,7 +72,7 @@ class Keeper:
             try:
                 manifest = self._spool.recover(clip, self.now())
             except (SealError, RecordError, FileNotFoundError) as problem:
-                self._spool.free(clip)
+                self._free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
@@ -79,7 +80,7 @@ class Keeper:
             else:
                 self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn" if manifest.state == "torn" else "", _size(manifest)))
         for clip in self._spool.stumps():
-            self._spool.free(clip)
+            self._free(clip)
 
     def sweep(self) -> None:
         """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
@@ -88,7 +89,7 @@ class Keeper:
             self._sweep()
 
     def _sweep(self) -> None:
-        held = [self._look(clip) for clip in self._spool.clips()]
+        held = [self._look(clip) for clip in self._spool.clips() if clip not in self._leaving]
         now = self.now()
         for one in held:
             if one.deadline <= now:
@@ -123,9 +124,21 @@ class Keeper:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
         note = ClipNote(held.clip, stage, held.trigger, reason, held.size)
         self._enter(note)
-        self._spool.free(held.clip)
+        self._free(held.clip)
         self._known.pop(held.clip, None)
         self.tell(note)
+
+    def _free(self, clip: str) -> None:
+        """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
+        self._leaving.add(clip)
+        try:
+            self._end(clip)
+        except StorageError:
+            self.later.do(lambda: self._end(clip))
+
+    def _end(self, clip: str) -> None:
+        self._spool.free(clip)
+        self._leaving.discard(clip)
 
     def _crowded(self) -> bool:
         disk = shutil.disk_usage(self._spool.folder)

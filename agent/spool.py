@@ -145,13 +145,18 @@ class Spool:
         return manifest
 
     def free(self, clip: str) -> None:
-        """Delete a clip: its manifest first, so that no half-deleted clip ever looks complete."""
-        with self._lock:
-            folder = self.folder / clip
-            (folder / "manifest.jws").unlink(missing_ok=True)
-            if folder.exists():
-                shutil.rmtree(folder)
-            sync_folder(self.folder)
+        """Delete a clip, or what is left of it: its manifest first, so that no half-deleted clip ever looks complete."""
+        folder = self.folder / clip
+        try:
+            with self._lock:
+                (folder / "manifest.jws").unlink(missing_ok=True)
+                if folder.exists():
+                    shutil.rmtree(folder)
+                sync_folder(self.folder)
+        except OSError as problem:
+            raise StorageError(
+                f"{folder}: {problem.strerror}", "mend the disk; the clip is deleted as soon as it lets go"
+            ) from problem
 
     def _read(self, clip: str, name: str) -> Manifest:
         path = self.folder / clip / name
