@@ -5,15 +5,13 @@ ext4 commits more than it was asked for, so that the power-cut replay forgives s
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.injection import Run, StrictDisk
 from tests.powercut.store import enrol
 from tests.powercut.told import Fact
 
-WATCHED = "openat,write,pwrite64,fsync,fdatasync,rename,mkdir,unlink,unlinkat,rmdir,ftruncate"
+WATCHED = "openat,write,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,mkdir,unlink,unlinkat,rmdir,ftruncate"
 VAR = "var/lib/lykta"
 
 

@@ -97,7 +97,8 @@ class Camera:
             del self._expiring[clip]
 
     def _ended(self, clip: str, stage: str) -> None:
-        self._marks.tell("freed", clip)
+        if self._store.keeper.later.trouble is None:
+            self._marks.tell("freed", clip)
         self._told(f"{clip}:{stage}")
 
     def _told(self, key: str) -> None:
