@@ -181,9 +181,11 @@ def is_full(problem: BaseException) -> bool:
 
 
 def _trim(path: Path, name: FileName) -> SealedFile:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         head = head_size(file.read(64 * 1024))
-    os.truncate(path, whole_size(head, path.stat().st_size))
+        file.truncate(whole_size(head, path.stat().st_size))
+        # What a killed process left may be in memory only; it is signed next.
+        os.fsync(file.fileno())
     size, digest = _digest(path)
     return SealedFile(name, size, digest)
 
