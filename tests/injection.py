@@ -28,9 +28,14 @@ class Run:
     def at(cls, folder: Path, home: Path) -> Run:
         return cls(folder, home, folder / "root")
 
-    def words(self, *names: str, rounds: int = ROUNDS) -> list[str]:
-        marks = str(self.folder / "marks")
-        return [sys.executable, "-m", "tests.powercut.workload", str(self.root), str(self.home), marks, "0", str(rounds), *names]
+    def words(self, *names: str, rounds: int = ROUNDS, offset: int = 0) -> list[str]:
+        """The workload's command. offset: where its facts begin in the file of marks."""
+        where = (self.root, self.home, self.folder / "marks", offset, rounds)
+        return [sys.executable, "-m", "tests.powercut.workload", *map(str, where), *names]
+
+    @property
+    def recovery(self) -> list[str]:
+        return self.words("recover", rounds=0, offset=1 << 20)
 
     def traced(self, words: Sequence[str], *options: str) -> int:
         """Run these words under strace; the exit code, negative after a signal."""
@@ -95,6 +100,8 @@ class StrictDisk:
             self._name(named[0], new=named[0] not in self.known)
         elif verb in ("mkdir", "unlink", "unlinkat", "rmdir"):
             self._name(str(Path(opened, named[0])), new=True, gone=verb != "mkdir")
+        elif verb == "truncate":
+            self.bytes |= {named[0]} if self._ours(named[0]) else set()
         elif verb == "rename":
             self._rename(*named)
         elif verb in ("write", "pwrite64", "ftruncate") and self._ours(opened):

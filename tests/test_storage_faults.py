@@ -7,7 +7,6 @@ replay judge what is left.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.powercut.store import Home, enrol
 STEP = 1 if os.environ.get("LYKTA_KILLS") == "all" else 23
 """`make test-root` kills at every call, `make test` at every 23rd."""
 STRIPES = 4
-RECOVER = """
-import sys
-from pathlib import Path
-from tests.powercut.store import Home, opened_store
-with opened_store(Path(sys.argv[1]), Home.load(Path(sys.argv[2]))) as store:
-    store.keeper.recover()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +44,7 @@ def test_a_kill_at_any_step_loses_nothing_told(tmp_path: Path, home: Path, strip
         run = Run.at(tmp_path / str(place), home)
         run.folder.mkdir()
         assert run.killed(run.words("camera", "neighbours"), *step), step
-        run.killed([sys.executable, "-c", RECOVER, str(run.root), str(home)], "fsync", 1 + place % 5)
+        run.killed(run.recovery, "fsync", 1 + place % 5)
         assert check(run.root, Home.load(home), run.told) == [], f"killed at {step}"
 
 

@@ -1,6 +1,6 @@
 """A node's days in fast motion, on the real store.
 
-usage: python -m tests.powercut.workload ROOT HOME MARKS OFFSET ROUNDS [stubborn] ACTOR…
+usage: python -m tests.powercut.workload ROOT HOME MARKS OFFSET ROUNDS [recover] [stubborn] [ACTOR…]
 
 Each round is three hours. The camera films, seals, frees on a receipt, lets expire, drops; its neighbours journal, store
 messages and let go of those that the broker has. Every act is told as soon as the store has returned from it.
@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from agent.messages import Help
+from privacy.records import sha256_hex
 from provisioning.identity import Unit
 from tests.powercut.store import Film, Home, Store, opened_store
 from tests.powercut.told import Marks
@@ -163,10 +164,20 @@ def _turns(actor: Actor, marks: Marks, number: int, *, last: bool, stubborn: boo
         marks.tell("refused", actor.act, type(problem).__name__)
 
 
+def recover(store: Store, marks: Marks) -> None:
+    """What the camera does at its start; every clip that is there afterwards is told."""
+    store.keeper.recover()
+    for clip in store.spool.clips():
+        marks.tell("sealed", clip, sha256_hex((store.spool.folder / clip / "manifest.jws").read_bytes()))
+    marks.tell("head", "camera", str(store.journals["camera"].head))
+
+
 def main(root: str, home: str, marks: str, offset: str, rounds: str, *names: str) -> None:
     with opened_store(Path(root), Home.load(Path(home))) as store:
-        actors = [name for name in names if name in ACTORS]
-        run(store, Marks(Path(marks), int(offset)), int(rounds), actors, stubborn="stubborn" in names)
+        told, actors = Marks(Path(marks), int(offset)), [name for name in names if name in ACTORS]
+        if "recover" in names:
+            recover(store, told)
+        run(store, told, int(rounds), actors, stubborn="stubborn" in names)
 
 
 if __name__ == "__main__":
