@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.spool import SealedSink
+from privacy.seal import Recipient
 from tests.injection import CHANGES, Run
 from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol
@@ -107,3 +109,16 @@ def opening_calls(run: Run, call: str) -> int:
     run.folder.mkdir()
     assert run.traced(run.words(rounds=0), "-e", f"trace={call}") == 0
     return len(run.trace())
+
+
+# -- and never over each other ---------------------------------------------------------------------------------------------
+
+
+def test_a_clip_is_never_written_over_another(tmp_path: Path, home: Path) -> None:
+    """Not even where a folder of that name lies there without a checkpoint: O_EXCL, and the bytes stay."""
+    who = Home.load(home)
+    path = tmp_path / "clip.age"
+    path.write_bytes(b"somebody else's")
+    with pytest.raises(FileExistsError):
+        SealedSink(path, [Recipient.parse(one) for one in who.recipients])
+    assert path.read_bytes() == b"somebody else's"
