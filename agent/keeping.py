@@ -72,7 +72,7 @@ class Keeper:
             try:
                 manifest = self._spool.recover(clip, self.now())
             except (SealError, RecordError, FileNotFoundError) as problem:
-                self._free(clip)
+                self.free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
@@ -80,7 +80,7 @@ class Keeper:
             else:
                 self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn" if manifest.state == "torn" else "", _size(manifest)))
         for clip in self._spool.stumps():
-            self._free(clip)
+            self.free(clip)
 
     def sweep(self) -> None:
         """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
@@ -124,11 +124,11 @@ class Keeper:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
         note = ClipNote(held.clip, stage, held.trigger, reason, held.size)
         self._enter(note)
-        self._free(held.clip)
+        self.free(held.clip)
         self._known.pop(held.clip, None)
         self.tell(note)
 
-    def _free(self, clip: str) -> None:
+    def free(self, clip: str) -> None:
         """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
         self._leaving.add(clip)
         try:

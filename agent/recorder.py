@@ -63,6 +63,9 @@ class Ledger(Protocol):
 
     def clip(self, note: ClipNote) -> None: ...
 
+    def free(self, clip: str) -> None:
+        """Delete what there is of a clip, at the latest when the disk lets it go."""
+
 
 class _Running:
     """A clip that is being written."""
@@ -228,8 +231,8 @@ class Recorder:
         if running:
             running.abandon()
         if opened:
-            self._spool.free(opened.clip)
             self._ledger.clip(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
+            self._ledger.free(opened.clip)
 
 
 def moment(wall_ns: int) -> datetime:
