@@ -35,7 +35,8 @@ test-faults-full: setup ## a million frames of random faults, judged at the enco
 
 test-root: setup ## the tests that need root, and `kill -9` at every step of the store instead of at some (about five minutes)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
-	@LYKTA_KILLS=all $(BIN)/pytest -q tests/root tests/test_storage_faults.py
+	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 LYKTA_KILLS=all \
+		$(BIN)/pytest -q tests/root tests/test_storage_faults.py
 
 test-powercut: setup ## 500 states that a power cut could have left of the store, on real ext4 (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut

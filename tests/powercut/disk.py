@@ -27,7 +27,7 @@ MARKS = 4 << 20
 OPTIONS = "noauto_da_alloc,errors=remount-ro"
 _MAGIC = 0x6A736677736872
 _FLUSH, _DISCARD = 1, 4
-_NOATIME = 1024
+_READ_ONLY, _NOATIME = 1, 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,7 +44,9 @@ def unavailable() -> str:
     return f"needs loop devices and mounts of its own: {alone.stderr.strip()}" if alone.returncode else ""
 
 
-ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+INSIDE = "LYKTA_ALONE"
+"""Set in the environment of what runs behind `ALONE`."""
+ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "env", f"{INSIDE}=1")
 """Runs a command whose mounts, loop devices and processes end with it, however it ends."""
 
 
@@ -68,9 +70,10 @@ def loop(path: Path, size: int = SIZE) -> Iterator[str]:
 
 
 @contextmanager
-def mounted(device: str, folder: Path, options: str = OPTIONS) -> Iterator[Path]:
+def mounted(device: str, folder: Path, *, read_only: bool = False) -> Iterator[Path]:
     """Mount ext4, which replays its journal; OSError if it cannot."""
-    if _libc.mount(device.encode(), os.fsencode(folder), b"ext4", _NOATIME, options.encode()):
+    flags = _NOATIME | (_READ_ONLY if read_only else 0)
+    if _libc.mount(device.encode(), os.fsencode(folder), b"ext4", flags, OPTIONS.encode()):
         raise OSError(ctypes.get_errno(), f"mount {device}: {os.strerror(ctypes.get_errno())}")
     try:
         yield folder

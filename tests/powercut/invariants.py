@@ -69,6 +69,7 @@ def _clips(store: Store, told: Told) -> Iterator[str]:
     yield from (f"clip: came back {clip}" for clip in sorted(told.freed & folders))
     yield from (f"clip: lost {clip}" for clip in sorted((set(told.sealed) | set(told.synced)) - folders))
     parents: dict[str, str] = {}
+    heads = {told.last}
     for clip in sorted(folders):
         path = store.spool.folder / clip / "manifest.jws"
         if not path.exists():
@@ -77,7 +78,10 @@ def _clips(store: Store, told: Told) -> Iterator[str]:
         token = path.read_bytes()
         manifest, _ = read_manifest(token, store.home.authority)
         parents[manifest.previous] = clip
+        heads |= set() if clip in told.sealed else {sha256_hex(token)}
         yield from _clip(store, told, manifest, sha256_hex(token))
+    if store.spool.previous not in heads:
+        yield "clip: the next one would not follow the last one"
     if store.spool.previous in parents:
         yield f"clip: the next one would have the same previous as {parents[store.spool.previous]}"
 

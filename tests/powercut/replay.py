@@ -28,7 +28,6 @@ from tests.powercut.store import Home, enrol
 from tests.powercut.told import Fact, Told, facts
 
 BLOCK = 4096
-INSIDE = "LYKTA_POWERCUT"
 KEEPS = {"all": 1.0, "half": 0.5, "none": 0.0}
 
 
@@ -153,12 +152,12 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--rounds", type=int, default=14)
     given = words.parse_args()
-    if INSIDE not in os.environ:
+    if disk.INSIDE not in os.environ:
         if reason := disk.unavailable():
             say(f"skipped: the power-cut replay {reason}")
             return 0
         command = [*disk.ALONE, sys.executable, "-m", "tests.powercut.replay", *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | {INSIDE: "1"}, check=False).returncode
+        return subprocess.run(command, check=False).returncode
     with tempfile.TemporaryDirectory(prefix="lykta-powercut-") as folder:
         # In memory, and gone with this process's mounts.
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1G", "scratch", folder], check=True)

@@ -111,12 +111,16 @@ class Film:
         self._store.keeper.clip(ClipNote(self.clip, "recorded", self.manifest.trigger, "", sum(self.fed)))
         return sha256_hex((self._store.spool.folder / self.clip / "manifest.jws").read_bytes())
 
-    def drop(self) -> None:
-        """What the recorder does with a clip that the disk refused."""
+    def abandon(self) -> None:
+        """Let go of the files as they are, as a process does that ends."""
         for sink in self._sinks:
             sink.abandon()
-        self._store.spool.free(self.clip)
+
+    def drop(self) -> None:
+        """What the recorder does with a clip that the disk refused."""
+        self.abandon()
         self._store.keeper.clip(ClipNote(self.clip, "dropped", self.manifest.trigger, "disk_error", 0))
+        self._store.keeper.free(self.clip)
 
 
 def content(clip: str, name: str, size: int) -> bytes:

@@ -58,6 +58,7 @@ class Camera:
                 self._marks.tell("synced", film.clip, *film.fed)
                 yield
             if fate == "run on":
+                film.abandon()
                 return
             if fate != "drop":
                 self._finish(film, fate)
@@ -79,7 +80,8 @@ class Camera:
     def _drop(self, film: Film) -> None:
         self._marks.tell("freeing", film.clip)
         film.drop()
-        self._marks.tell("freed", film.clip)
+        if self._store.keeper.later.trouble is None:
+            self._marks.tell("freed", film.clip)
 
     def _receipt(self, clip: str) -> None:
         self.act = "receipt"
@@ -146,11 +148,11 @@ Actor = Camera | Neighbours
 ACTORS: dict[str, type[Actor]] = {"camera": Camera, "neighbours": Neighbours}
 
 
-def run(store: Store, marks: Marks, rounds: int, names: Sequence[str], *, stubborn: bool = False) -> None:
+def run(store: Store, marks: Marks, rounds: int, names: Sequence[str], *, first: int = 0, stubborn: bool = False) -> None:
     """All acts of these actors, by turns. A stubborn one whose act the disk refuses tells so and goes on with its next round."""
     actors = [ACTORS[name](store, marks) for name in names]
-    for number in range(rounds):
-        turns = [_turns(actor, marks, number, last=number == rounds - 1, stubborn=stubborn) for actor in actors]
+    for number in range(first, first + rounds):
+        turns = [_turns(actor, marks, number, last=number == first + rounds - 1, stubborn=stubborn) for actor in actors]
         for _ in zip_longest(*turns):
             pass
 
