@@ -7,13 +7,17 @@ replay judge what is left.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent.spool import SealedSink
+from privacy.journal import verify_chain
 from privacy.seal import Recipient
 from tests.injection import CHANGES, Run
+from tests.nodes import Node, stop, until
 from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol
 
@@ -111,6 +115,35 @@ def opening_calls(run: Run, call: str) -> int:
     return len(run.trace())
 
 
+# -- a journal entry that was refused --------------------------------------------------------------------------------------
+
+APPENDS = """
+import sys
+from pathlib import Path
+from privacy.errors import StorageError
+from tests.powercut.store import Home
+from privacy.journal import Journal
+from datetime import UTC, datetime
+home = Home.load(Path(sys.argv[1]))
+journal = Journal(Path(sys.argv[2]), "io", home.signers["io"], lambda: datetime.now(UTC))
+for number in range(4):
+    try:
+        journal.append("tick", number=number)
+    except StorageError:
+        print("refused", number)
+"""
+
+
+def test_an_entry_whose_sync_failed_is_taken_back(tmp_path: Path, home: Path) -> None:
+    """The kernel may forget such bytes, and a later sync would not say so (fsync, "EIO"): the chain goes on without it."""
+    run, folder = Run.at(tmp_path, home), tmp_path / "journal"
+    folder.mkdir()
+    where = "inject=fsync:error=EIO:when=4"  # the segment's, its folder's, the second entry's, and then the third's
+    assert run.traced([sys.executable, "-c", APPENDS, str(home), str(folder)], "-e", "trace=fsync", "-e", where) == 0
+    chain = verify_chain(folder, "io", Home.load(home).authority)
+    assert [entry.facts["number"] for entry in chain.entries] == [0, 1, 3]
+
+
 # -- and never over each other ---------------------------------------------------------------------------------------------
 
 
@@ -122,3 +155,46 @@ def test_a_clip_is_never_written_over_another(tmp_path: Path, home: Path) -> Non
     with pytest.raises(FileExistsError):
         SealedSink(path, [Recipient.parse(one) for one in who.recipients])
     assert path.read_bytes() == b"somebody else's"
+
+
+# -- the whole service -----------------------------------------------------------------------------------------------------
+
+
+def fail(node: Node, call: str, error: str) -> subprocess.Popen[bytes]:
+    """From now on the first three such calls of each of the camera's threads fail."""
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when=1..3"]
+    words = ["strace", "-f", "-qq", "-o", str(node.root / "trace"), *inject, "-p", str(node.status("camera")["pid"])]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    until((node.root / "trace").exists, "strace is there")
+    return process
+
+
+def film(node: Node, press: str) -> bool:
+    """Ask for a clip; whether it was sealed, when either it was or it was refused."""
+    detail = node.status("camera")["detail"]
+    until(lambda: node.status("camera")["detail"].get("frames", 0) > detail.get("frames", 0) + 15, "pictures in the ring")
+    sealed, refused = len(node.clips()), detail.get("clips_refused", 0)
+    node.trigger(press)
+    until(lambda: len(node.clips()) > sealed or node.status("camera")["detail"]["clips_refused"] > refused, "the clip's end")
+    return len(node.clips()) > sealed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the camera lets no other user trace it")
+@pytest.mark.parametrize(("call", "error"), [("fsync", "EIO"), ("mkdir", "EROFS"), ("rename", "ENOSPC")][: 3 if STEP == 1 else 1])
+def test_the_camera_films_on_over_a_failing_disk(node: Node, call: str, error: str) -> None:
+    """After a failed sync the clip is not trusted: dropped, counted, told; soon a trigger seals one that verifies."""
+    node.settings(record__post_roll="1", record__pre_roll="1")
+    service = node.start("camera")
+    until(lambda: node.state("camera")[0] == "ready", "ready")
+    tracer = fail(node, call, error)
+    sealed = [film(node, f"press-{number}") for number in range(4)]
+    assert node.status("camera")["detail"]["clips_refused"]
+    assert sealed[-1]
+    until(lambda: node.state("camera") == ("ready", "filming"), "all is well again", 40)
+    assert stop(service) == 0, node.log()
+    tracer.wait(10)
+    assert "INJECTED" in (node.root / "trace").read_text()
+    assert node.run("check", "journal").returncode == 0
+    for clip in node.clips():
+        assert node.run("clips", "verify", clip.name).returncode == 0
+    assert {path.name for path in node.layout.spool.iterdir() if path.is_dir()} == {clip.name for clip in node.clips()}
