@@ -37,13 +37,13 @@ class Run:
     def recovery(self) -> list[str]:
         return self.words("recover", rounds=0, offset=1 << 20)
 
-    def traced(self, words: Sequence[str], *options: str) -> int:
-        """Run these words under strace; the exit code, negative after a signal."""
+    def traced(self, words: Sequence[str], *options: str, ends: int = 0) -> int:
+        """Run these words under strace; the exit code, which must be `ends` or say that the process was killed."""
         # The kernel's filter makes it quicker, but lets no injected signal through.
         quick = [] if "signal=" in "".join(options) else ["--seccomp-bpf"]
         strace = ["strace", "-f", "-qq", "-y", *quick, "-o", str(self.folder / "trace"), *options, *words]
         done = subprocess.run(strace, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode in (0, -9), done.stderr
+        assert done.returncode in (ends, -9), done.stderr
         return done.returncode
 
     def killed(self, words: Sequence[str], call: str, number: int) -> bool:

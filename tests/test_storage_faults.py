@@ -6,6 +6,7 @@ replay judge what is left.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -115,6 +116,31 @@ def opening_calls(run: Run, call: str) -> int:
     return len(run.trace())
 
 
+# -- a placed file ---------------------------------------------------------------------------------------------------------
+
+PLACES = """
+import sys
+from pathlib import Path
+from privacy.files import place
+try:
+    place(Path(sys.argv[1]), b"new" * 99)
+except OSError as problem:
+    sys.exit(problem.errno)
+"""
+
+
+@pytest.mark.parametrize(("call", "error"), [("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"), ("rename", "EROFS")])
+def test_what_cannot_be_placed_leaves_what_stood_there(tmp_path: Path, home: Path, call: str, error: str) -> None:
+    path, run = tmp_path / "record", Run.at(tmp_path, home)
+    path.write_bytes(b"old")
+    words = ["-P", str(tmp_path / ".record.part"), "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
+    assert run.traced([sys.executable, "-c", PLACES, str(path)], *words, ends=getattr(errno, error)) == getattr(errno, error)
+    assert path.read_bytes() == b"old"
+    assert run.traced([sys.executable, "-c", PLACES, str(path)]) == 0
+    assert path.read_bytes() == b"new" * 99
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["record", "trace"]
+
+
 # -- a journal entry that was refused --------------------------------------------------------------------------------------
 
 APPENDS = """
@@ -181,12 +207,14 @@ def film(node: Node, press: str) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the camera lets no other user trace it")
 @pytest.mark.parametrize(("call", "error"), [("fsync", "EIO"), ("mkdir", "EROFS"), ("rename", "ENOSPC")][: 3 if STEP == 1 else 1])
-def test_the_camera_films_on_over_a_failing_disk(node: Node, call: str, error: str) -> None:
+def test_the_camera_films_on_over_a_failing_disk(node: Node, request: pytest.FixtureRequest, call: str, error: str) -> None:
     """After a failed sync the clip is not trusted: dropped, counted, told; soon a trigger seals one that verifies."""
     node.settings(record__post_roll="1", record__pre_roll="1")
     service = node.start("camera")
+    request.addfinalizer(service.kill)
     until(lambda: node.state("camera")[0] == "ready", "ready")
     tracer = fail(node, call, error)
+    request.addfinalizer(tracer.kill)
     sealed = [film(node, f"press-{number}") for number in range(4)]
     assert node.status("camera")["detail"]["clips_refused"]
     assert sealed[-1]
