@@ -42,7 +42,7 @@ test-powercut: setup ## 500 states that a power cut could have left of the store
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@$(BIN)/python -m tests.powercut.replay --states 500
 
-test-powercut-full: setup ## 4,000 of them, of a longer run (root; about three minutes)
+test-powercut-full: setup ## 4,000 of them, of a longer run (root; three to five minutes)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@$(BIN)/python -m tests.powercut.replay --states 4000 --rounds 24 --seed 2
 

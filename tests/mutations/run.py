@@ -71,7 +71,7 @@ def copy_project(target: Path) -> None:
 
 def command(mutation: Mutation) -> list[str]:
     if mutation.states:
-        return [sys.executable, "-m", "tests.powercut.replay", "--states", str(mutation.states), "--rounds", "8"]
+        return [sys.executable, "-m", "tests.powercut.replay", "--states", str(mutation.states), "--rounds", "8", "--first"]
     return [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.caught]
 
 

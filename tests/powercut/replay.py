@@ -1,6 +1,6 @@
 """Record one run of the workload, then rebuild, mount and judge the disk as power cuts could have left it.
 
-usage: python -m tests.powercut.replay [--states N] [--seed N] [--rounds N]
+usage: python -m tests.powercut.replay [--states N] [--seed N] [--rounds N] [--first]   --first: the first violation is enough
 
 A cut keeps everything that the disk had taken by then, or of what it took since its last flush a random half of the
 4 KiB blocks, or nothing: a disk may write what it was not told to flush in any order, or never.
@@ -125,17 +125,22 @@ def record(work: Path, rounds: int) -> list[Write]:
     return disk.read_log(work)
 
 
-def _share(work: Path, log: Sequence[Write], cuts: Sequence[Cut], name: str) -> list[tuple[Cut, list[str]]]:
-    return list(judge(work, log, cuts, name))
+def _share(work: Path, log: Sequence[Write], cuts: Sequence[Cut], name: str, first: bool) -> list[tuple[Cut, list[str]]]:
+    judged = []
+    for one in judge(work, log, cuts, name):
+        judged.append(one)
+        if first and one[1]:
+            break
+    return judged
 
 
-def replay(work: Path, states: int, seed: int, rounds: int) -> int:
+def replay(work: Path, states: int, seed: int, rounds: int, first: bool) -> int:
     """Record, judge, print; how many cuts broke a promise."""
     log = record(work, rounds)
     cuts, began, workers = choose(log, states, seed), time.monotonic(), min(2, os.cpu_count() or 1)
     flushes, marks = sum(write.flush for write in log), sum(write.mark for write in log)
     say(f"log: {len(log)} entries, {flushes} flushes, {marks} facts told; {dict(Counter(cut.keep for cut in cuts))}")
-    shares = [(work, log, cuts[number::workers], f"worker-{number}") for number in range(workers)]
+    shares = [(work, log, cuts[number::workers], f"worker-{number}", first) for number in range(workers)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         judged = sorted(one for share in pool.starmap(_share, shares) for one in share)
     bad = [(cut, problems) for cut, problems in judged if problems]
@@ -151,6 +156,7 @@ def main() -> int:
     words.add_argument("--states", type=int, default=210)
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--rounds", type=int, default=14)
+    words.add_argument("--first", action="store_true")
     given = words.parse_args()
     if disk.INSIDE not in os.environ:
         if reason := disk.unavailable():
@@ -162,7 +168,7 @@ def main() -> int:
         # In memory, and gone with this process's mounts.
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1G", "scratch", folder], check=True)
         try:
-            return int(replay(Path(folder), given.states, given.seed, given.rounds) > 0)
+            return int(replay(Path(folder), given.states, given.seed, given.rounds, given.first) > 0)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
