@@ -15,15 +15,13 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 
-from agent.keeping import Keeper
+from agent.custody import Custody
 from agent.later import Work
-from agent.outbox import Outbox
 from agent.pipeline import Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
 from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
-from agent.spool import Spool
 from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
@@ -33,14 +31,14 @@ from privacy.audit import LONG_SIDE
 from privacy.basis import Permit, deadline, rule
 from privacy.delay import Seen
 from privacy.detection import Detector
-from privacy.errors import MediaError
+from privacy.errors import MediaError, RecordError
 from privacy.frames import MaskedFrame
-from privacy.journal import Journal
+from privacy.journal import HEADS, Fact, read_heads
 from privacy.manifest import Manifest
 from privacy.masking import Masker
 from privacy.seal import Recipient
 from privacy.stacks import open_stack
-from provisioning.identity import load_authority, load_permit, load_signer, recipients
+from provisioning.identity import load_permit, recipients
 from provisioning.layout import Layout
 
 REST_S = 10.0
@@ -79,29 +77,32 @@ class CameraService:
     """Films while the ruling says so, rests otherwise."""
 
     def __init__(self, runtime: Runtime, permit: Permit, detector: Detector, open_auditor: Callable[[], Detector]) -> None:
-        layout, config, clock = runtime.layout, runtime.config, runtime.clock
-        signer = load_signer(layout, "camera")
+        layout = runtime.layout
         self._runtime, self._permit, self._detector = runtime, permit, detector
         self._recipients = tuple(Recipient.parse(line) for line in recipients(layout))
-        journal = Journal(layout.journal("camera"), "camera", signer, clock.now)
-        self._outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock)
-        self._spool = Spool(layout.spool, signer, load_authority(layout))
         retention = timedelta(hours=permit.basis.retention_hours)
-        self._keeper = Keeper(self._spool, self._outbox, journal, clock.now, config.record.quota_mb, retention)
+        self._custody = Custody.take(layout, runtime.config, runtime.clock, "camera", retention, self._revoked)
+        self._spool, self._keeper = self._custody.spool, self._custody.keeper
         self._proving = Proving(runtime, self._keeper, detector, open_auditor, self._defer)
         self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._news: Queue[Work] = Queue(64)
         self._complained = False
-        self._blind_since = clock.mono_ms() / 1000
+        self._blind_since = runtime.clock.mono_ms() / 1000
 
     def run(self) -> None:
         runtime = self._runtime
         # Before the lens opens, the mask proves itself.
         self._proving.test()
         self._keeper.recover()
+        basis, view = self._permit.basis, self._permit.view
+        self._keeper.note(
+            "service_on", basis=basis.id, view=view.id, assessment=basis.assessment, profile=runtime.config.mask.profile
+        )
         runtime.answer("receipt", self._receipt, on="uplink")
+        runtime.answer("order", self._order, on="uplink")
+        runtime.answer("heads", self._heads, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
         runtime.spawn("triggers", self._hear_triggers)
@@ -177,7 +178,8 @@ class CameraService:
                 look_ms=round(pipeline.look_ms / pipeline.looks, 1) if pipeline.looks else None,
                 queue_dropped=recorder.dropped,
                 clips_refused=recorder.refused,
-                clips=len(self._spool.clips()),
+                clips=self._spool.count(),
+                clips_dropped=self._keeper.dropped,
                 view=self._watching.standing.kind or "as_known",
                 learned_tiles=pipeline.learned,
                 **self._proving.facts,
@@ -233,6 +235,19 @@ class CameraService:
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"freed": self._keeper.receipt(str(request.get("jws", "")))}
 
+    def _order(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"answer": self._custody.orders.obey(str(request.get("jws", "")).encode()).decode()}
+
+    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Where the other units' chains stand, as the uplink read them: noted in ours, so that each vouches for all (R32)."""
+        heads: dict[str, Fact] = {unit: str(head) for unit, head in read_heads(request.get("heads")).items()}
+        self._defer(lambda: self._keeper.note(HEADS, **heads))
+        return {"noted": len(heads)}
+
+    def _revoked(self, record: str) -> None:
+        if record in (self._permit.basis.id, self._permit.view.id):
+            self._runtime.fail(RecordError(f"{record}: was revoked", "place a newly signed record with another id"))
+
     def _defer(self, work: Work) -> None:
         """Hand a write to the keeper's thread: the frame path waits for no disk."""
         try:
@@ -242,17 +257,18 @@ class CameraService:
 
     def _keep(self) -> None:
         """The keeper's thread: writes as they come, a sweep every ten seconds, the view's edges every ten minutes."""
-        swept = saved = time.monotonic()
+        swept, saved = time.monotonic() - REST_S, time.monotonic()
         while not self._runtime.stop.is_set():
             try:
                 self._news.get(timeout=0.2)()
             except Empty:
                 if time.monotonic() - swept >= REST_S:
-                    self._keeper.sweep()
+                    self._custody.attend()
                     swept = time.monotonic()
                 if time.monotonic() - saved >= _SAVE_S:
                     self._keeper.later.do(self._watching.save)
                     saved = time.monotonic()
+        self._keeper.save()
 
     def _hear_triggers(self) -> None:
         """Small datagrams from io; what is malformed is logged and ignored."""
@@ -293,7 +309,7 @@ class Opening:
             begin=begin,
             end=begin,
             time_error_ms=TIME_ERROR_MS[state],
-            mono_ms=first.packet.mono_ns // 1_000_000,
+            mono_ms=clock.boot_ms(first.packet.mono_ns),
             boot_id=clock.boot_id,
             clock=state,
             width=self._stream.width,

@@ -104,7 +104,7 @@ def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> i
     for group in groups:
         if group not in known:
             raise UsageError(f"check: no such group (got {group!r})", f"known: {', '.join(known)}")
-    findings = _run(layout, groups or known)
+    findings = look(layout, groups or known)
     table = table_of("group", "", "what", "next step")
     for finding in findings:
         table.add_row(finding.group, finding.result, finding.what, finding.hint)
@@ -113,8 +113,8 @@ def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> i
     return 1 if "fail" in results else 3 if strict and "warn" in results else 0
 
 
-def _run(layout: Layout, groups: list[str]) -> list[Finding]:
-    """The other checks need the configuration: without it there is one finding."""
+def look(layout: Layout, groups: list[str]) -> list[Finding]:
+    """The findings of these groups. The other checks need the configuration: without it there is one finding."""
     try:
         config = load(layout.config)
     except LyktaError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from privacy.basis import Label, Profile
+from privacy.basis import Hours, Label, Profile
 from privacy.errors import ConfigError
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -40,12 +41,17 @@ class Mask(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds; the quota is in megabytes."""
+    """Seconds; the quota is in megabytes, and a share of the disk at most.
 
+    mode   "events" films clips when something happens, "always" also routine ones in between
+    """
+
+    mode: Literal["events", "always"] = "events"
     pre_roll: Annotated[int, Meta(ge=0, le=10)] = 10
     post_roll: Annotated[int, Meta(ge=1, le=60)] = 5
     longest: Annotated[int, Meta(ge=10, le=600)] = 60
     quota_mb: Annotated[int, Meta(ge=10)] = 4000
+    quota_share: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.8
 
 
 class Pins(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +72,21 @@ class Ingest(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8443
 
 
+class Upload(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which clips leave, and what the link can bear.
+
+    what           events: all but routine ones; a clip that an order exports is always sent
+    hours          local time for what is not urgent, written as in the basis; none: at any time
+    kbit_s         of the uploads together; 0: no limit
+    budget_mb_day  on a metered link, which help does not wait for; 0: none
+    """
+
+    what: Literal["events", "help", "all", "nothing"] = "events"
+    hours: Annotated[tuple[Hours, ...], Meta(max_length=14)] = ()
+    kbit_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    budget_mb_day: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
 class Clock(Struct, frozen=True, forbid_unknown_fields=True):
     """What makes the time trusted (R07): systemd-timesyncd's mark, a real-time clock, or the host that runs this node."""
 
@@ -80,6 +101,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     mask: Mask = field(default_factory=Mask)
     record: Record = field(default_factory=Record)
     pins: Pins = field(default_factory=Pins)
+    upload: Upload = field(default_factory=Upload)
     clock: Clock = field(default_factory=Clock)
 
 
@@ -115,11 +137,17 @@ def schema() -> dict[str, Any]:
 def _explain(problem: str, data: dict[str, Any]) -> str:
     """msgspec says "rule - at `$.a.b`"; operators want "a.b: rule (got value)"."""
     rule, _, where = problem.partition(" - at `$")
-    path = [step for step in where.rstrip("`").split(".") if step]
+    path = re.findall(r"[^.\[\]]+", where.rstrip("`"))
     if "unknown field" in rule:
         return f"{'.'.join([*path, rule.split('`')[1]])}: unknown key"
     value: Any = data
     for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
+        value = _inside(value, step)
     rule = rule[0].lower() + rule[1:]
     return f"{'.'.join(path) or 'file'}: {rule}" + (f" (got {value!r})" if path else "")
+
+
+def _inside(value: Any, step: str) -> Any:
+    if isinstance(value, list) and step.isdecimal():
+        return value[int(step)]
+    return value.get(step) if isinstance(value, dict) else None

@@ -166,7 +166,7 @@ trust = "host"
         return broker
 
     def start_ingest(self, stack: ExitStack) -> Process:
-        words = ["ingest", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
+        words = ["ingest", "--keys", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
         ingest = self.start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
         await_port(self.ports.ingest, "lykta-central ingest", self.logs)
         return ingest

@@ -11,7 +11,7 @@ from drivers import board
 from privacy.errors import LyktaError
 
 _MASKING = ("frames", "masked", "looks", "look_ms")
-_FILMING = ("frames", "clips", "clips_refused", "queue_dropped")
+_FILMING = ("frames", "clips", "clips_dropped", "clips_refused", "queue_dropped")
 
 Reader = Callable[[], float | int]
 

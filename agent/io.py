@@ -21,7 +21,7 @@ from agent.service import Runtime, run_service
 from drivers.gpio import HelpPoint, LampState, Pins
 from privacy.command import verify_command
 from privacy.errors import RecordError
-from privacy.journal import Journal
+from privacy.journal import HEADS, Fact, Journal, read_heads
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
 
@@ -70,7 +70,9 @@ class Io:
     def run(self) -> None:
         runtime = self._runtime
         runtime.answer("command", self._command, on="uplink")
+        runtime.answer("heads", self._heads, on="uplink")
         runtime.answer("press", self._press, on="ctl")
+        self._later.do(lambda: self._journal.append("service_on"))
         self._pins.on_press(lambda: self._tell("press"))
         runtime.enter("ready", "listening")
         runtime.ready()
@@ -167,6 +169,12 @@ class Io:
             del self._obeyed[old]
         self._tell("ack")
         return {"obeyed": True}
+
+    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Where the other units' chains stand, as the uplink read them: noted in ours (R32)."""
+        heads: dict[str, Fact] = {unit: str(head) for unit, head in read_heads(request.get("heads")).items()}
+        self._later.do(lambda: self._journal.append(HEADS, **heads))
+        return {"noted": len(heads)}
 
     def _press(self, request: dict[str, Any]) -> dict[str, Any]:
         self._pins.press()

@@ -1,53 +1,82 @@
-"""Keeping clips: recovery at the start, deadlines, the quota, receipts. Whatever leaves is journalled and told (R27, R32)."""
+"""Keeping clips: recovery at the start, deadlines, the quota, receipts, holds. What leaves is journalled and told (R27-R29, R32).
+
+The camera service keeps its clips itself; `lykta retention` does the same work on the same spool while the camera is off.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Lock
 
+import msgspec
+
+from agent.cards import Card
 from agent.later import Later
 from agent.messages import Body, ClipNote, ClipStage
 from agent.outbox import Outbox
 from agent.spool import Spool
+from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
+from privacy.files import place
 from privacy.journal import Journal
-from privacy.manifest import Manifest
+from privacy.records import canonical
+from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
 
 _LEAST_FREE = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What decides how long a clip stays. size in bytes."""
+@dataclass(frozen=True)
+class Bounds:
+    """How much the spool may hold: bytes, and a share of the disk, 0..1; and how long by the basis, for a damaged manifest."""
 
-    clip: str
-    deadline: datetime
-    trigger: str
-    size: int
+    quota: int
+    share: float
+    retention: timedelta
 
 
 class Keeper:
-    """The camera's side of a clip's life after the recorder.
+    """A clip's life after the recorder.
 
-    retention  of the basis, for a clip whose own manifest cannot be read
+    folder      where the odometer lies
+    hold_until  the end of the hold that a signed order gives; `RecordError` where it gives none
     """
 
     def __init__(
-        self, spool: Spool, outbox: Outbox, journal: Journal, now: Callable[[], datetime], quota_mb: int, retention: timedelta
+        self,
+        spool: Spool,
+        outbox: Outbox,
+        journal: Journal,
+        clock: SystemClock,
+        bounds: Bounds,
+        folder: Path,
+        hold_until: Callable[[bytes], datetime],
     ) -> None:
-        self._spool, self._outbox, self._journal, self.now = spool, outbox, journal, now
-        self._quota, self._retention = quota_mb * 1_000_000, retention
-        self._known: dict[str, Held] = {}
-        self._leaving: set[str] = set()
+        self._spool, self._outbox, self._journal, self._clock, self._bounds = spool, outbox, journal, clock, bounds
+        self._hold_until = hold_until
+        self._path = folder / "odometer.json"
+        self._odometer = Odometer()
+        self._saved_ms = -SAVE_MS
+        self._known: dict[str, Kept] = {}
         # A receipt that frees a clip in the middle of a sweep would make it look damaged.
         self._lock = Lock()
         self.later = Later()
+        self.dropped = 0
+        self._leaving: set[str] = set()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    # -- words ---------------------------------------------------------------------------------------------------------
 
     def note(self, kind: str, **facts: str | int | float | None) -> None:
-        """An entry of the camera's journal, now or as soon as the disk takes it."""
+        """An entry of the unit's journal, now or as soon as the disk takes it."""
         self.later.do(lambda: self._journal.append(kind, **facts))
 
     def clip(self, note: ClipNote) -> None:
@@ -66,69 +95,179 @@ class Keeper:
         """What stood at this topic is over."""
         self.later.do(lambda: self._outbox.clear(tail))
 
+    # -- the camera's start --------------------------------------------------------------------------------------------
+
     def recover(self) -> None:
         """Finish or drop what a power cut tore."""
+        with self._alone():
+            for manifest in self._spool.mend():
+                self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", Card.of(manifest).size))
         for clip in self._spool.torn():
             try:
                 manifest = self._spool.recover(clip, self.now())
             except (SealError, RecordError, FileNotFoundError) as problem:
-                self.free(clip)
+                self._free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
                 self.note("clip_waits", clip=clip, reason=str(problem))
             else:
-                self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn" if manifest.state == "torn" else "", _size(manifest)))
-        for clip in self._spool.stumps():
-            self.free(clip)
+                self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn", Card.of(manifest).size))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Delete what is past its deadline, then the oldest until the quota holds; help clips go last."""
+        """Delete what is past one of its limits, then what does not fit, in the declared order."""
         self.later.retry()
-        with self._lock:
-            self._sweep()
+        with self._alone():
+            instant = self._advance()
+            for one in self._all():
+                reason = expired(one, self._odometer, instant)
+                if reason:
+                    self._remove(one, "expired", f"retention: {reason}")
+            self._make_room()
 
-    def _sweep(self) -> None:
-        held = [self._look(clip) for clip in self._spool.clips() if clip not in self._leaving]
-        now = self.now()
-        for one in held:
-            if one.deadline <= now:
-                self._remove(one, "expired", "retention")
-        for one in sorted((one for one in held if one.deadline > now), key=lambda one: (one.trigger == "help", one.clip)):
-            if not self._crowded():
-                return
+    def save(self) -> None:
+        """Write the odometer down; called at the end, so that an orderly stop costs no charge."""
+        with self._alone():
+            self._advance(at_once=True)
+
+    def _advance(self, *, at_once: bool = False) -> Instant:
+        """Move the odometer on, from what another process may have saved, and save it every five minutes."""
+        clock = self._clock
+        instant = Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
+        self._odometer = self._read_odometer().advance(instant)
+        if at_once or instant.mono_ms - self._saved_ms >= SAVE_MS:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.later.do(self._write_odometer)
+            self._saved_ms = instant.mono_ms
+        return instant
+
+    def _read_odometer(self) -> Odometer:
+        """The one that is further on: this process's, or what another saved."""
+        try:
+            stored = read_odometer(self._path.read_bytes()) if self._path.exists() else Odometer()
+        except RecordError as problem:
+            self.note("odometer_torn", reason=str(problem))
+            self._path.unlink()
+            stored = Odometer()
+        return max(stored, self._odometer, key=lambda one: one.total_ms)
+
+    def _write_odometer(self) -> None:
+        try:
+            place(self._path, canonical(self._odometer))
+        except OSError as problem:
+            raise StorageError(f"odometer: {self._path}: {problem.strerror}", "free space or check the disk") from problem
+
+    # -- room ----------------------------------------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        kept = list(self._known.values())
+        used = sum(one.size for one in kept)
+        if not self._crowded(used):
+            return
+        torn = self._spool.torn()
+        for one in drop_order(one for one in kept if one.clip not in torn):
+            used -= one.size
+            self.dropped += 1
             self._remove(one, "dropped", "quota")
+            if not self._crowded(used):
+                return
+
+    def _crowded(self, used: int) -> bool:
+        disk = shutil.disk_usage(self._spool.folder)
+        return used > min(self._bounds.quota, self._bounds.share * disk.total) or disk.free < _LEAST_FREE * disk.total
+
+    # -- receipts and orders -------------------------------------------------------------------------------------------
 
     def receipt(self, token: str) -> bool:
-        """Free the clip that the centre's signed receipt names; whether there was one to free."""
-        with self._lock:
-            manifest = self._spool.check_receipt(token.encode())
-            self._remove(_held(manifest), "uploaded", "receipt")
-        return True
+        """Free the clip that the centre's signed receipt names; False if a hold keeps it here until it is released."""
+        with self._alone():
+            one = self._look(self._spool.check_receipt(token.encode()).clip)
+            if one.held is None:
+                self._remove(one, "uploaded", "receipt")
+                return True
+            if not one.uploaded:
+                self._spool.mark(one.clip, "receipt", token.encode())
+                self._known[one.clip] = msgspec.structs.replace(one, uploaded=True)
+                self.clip(ClipNote(one.clip, "uploaded", one.trigger, "held", one.size))
+            return False
 
-    def _look(self, clip: str) -> Held:
-        """What the sweep must know of a clip; verified once, then remembered.
+    def matching(self, chosen: Callable[[Kept, datetime], bool]) -> list[Kept]:
+        """Complete clips that are chosen by what is kept of them and when they ended, oldest first."""
+        with self._alone():
+            cards = self._spool.cards()
+            return [one for one in self._all() if chosen(one, cards[one.clip].end if one.clip in cards else one.begin)]
+
+    def hold(self, clip: str, token: bytes) -> None:
+        with self._alone():
+            self._spool.mark(clip, "hold", token)
+            self._known[clip] = msgspec.structs.replace(self._look(clip), held=self._hold_until(token))
+
+    def release(self, clip: str) -> None:
+        """End a hold; a clip whose receipt waits for that is freed."""
+        with self._alone():
+            self._spool.unmark(clip, "hold")
+            self._known[clip] = one = msgspec.structs.replace(self._look(clip), held=None)
+            if one.uploaded:
+                self._remove(one, "uploaded", "receipt")
+
+    def export(self, clip: str, token: bytes) -> None:
+        """Mark a clip as wanted by the centre, whatever the upload policy says."""
+        with self._alone():
+            self._spool.mark(clip, "export", token)
+
+    def erase(self, one: Kept, reason: str) -> None:
+        with self._alone():
+            self._remove(one, "dropped", reason)
+
+    # -- what is there -------------------------------------------------------------------------------------------------
+
+    def _all(self) -> list[Kept]:
+        """Every clip of the spool, running and torn ones too, oldest first."""
+        names = [clip for clip in self._spool.finished_or_torn() if clip not in self._leaving]
+        cards = self._spool.cards() if len(self._known) < len(names) else {}
+        self._known = {clip: self._look(clip, cards.get(clip)) for clip in names}
+        return list(self._known.values())
+
+    def _look(self, clip: str, card: Card | None = None) -> Kept:
+        """What is known of a clip: looked at once, then remembered.
 
         A damaged manifest must neither stop the sweep nor keep its clip: the id holds the time, the basis the retention.
         """
-        if clip not in self._known:
-            try:
-                self._known[clip] = _held(self._spool.manifest(clip))
-            except LyktaError as problem:
-                began = datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
-                self._known[clip] = Held(clip, began + self._retention, "damaged", 0)
-                self.note("clip_damaged", clip=clip, reason=str(problem))
-        return self._known[clip]
+        if clip in self._known:
+            return self._known[clip]
+        try:
+            card = card or Card.of(self._spool.manifest(clip))
+        except LyktaError as problem:
+            self.note("clip_damaged", clip=clip, reason=str(problem))
+            begin = first_moment(clip)
+            kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, self._clock.boot_id, 0)
+        else:
+            kept = Kept(clip, card.trigger, card.size, card.begin, card.deadline, card.boot_id, card.mono_ms)
+        self._known[clip] = kept = self._marked(kept)
+        return kept
 
-    def _remove(self, held: Held, stage: ClipStage, reason: str) -> None:
+    def _marked(self, kept: Kept) -> Kept:
+        """With its hold and its receipt, if it has them. A hold that is none is noted and does not count."""
+        uploaded = self._spool.marked(kept.clip, "receipt") is not None
+        token = self._spool.marked(kept.clip, "hold")
+        held = None
+        try:
+            held = self._hold_until(token) if token else None
+        except RecordError as problem:
+            self.note("hold_damaged", clip=kept.clip, reason=str(problem))
+        return msgspec.structs.replace(kept, held=held, uploaded=uploaded)
+
+    def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
-        note = ClipNote(held.clip, stage, held.trigger, reason, held.size)
+        note = ClipNote(one.clip, stage, one.trigger, reason, one.size)
         self._enter(note)
-        self.free(held.clip)
-        self._known.pop(held.clip, None)
+        self._free(one.clip)
+        self._known.pop(one.clip, None)
         self.tell(note)
 
-    def free(self, clip: str) -> None:
+    def _free(self, clip: str) -> None:
         """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
         self._leaving.add(clip)
         try:
@@ -140,14 +279,13 @@ class Keeper:
         self._spool.free(clip)
         self._leaving.discard(clip)
 
-    def _crowded(self) -> bool:
-        disk = shutil.disk_usage(self._spool.folder)
-        return self._spool.used() > self._quota or disk.free < _LEAST_FREE * disk.total
-
-
-def _held(manifest: Manifest) -> Held:
-    return Held(manifest.clip, manifest.deadline, manifest.trigger, _size(manifest))
-
-
-def _size(manifest: Manifest) -> int:
-    return sum(file.size for file in manifest.files)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One keeper at a time, over threads and processes."""
+        with self._lock:
+            folder = os.open(self._spool.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(folder)

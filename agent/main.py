@@ -21,11 +21,15 @@ app = typer.Typer(
 clips = typer.Typer(no_args_is_help=True, help="Sealed clips on this node.")
 config = typer.Typer(no_args_is_help=True, help="The node's settings, lykta.toml.")
 basis = typer.Typer(no_args_is_help=True, help="The signed records that open the lens.")
+order = typer.Typer(no_args_is_help=True, help="Signed orders of the centre.")
+journal = typer.Typer(no_args_is_help=True, help="The signed journals of this node's units.")
 view = typer.Typer(no_args_is_help=True, help="What the camera sees without anybody, and whether it was moved.")
 app.add_typer(clips, name="clips")
 app.add_typer(config, name="config")
 app.add_typer(basis, name="basis")
 app.add_typer(view, name="view")
+app.add_typer(order, name="order")
+app.add_typer(journal, name="journal")
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -72,6 +76,14 @@ def io() -> None:
 def uplink() -> None:
     """The service that talks: MQTT and upload. No devices."""
     raise typer.Exit(serve("uplink"))
+
+
+@app.command()
+def retention() -> None:
+    """Delete what is past its deadline, free what was received, obey orders: once. systemd's timer runs it."""
+    from agent.custody import serve as once
+
+    raise typer.Exit(once(layout()))
 
 
 @app.command()
@@ -146,12 +158,25 @@ def selftest(
     models: Annotated[Path | None, typer.Option(help="another folder with the model files than the node's")] = None,
     install: Annotated[bool, typer.Option("--install", help="also everything that `lykta check` looks at")] = False,
     report: Annotated[Path | None, typer.Option(help="also write the result as JSON")] = None,
+    send: Annotated[bool, typer.Option("--send", help="also let the uplink carry the result to the centre")] = False,
     as_json: Json = False,
 ) -> None:
     """Show drawn people to the networks and paint them: proves the path, not how many real people are found."""
     from agent.self_test import command
 
-    raise typer.Exit(command(layout(), models, install, report, as_json))
+    raise typer.Exit(command(layout(), models, install, report, send, as_json))
+
+
+@app.command()
+def diag(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the JSON file to write")],
+    send: Annotated[bool, typer.Option("--send", help="also let the uplink carry it to the centre")] = False,
+    as_json: Json = False,
+) -> None:
+    """One file about this node to attach to an issue: no picture, no clip, no key."""
+    from agent.diag import command
+
+    raise typer.Exit(command(layout(), out, send, as_json))
 
 
 @view.command("show")
@@ -239,6 +264,61 @@ def clips_verify(
     from agent.inspect import clips_verify as show
 
     raise typer.Exit(show(layout(), clip, as_json))
+
+
+@clips.command("copy")
+def clips_copy(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a folder on a stick; made if it is not there")],
+    as_json: Json = False,
+) -> None:
+    """Copy sealed clips and closed journal segments to a stick; free those whose receipt has come back on it."""
+    from agent.copying import command
+
+    raise typer.Exit(command(layout(), folder, as_json))
+
+
+@order.command("apply")
+def order_apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="what `lykta-central sign order` made")], as_json: Json = False
+) -> None:
+    """Obey a signed order that came as a file. 0 done, 1 refused, 5 no order to this node. A wipe is done here, as root."""
+    from agent.order_apply import command
+
+    raise typer.Exit(command(layout(), file, as_json))
+
+
+@journal.command("show")
+def journal_show(
+    unit: Annotated[str, typer.Argument(help="camera, io, uplink or retention; all without it")] = "",
+    last: Annotated[int, typer.Option("--last", min=1, help="so many of the newest entries")] = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest entries, verified."""
+    from agent.journal_view import journal_show as show
+
+    show(layout(), unit, last, as_json)
+
+
+@journal.command("verify")
+def journal_verify(as_json: Json = False) -> None:
+    """Hold each chain against its signatures and against what the other units noted of it; exit 5 at the first that fails."""
+    from agent.journal_view import journal_verify as show
+
+    show(layout(), as_json)
+
+
+@app.command()
+def decommission(
+    decided: Annotated[str, typer.Option(help="who decided")],
+    performed: Annotated[str, typer.Option(help="who does it: another person")],
+    case: Annotated[str, typer.Option(help="number of the matter")],
+    sure: Annotated[bool, typer.Option("--yes", help="really")] = False,
+    as_json: Json = False,
+) -> None:
+    """Wipe this node: last entry, keys, clips, everything but models and settings; then discard. As root, for ever."""
+    from agent.wiping import decommission as wipe
+
+    raise typer.Exit(wipe(layout(), decided, performed, case, sure, as_json))
 
 
 def main() -> None:

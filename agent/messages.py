@@ -116,7 +116,17 @@ class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
     bytes: Annotated[int, Meta(ge=0)]
 
 
-Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote
+class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order_answer"):
+    """rsp/order-<number>: what came of an order. jws: the signed answer, for whoever must prove it."""
+
+    number: int
+    act: str
+    result: Literal["done", "refused"]
+    reason: str
+    jws: str
+
+
+Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote | OrderAnswer
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +161,8 @@ def tail_of(body: Body) -> str:
             return f"health/{body.group}"
         case ClipNote():
             return f"clip/{body.clip}"
+        case OrderAnswer():
+            return f"rsp/order-{body.number}"
 
 
 def retained(body: Body) -> bool:

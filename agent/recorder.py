@@ -7,18 +7,17 @@ fit is dropped and counted.
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import Empty, Full, Queue
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from agent.config import Record
-from agent.messages import ClipNote
+from agent.messages import Alarm, Body, ClipNote
 from agent.spool import SealedSink, Spool, is_full
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
@@ -28,6 +27,9 @@ from privacy.seal import Recipient
 
 SECOND = 1_000_000_000
 QUEUE = 300
+CHECKPOINT_NS = 10 * SECOND
+# Key pictures, which end a fragment, come each second.
+_SHORTEST_NS, _LONGEST_NS = SECOND // 2, SECOND * 3 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,18 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a clip is wanted: presence, help, order; `ref` names the press or order."""
+    """Why a clip is wanted: routine, presence, tamper, help; `ref` names the press."""
 
     kind: str
     ref: str = ""
+
+    @property
+    def rank(self) -> int:
+        """A clip is named by the weightiest thing that happened in it: it decides what is uploaded and dropped first."""
+        return {"routine": 0, "presence": 1, "help": 3}.get(self.kind, 2)
+
+
+ROUTINE = Trigger("routine")
 
 
 @dataclass(frozen=True)
@@ -63,15 +73,19 @@ class Ledger(Protocol):
 
     def clip(self, note: ClipNote) -> None: ...
 
-    def free(self, clip: str) -> None:
-        """Delete what there is of a clip, at the latest when the disk lets it go."""
+    def tell(self, *bodies: Body) -> None: ...
+
+    def clear(self, tail: str) -> None: ...
 
 
 class _Running:
-    """A clip that is being written."""
+    """A clip that is being written.
 
-    def __init__(self, spool: Spool, opened: Manifest, stream: Stream) -> None:
-        self.opened, self._spool = opened, spool
+    It is synced where a key picture ends a fragment, each second, so that a power cut costs the running fragment and no more.
+    """
+
+    def __init__(self, spool: Spool, opened: Manifest, stream: Stream, trigger: Trigger) -> None:
+        self.opened, self._spool, self.trigger = opened, spool, trigger
         self.trigger_ns = 0
         self._video, self._masks = spool.begin(opened, stream.recipients)
         self._mp4 = Mp4Writer(_Feed(self._video), stream.fps)
@@ -79,7 +93,7 @@ class _Running:
         self._full: Counter[str] = Counter()
         self._frames = 0
         self._last: Taken | None = None
-        self._synced = time.monotonic()
+        self._synced_ns = self._signed_ns = 0
 
     @property
     def seconds(self) -> float:
@@ -92,19 +106,40 @@ class _Running:
         self._last = taken
         if taken.record.cause:
             self._full[taken.record.cause] += 1
-        if time.monotonic() - self._synced >= 1.0:
-            self._video.sync()
-            self._masks.sync()
-            self._synced = time.monotonic()
+
+    def keep(self, taken: Taken) -> None:
+        """Write one picture, and sync where it is due, by the pictures' own time: after a fragment, or a camera's stall."""
+        self.write(taken)
+        since = taken.packet.mono_ns - self._synced_ns
+        if since >= _LONGEST_NS or (taken.packet.key and since >= _SHORTEST_NS):
+            self.sync()
+
+    def sync(self) -> None:
+        """Make everything so far durable, and sign it every ten seconds."""
+        self._spool.sync(self.opened.clip, self._video, self._masks)
+        self._synced_ns = self._last.packet.mono_ns if self._last else 0
+        if self._synced_ns - self._signed_ns >= CHECKPOINT_NS:
+            self._sign()
+
+    def promote(self, trigger: Trigger) -> None:
+        """Something weightier happened: also a torn clip must be known by it."""
+        self.trigger = trigger
+        self.opened = msgspec.structs.replace(self.opened, trigger=trigger.kind)
+        self.sync()
+        self._sign()
+
+    def _sign(self) -> None:
+        self._spool.checkpoint(self._so_far("open"), self._video, self._masks)
+        self._signed_ns = self._synced_ns
+
+    def _so_far(self, state: Literal["open", "complete"]) -> Manifest:
+        end = moment(self._last.wall_ns) if self._last else self.opened.begin
+        return msgspec.structs.replace(self.opened, state=state, end=end, frames=self._frames, full=dict(self._full))
 
     def finish(self) -> Manifest:
         self._mp4.close()
         files = (self._video.close(), self._masks.close())
-        end = moment(self._last.wall_ns) if self._last else self.opened.begin
-        done = msgspec.structs.replace(
-            self.opened, state="complete", end=end, frames=self._frames, full=dict(self._full), files=files
-        )
-        return self._spool.finish(done)
+        return self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files))
 
     def abandon(self) -> None:
         """Close what is open without ending it."""
@@ -144,6 +179,7 @@ class Recorder:
         self._ring: deque[Taken] = deque()
         self._running: _Running | None = None
         self._opened: Manifest | None = None
+        self._waiting = ROUTINE if settings.mode == "always" else None
         self.dropped = 0
         self.refused = 0
         self.refused_now = False
@@ -162,10 +198,11 @@ class Recorder:
                 item = self._queue.get(timeout=0.2)
             except Empty:
                 continue
-            self._handle(item)
+            self.handle(item)
         self._guarded(self._finish)
 
-    def _handle(self, item: Taken | Trigger) -> None:
+    def handle(self, item: Taken | Trigger) -> None:
+        """One item, on the recorder's thread."""
         if isinstance(item, Trigger):
             self._guarded(lambda: self._begin(item))
         else:
@@ -178,17 +215,26 @@ class Recorder:
             work()
         except (OSError, StorageError) as problem:
             self.refused += 1
+            reason = "disk_full" if is_full(problem) else "disk_error"
+            if not self.refused_now:
+                self._ledger.tell(Alarm("disk", reason, ""))
             self.refused_now = True
-            self._drop("disk_full" if is_full(problem) else "disk_error")
+            self._drop(reason)
 
     def _append(self, taken: Taken) -> None:
         self._ring.append(taken)
         self._trim_ring(taken)
         if self._running:
-            self._running.write(taken)
-            past = taken.packet.mono_ns - self._running.trigger_ns
-            if past > self._settings.post_roll * SECOND or self._running.seconds >= self._settings.longest:
+            self._running.keep(taken)
+            if self._over(self._running, taken.packet.mono_ns):
                 self._finish()
+        elif taken.packet.key and self._waiting:
+            self._begin(self._waiting)
+
+    def _over(self, running: _Running, now_ns: int) -> bool:
+        """An event ends some seconds after it; a routine clip only by its length."""
+        ended = running.trigger.rank > 0 and now_ns - running.trigger_ns > self._settings.post_roll * SECOND
+        return ended or running.seconds >= self._settings.longest
 
     def _trim_ring(self, newest: Taken) -> None:
         """Keep the seconds wanted and whatever is needed to start at a key picture."""
@@ -198,41 +244,49 @@ class Recorder:
             self._ring.popleft()
 
     def _begin(self, trigger: Trigger) -> None:
-        if not self._ring:
-            return
-        if not self._running:
-            first = next((n for n, taken in enumerate(self._ring) if taken.packet.key), None)
-            if first is None:
-                return
-            self._open(trigger, list(self._ring)[first:])
+        """Begin a clip, or name and prolong the running one. Right after a clip there is no key picture yet to begin with."""
         if self._running:
             self._running.trigger_ns = self._ring[-1].packet.mono_ns
+            if trigger.rank > self._running.trigger.rank:
+                self._running.promote(trigger)
+            return
+        first = next((n for n, taken in enumerate(self._ring) if taken.packet.key), None)
+        if first is None:
+            self._waiting = max(trigger, self._waiting or trigger, key=lambda one: one.rank)
+            return
+        self._waiting = ROUTINE if self._settings.mode == "always" else None
+        self._open(trigger, list(self._ring)[first:])
 
     def _open(self, trigger: Trigger, pictures: list[Taken]) -> None:
         self._opened = self._opening(pictures[0], trigger)
-        self._running = _Running(self._spool, self._opened, self._stream)
+        self._running = _Running(self._spool, self._opened, self._stream, trigger)
         for taken in pictures:
             self._running.write(taken)
+        self._running.trigger_ns = pictures[-1].packet.mono_ns
+        self._running.sync()
 
     def _finish(self) -> None:
         if not self._running:
             return
         manifest = self._running.finish()
         self._running = self._opened = None
-        self.refused_now = False
+        if self.refused_now:
+            self.refused_now = False
+            self._ledger.clear("alarm/disk")
         self._ring.clear()
         size = sum(file.size for file in manifest.files)
         self._ledger.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", size))
 
     def _drop(self, reason: str) -> None:
         """Let go of a clip that the disk refused; nobody was told of it yet, so what reached the disk goes too."""
-        opened, running = self._opened, self._running
+        running = self._running
+        opened = running.opened if running else self._opened
         self._opened = self._running = None
         if running:
             running.abandon()
         if opened:
+            self._spool.free(opened.clip)
             self._ledger.clip(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
-            self._ledger.free(opened.clip)
 
 
 def moment(wall_ns: int) -> datetime:

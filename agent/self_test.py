@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
 
 from agent.config import load
+from agent.diag import hand_in
 from agent.inspect import show, table_of
 from agent.mask import model_folder
 from agent.mask_report import write_report
@@ -16,17 +18,23 @@ from privacy.stacks import open_stack
 from provisioning.layout import Layout
 
 
-def command(layout: Layout, models: Path | None, install: bool, report: Path | None, as_json: bool) -> int:
-    """0 if all passed, else 1. Without --models: the node's configured stack, or the one `make setup` installed."""
+def command(layout: Layout, models: Path | None, install: bool, report: Path | None, send: bool, as_json: bool) -> int:
+    """0 if all passed, else 1. Without --models: the node's configured stack, or the one `make setup` installed.
+
+    send   also leave the report to the uplink, which carries it to the centre
+    """
     folder = model_folder(models)
     name = load(layout.config).mask.stack if layout.config.exists() and models is None else installed(folder)
     detector = open_stack(name, folder)
     checks = run(detector)
     passed = all(check.passed for check in checks)
     facts = {"stack": name, "models": detector.models, "passed": passed, "checks": msgspec.to_builtins(checks)}
+    whole = {"schema": "lykta.selftest/1", **facts}
     if report:
-        write_report(report, {"schema": "lykta.selftest/1", **facts})
+        write_report(report, whole)
     _show(checks, facts, as_json)
+    if send:
+        hand_in(layout, "report", "selftest.json", json.dumps(whole).encode())
     if install:
         from agent.check import command as check_all
 

@@ -1,7 +1,8 @@
 """Clips on the node's disk, sealed: <clip id>/{clip.age, masks.age, manifest.jws}. A clip is complete once its manifest is there.
 
-While a clip runs, checkpoint.jws holds its signed manifest so far, so that a power cut leaves a torn clip that can be
-finished at the next start and not a riddle.
+While a clip runs, checkpoint.jws holds its signed manifest so far and tail.age what has not filled a chunk yet, so that a power
+cut leaves a torn clip that lacks its last second at most, and not a riddle. Orders leave hold.jws and export.jws in a clip's
+folder, and the receipt of a clip that must stay all the same is kept there too.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import msgspec
 
+from agent.cards import Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import make_folder, place, sync_folder
-from privacy.manifest import CLIP, MANIFEST, MASKS, FileName, Manifest, SealedFile, read_manifest, read_receipt
+from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
-from privacy.seal import Recipient, Seal, head_size, whole_size
+from privacy.seal import Recipient, Seal, head_size, seal_tail, whole_size
 
+Mark = Literal["hold", "export", "receipt"]
+_MANIFEST, _CHECKPOINT, _INDEX = "manifest.jws", "checkpoint.jws", "index"
+_FREED = ".freed-"
+_CLIP_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BLOCK = 1 << 20
 
 
@@ -32,8 +41,13 @@ class SealedSink:
     def __init__(self, path: Path, recipients: Sequence[Recipient]) -> None:
         self._name = path.name
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self._seal = Seal(self, recipients)
-        self.feed = self._seal.write
+        self.seal = Seal(self, recipients)
+        self.feed = self.seal.write
+
+    @property
+    def file(self) -> SealedFile:
+        """The bytes so far, as a checkpoint names them."""
+        return SealedFile(self._name, self.seal.size, self.seal.sha256)
 
     def write(self, data: bytes, /) -> int:
         """Bytes that are sealed already; a short write goes on until the disk refuses."""
@@ -47,10 +61,10 @@ class SealedSink:
 
     def close(self) -> SealedFile:
         """End the seal; what is returned is on the disk."""
-        self._seal.close()
+        self.seal.close()
         os.fsync(self._descriptor)
         self.abandon()
-        return SealedFile(self._name, self._seal.size, self._seal.sha256)
+        return self.file
 
     def abandon(self) -> None:
         """Close the file as it is. A late write of a dying muxer then meets no file instead of somebody else's."""
@@ -60,12 +74,13 @@ class SealedSink:
 
 
 class Spool:
-    """All clips of a node. Used from several threads."""
+    """All clips of a node. Used from several threads; deleting also from another process, under the keeper's lock."""
 
     def __init__(self, folder: Path, signer: Signer, authority: Authority) -> None:
         self.folder, self._signer, self._authority = folder, signer, authority
-        self._head = folder / "head"
+        self._head, self._index = folder / "head", folder / _INDEX
         self._lock = Lock()
+        self._running: set[str] = set()
         make_folder(folder)
 
     @property
@@ -74,69 +89,121 @@ class Spool:
         return self._head.read_text() if self._head.exists() else ""
 
     def clips(self) -> list[str]:
-        """Ids of complete clips, oldest first: a UUIDv7 sorts by time."""
-        return sorted(path.parent.name for path in self.folder.glob("*/manifest.jws"))
+        """Ids of complete clips, oldest first."""
+        return clip_names(self.folder, _MANIFEST)
+
+    def finished_or_torn(self) -> list[str]:
+        """Ids of all clips that are not running in this process, oldest first."""
+        return [clip for clip in clip_names(self.folder, _MANIFEST, _CHECKPOINT) if clip not in self._running]
 
     def torn(self) -> list[str]:
-        """Clips that a crash left on their way in: `recover` finishes them."""
-        return sorted(path.parent.name for path in self.folder.glob("*/checkpoint.jws"))
+        """Ids of clips that were not finished and are not running in this process."""
+        return [clip for clip in clip_names(self.folder, _CHECKPOINT) if clip not in self._running]
 
-    def stumps(self) -> list[str]:
-        """Folders that a crash left before there was a clip in them, or on its way out: `free` ends them."""
-        whole = {*self.clips(), *self.torn()}
-        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and path.name not in whole)
+    def count(self) -> int:
+        """Clips of any state: cheap to ask."""
+        with os.scandir(self.folder) as found:
+            return sum(_CLIP_ID.fullmatch(entry.name) is not None for entry in found)
 
-    def used(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.glob("*/*"))
+    # -- a running clip ------------------------------------------------------------------------------------------------
 
     def begin(self, opened: Manifest, recipients: Sequence[Recipient]) -> tuple[SealedSink, SealedSink]:
         """A new clip's folder with its checkpoint, and its two sealed files."""
         folder = self.folder / opened.clip
         folder.mkdir(mode=0o750)
+        self._running.add(opened.clip)
         sinks = SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
         # Last, because it syncs the folder with the names of both files.
-        place(folder / "checkpoint.jws", sign(opened, self._signer, MANIFEST))
+        place(folder / _CHECKPOINT, sign(opened, self._signer, MANIFEST))
         sync_folder(self.folder)
         return sinks
+
+    def sync(self, clip: str, video: SealedSink, masks: SealedSink) -> None:
+        """When this returns, everything fed so far survives a power cut."""
+        video.sync()
+        masks.sync()
+        place(self.folder / clip / TAIL, seal_tail(video.seal, masks.seal))
+
+    def checkpoint(self, so_far: Manifest, video: SealedSink, masks: SealedSink) -> None:
+        """Sign what stands on the disk of a running clip; call it right after `sync`."""
+        signed = msgspec.structs.replace(so_far, files=(video.file, masks.file))
+        place(self.folder / so_far.clip / _CHECKPOINT, sign(signed, self._signer, MANIFEST))
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed."""
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
-            place(self.folder / manifest.clip / "manifest.jws", token)
-            self._settle(manifest.clip, token)
+            place(self.folder / manifest.clip / _MANIFEST, token)
+            self._settle(chained, token)
+            add_card(self._index, Card.of(chained))
+            self._running.discard(manifest.clip)
         return chained
 
-    def _settle(self, clip: str, token: bytes) -> None:
-        """The checkpoint goes last: where it still stands beside a manifest, the head may be an older one."""
-        place(self._head, sha256_hex(token).encode())
-        (self.folder / clip / "checkpoint.jws").unlink(missing_ok=True)
-        sync_folder(self.folder / clip)
+    # -- after a power cut ---------------------------------------------------------------------------------------------
 
-    def manifest(self, clip: str) -> Manifest:
-        """The verified manifest of a complete clip."""
-        return self._read(clip, "manifest.jws")
+    def mend(self) -> list[Manifest]:
+        """Finish what a crash interrupted: deletions that had begun, folders without a record, manifests just placed.
+
+        Returns those manifests: nobody may have been told of them.
+        """
+        settled: list[Manifest] = []
+        self.clear_freed()
+        for path in self.folder.iterdir():
+            if _CLIP_ID.fullmatch(path.name) and not _recorded(path):
+                shutil.rmtree(path)
+        for clip in clip_names(self.folder, _CHECKPOINT):
+            if (self.folder / clip / _MANIFEST).exists():
+                with suppress(RecordError):  # a damaged manifest; the sweep finds it and says so
+                    settled.append(self.manifest(clip))
+                    self._settle(settled[-1], (self.folder / clip / _MANIFEST).read_bytes())
+        kept = set(self.clips())
+        cards = read_cards(self._index)
+        if len(cards) > 2 * len(kept) + 100:
+            rewrite(self._index, (cards[clip] for clip in sorted(kept & cards.keys())))
+        return settled
 
     def recover(self, clip: str, now: datetime) -> Manifest:
         """Finish a clip that a power cut tore: cut the torn chunk, hash what stands, sign it as torn.
 
         Raises `SealError` if not even a header reached the disk; the clip is then gone and the caller says so.
         """
-        path = self.folder / clip / "manifest.jws"
-        if path.exists():
-            self._settle(clip, path.read_bytes())
-            return self.manifest(clip)
-        opened = self._read(clip, "checkpoint.jws")
-        files = tuple(_trim(self.folder / clip / name, name) for name in (CLIP, MASKS))
-        end = datetime.fromtimestamp((self.folder / clip / CLIP).stat().st_mtime, opened.begin.tzinfo)
+        folder = self.folder / clip
+        token, opened = self._read(clip, _CHECKPOINT)
+        files = [_trim(folder / name) for name in (CLIP, MASKS)]
+        if (folder / TAIL).exists():
+            files.append(SealedFile(TAIL, *_digest(folder / TAIL)))
+        end = datetime.fromtimestamp((folder / CLIP).stat().st_mtime, opened.begin.tzinfo)
         last = max(opened.begin, min(end, now))
-        return self.finish(msgspec.structs.replace(opened, state="torn", end=last, files=files))
+        return self.finish(msgspec.structs.replace(opened, state="torn", end=last, files=tuple(files), checkpoint=token.decode()))
+
+    def _settle(self, manifest: Manifest, token: bytes) -> None:
+        """What follows once a manifest is in place: the chain's head, then what only a running clip needs goes."""
+        if self.previous == manifest.previous:
+            place(self._head, sha256_hex(token).encode())
+        folder = self.folder / manifest.clip
+        if TAIL not in {file.name for file in manifest.files}:
+            (folder / TAIL).unlink(missing_ok=True)
+        for part in folder.glob(".*.part"):
+            part.unlink()
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
+        sync_folder(folder)
+
+    # -- complete clips ------------------------------------------------------------------------------------------------
+
+    def manifest(self, clip: str) -> Manifest:
+        """The verified manifest of a complete clip, or the checkpoint of one that was not finished."""
+        name = _MANIFEST if (self.folder / clip / _MANIFEST).exists() else _CHECKPOINT
+        return self._read(clip, name)[1]
+
+    def cards(self) -> dict[str, Card]:
+        """Cards of clips, by id; some may be gone, and some clips may have none."""
+        return read_cards(self._index)
 
     def check_receipt(self, token: bytes) -> Manifest:
         """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""
         receipt = read_receipt(token, self._authority)
-        path = self.folder / receipt.id / "manifest.jws"
+        path = self.folder / receipt.id / _MANIFEST
         if not path.exists():
             raise RecordError(f"receipt: clip: no such clip here (got {receipt.id})", "it was freed before, or is another node's")
         manifest = self.manifest(receipt.id)
@@ -145,26 +212,51 @@ class Spool:
         return manifest
 
     def free(self, clip: str) -> None:
-        """Delete a clip, or what is left of it: its manifest first, so that no half-deleted clip ever looks complete."""
-        folder = self.folder / clip
+        """Delete a clip. It is gone by one rename, on the disk when this returns, so that no half-deleted clip comes back.
+
+        Raises `StorageError` where the disk does not let go.
+        """
+        folder, gone = self.folder / clip, self.folder / f"{_FREED}{clip}"
         try:
             with self._lock:
-                (folder / "manifest.jws").unlink(missing_ok=True)
                 if folder.exists():
-                    shutil.rmtree(folder)
+                    folder.rename(gone)
                 sync_folder(self.folder)
+                if gone.exists():
+                    shutil.rmtree(gone)
         except OSError as problem:
-            raise StorageError(
-                f"{folder}: {problem.strerror}", "mend the disk; the clip is deleted as soon as it lets go"
-            ) from problem
+            raise StorageError(f"{folder}: {problem.strerror}", "mend the disk; the clip goes as soon as it lets go") from problem
+        self._running.discard(clip)
 
-    def _read(self, clip: str, name: str) -> Manifest:
+    def clear_freed(self) -> None:
+        """The bytes of deleted clips, where a crash or the disk kept them; `StorageError` if it still does."""
+        for path in self.folder.glob(f"{_FREED}*"):
+            try:
+                shutil.rmtree(path)
+            except OSError as problem:
+                raise StorageError(f"{path}: {problem.strerror}", "mend the disk") from problem
+
+    # -- marks ---------------------------------------------------------------------------------------------------------
+
+    def mark(self, clip: str, mark: Mark, token: bytes) -> None:
+        """Put a signed order or receipt beside a clip."""
+        place(self.folder / clip / f"{mark}.jws", token)
+
+    def unmark(self, clip: str, mark: Mark) -> None:
+        (self.folder / clip / f"{mark}.jws").unlink(missing_ok=True)
+        sync_folder(self.folder / clip)
+
+    def marked(self, clip: str, mark: Mark) -> bytes | None:
+        path = self.folder / clip / f"{mark}.jws"
+        return path.read_bytes() if path.exists() else None
+
+    def _read(self, clip: str, name: str) -> tuple[bytes, Manifest]:
         path = self.folder / clip / name
         try:
             token = path.read_bytes()
         except OSError as problem:
             raise StorageError(f"{path}: {problem.strerror}", "`lykta clips list` shows what is there") from problem
-        return read_manifest(token, self._authority)[0]
+        return token, read_manifest(token, self._authority)[0]
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -175,19 +267,22 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise SealError(f"{file.name}: sha256: is not what the manifest says", "the file was changed or is torn")
 
 
+def _recorded(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (_MANIFEST, _CHECKPOINT))
+
+
 def is_full(problem: BaseException) -> bool:
     """Whether a write failed because there is no room, which waiting and deleting can mend."""
     return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _trim(path: Path, name: FileName) -> SealedFile:
+def _trim(path: Path) -> SealedFile:
+    """Cut a sealed file to whole chunks and make that last: the manifest to come names these bytes."""
     with path.open("r+b") as file:
         head = head_size(file.read(64 * 1024))
-        file.truncate(whole_size(head, path.stat().st_size))
-        # What a killed process left may be in memory only; it is signed next.
+        os.ftruncate(file.fileno(), whole_size(head, path.stat().st_size))
         os.fsync(file.fileno())
-    size, digest = _digest(path)
-    return SealedFile(name, size, digest)
+    return SealedFile(path.name, *_digest(path))
 
 
 def _digest(path: Path) -> tuple[int, str]:

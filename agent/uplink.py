@@ -51,6 +51,7 @@ def body(runtime: Runtime) -> None:
     credentials = Credentials(files.ca, files.certificate, files.key)
     uplink = Uplink(runtime, outbox, credentials)
     uploader = Uploader(runtime, outbox, files)
+    runtime.answer("carry", uploader.carry, on="ctl")
     journal.append("service_on")
     publisher = runtime.spawn("publisher", uplink.publish)
     runtime.spawn("uploader", uploader.run)

@@ -1,147 +1,266 @@
-"""The uploader: sealed clips to the centre's ingest, part by part, and the signed receipt back to the camera.
+"""The uploader: sealed clips and parcels to the centre's ingest, part by part, and the signed receipts to whom they free.
 
-It reads the spool and can delete nothing: the camera frees a clip, on a receipt that it verifies itself. Every call may be
-repeated, so whatever breaks is simply done again, with growing pauses.
+It reads the spool and can delete no clip: the camera frees one, on a receipt that it verifies itself. Whatever breaks is done
+again, with growing pauses; one object's failure keeps no other waiting, and something more urgent goes first after each part.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
+import heapq
 import random
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+import time
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from typing import Any
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from agent.control import ask
+from agent.allowance import Allowance
+from agent.calls import Calls, Part
+from agent.courier import Courier
+from agent.inbox import hand_over
 from agent.messages import ClipNote
 from agent.outbox import Outbox
+from agent.parcels import Parcels
+from agent.pieces import Digests, Item, blocks
+from agent.sending import Rank, Rate, back_off_s, in_hours
 from agent.service import Runtime
-from drivers.https import Client
-from privacy.errors import LyktaError, RecordError, StorageError, UnreachableError
-from privacy.manifest import FileName
-from provisioning.identity import TlsFiles
+from agent.shelf import Key, Shelf
+from drivers.https import BusyError, RefusedError
+from privacy.errors import LyktaError, StorageError, UnreachableError, UsageError
+from provisioning.identity import TlsFiles, load_signer
 
 _IDLE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
+_LOOK_THROUGH_S = 60.0
+_LONGEST_DELAY_S = 3600.0
+_MOST_REFUSED = 5
 
 
-class Part(Struct, frozen=True):
-    """A piece of a sealed file that the ingest asks for. Only sealed files have names here: it can ask for nothing else."""
+class Delay(Struct, frozen=True):
+    """An object that was refused: how often, until when (monotonic) it waits, and why."""
 
-    file: FileName
-    offset: int
-    size: Annotated[int, Meta(ge=0, le=64 << 20)]
-    url: str
-    done: bool
-
-
-class Announced(Struct, frozen=True):
-    """The ingest's answer: the parts with what it has of them, or the receipt if it has all."""
-
-    parts: tuple[Part, ...] = ()
-    receipt: str | None = None
+    failures: int
+    until_s: float
+    problem: LyktaError
 
 
 class Uploader:
-    """One thread's work."""
+    """One thread's work; `carry`, `hear` and `abort` are for others."""
 
     def __init__(self, runtime: Runtime, outbox: Outbox, files: TlsFiles) -> None:
-        place = runtime.config.ingest
-        self._runtime, self._outbox = runtime, outbox
-        self._client = Client(place.host, place.port, files.ca, files.certificate, files.key)
+        config, layout = runtime.config, runtime.layout
+        self._runtime, self._outbox, self._settings = runtime, outbox, config.upload
+        self._courier = Courier(runtime)
+        self._calls = Calls(config.ingest, files, self._courier.hear)
+        self._shelf = Shelf(layout, config.upload.what)
+        self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
+        self._allowance = Allowance(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
+        self._rate = Rate(config.upload.kbit_s)
+        self._digests = Digests(runtime.stop)
+        self._delayed: dict[Key, Delay] = {}
+        self._broke_at: Key | None = None
         self._told: set[str] = set()
         self._trouble = ""
-        self._failures = 0
+        self._failures = self._refused = self._unsent = 0
+        self._after_s = self._closed_until_s = self._look_through_s = 0.0
         self.uploaded = 0
 
     def run(self) -> None:
         while not self._runtime.stop.wait(self._pause()):
-            trouble = self._round()
-            self._failures = self._failures + 1 if trouble else 0
-            self._say(trouble)
+            self._say(self._round())
             # A server closes what is idle; the next round begins with a connection that stands.
-            self._client.close()
+            self._calls.close()
 
     def abort(self) -> None:
         """End a call that is under way, when the service stops; the next start goes on from there."""
-        self._client.abort()
+        self._calls.abort()
+
+    def hear(self, *orders: str) -> None:
+        """Signed orders that came another way than by the ingest."""
+        self._courier.hear(orders)
+
+    def carry(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer to a technician's report or diagnosis: kept until the centre has it."""
+        kind = request.get("kind")
+        if kind not in ("report", "diag"):
+            raise UsageError(f"carry: kind: must be report or diag (got {kind!r})", "`lykta diag OUT --send`")
+        try:
+            data = base64.b64decode(str(request.get("data", "")), validate=True)
+        except (NotBase64, ValueError) as problem:
+            raise UsageError(f"carry: data: {problem}", "send it in base64") from problem
+        return {"id": self._parcels.keep(kind, str(request.get("name", "")), data)}
+
+    # -- one round -------------------------------------------------------------------------------------------------------
 
     def _round(self) -> LyktaError | None:
-        """Every complete clip once; the first trouble. One that is refused or cannot be freed yet keeps no other waiting."""
-        trouble: LyktaError | None = None
-        for folder in waiting(self._runtime.layout.spool):
-            if self._runtime.stop.is_set():
-                break
-            try:
-                receipt = self._upload(folder)
-            except UnreachableError as problem:
+        """Everything that may leave now; the trouble that stands."""
+        try:
+            self._courier.poll(time.monotonic(), self._calls.orders)
+            self._errands()
+            while not self._runtime.stop.is_set() and (key := self._next()):
+                self._try(key)
+                self._errands()
+        except UnreachableError as problem:
+            self._failures += 1
+            self._after_s = problem.after_s if isinstance(problem, BusyError) else 0.0
+            return problem
+        except OSError as problem:
+            # A folder that cannot be looked into must not end the service that tells of it.
+            self._failures += 1
+            if isinstance(problem, StorageError):
                 return problem
-            except LyktaError as problem:
-                trouble = trouble or problem
-                continue
-            unfreed = self._hand_over(folder.name, receipt)
-            trouble = trouble or unfreed
-        return trouble
+            return StorageError(f"upload: {problem.filename}: {problem.strerror}", "check the disk and the folder's rights")
+        self._failures = 0
+        return self._standing_trouble()
 
-    def _upload(self, folder: Path) -> str | None:
-        """One clip from wherever it stands to its receipt; None if we were told to stop on the way."""
-        token = _read(folder / "manifest.jws").decode()
-        announced = self._post("/v1/objects", {"kind": "clip", "id": folder.name, "manifest": token})
-        if announced.receipt:
-            return announced.receipt
-        self._tell(folder)
-        for part in announced.parts:
-            if self._runtime.stop.is_set():
+    def _errands(self) -> None:
+        """What comes before the next object: orders, and a look at what came and went."""
+        now_s = time.monotonic()
+        self._shelf.look()
+        if self._courier.work(self._calls.answer) or now_s >= self._look_through_s:
+            self._look_through_s = now_s + _LOOK_THROUGH_S
+            self._shelf.look_through(now_s)
+            self._parcels.look_through()
+
+    def _next(self) -> Key | None:
+        """The most urgent that may leave now. Where the line broke last time comes last: it may be the cause."""
+        now_s, last = time.monotonic(), None
+        open_for_all = self._open_for_all(now_s)
+        for key in heapq.merge(self._parcels.waiting, self._shelf.waiting):
+            if not key[0].urgent and not open_for_all:
+                break  # and neither may what comes after it
+            if key in self._delayed and now_s < self._delayed[key].until_s:
+                continue
+            if key != self._broke_at:
+                return key
+            last = key
+        return last
+
+    def _open_for_all(self, now_s: float) -> bool:
+        """Whether what is not urgent may leave."""
+        return now_s >= self._closed_until_s and in_hours(self._settings.hours, self._runtime.clock.now())
+
+    def _try(self, key: Key) -> None:
+        try:
+            item = self._of(key).fetch(key)
+            receipt = self._send(key, item)
+            if receipt:
+                self._received(key, item, receipt)
+        except UnreachableError:
+            self._broke_at = key
+            raise
+        except LyktaError as problem:
+            self._fail(key, problem)
+        else:
+            self._broke_at, self._refused = None, 0
+            self._delayed.pop(key, None)
+
+    def _of(self, key: Key) -> Shelf | Parcels:
+        return self._shelf if key[0] in (Rank.HELP, Rank.EXPORT, Rank.EVENT, Rank.ROUTINE) else self._parcels
+
+    def _fail(self, key: Key, problem: LyktaError) -> None:
+        """Set one object aside for a while, unless it is gone. Many in a row are the ingest's trouble, not theirs."""
+        if self._of(key).gone(key):
+            self._delayed.pop(key, None)
+            return
+        if key[0] is Rank.JOURNAL and isinstance(problem, RefusedError) and problem.status == 403:
+            self._parcels.pack_anew(key)
+        before = self._delayed.get(key)
+        failures = before.failures + 1 if before else 1
+        until_s = time.monotonic() + back_off_s(failures, random.random(), _LONGEST_DELAY_S)
+        self._delayed[key] = Delay(failures, until_s, problem)
+        self._refused += 1
+        if self._refused >= _MOST_REFUSED:
+            self._refused = 0
+            raise UnreachableError(str(problem), problem.hint) from problem
+
+    def _standing_trouble(self) -> LyktaError | None:
+        """Why the longest refused object waits; what has gone meanwhile waits no longer."""
+        while self._delayed:
+            key, delay = next(iter(self._delayed.items()))
+            if not self._of(key).gone(key):
+                return delay.problem
+            del self._delayed[key]
+        return self._parcels.trouble
+
+    # -- one object ------------------------------------------------------------------------------------------------------
+
+    def _send(self, key: Key, item: Item) -> str | None:
+        """One object from wherever it stands to its receipt; None if it has to wait in the middle."""
+        said = self._calls.announce(item, self._digests.of_all(item))
+        if said.receipt:
+            return said.receipt
+        self._tell(item)
+        for part in said.parts:
+            if not part.done and not self._put(key, item, part):
                 return None
-            self._put(folder, part)
-        receipt = self._post(f"/v1/objects/{folder.name}/complete", {}).receipt
-        if not receipt:
-            raise RecordError(f"ingest: no receipt for clip {folder.name}", "the clip stays and is offered again")
+        receipt = self._calls.complete(item)
         self.uploaded += 1
         self._runtime.report(uploaded=self.uploaded)
         return receipt
 
-    def _hand_over(self, clip: str, receipt: str | None) -> LyktaError | None:
-        """The receipt to the camera, which frees the clip; if it is away, the ingest gives the receipt again."""
-        if receipt is None:
-            return None
+    def _put(self, key: Key, item: Item, part: Part) -> bool:
+        """Send a part, if it may leave now."""
+        if self._runtime.stop.is_set() or not self._first_still(key) or not self._afford(item, part.size):
+            return False
+        path = item.file(part.file)
+        md5, data = self._digests.of(path, part.offset, part.size), blocks(path, part.offset, part.size)
+        self._unsent = part.size
         try:
-            ask(self._runtime.layout.socket("camera", "uplink"), {"verb": "receipt", "jws": receipt}, timeout=10)
-        except LyktaError as problem:
-            return problem
-        self._told.discard(clip)
-        return None
+            self._calls.put(part, md5, self._paced(data))
+        except LyktaError:
+            # A line that breaks each minute must not use up the budget with what it never carried.
+            self._allowance.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
+            raise
+        self._failures = 0
+        self._delayed.pop(key, None)
+        return True
 
-    def _put(self, folder: Path, part: Part) -> None:
-        if part.done:
+    def _first_still(self, key: Key) -> bool:
+        """Whether nothing more urgent has come, and the hours have not ended."""
+        self._shelf.look()
+        first = self._next()
+        return (first is None or first[0] >= key[0]) and (key[0].urgent or self._open_for_all(time.monotonic()))
+
+    def _afford(self, item: Item, size: int) -> bool:
+        wait_s = 0.0 if item.rank.urgent else self._allowance.wait_s(size)
+        if wait_s:
+            self._closed_until_s = time.monotonic() + wait_s
+            return False
+        self._allowance.spend(size, urgent=item.rank.urgent)
+        return True
+
+    def _paced(self, data: Iterator[bytes]) -> Iterator[bytes]:
+        for block in data:
+            if self._runtime.stop.wait(self._rate.pause_s(len(block), time.monotonic())):
+                raise UnreachableError("upload: told to stop")
+            self._unsent -= len(block)
+            yield block
+
+    def _received(self, key: Key, item: Item, receipt: str) -> None:
+        if item.kind != "clip":
+            self._parcels.received(key, item, receipt)
             return
-        with _open(folder / part.file) as file:
-            file.seek(part.offset)
-            body = file.read(part.size)
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        self._client.call("PUT", part.url, body, Content_MD5=md5)
+        hand_over(self._runtime.layout, "receipt", item.id, receipt)
+        self._shelf.handed_over(key, time.monotonic())
+        self._told.discard(item.id)
 
-    def _post(self, path: str, body: dict[str, Any]) -> Announced:
-        said = self._client.call("POST", path, json.dumps(body).encode(), Content_Type="application/json")
-        try:
-            return msgspec.convert(said, Announced)
-        except msgspec.ValidationError as problem:
-            raise RecordError(f"ingest: {problem}", "is this lykta-central's ingest, of a version that fits?") from problem
+    # -- telling ---------------------------------------------------------------------------------------------------------
 
-    def _tell(self, folder: Path) -> None:
-        if folder.name in self._told:
+    def _tell(self, item: Item) -> None:
+        if item.kind != "clip" or item.id in self._told:
             return
-        self._told.add(folder.name)
-        size = sum(path.stat().st_size for path in folder.glob("*.age"))
+        self._told.add(item.id)
+        size = sum(file.size for file in item.files)
         try:
-            self._outbox.put(ClipNote(folder.name, "uploading", "", "", size))
+            self._outbox.put(ClipNote(item.id, "uploading", "", "", size))
         except StorageError as problem:
             # A disk without room for the note is the best reason to upload.
-            self._runtime.log("warning", f"upload: {problem}", hint=problem.hint)
+            self._warn(problem)
+
+    def _warn(self, problem: LyktaError) -> None:
+        self._runtime.log("warning", f"upload: {problem}", hint=problem.hint)
 
     def _say(self, trouble: LyktaError | None) -> None:
         """Each trouble once in the log, the last one in the status."""
@@ -149,28 +268,11 @@ class Uploader:
         if trouble and text != self._trouble and not self._runtime.stop.is_set():
             self._runtime.log("warning", f"upload: {text}", hint=trouble.hint)
         self._trouble = text
-        self._runtime.report(upload_error=text)
+        waiting = len(self._shelf.waiting) + len(self._parcels.waiting)
+        self._runtime.report(upload_error=text, upload_waiting=waiting, diag_dropped=self._parcels.dropped)
 
     def _pause(self) -> float:
-        """Half a second when all is well; with each failure twice as long, up to a minute, never in step with others."""
+        """Half a second when all is well, growing ones after failures, and never less than the ingest asked for."""
         if not self._failures:
             return _IDLE_S
-        return min(_LONGEST_PAUSE_S, 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
-
-
-def waiting(spool: Path) -> list[Path]:
-    """Folders of complete clips, oldest first."""
-    return sorted(path.parent for path in spool.glob("*/manifest.jws"))
-
-
-def _read(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read()
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as problem:
-        # The camera may free or expire a clip at any moment.
-        raise StorageError(f"clip {path.parent.name}: {path.name}: {problem.strerror}", "it was freed or expired") from problem
+        return max(self._after_s, back_off_s(self._failures, random.random()))

@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from central.keys import issue, read, signer
+from central.certificates import issue, issuer
+from central.folder import listed, read
 from privacy.errors import UsageError
+from privacy.files import place
 from privacy.records import key_set, sign
 
 UNITS = ("camera", "io", "uplink", "retention")
@@ -60,13 +62,22 @@ def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest
     return etc
 
 
+def refresh_trust(keys: Path, root: Path) -> Path:
+    """Write root/etc/lykta/trust anew after a key was replaced or retired, and nothing else; returns that folder."""
+    trust = root / "etc/lykta/trust"
+    trust.mkdir(parents=True, exist_ok=True)
+    _write_trust(keys, trust)
+    return trust
+
+
 def _write_trust(keys: Path, trust: Path) -> None:
-    (trust / "ca.pem").write_bytes(read(keys / "ca.pem"))
-    (trust / "recipients.txt").write_bytes(read(keys / "recipients.txt"))
-    ca = signer(keys, "ca")
+    """The CAs first: who reads the folder meanwhile must know who signed the key sets."""
+    place(trust / "ca.pem", read(keys / "ca.pem"))
+    ca = issuer(keys)
     for name in ("basis", "command"):
-        listed = key_set([signer(keys, name).key.public_key()])
-        (trust / f"{name}-keys.jws").write_bytes(sign(listed, ca, f"lykta-{name}-keys"))
+        known = key_set(list(listed(keys, name).keys.values()))
+        place(trust / f"{name}-keys.jws", sign(known, ca, f"lykta-{name}-keys"))
+    place(trust / "recipients.txt", read(keys / "recipients.txt"))
 
 
 def _configuration(site: str, node: str, area: str, broker: Address, ingest: Address) -> str:

@@ -5,9 +5,8 @@ Who sends is known from the client certificate, never from the body. Every call 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,147 +14,135 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from central.store import Part, Store
-from privacy.errors import LyktaError, RecordError, SealError, UsageError
-from privacy.manifest import RECEIPT, ClipId, Manifest, Receipt, read_manifest
-from privacy.records import Authority, Signer, sha256_hex, sign
+from central.intake import Intake, State, Wanted
+from central.refusing import RefusalError
+from central.revoked import Revoked
+from central.store import Piece
+from privacy.errors import LyktaError, RecordError, SealError, UnreachableError
 
-PEER = "lykta.peer"
-_LONGEST_ANNOUNCEMENT = 256 * 1024
-
-
-class Announcement(Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /v1/objects. Only clips for now; journal, report and diag come with their issues."""
-
-    kind: str
-    id: ClipId
-    manifest: str
+PEER, SERIAL = "lykta.peer", "lykta.serial"
+_LONGEST = 256 * 1024
+T = TypeVar("T")
+Call = Callable[[Request], Awaitable[Response]]
+_STATUS: dict[type[LyktaError], int] = {SealError: 422, RecordError: 403, UnreachableError: 503}
 
 
-class HttpError(Exception):
-    def __init__(self, status: int, error: str, hint: str) -> None:
-        super().__init__(error)
-        self.status, self.hint = status, hint
+class Answered(Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/orders/<number>/answer."""
+
+    answer: str
 
 
 class Ingest:
-    """The calls, over one store."""
+    """The calls, over one intake."""
 
-    def __init__(self, store: Store, authority: Authority, receipts: Signer) -> None:
-        self._store, self._authority, self._receipts = store, authority, receipts
-        # A node that gave up waiting asks again while its first call still assembles: two at once would tear the object.
-        self._assembling = asyncio.Lock()
+    def __init__(self, intake: Intake, revoked: Revoked) -> None:
+        self._intake, self._revoked = intake, revoked
 
     def app(self) -> Starlette:
+        calls = [
+            ("/v1/objects", self.announce, "POST"),
+            ("/v1/objects/{id}", self.look, "GET"),
+            ("/v1/objects/{id}/parts/{file}/{part:int}", self.put, "PUT"),
+            ("/v1/objects/{id}/complete", self.complete, "POST"),
+            ("/v1/orders", self.orders, "GET"),
+            ("/v1/orders/{number:int}/answer", self.answer, "POST"),
+        ]
         return Starlette(
-            routes=[
-                Route("/v1/objects", _guard(self.announce), methods=["POST"]),
-                Route("/v1/objects/{id}", _guard(self.look), methods=["GET"]),
-                Route("/v1/objects/{id}/parts/{file}/{part:int}", _guard(self.put), methods=["PUT"]),
-                Route("/v1/objects/{id}/complete", _guard(self.complete), methods=["POST"]),
-            ],
+            routes=[Route(path, self._guard(call), methods=[method]) for path, call, method in calls],
             exception_handlers={HTTPException: _unrouted, Exception: _broken},
         )
 
     async def announce(self, request: Request) -> Response:
-        wanted = await _announcement(request)
-        token = wanted.manifest.encode()
-        manifest = self._verified(token, request)
-        if manifest.clip != wanted.id:
-            raise HttpError(400, f"id: is not the manifest's clip (got {wanted.id})", "announce the clip by its own id")
-        if manifest.state == "open":
-            raise HttpError(400, f"object {manifest.clip}: is still running", "announce the clip when it is finished")
-        known = self._store.token(wanted.id)
-        if known is not None and known != token:
-            raise HttpError(409, f"object {wanted.id}: is here with another manifest", "a clip has one manifest for ever")
-        if known is None:
-            await run_in_threadpool(self._store.announce, wanted.id, token)
-        return self._answer(manifest)
+        wanted = await _body(request, Wanted, "announcement", "kind, id and manifest are needed")
+        return await run_in_threadpool(lambda: self._state(self._intake.announce(wanted, _peer(request)), request))
 
     async def look(self, request: Request) -> Response:
-        return self._answer(self._known(request)[0])
+        return await run_in_threadpool(lambda: self._state(self._intake.look(_id(request), _peer(request)), request))
 
     async def put(self, request: Request) -> Response:
-        manifest, _ = self._known(request)
-        wanted = (request.path_params["file"], request.path_params["part"])
-        part = next((p for p in self._store.parts(manifest) if (p.file, p.part) == wanted), None)
-        if part is None:
-            raise HttpError(404, f"part: no such part (got {wanted[0]} {wanted[1]})", "read the list of parts again")
-        if self._store.receipt(manifest) is None:
-            await self._store.put(manifest.clip, part, request.stream(), request.headers.get("content-md5", ""))
+        wanted = (_id(request), request.path_params["file"], request.path_params["part"], _peer(request))
+        piece = await run_in_threadpool(self._intake.piece, *wanted)
+        if piece:
+            await _take(piece, request)
         return Response(status_code=204)
 
     async def complete(self, request: Request) -> Response:
-        manifest, token = self._known(request)
-        async with self._assembling:
-            receipt = self._store.receipt(manifest) or await self._receive(manifest, token)
-        return JSONResponse({"schema": "lykta.receipt/1", "receipt": receipt.decode()})
+        return await run_in_threadpool(self._complete, request)
 
-    async def _receive(self, manifest: Manifest, token: bytes) -> bytes:
-        missing = [part for part in self._store.parts(manifest) if not part.done]
-        if missing:
-            raise HttpError(409, f"object {manifest.clip}: {len(missing)} parts are missing", "PUT them first")
-        receipt = self._sign(manifest, token)
-        await run_in_threadpool(self._store.assemble, manifest, token, receipt)
-        return receipt
+    async def orders(self, request: Request) -> Response:
+        waiting = await run_in_threadpool(self._intake.decisions.waiting, _peer(request))
+        return _json({"schema": "lykta.orders/1", "orders": waiting})
 
-    def _known(self, request: Request) -> tuple[Manifest, bytes]:
-        clip = request.path_params["id"]
+    async def answer(self, request: Request) -> Response:
+        said = await _body(request, Answered, "answer", "the signed answer is needed")
+        token = said.answer.strip().encode()
+        await run_in_threadpool(self._intake.answer, _peer(request), request.path_params["number"], token)
+        return Response(status_code=204)
+
+    def _complete(self, request: Request) -> Response:
+        receipt, waiting = self._intake.complete(_id(request), _peer(request)), self._intake.decisions.waiting(_peer(request))
+        return _json({"schema": "lykta.receipt/1", "receipt": receipt.decode(), "orders": waiting})
+
+    def _state(self, state: State, request: Request) -> Response:
+        body = {"schema": "lykta.object/1", "id": state.id, "parts": state.parts}
+        receipt = state.receipt.decode() if state.receipt else None
+        return _json(body | {"receipt": receipt, "orders": self._intake.decisions.waiting(_peer(request))})
+
+    def _guard(self, call: Call) -> Call:
+        """Errors as JSON in the words of the design; who has no name or no good certificate gets nothing."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                self._admit(request)
+                return await call(request)
+            except LyktaError as problem:
+                status = problem.status if isinstance(problem, RefusalError) else _STATUS.get(type(problem), 500)
+                if status == 403:
+                    await run_in_threadpool(self._note, request, str(problem))
+                return _error(status, str(problem), problem.hint)
+
+        return guarded
+
+    def _admit(self, request: Request) -> None:
+        if not _peer(request):
+            raise RefusalError(403, "certificate: names no node", "use the node's own TLS key")
         try:
-            msgspec.convert(clip, ClipId)
-        except msgspec.ValidationError as problem:
-            raise HttpError(404, "object: not an object id", "ids are UUIDs of version 7") from problem
-        token = self._store.token(clip)
-        if token is None:
-            raise HttpError(404, f"object {clip}: was not announced", "POST /v1/objects first")
-        return self._verified(token, request), token
+            revoked = self._revoked.has(request.scope[SERIAL])
+        except RecordError as problem:
+            raise RefusalError(
+                503, "certificate: cannot be judged", "the centre's list of revoked ones is to be mended"
+            ) from problem
+        if revoked:
+            raise RefusalError(403, f"certificate: of {_peer(request)} is revoked", "enrol the node again")
 
-    def _verified(self, token: bytes, request: Request) -> Manifest:
-        """The manifest, if a camera of our CA signed it and the caller's certificate names the same node."""
-        manifest, signer = read_manifest(token, self._authority)
-        node = f"{manifest.site}/{manifest.node}"
-        if not node == signer.name == request.scope.get(PEER):
-            raise HttpError(403, f"object: belongs to {node}, the certificate is {request.scope.get(PEER)}'s", "use the node's own")
-        return manifest
-
-    def _answer(self, manifest: Manifest) -> Response:
-        receipt = self._store.receipt(manifest)
-        parts: list[Part] = [] if receipt else self._store.parts(manifest)
-        body = {"schema": "lykta.object/1", "id": manifest.clip, "parts": msgspec.to_builtins(parts)}
-        return JSONResponse(body | {"receipt": receipt.decode() if receipt else None})
-
-    def _sign(self, manifest: Manifest, token: bytes) -> bytes:
-        received = datetime.now(UTC)
-        record = Receipt(manifest.clip, "clip", manifest.site, manifest.node, sha256_hex(token), manifest.files, received)
-        return sign(record, self._receipts, RECEIPT)
+    def _note(self, request: Request, reason: str) -> None:
+        """R43: attempts at access are reported."""
+        peer = _peer(request)
+        self._intake.ledger.note_hourly(f"403 {peer}", "refused", node=peer, object="", what="access", reason=reason)
 
 
-Call = Callable[[Request], Awaitable[Response]]
-_STATUS: dict[type[LyktaError], int] = {SealError: 422, UsageError: 413, RecordError: 403}
+async def _take(piece: Piece, request: Request) -> None:
+    with piece:
+        async for block in request.stream():
+            piece.write(block)
+        await run_in_threadpool(piece.keep, request.headers.get("content-md5", ""))
 
 
-def _guard(call: Call) -> Call:
-    """Errors as JSON in the words of the design; a caller without a name gets nothing."""
+def _peer(request: Request) -> str:
+    return str(request.scope.get(PEER) or "")
 
-    async def guarded(request: Request) -> Response:
-        try:
-            if not request.scope.get(PEER):
-                raise HttpError(403, "certificate: names no node", "use the node's own TLS key")
-            return await call(request)
-        except HttpError as problem:
-            return _error(problem.status, str(problem), problem.hint)
-        except LyktaError as problem:
-            return _error(_STATUS.get(type(problem), 500), str(problem), problem.hint)
 
-    return guarded
+def _id(request: Request) -> str:
+    return str(request.path_params["id"])
 
 
 async def _unrouted(request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
-    return _error(status, f"{request.method} {request.url.path}: no such call", "the calls are below /v1/objects")
+    return _error(status, f"{request.method} {request.url.path}: no such call", "the calls are below /v1/objects and /v1/orders")
 
 
 async def _broken(request: Request, problem: Exception) -> Response:
@@ -166,19 +153,20 @@ async def _broken(request: Request, problem: Exception) -> Response:
 
 
 def _error(status: int, error: str, hint: str) -> Response:
-    return JSONResponse({"error": error, "hint": hint}, status_code=status)
+    return _json({"error": error, "hint": hint}, status)
 
 
-async def _announcement(request: Request) -> Announcement:
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+async def _body(request: Request, into: type[T], name: str, hint: str) -> T:
     data = b""
     async for block in request.stream():
         data += block
-        if len(data) > _LONGEST_ANNOUNCEMENT:
-            raise HttpError(413, "announcement: too long", "a manifest is a few kilobytes")
+        if len(data) > _LONGEST:
+            raise RefusalError(413, f"{name}: too long", "a manifest is a few kilobytes")
     try:
-        wanted = msgspec.json.decode(data, type=Announcement)
+        return msgspec.json.decode(data, type=into)
     except (msgspec.DecodeError, msgspec.ValidationError) as problem:
-        raise HttpError(400, f"announcement: {problem}", "kind, id and manifest are needed") from problem
-    if wanted.kind != "clip":
-        raise HttpError(400, f"kind: must be clip (got {wanted.kind!r})", "this centre takes clips only")
-    return wanted
+        raise RefusalError(400, f"{name}: {problem}", hint) from problem

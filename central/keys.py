@@ -1,117 +1,136 @@
-"""The centre's keys in one folder: a small CA, the basis, command and receipt keys, servers' certificates, the clip identity."""
+"""Making, replacing and retiring the centre's keys. How each is used in an emergency: docs/KEY-DRILLS.md."""
 
 from __future__ import annotations
 
-import ipaddress
-import os
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyrage
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from privacy.errors import EnrolmentError, UsageError
-from privacy.records import Authority, PrivateKey, Signer, load_chain, load_private_key
+from central.access import UNIT, note
+from central.certificates import issue, issue_again, issued_by_force, make_ca, pem
+from central.folder import authority, evidence, numbers, read, retire, set_aside, signer, write, write_pair
+from central.officers import FOLDER, RIGHTS, check_name, set_rights
+from central.revoking import write_crl
+from privacy.errors import UsageError
+from privacy.seal import Recipient
 
-CA_YEARS, LEAF_YEARS = 10, 2
-# A node whose clock lags a little must still find a new certificate valid.
-_BACKDATE = timedelta(hours=1)
+__all__ = ["add_custodian", "authority", "evidence", "issue", "keygen", "read", "retire_key", "rotate", "signer"]
+
+FIRST = "officer-1"
+_SERVERS = ("ingest", "broker")
+_RECIPIENTS = "recipients.txt"
 
 
-def keygen(folder: Path, hosts: Sequence[str]) -> None:
+def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
     """Make all keys; an existing folder of keys is never overwritten."""
     if any(folder.glob("*.key")):
         raise UsageError(f"keygen: {folder}: holds keys already", "name a new folder; keys are never overwritten")
+    check_name(officer)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _make_ca(folder)
+    make_ca(folder)
     for name in ("basis", "command"):
-        write_key(folder / f"{name}.key", ec.generate_private_key(ec.SECP256R1()))
-    issue(folder, folder / "receipt", "receipt", "receipt")
-    issue(folder, folder / "ops", "ops", "ops")
-    for server in ("ingest", "broker"):
+        write_pair(folder, name)
+    for name in ("receipt", "ops"):
+        issue(folder, folder / name, name, name)
+    issue(folder, folder / UNIT, "centre", UNIT)
+    for server in _SERVERS:
         issue(folder, folder / server, server, "server", hosts=hosts)
+    write_crl(folder, {})
+    identity = _new_identity(folder)
+    write(folder / _RECIPIENTS, f"{identity}\n".encode(), 0o644)
+    note(folder, "keygen", {"recipient": identity})
+    set_rights(folder, {officer: RIGHTS})
+
+
+def rotate(folder: Path, name: str) -> None:
+    """A new key comes into force; the one before keeps a number, still opens and is still trusted until it is retired.
+
+    Also after a loss: nothing of the old private key is needed.
+    """
+    steps = _named(name, {"identity": _rotate_identity, "ca": _rotate_ca, "receipt": _rotate_receipt}, _rotate_pair)
+    note(folder, "rotate", {"key": name})
+    steps(folder, name)
+
+
+def retire_key(folder: Path, name: str) -> None:
+    """Trust what had this name before no longer, and destroy its private half."""
+    if name == "identity":
+        raise UsageError(
+            "keygen: --retire: an old identity opens old clips", "delete identity-N.txt once the last clip sealed to it is gone"
+        )
+    steps = _named(name, {"ca": _retire_ca}, retire)
+    if not numbers(folder, name):
+        raise UsageError(f"keygen: --retire: there is no {name} from before", f"keygen {folder} --rotate {name} makes a new one")
+    note(folder, "retire", {"key": name})
+    steps(folder, name)
+
+
+def add_custodian(folder: Path, recipient: str) -> None:
+    """One more who can open every clip sealed from now on."""
+    Recipient.parse(recipient)
+    lines = _recipients(folder)
+    if recipient in lines:
+        raise UsageError(f"keygen: --custodian: {recipient} is one already", "nothing was changed")
+    note(folder, "custodian", {"recipient": recipient})
+    write(folder / _RECIPIENTS, "".join(f"{line}\n" for line in [*lines, recipient]).encode(), 0o644, replace=True)
+
+
+Step = Callable[[Path, str], None]
+
+
+def _named(name: str, special: dict[str, Step], otherwise: Step) -> Step:
+    if name not in ("identity", "ca", "basis", "command", "receipt"):
+        raise UsageError(f"keygen: key: must be identity, ca, basis, command or receipt (got {name!r})", "see docs/KEY-DRILLS.md")
+    return special.get(name, otherwise)
+
+
+def _new_identity(folder: Path) -> str:
+    """A new clip identity; returns its recipient."""
     identity = pyrage.x25519.Identity.generate()
-    _write(folder / "identity.txt", f"{identity}\n".encode(), 0o600)
-    _write(folder / "recipients.txt", f"{identity.to_public()}\n".encode(), 0o644)
+    write(folder / "identity.txt", f"{identity}\n".encode(), 0o600)
+    return str(identity.to_public())
 
 
-def issue(folder: Path, target: Path, name: str, role: str, *, hosts: Sequence[str] = ()) -> None:
-    """A new key and its certificate (target.key, target.pem): common name = who, organisational unit = role."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    ca, ca_key = load_chain(read(folder / "ca.pem"))[0], load_private_key(read(folder / "ca.key"))
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
-    builder = _builder(_name(name, role), ca.subject, key, LEAF_YEARS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-    if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
-    write_key(target.with_name(f"{target.name}.key"), key)
-    _write(target.with_name(f"{target.name}.pem"), _pem(builder.sign(ca_key, hashes.SHA256())), 0o644)
+def _recipients(folder: Path) -> list[str]:
+    return read(folder / _RECIPIENTS).decode().split()
 
 
-def signer(folder: Path, name: str) -> Signer:
-    """A key of the folder, with its certificate where it has one."""
-    certificate = folder / f"{name}.pem"
-    chain = load_chain(certificate.read_bytes()) if certificate.exists() else ()
-    return Signer(load_private_key(read(folder / f"{name}.key")), chain)
+def _rotate_identity(folder: Path, name: str) -> None:
+    """The centre's own recipient is the first line; custodians stay."""
+    set_aside(folder, name)
+    lines = [_new_identity(folder), *_recipients(folder)[1:]]
+    write(folder / _RECIPIENTS, "".join(f"{line}\n" for line in lines).encode(), 0o644, replace=True)
 
 
-def authority(folder: Path) -> Authority:
-    return Authority(load_chain(read(folder / "ca.pem")))
+def _rotate_pair(folder: Path, name: str) -> None:
+    set_aside(folder, name)
+    write_pair(folder, name)
 
 
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        raise EnrolmentError(f"keys: {path}: {problem.strerror}", "lykta-central keygen DIR makes them") from problem
+def _rotate_receipt(folder: Path, name: str) -> None:
+    set_aside(folder, name)
+    issue(folder, folder / name, name, name)
 
 
-def write_key(path: Path, key: PrivateKey) -> None:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write(path, key.private_bytes(*form), 0o600)
+def _rotate_ca(folder: Path, name: str) -> None:
+    """ca.pem then lists both, and what both issued is good."""
+    number = max([*numbers(folder, name), *numbers(folder / "retired", name)], default=0) + 1
+    write(folder / f"ca-{number}.pem", pem(authority(folder).cas[0]), 0o644)
+    if (folder / "ca.key").exists():
+        (folder / "ca.key").rename(folder / f"ca-{number}.key")
+    make_ca(folder)
+    write_crl(folder, {})
 
 
-def _make_ca(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Lykta CA", "ca")
-    builder = _builder(name, name, key, CA_YEARS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    signs = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-    builder = builder.add_extension(signs, critical=True)
-    write_key(folder / "ca.key", key)
-    _write(folder / "ca.pem", _pem(builder.sign(key, hashes.SHA256())), 0o644)
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, years: int) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    return builder.not_valid_before(now - _BACKDATE).not_valid_after(now + timedelta(days=365 * years))
-
-
-def _name(common: str, unit: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit), x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _alternative(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+def _retire_ca(folder: Path, name: str) -> None:
+    """Issue anew what the centre itself uses, then let go of the old CA: last, so that a second try finds what is left."""
+    own = [folder / name for name in ("receipt", "ops", UNIT, *_SERVERS)]
+    own += [path.with_suffix("") for path in sorted((folder / FOLDER).glob("*.key"))]
+    for target in own:
+        if not issued_by_force(folder, target):
+            issue_again(folder, target)
+    set_rights(folder, {})
+    write(folder / "ca.pem", pem(authority(folder).cas[0]), 0o644, replace=True)
+    write_crl(folder, {})
+    retire(folder, name)

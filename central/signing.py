@@ -1,4 +1,4 @@
-"""Signing what a node obeys: basis, view and commands."""
+"""Signing what a node obeys: basis, view and commands. Orders: central/orders.py."""
 
 from __future__ import annotations
 
@@ -6,33 +6,43 @@ import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from central.keys import signer
+from central.folder import signer
 from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
 from privacy.command import COMMAND, LONGEST, Command
 from privacy.errors import RecordError, UsageError
 from privacy.models import STACKS
 from privacy.records import sign
 
+T = TypeVar("T")
 KINDS: dict[str, tuple[str, type[Basis] | type[View]]] = {"basis": (BASIS, Basis), "view": (VIEW, View)}
 
 
 def sign_record(name: str, source: Path, keys: Path) -> bytes:
     """The signed record from its JSON file; `RecordError` names field and rule where it is not one."""
     kind, into = KINDS[name]
+    return sign(decoded(name, read_json(name, source), into), signer(keys, "basis"), kind)
+
+
+def read_json(name: str, source: Path) -> bytes:
     try:
-        record = msgspec.json.decode(source.read_bytes(), type=into)
+        return source.read_bytes()
     except OSError as problem:
         raise RecordError(f"{source}: {problem.strerror}", f"lykta-central sign {name} --example SITE/NODE prints one") from problem
+
+
+def decoded(name: str, data: bytes, into: type[T]) -> T:
+    """The record that somebody wrote; `RecordError` names field and rule where it is not one."""
+    try:
+        return msgspec.json.decode(data, type=into)
     except msgspec.ValidationError as problem:
         rule, _, where = str(problem).partition(" - at `$.")
         raise RecordError(f"{name}: {where.rstrip('`') or 'file'}: {rule[:1].lower()}{rule[1:]}", "mend the file") from problem
     except msgspec.DecodeError as problem:
-        raise RecordError(f"{name}: {source} is not JSON: {problem}", "mend the file") from problem
-    return sign(record, signer(keys, "basis"), kind)
+        raise RecordError(f"{name}: the file is not JSON: {problem}", "mend the file") from problem
 
 
 def example(name: str, site: str, node: str) -> Any:

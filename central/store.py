@@ -1,30 +1,42 @@
-"""The centre's store: a local folder. Parts arrive in `incoming`, finished objects stand at <site>/<node>/<clip>/.
+"""The centre's store: where everything stands in it, and what one must promise that keeps it.
 
-Constant memory; absent or complete; a restart goes on from what is on the disk. An S3-compatible store comes with a later
-issue behind the same few calls.
+A finished object has a receipt, which is put last; before that its files may be there and mean nothing. What is below a
+name with an underscore is the store's own: no site is called so.
+
+    <site>/<node>/<clip id>/            clip.age, masks.age, tail.age, manifest.jws, receipt.jws
+    <site>/<node>/journal/<unit>/       <first>.jws with .parcel.jws and .receipt.jws; refused/ keeps what did not follow
+    <site>/<node>/report|diag/<id>/     the parcel's files, parcel.jws, receipt.jws
+    <site>/<node>/orders/               <number>.jws and <number>.answer.jws
+    <site>/<node>/deleted/<id>.jws      the entry of the centre's journal that says so
+    _index/announced/<site>/<node>/     <id>.json: what is on its way or here; an object begins and ends with it
+    _index/deadlines/<minute>/          <site>~<node>~<id>: look at it in this minute
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
 from msgspec import Struct
 
-from privacy.errors import SealError, UsageError
-from privacy.files import place, sync_folder
-from privacy.manifest import Manifest, SealedFile
+from central.refusing import RefusalError
+from privacy.errors import SealError
+from privacy.manifest import PART, Kind, Manifest, Parcel, SealedFile
 
-PART = 5 * 1024 * 1024
-_BLOCK = 1 << 20
+Record = Manifest | Parcel
+ANNOUNCED, DEADLINES = "_index/announced", "_index/deadlines"
+RESERVED = frozenset({"manifest.jws", "parcel.jws", "receipt.jws"})
+"""Names below an object's folder that are ours: no file of a node may have them."""
 
 
 class Part(Struct, frozen=True):
-    """One piece of a sealed file: where it begins, its bytes, where to PUT it, whether it is here."""
+    """One piece of a sealed file: where it begins, its bytes, where to PUT it and with which headers, whether it is here."""
 
     file: str
     part: int
@@ -32,113 +44,185 @@ class Part(Struct, frozen=True):
     size: int
     url: str
     done: bool
+    headers: dict[str, str] = {}
 
 
-class Store:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._incoming = folder / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        self._clear()
+@dataclass(frozen=True)
+class Slice:
+    """Which bytes of a file one part is; the first part is number 1."""
 
-    def home(self, manifest: Manifest) -> Path:
-        return self.folder / manifest.site / manifest.node / manifest.clip
+    file: str
+    number: int
+    offset: int
+    size: int
 
-    def token(self, clip: str) -> bytes | None:
-        """The signed manifest that this object was announced with."""
-        path = self._incoming / clip / "manifest.jws"
-        if path.exists():
-            return path.read_bytes()
-        done = next(self.folder.glob(f"*/*/{clip}/manifest.jws"), None)
-        return done.read_bytes() if done else None
+    def part(self, url: str, done: bool) -> Part:
+        return Part(self.file, self.number, self.offset, self.size, url, done)
 
-    def receipt(self, manifest: Manifest) -> bytes | None:
-        path = self.home(manifest) / "receipt.jws"
-        return path.read_bytes() if path.exists() else None
 
-    def announce(self, clip: str, token: bytes) -> None:
-        folder = self._incoming / clip
-        folder.mkdir(exist_ok=True)
-        place(folder / "manifest.jws", token)
+@dataclass(frozen=True)
+class Upload:
+    """An object on its way: its files, the key of each, and the base64 MD5 of each of their parts where the node told it."""
 
-    def parts(self, manifest: Manifest) -> list[Part]:
-        """The pieces of all files, in order."""
-        return [part for file in manifest.files for part in self._parts_of(manifest.clip, file)]
+    id: str
+    files: tuple[SealedFile, ...]
+    keys: dict[str, str]
+    md5: dict[str, tuple[str, ...]]
 
-    async def put(self, clip: str, part: Part, body: AsyncIterator[bytes], md5: str) -> None:
-        """Take one piece; `SealError` if it is not what was announced."""
-        path = self._part_path(clip, part.file, part.part)
-        temporary = path.with_name(f".{path.name}.part")
-        digest, size = hashlib.md5(usedforsecurity=False), 0
-        with temporary.open("wb") as file:
-            async for block in body:
-                size += len(block)
-                if size > part.size:
-                    raise UsageError(
-                        f"part {part.part}: longer than the {part.size} bytes announced", "read the list of parts again"
-                    )
-                digest.update(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if size != part.size or base64.b64encode(digest.digest()).decode() != md5:
-            temporary.unlink()
-            raise SealError(f"part {part.part}: Content-MD5 or size differs from what arrived", "send this part again")
-        temporary.replace(path)
-        sync_folder(path.parent)
-
-    def assemble(self, manifest: Manifest, token: bytes, receipt: bytes) -> None:
-        """Join the pieces, check them against the manifest, and only then let the object appear with its receipt.
-
-        `SealError` if a file is not what the manifest says; its pieces are then dropped, to be sent again.
-        """
-        incoming, ready = self._incoming / manifest.clip, self._incoming / f".{manifest.clip}.ready"
-        shutil.rmtree(ready, ignore_errors=True)
-        ready.mkdir()
-        for file in manifest.files:
-            if self._join(manifest.clip, file, ready / file.name) != file.sha256:
-                for part in self._parts_of(manifest.clip, file):
-                    self._part_path(manifest.clip, part.file, part.part).unlink(missing_ok=True)
-                raise SealError(f"{file.name}: sha256: is not what the manifest says", "send its parts again")
-        place(ready / "manifest.jws", token)
-        place(ready / "receipt.jws", receipt)
-        home = self.home(manifest)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        ready.replace(home)
-        sync_folder(home.parent)
-        shutil.rmtree(incoming)
-
-    def _clear(self) -> None:
-        """What a crash left behind of objects that are complete, or were being joined: it must not outlive them (R27)."""
-        for folder in self._incoming.iterdir():
-            if folder.is_dir() and (folder.name.startswith(".") or any(self.folder.glob(f"*/*/{folder.name}/receipt.jws"))):
-                shutil.rmtree(folder)
-
-    def _join(self, clip: str, file: SealedFile, target: Path) -> str:
-        digest = hashlib.sha256()
-        with target.open("wb") as out:
-            for part in self._parts_of(clip, file):
-                with self._part_path(clip, part.file, part.part).open("rb") as piece:
-                    while block := piece.read(_BLOCK):
-                        digest.update(block)
-                        out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
-        return digest.hexdigest()
-
-    def _parts_of(self, clip: str, file: SealedFile) -> list[Part]:
+    def slices(self, file: SealedFile) -> list[Slice]:
         count = max(1, -(-file.size // PART))
-        return [
-            Part(
-                file.name,
-                n,
-                (n - 1) * PART,
-                min(PART, file.size - (n - 1) * PART),
-                f"/v1/objects/{clip}/parts/{file.name}/{n}",
-                self._part_path(clip, file.name, n).exists(),
-            )
-            for n in range(1, count + 1)
-        ]
+        return [Slice(file.name, n + 1, n * PART, min(PART, file.size - n * PART)) for n in range(count)]
 
-    def _part_path(self, clip: str, file: str, number: int) -> Path:
-        return self._incoming / clip / f"{file}.{number:06}"
+    def slice(self, file: str, number: int) -> Slice | None:
+        found = next((one for one in self.files if one.name == file), None)
+        return next((piece for piece in self.slices(found) if piece.number == number), None) if found else None
+
+
+class Announcement(Struct, frozen=True):
+    """What is known of an object from its announcement to its deletion.
+
+    manifest   the signed manifest or parcel
+    due        when it is deleted if no order says otherwise; None for what stays
+    """
+
+    kind: Kind
+    id: str
+    manifest: str
+    md5: dict[str, tuple[str, ...]]
+    due: datetime | None
+
+
+class Sink(Protocol):
+    """Takes the bytes of one part."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def keep(self, md5: str, /) -> None:
+        """The part is here, whole; a later one of its number takes its place."""
+
+    def drop(self) -> None:
+        """Nothing is left of it. Also called after `keep`."""
+
+
+class Store(Protocol):
+    """Records and files by key. Several processes use one store at once; what a call returned from survives a power cut.
+
+    Trouble that may pass is `UnreachableError` or `StorageError`; nothing is half done for those who look with `get`.
+    """
+
+    def get(self, key: str, /) -> bytes | None:
+        """The newest bytes at a key, as a whole."""
+
+    def put(self, key: str, data: bytes, /) -> None:
+        """Absent or whole; takes the place of what was there. The same key is put by two at once only below `lock`."""
+
+    def names(self, folder: str, /) -> Iterator[str]:
+        """Keys below a folder, in order, and no more work than for those that are taken."""
+
+    def folders(self, folder: str, /) -> list[str]:
+        """Names of the folders in a folder, in order."""
+
+    def erase(self, key: str, /) -> int:
+        """Every version of what is at a key or below it; how many there were. Gone for good."""
+
+    def lock(self, what: Literal["object", "node"], name: str, /) -> AbstractContextManager[None]:
+        """One at a time, if the store can; else two do the same work with the same result. A node's inside an object's."""
+
+    def parts(self, upload: Upload, /) -> list[Part]:
+        """Every part, in order, with where it is to be sent; makes ready what that needs. All done if the files are whole."""
+
+    def sink(self, upload: Upload, piece: Slice, /) -> Sink:
+        """Where the centre itself may write a part."""
+
+    def join(self, upload: Upload, /) -> tuple[SealedFile, ...]:
+        """Put each file, of which all parts are done, together at its key, in their place; then what is read back from there."""
+
+    def discard(self, upload: Upload, /) -> None:
+        """Parts that are here and were not joined are gone for good, and addresses that were given for more are worth nothing."""
+
+
+class Piece:
+    """A part on its way into a store: kept only if size and MD5 are as they should be."""
+
+    def __init__(self, sink: Sink, piece: Slice) -> None:
+        self._sink, self._slice = sink, piece
+        self._digest, self._size = hashlib.md5(usedforsecurity=False), 0
+
+    def write(self, block: bytes) -> None:
+        self._size += len(block)
+        if self._size > self._slice.size:
+            raise RefusalError(
+                413,
+                f"part {self._slice.number}: longer than the {self._slice.size} bytes announced",
+                "read the list of parts again",
+            )
+        self._digest.update(block)
+        self._sink.write(block)
+
+    def keep(self, md5: str) -> None:
+        if self._size != self._slice.size or base64.b64encode(self._digest.digest()).decode() != md5:
+            raise SealError(f"part {self._slice.number}: Content-MD5 or size differs from what arrived", "send this part again")
+        self._sink.keep(md5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self._sink.drop()
+
+
+def owner(record: Record) -> str:
+    return f"{record.site}/{record.node}"
+
+
+def home(record: Record) -> str:
+    """The folder of an object; of a journal segment the beginning of its keys."""
+    if record.kind == "clip":
+        return f"{owner(record)}/{record.id}"
+    if isinstance(record, Parcel) and record.kind == "journal":
+        return f"{owner(record)}/journal/{record.facts['unit']}/{int(record.facts['first']):010}"
+    return f"{owner(record)}/{record.kind}/{record.id}"
+
+
+def record_key(record: Record) -> str:
+    name = "manifest.jws" if record.kind == "clip" else "parcel.jws"
+    return f"{home(record)}.{name}" if record.kind == "journal" else f"{home(record)}/{name}"
+
+
+def receipt_key(record: Record) -> str:
+    return f"{home(record)}.receipt.jws" if record.kind == "journal" else f"{home(record)}/receipt.jws"
+
+
+def upload_of(record: Record, md5: dict[str, tuple[str, ...]]) -> Upload:
+    """A journal segment arrives beside its place, which it takes when it was seen to follow what stands there."""
+    if isinstance(record, Parcel) and record.kind == "journal":
+        keys = {file.name: f"{owner(record)}/journal/{record.facts['unit']}/arriving/{record.id}.jws" for file in record.files}
+    else:
+        keys = {file.name: f"{home(record)}/{file.name}" for file in record.files}
+    return Upload(record.id, record.files, keys, md5)
+
+
+def announced_key(node: str, name: str) -> str:
+    """`node` as site/node; `name` the object's id."""
+    return f"{ANNOUNCED}/{node}/{name}.json"
+
+
+def deleted_key(node: str, name: str) -> str:
+    return f"{node}/deleted/{name}.jws"
+
+
+def marker(due: datetime, node: str, name: str) -> str:
+    """The key that stands for "look at this object in this minute"."""
+    return f"{DEADLINES}/{minute(due)}/{node.replace('/', '~')}~{name}"
+
+
+def marked(key: str) -> tuple[str, str, str]:
+    """Minute, site/node and id of a marker."""
+    when, _, what = key.removeprefix(f"{DEADLINES}/").partition("/")
+    site, node, name = what.split("~")
+    return when, f"{site}/{node}", name
+
+
+def minute(moment: datetime) -> str:
+    """Sorts as time does, for a thousand years from any clock."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M}"

@@ -25,8 +25,12 @@ class SystemClock:
         return datetime.now(UTC)
 
     def mono_ms(self) -> int:
-        """Milliseconds since boot, never set back."""
-        return time.monotonic_ns() // 1_000_000
+        """Milliseconds since boot, never set back; time asleep counts."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def boot_ms(self, mono_ns: int) -> int:
+        """The same for a reading of the monotonic clock, which stands still in sleep."""
+        return self.mono_ms() - (time.monotonic_ns() - mono_ns) // 1_000_000
 
     def state(self) -> ClockState:
         if self._trust == "host" or _SYNCED.exists():

@@ -141,7 +141,16 @@ def _refusal(line: ssl.SSLSocket) -> str:
     return "certificate_refused"
 
 
-def send_once(client_id: str, credentials: Credentials, address: tuple[str, int], topic: str, payload: bytes, wait_s: float) -> str:
+def send_once(
+    client_id: str,
+    credentials: Credentials,
+    address: tuple[str, int],
+    topic: str,
+    payload: bytes,
+    wait_s: float,
+    *,
+    retain: bool = False,
+) -> str:
     """Publish one message and wait for the broker's word; "" if it took it, else what went wrong."""
     up = Event()
     answers: SimpleQueue[str] = SimpleQueue()
@@ -164,7 +173,7 @@ def send_once(client_id: str, credentials: Credentials, address: tuple[str, int]
     try:
         if not up.wait(wait_s):
             return trouble
-        link.publish(topic, payload, retain=False)
+        link.publish(topic, payload, retain=retain)
         return answers.get(timeout=wait_s)
     except Empty:
         return "no answer"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from datetime import UTC
 
 from systemd import daemon, journal
 
@@ -24,6 +26,23 @@ def log(unit: str, level: str, message: str, **fields: object) -> None:
         return
     sys.stderr.write(f"{level} {unit}: {_line(message, fields)}\n")
     sys.stderr.flush()
+
+
+def recent(services: Iterable[str], most: int) -> list[str]:
+    """The last lines of these services, oldest first, crashes included; none where there is no journal that we may read."""
+    lines: list[str] = []
+    with journal.Reader() as reader:
+        for service in services:
+            # What a service logs, and what a crash or the service manager says in its place.
+            reader.add_match(SYSLOG_IDENTIFIER=f"lykta-{service}")
+            reader.add_disjunction()
+            reader.add_match(_SYSTEMD_UNIT=f"lykta-{service}.service")
+            reader.add_disjunction()
+        reader.seek_tail()
+        while len(lines) < most and (entry := reader.get_previous()):
+            when = entry["__REALTIME_TIMESTAMP"].astimezone(UTC)
+            lines.append(f"{when:%Y-%m-%d %H:%M:%S} {entry.get('SYSLOG_IDENTIFIER', '')}: {entry.get('MESSAGE', '')}")
+    return lines[::-1]
 
 
 def _line(message: str, fields: dict[str, object]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -158,6 +159,13 @@ class Chain(Struct, frozen=True):
     @property
     def head(self) -> Head:
         return Head(self.first + len(self.hashes), self.hashes[-1] if self.hashes else "")
+
+
+def read_heads(said: object) -> dict[str, Head]:
+    """Heads by unit from what somebody sent; `RecordError` if it is anything else."""
+    if not isinstance(said, dict) or not 0 < len(said) <= 8 or not all(re.fullmatch(r"[a-z]{1,16}", str(unit)) for unit in said):
+        raise RecordError("heads: must name units and where their chains stand", 'for instance {"uplink": "LENGTH:SHA256"}')
+    return {str(unit): Head.parse(str(text)) for unit, text in said.items()}
 
 
 def head_of(folder: Path) -> Head:

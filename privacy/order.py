@@ -92,5 +92,8 @@ def verify_order(token: bytes, trusted: TrustedKeys, site: str, node: str) -> Or
 
 
 def read_answer(token: bytes, authority: Authority) -> Answer:
-    """The answer, if the unit of a node signed it that it names; or `RecordError`."""
-    return verify_issued(token, ANSWER, authority, lambda answer: answer.unit, Answer, lambda answer: answer.t)[0]
+    """The answer, if that unit of that node signed it that it names; or `RecordError`."""
+    answer, signer = verify_issued(token, ANSWER, authority, lambda answer: answer.unit, Answer, lambda answer: answer.t)
+    if signer.name != f"{answer.site}/{answer.node}":
+        raise RecordError(f"answer: node: signed by {signer.name} for {answer.site}/{answer.node}", "not that node's answer")
+    return answer

@@ -12,14 +12,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import Struct
 
 from privacy.errors import RecordError, SealError
 
@@ -37,40 +40,74 @@ class Sink(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
+Entropy = Callable[[int], bytes]
+"""So many random bytes. Another source than the system's is for published byte vectors only."""
+
+
+class Recipient(ABC):
+    """Somebody who can open what is sealed. A new kind (post-quantum `age1pq…`) is one more of these and one line in `parse`.
+
+    text   its public form, as recipients.txt and manifests name it
+    """
+
+    text: str
+
+    @abstractmethod
+    def wrap(self, file_key: bytes, entropy: Entropy) -> bytes:
+        """The header's stanza that gives this recipient the file key (16 bytes), with its line end."""
+
+    @staticmethod
+    def parse(text: str) -> Recipient:
+        """Recipient from its public form; `RecordError` if it is none that is known."""
+        return X25519Recipient(text, X25519PublicKey.from_public_bytes(_bech32_decode(text, "age")))
+
+
 @dataclass(frozen=True)
-class Recipient:
-    """Somebody who can open what is sealed: an age X25519 public key."""
+class X25519Recipient(Recipient):
+    """An age X25519 public key, "age1…"."""
 
     text: str
     key: X25519PublicKey
 
-    @classmethod
-    def parse(cls, text: str) -> Recipient:
-        """Recipient from its "age1…" form; `RecordError` if it is not one."""
-        return cls(text, X25519PublicKey.from_public_bytes(_bech32_decode(text, "age")))
+    def wrap(self, file_key: bytes, entropy: Entropy) -> bytes:
+        ephemeral = X25519PrivateKey.from_private_bytes(entropy(32))
+        share = _raw(ephemeral.public_key())
+        key = _derive(ephemeral.exchange(self.key), share + _raw(self.key), _LABEL)
+        body = ChaCha20Poly1305(key).encrypt(bytes(12), file_key, None)
+        return b"-> X25519 " + _b64(share) + b"\n" + _b64(body) + b"\n"
 
 
 class Seal:
     """A running sealed file. Feed it with `write`, end it with `close`; an unfinished one is torn, not lost.
 
-    sha256 and size describe the sealed bytes written so far.
+    sha256 and size describe the sealed bytes written so far; pending are the clear bytes that no chunk holds yet, and offset
+    says where they stand in the clear stream.
     """
 
-    def __init__(self, sink: Sink, recipients: Sequence[Recipient]) -> None:
+    def __init__(self, sink: Sink, recipients: Sequence[Recipient], entropy: Entropy = os.urandom) -> None:
         if not recipients:
             raise RecordError("recipients: none given", "put at least one age1… line into trust/recipients.txt")
         self._sink = sink
         self._pending = bytearray()
         self._counter = 0
         self._hash = hashlib.sha256()
+        self.recipients = tuple(recipients)
         self.size = 0
-        file_key, nonce = os.urandom(16), os.urandom(NONCE)
-        self._emit(_header(file_key, recipients) + nonce)
+        file_key, nonce = entropy(16), entropy(NONCE)
+        self._emit(_header(file_key, recipients, entropy) + nonce)
         self._cipher = ChaCha20Poly1305(_derive(file_key, nonce, b"payload"))
 
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
+
+    @property
+    def pending(self) -> bytes:
+        return bytes(self._pending)
+
+    @property
+    def offset(self) -> int:
+        return self._counter * CHUNK
 
     def write(self, data: bytes) -> int:
         """Seal some clear bytes; whole chunks reach the sink at once, the rest waits."""
@@ -97,6 +134,38 @@ class Seal:
         self.size += len(data)
 
 
+class Tail(Struct, frozen=True):
+    """The first line of a tail, in JSON: where in the clear video and mask records its bytes stand, as (offset, size)."""
+
+    clip: tuple[int, int]
+    masks: tuple[int, int]
+
+
+def seal_tail(video: Seal, masks: Seal) -> bytes:
+    """What no chunk of two running files holds yet, as one small complete sealed file: a `Tail` line, then video, then masks.
+
+    An age chunk has 64 KiB, which a quiet scene takes seconds to fill, and a chunk may not be sealed twice. The tail makes the
+    last synced second readable after a power cut; it is replaced at each sync and gone when the clip is complete.
+    """
+    head = Tail((video.offset, len(video.pending)), (masks.offset, len(masks.pending)))
+    whole = _Whole()
+    seal = Seal(whole, video.recipients)
+    seal.write(msgspec.json.encode(head) + b"\n" + video.pending + masks.pending)
+    seal.close()
+    return bytes(whole.data)
+
+
+class _Whole:
+    """A sink in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> int:
+        self.data += data
+        return len(data)
+
+
 def whole_size(head: int, size: int) -> int:
     """Bytes that header, nonce and whole chunks fill in a torn file of that size: where it is cut."""
     return head + (size - head) // (CHUNK + TAG) * (CHUNK + TAG)
@@ -111,20 +180,12 @@ def head_size(data: bytes) -> int:
     return end + 1 + NONCE
 
 
-def _header(file_key: bytes, recipients: Sequence[Recipient]) -> bytes:
-    stanzas = b"".join(_stanza(file_key, recipient) for recipient in recipients)
+def _header(file_key: bytes, recipients: Sequence[Recipient], entropy: Entropy) -> bytes:
+    stanzas = b"".join(recipient.wrap(file_key, entropy) for recipient in recipients)
     signed = _VERSION + b"\n" + stanzas + b"---"
     mac = hmac.HMAC(_derive(file_key, b"", b"header"), hashes.SHA256())
     mac.update(signed)
     return signed + b" " + _b64(mac.finalize()) + b"\n"
-
-
-def _stanza(file_key: bytes, recipient: Recipient) -> bytes:
-    ephemeral = X25519PrivateKey.generate()
-    share = _raw(ephemeral.public_key())
-    wrap = _derive(ephemeral.exchange(recipient.key), share + _raw(recipient.key), _LABEL)
-    body = ChaCha20Poly1305(wrap).encrypt(bytes(12), file_key, None)
-    return b"-> X25519 " + _b64(share) + b"\n" + _b64(body) + b"\n"
 
 
 def _derive(secret: bytes, salt: bytes, label: bytes) -> bytes:

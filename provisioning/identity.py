@@ -12,6 +12,7 @@ from typing import Literal
 
 from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.errors import AccessError, EnrolmentError, RecordError
+from privacy.order import verify_order
 from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, verify_key_set, verify_listed
 from provisioning.layout import Layout
 
@@ -77,7 +78,27 @@ def load_records(layout: Layout) -> tuple[Basis, View]:
 def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """Verified records that fit this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
     basis, view = load_records(layout)
+    _check_revoked(layout, site, node, basis, view)
     return check_records(basis, view, site, node, profile, stack)
+
+
+def revocations(layout: Layout) -> Path:
+    """Where the orders lie that revoked a basis or a view."""
+    return layout.camera / "revoked"
+
+
+def _check_revoked(layout: Layout, site: str, node: str, basis: Basis, view: View) -> None:
+    """`RecordError` if an obeyed order says that one of the two is no longer in force (R05)."""
+    try:
+        paths = sorted(revocations(layout).iterdir()) if revocations(layout).exists() else []
+    except PermissionError as problem:
+        raise AccessError(
+            f"{revocations(layout)}: {problem.strerror}", "use sudo: revoked records are the camera's to read"
+        ) from problem
+    for path in paths:
+        order = verify_order(path.read_bytes(), command_keys(layout), site, node)
+        if order.record in (basis.id, view.id):
+            raise RecordError(f"{order.record}: was revoked by order {order.number}", "place a newly signed record with another id")
 
 
 def _record(path: Path) -> bytes:

@@ -68,6 +68,11 @@ class Layout:
         return self.var / "camera"
 
     @property
+    def wipe(self) -> Path:
+        """The verified order to wipe this node, left for root."""
+        return self.camera / "wipe.jws"
+
+    @property
     def uplink(self) -> Path:
         """What the uplink alone keeps: parcels on their way, receipts of journal segments, what it has sent today."""
         return self.var / "uplink"

@@ -82,6 +82,19 @@ class Node:
         spool.finish(msgspec.structs.replace(finished, **changes))
         return spool.folder / opened.clip
 
+    def torn(self, video: bytes = b"video" * 999, *, masks: bytes = b"", **changes: Any) -> Path:
+        """The folder of a clip that a power cut tore after a sync and a checkpoint."""
+        opened = msgspec.structs.replace(manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout)), **changes)
+        writer = self.spool_of("camera")
+        pair = writer.begin(opened, [Recipient.parse(one) for one in opened.recipients])
+        pair[0].feed(video)
+        pair[1].feed(masks or msgspec.json.encode(HEADER) + b"\n")
+        writer.sync(opened.clip, *pair)
+        writer.checkpoint(opened, *pair)
+        for sink in pair:
+            sink.abandon()
+        return writer.folder / opened.clip
+
 
 WIDTH, HEIGHT = 320, 180
 HEADER = MaskHeader(SCHEMA, WIDTH, HEIGHT, "standard", None, ())

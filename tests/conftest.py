@@ -10,7 +10,9 @@ import pytest
 
 from agent.demo import Demo
 from tests.broker import NAME, Broker, Centre, free_port
+from tests.ingests import OddIngest
 from tests.nodes import MODELS, VIDEO, Node
+from tests.shelf import Shelf
 from tests.stop import Stop
 
 
@@ -25,6 +27,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 @pytest.fixture
 def node(made: Demo, tmp_path: Path) -> Node:
     return Node.copy(made, tmp_path)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path)
+    yield shelf
+    shelf.close()
 
 
 @pytest.fixture
@@ -51,3 +60,12 @@ def stop(folder: Path, broker: Broker, ingest_port: int) -> Iterator[Stop]:
     stop = Stop(folder / "node", broker, NAME, ingest_port)
     yield stop
     stop.close()
+
+
+@pytest.fixture
+def odd(broker: Broker, ingest_port: int) -> Iterator[OddIngest]:
+    """An ingest that somebody else made."""
+    server = OddIngest(broker.centre, ingest_port)
+    with server.running():
+        yield server
+    server.go_on.set()

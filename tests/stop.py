@@ -46,11 +46,17 @@ class Neighbour:
         self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_late": 1}
         self.commands: list[dict[str, Any]] = []
         self.receipts: list[str] = []
+        self.orders: list[str] = []
+        self.heads: list[dict[str, str]] = []
+        self.at_ease = threading.Event()
+        """Cleared: this service takes its time with orders."""
+        self.at_ease.set()
         self._spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
         self._stop = threading.Event()
         path = layout.socket(name, "uplink")
         path.parent.mkdir(parents=True, exist_ok=True)
         replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
+        replies |= {"order": self._order, "heads": self._heads}
         self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
         self._thread.start()
 
@@ -64,6 +70,15 @@ class Neighbour:
     def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
         return {"obeyed": True}
+
+    def _order(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.at_ease.wait()
+        self.orders.append(request["jws"])
+        return {"answer": "the.signed.answer"}
+
+    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.heads.append(request["heads"])
+        return {"noted": True}
 
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         """As the camera does: verify, then free."""
@@ -91,6 +106,9 @@ class Stop:
     @property
     def here(self) -> str:
         return f"lykta/v1/{self.name}"
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def neighbour(self, name: str) -> Neighbour:
         if name not in self._neighbours:
@@ -145,12 +163,12 @@ class Stop:
         """What was heard at one topic of this node."""
         return [decode(one.payload.encode()) for one in heard if one.topic == f"{self.here}/{tail}" and one.payload]
 
-    def seal_clip(self, size: int) -> str:
+    def seal_clip(self, size: int, trigger: str = "help") -> str:
         """A sealed clip in the spool, as the camera makes it; its id."""
         self.clips += 1
         clip = f"01890000-0000-7000-8000-{self.clips:012x}"
         spool = Spool(self.layout.spool, load_signer(self.layout, "camera"), load_authority(self.layout))
-        opened = _manifest(clip, self.site, self.id)
+        opened = msgspec.structs.replace(_manifest(clip, self.site, self.id), trigger=trigger)
         sinks = spool.begin(opened, [Recipient.parse(str(pyrage.x25519.Identity.generate().to_public()))])
         sinks[0].feed(os.urandom(size))
         sinks[1].feed(b"masks")

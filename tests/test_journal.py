@@ -11,7 +11,7 @@ import pytest
 
 from central.keys import authority, issue, keygen, signer
 from privacy.errors import RecordError
-from privacy.journal import Chain, Head, Journal, check_head, cross_check, head_of, segment, segments, verify_chain
+from privacy.journal import Chain, Head, Journal, check_head, cross_check, head_of, read_heads, segment, segments, verify_chain
 from privacy.records import Authority, Signer, load_chain, load_private_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -186,6 +186,13 @@ def test_a_head_that_the_centre_heard_is_held_against_the_chain(desk: Desk) -> N
 def test_what_is_no_head_is_refused(text: str) -> None:
     with pytest.raises(RecordError, match="head"):
         Head.parse(text)
+
+
+def test_what_the_uplink_says_of_other_chains_is_read_with_care() -> None:
+    assert read_heads({"uplink": "1:" + "a" * 64, "retention": "0:"}) == {"uplink": Head(1, "a" * 64), "retention": Head(0, "")}
+    for wrong in (None, [], {}, {"UP": "0:"}, {"uplink": 7}, {f"unit{chr(97 + n)}": "0:" for n in range(9)}):
+        with pytest.raises(RecordError, match="head"):
+            read_heads(wrong)
 
 
 def test_the_centre_signs_its_own_chain(desk: Desk) -> None:

@@ -1,102 +1,233 @@
-"""How long clips stay: deadline, quota, damage. Whatever leaves is journalled and told (R27, R32)."""
+"""How long clips stay: limits, quota, holds, receipts, damage. Whatever leaves is journalled and told (R27, R28, R29, R32)."""
 
 from __future__ import annotations
 
 import json
 import resource
 import sqlite3
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import subprocess
+from datetime import timedelta
 
 import pytest
 
-from agent.keeping import Keeper
-from agent.outbox import Outbox
-from central.keys import authority
-from drivers.clock import SystemClock
-from privacy.errors import StorageError
-from privacy.journal import Journal, segments, verify_chain
-from provisioning.identity import load_signer
-from tests.clips import Node, made
-
-
-class Shelf:
-    """A node's spool with its keeper, whose clock the test sets."""
-
-    def __init__(self, folder: Path) -> None:
-        made("keygen", folder / "keys")
-        self.keys = folder / "keys"
-        self.node = Node(self.keys, "city/stop-1", folder / "node")
-        self.now = datetime.now(UTC)
-        layout = self.node.layout
-        self.outbox = Outbox(layout.outbox, "city", "stop-1", SystemClock("host"))
-        self.journal = Journal(layout.journal("camera"), "camera", load_signer(layout, "camera"), lambda: self.now)
-
-    def keeper(self, quota_mb: int = 1000) -> Keeper:
-        return Keeper(self.node.spool, self.outbox, self.journal, lambda: self.now, quota_mb, timedelta(hours=72))
-
-    def notes(self) -> list[tuple[str, str, str]]:
-        with sqlite3.connect(self.node.layout.outbox) as database:
-            rows = database.execute("SELECT payload FROM messages ORDER BY seq").fetchall()
-        bodies = [json.loads(payload)["body"] for (payload,) in rows]
-        return [(body["clip"], body["stage"], body["reason"]) for body in bodies]
-
-    def kinds(self) -> list[str]:
-        chain = verify_chain(self.node.layout.journal("camera"), "camera", authority(self.keys))
-        return [entry.kind for entry in chain.entries]
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path)
-    yield shelf
-    shelf.outbox.close()
+from privacy.errors import RecordError, StorageError
+from privacy.journal import segments
+from tests.nodes import BIN
+from tests.shelf import Shelf
 
 
 def test_a_clip_is_deleted_at_its_deadline_and_not_before(shelf: Shelf) -> None:
-    clip = shelf.node.clip(b"video").name
-    keeper = shelf.keeper()
-    shelf.now += timedelta(hours=71)
+    """R27"""
+    clip = shelf.clip()
+    keeper = shelf.custody().keeper
+    shelf.clock.runs(timedelta(hours=71, minutes=59))
     keeper.sweep()
-    assert shelf.node.spool.clips() == [clip]
-    shelf.now += timedelta(hours=2)
+    assert shelf.there() == [clip]
+    shelf.clock.runs(timedelta(minutes=2))
     keeper.sweep()
-    assert shelf.node.spool.clips() == []
-    assert not (shelf.node.layout.spool / clip).exists()
-    assert shelf.notes() == [(clip, "expired", "retention")]
+    assert shelf.there() == []
+    assert not (shelf.layout.spool / clip).exists()
+    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
     assert shelf.kinds() == ["clip_expired"]
 
 
-def test_a_full_quota_drops_the_oldest_and_help_last(shelf: Shelf) -> None:
-    help_clip = shelf.node.clip(bytes(600_000), trigger="help").name
-    others = [shelf.node.clip(bytes(600_000)).name for _ in range(2)]
-    shelf.keeper(quota_mb=1).sweep()
-    assert shelf.node.spool.clips() == [help_clip]
-    assert shelf.notes() == [(clip, "dropped", "quota") for clip in sorted(others)]
+def test_a_clock_set_back_keeps_no_clip(shelf: Shelf) -> None:
+    """R28: the node was on for 72 hours; what its clock says of that does not matter."""
+    shelf.clip()
+    keeper = shelf.custody().keeper
+    keeper.sweep()
+    shelf.clock.runs(timedelta(hours=72))
+    shelf.clock.wall -= timedelta(days=300)
+    shelf.clock.known = False
+    keeper.sweep()
+    assert shelf.there() == []
+    assert shelf.notes()[0][2] in ("retention: powered", "retention: deadline")
+
+
+def test_a_node_that_was_off_deletes_when_the_time_is_known_again(shelf: Shelf) -> None:
+    """R28: sealed clips stay while nobody vouches for the time, six hours of powered time at most; then the deadline decides."""
+    clip = shelf.clip()
+    keeper = shelf.custody().keeper
+    keeper.save()
+    shelf.clock.boots("b2")
+    shelf.clock.wall += timedelta(days=9)
+    shelf.clock.known = False
+    keeper = shelf.custody().keeper
+    keeper.sweep()
+    shelf.clock.runs(timedelta(hours=5, minutes=50))
+    keeper.sweep()
+    assert shelf.there() == [clip]
+    shelf.clock.runs(timedelta(minutes=10))
+    keeper.sweep()
+    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+
+
+def test_sixty_four_boots_are_the_most(shelf: Shelf) -> None:
+    """R28: a clock that is never right and a plug that is pulled every minute keep no clip for ever."""
+    clip = shelf.clip()
+    shelf.custody().keeper.save()
+    shelf.clock.known = False
+    for boot in range(64):
+        shelf.clock.boots(f"again-{boot}")
+        shelf.custody().keeper.sweep()
+    assert shelf.there() == [clip]
+    shelf.clock.boots("once more")
+    shelf.custody().keeper.sweep()
+    assert shelf.notes() == [(clip, "expired", "retention: boots")]
+
+
+def test_a_torn_odometer_is_told_and_prolongs_nothing(shelf: Shelf) -> None:
+    clip = shelf.clip()
+    keeper = shelf.custody().keeper
+    keeper.save()
+    (shelf.layout.camera / "odometer.json").write_bytes(b"{torn")
+    shelf.custody().keeper.sweep()
+    assert shelf.there() == [clip]
+    assert "odometer_torn" in shelf.kinds()
+    shelf.clock.runs(timedelta(hours=72))
+    shelf.custody().keeper.sweep()
+    assert shelf.there() == []
+
+
+def test_retention_deletes_while_the_camera_is_off(shelf: Shelf) -> None:
+    """R27: `lykta retention` is another process with another key, and leaves an entry in a chain of its own."""
+    old = shelf.clip(deadline=shelf.clock.wall - timedelta(hours=1), begin=shelf.clock.wall - timedelta(hours=73))
+    kept = shelf.clip()
+    with shelf.layout.config.open("a") as file:
+        file.write('[clock]\ntrust = "host"\n')
+    done = subprocess.run([BIN / "lykta", "--root", shelf.layout.root, "retention"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shelf.there() == [kept]
+    assert shelf.notes() == [(old, "expired", "retention: deadline")]
+    assert shelf.kinds("retention") == ["clip_expired", "heads"]
+    assert shelf.entries("retention")[1].facts.keys() == {"camera"}
+
+
+def test_retention_deletes_what_was_never_finished(shelf: Shelf) -> None:
+    """R27: a camera that stays down leaves a torn clip; its checkpoint says when it must go."""
+    folder = shelf.node.torn(deadline=shelf.clock.wall + timedelta(hours=72))
+    shelf.clock.runs(timedelta(hours=73))
+    shelf.custody("retention").keeper.sweep()
+    assert not folder.exists()
+
+
+# -- room --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_quota_drops_routine_then_events_and_never_protected_help(shelf: Shelf) -> None:
+    """The declared order: routine, events, help presses that followed a protected one within ten minutes; each told."""
+    names = {}
+    for name, trigger, minutes in (("first", "help", 0), ("second", "help", 1), ("event", "tamper", 1), ("routine", "routine", 1)):
+        shelf.clock.runs(timedelta(minutes=minutes))
+        names[name] = shelf.clip(bytes(600_000), trigger=trigger)
+    for quota, gone in ((2, "routine"), (1, "event"), (1, "second")):
+        shelf.custody(quota_mb=quota).keeper.sweep()
+        if gone == "second":
+            continue
+        assert names[gone] not in shelf.there()
+    assert shelf.there() == [names["first"]]
+    assert shelf.notes() == [(names[name], "dropped", "quota") for name in ("routine", "event", "second")]
+    keeper = shelf.custody(quota_mb=0).keeper
+    keeper.sweep()
+    assert (shelf.there(), keeper.dropped) == ([names["first"]], 0)
+
+
+# -- receipts and holds ------------------------------------------------------------------------------------------------
+
+
+def test_only_the_centres_own_receipt_for_these_bytes_frees(shelf: Shelf) -> None:
+    """R27, R30: a forged, a foreign and a replayed receipt free nothing."""
+    clip, other = shelf.clip(), shelf.clip()
+    keeper = shelf.custody().keeper
+    token = shelf.receipt(clip)
+    for wrong in (shelf.receipt(clip, record_sha256="0" * 64), shelf.receipt(other, id=clip), token[:-8] + "AAAAAAAA"):
+        with pytest.raises(RecordError):
+            keeper.receipt(wrong)
+    assert shelf.there() == [clip, other]
+    assert keeper.receipt(token)
+    with pytest.raises(RecordError, match="no such clip"):
+        keeper.receipt(token)
+    assert shelf.there() == [other]
+    assert shelf.kinds() == ["clip_uploaded"]
+
+
+def test_a_held_clip_outlives_deadline_quota_and_receipt_and_goes_when_released(shelf: Shelf) -> None:
+    """R29: a hold comes by a signed order with an end; what it kept is freed by the receipt that came meanwhile."""
+    clip = shelf.clip(bytes(600_000))
+    custody = shelf.custody(quota_mb=0)
+    custody.orders.obey(shelf.order("hold", clip))
+    custody.keeper.sweep()
+    assert not custody.keeper.receipt(shelf.receipt(clip))
+    shelf.clock.runs(timedelta(hours=100))
+    again = shelf.custody(quota_mb=0)
+    again.keeper.sweep()
+    assert shelf.there() == [clip]
+    again.orders.obey(shelf.order("release", clip))
+    assert shelf.there() == []
+    assert [note[1:] for note in shelf.notes()] == [("uploaded", "held"), ("uploaded", "receipt")]
+
+
+def test_a_hold_ends_at_its_end(shelf: Shelf) -> None:
+    """R29: also where the clock was set back."""
+    clip = shelf.clip()
+    custody = shelf.custody()
+    custody.orders.obey(shelf.order("hold", clip, until=shelf.clock.wall + timedelta(days=5)))
+    custody.keeper.sweep()
+    shelf.clock.runs(timedelta(days=4, hours=23))
+    custody.keeper.sweep()
+    assert shelf.there() == [clip]
+    shelf.clock.runs(timedelta(hours=2))
+    shelf.clock.wall -= timedelta(days=200)
+    custody.keeper.sweep()
+    assert shelf.there() == []
+
+
+def test_a_hold_that_somebody_wrote_is_none(shelf: Shelf) -> None:
+    """R29: a file in the clip's folder that no trusted key signed keeps nothing, and is noted."""
+    clip = shelf.clip()
+    shelf.node.spool.mark(clip, "hold", shelf.order("hold", clip, key="receipt"))
+    shelf.clock.runs(timedelta(hours=73))
+    shelf.custody().keeper.sweep()
+    assert shelf.there() == []
+    assert "hold_damaged" in shelf.kinds()
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_damaged_manifest_neither_stops_the_sweep_nor_keeps_its_clip(shelf: Shelf) -> None:
-    good, bad = shelf.node.clip(b"video").name, shelf.node.clip(b"video").name
-    (shelf.node.layout.spool / bad / "manifest.jws").write_bytes(b"torn")
-    keeper = shelf.keeper()
+    good, bad = shelf.clip(), shelf.clip()
+    (shelf.layout.spool / bad / "manifest.jws").write_bytes(b"torn")
+    (shelf.layout.spool / "index").unlink()
+    keeper = shelf.custody().keeper
     keeper.sweep()
     keeper.sweep()
-    assert sorted(shelf.node.spool.clips()) == sorted([good, bad])
-    shelf.now += timedelta(hours=80)
+    assert sorted(shelf.there()) == sorted([good, bad])
+    shelf.clock.runs(timedelta(hours=80))
     keeper.sweep()
-    assert shelf.node.spool.clips() == []
+    assert shelf.there() == []
     assert shelf.kinds()[0] == "clip_damaged"
     assert shelf.kinds().count("clip_damaged") == 1
     assert {stage for _, stage, _ in shelf.notes()} == {"expired"}
 
 
+def test_a_damaged_index_costs_a_look_and_nothing_else(shelf: Shelf) -> None:
+    """The index is a cache: a line with one digit changed does not prolong anything."""
+    clip = shelf.clip()
+    index = shelf.layout.spool / "index"
+    year = str(shelf.clock.wall.year).encode()
+    index.write_bytes(index.read_bytes().replace(year, b"2999"))
+    shelf.clock.wall += timedelta(hours=73)
+    shelf.custody().keeper.sweep()
+    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+
+
 def test_a_torn_checkpoint_is_dropped_and_told(shelf: Shelf) -> None:
-    folder = shelf.node.layout.spool / "01a20d6b-c8ab-7c33-8172-095561562400"
+    folder = shelf.layout.spool / "01a20d6b-c8ab-7c33-8172-095561562400"
     folder.mkdir(parents=True)
     (folder / "checkpoint.jws").write_bytes(b"")
     (folder / "clip.age").write_bytes(b"")
-    shelf.keeper().recover()
+    shelf.custody().keeper.recover()
     assert not folder.exists()
     ((clip, stage, reason),) = shelf.notes()
     assert (clip, stage) == (folder.name, "dropped")
@@ -105,10 +236,10 @@ def test_a_torn_checkpoint_is_dropped_and_told(shelf: Shelf) -> None:
 
 def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
     """Promise 3: a clip's end is journalled and told, if not now then at the next sweep; nothing crashes over it."""
-    clip = shelf.node.clip(b"video").name
-    keeper = shelf.keeper()
-    shelf.now += timedelta(hours=73)
-    with sqlite3.connect(shelf.node.layout.outbox) as hog:
+    clip = shelf.clip()
+    keeper = shelf.custody().keeper
+    shelf.clock.runs(timedelta(hours=73))
+    with sqlite3.connect(shelf.layout.outbox) as hog:
         hog.execute("BEGIN IMMEDIATE")
         keeper.sweep()
         assert keeper.later.trouble is not None
@@ -116,20 +247,44 @@ def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
     assert shelf.notes() == []
     keeper.sweep()
     assert keeper.later.trouble is None
-    assert shelf.notes() == [(clip, "expired", "retention")]
+    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
     assert shelf.kinds() == ["clip_expired"]
+
+
+def test_a_disk_that_refuses_to_delete_is_said_and_asked_again(shelf: Shelf) -> None:
+    clip = shelf.clip()
+    keeper = shelf.custody().keeper
+    shelf.clock.runs(timedelta(hours=73))
+    blocker = shelf.layout.spool / f".freed-{clip}"
+    blocker.write_text("a file where the clip's folder should go")
+    keeper.sweep()
+    assert "Not a directory" in str(keeper.later.trouble)
+    blocker.unlink()
+    keeper.sweep()
+    assert (keeper.later.trouble, shelf.there()) == (None, [])
+    assert shelf.kinds() == ["clip_expired"], "journalled once, however often the disk was asked"
 
 
 def test_a_disk_that_fills_within_a_line_breaks_no_chain(shelf: Shelf) -> None:
     """R32: half an entry is taken back, so that the next one does not join with it."""
-    shelf.journal.append("before")
-    [path] = segments(shelf.node.layout.journal("camera"))
+    journal = shelf.custody().journal
+    journal.append("before")
+    [path] = segments(shelf.layout.journal("camera"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
     try:
         with pytest.raises(StorageError):
-            shelf.journal.append("refused")
+            journal.append("refused")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    shelf.journal.append("after")
+    journal.append("after")
     assert shelf.kinds() == ["before", "after"]
+
+
+def test_the_list_of_clips_needs_no_manifest_that_the_index_has(shelf: Shelf) -> None:
+    clip = shelf.clip()
+    done = subprocess.run(
+        [BIN / "lykta", "--root", shelf.layout.root, "clips", "list", "--json"], capture_output=True, text=True, check=True
+    )
+    [listed] = json.loads(done.stdout)["clips"]
+    assert (listed["clip"], listed["state"], listed["trigger"]) == (clip, "complete", "presence")

@@ -219,3 +219,14 @@ def test_only_a_node_that_stays_away_is_reported_lost(broker: Broker) -> None:
         again.communicate("\n")
     for process in (back, gone):
         process.communicate()
+
+
+def test_one_message_can_stay_for_who_comes_later(broker: Broker, certificate: Path) -> None:
+    """Orders wait at the broker for a node that is away; by default nothing stays."""
+    credentials = Credentials(broker.centre.ca, certificate, certificate.with_suffix(".key"))
+    address = ("127.0.0.1", broker.port)
+    assert send_once("once", credentials, address, f"{HERE}/event/kept", b"1", 10, retain=True) == ""
+    assert send_once("once", credentials, address, f"{HERE}/event/gone", b"2", 10) == ""
+    with broker.ear() as heard:
+        until(heard, "what was kept is heard")
+        assert [(message.tail, message.retain) for message in heard()] == [("event/kept", True)]

@@ -20,8 +20,8 @@ def lines_of(name: str) -> list[str]:
     return (UNITS / f"lykta-{name}.service").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["camera", "io"])
-def test_camera_and_io_have_no_network(name: str) -> None:
+@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe"])
+def test_all_but_the_uplink_have_no_network(name: str) -> None:
     """R17: the unit file says so; nothing but Unix sockets, in a network namespace of its own."""
     lines = lines_of(name)
     assert "PrivateNetwork=yes" in lines
@@ -50,9 +50,28 @@ def test_all_three_share_the_same_hardening() -> None:
         assert line in text.splitlines()
 
 
+def test_retention_has_the_cameras_user_and_sandbox_but_no_device_and_a_key_of_its_own() -> None:
+    """R27: it deletes what the camera sealed, and can neither film nor sign a manifest."""
+    lines = lines_of("retention")
+    assert {"User=lykta-camera", "PrivateDevices=yes", "Type=oneshot"} <= set(lines)
+    assert not [line for line in lines if line.startswith("DeviceAllow=")]
+    assert [line for line in lines if line.startswith("LoadCredential=")] == [
+        "LoadCredential=retention.key:/etc/lykta/credentials/retention.key"
+    ]
+    services = (UNITS / "lykta-camera.service").read_text().split("UMask=0027")[1].split("[Install]")[0]
+    assert (UNITS / "lykta-retention.service").read_text().split("UMask=0027")[1].strip() == services.strip()
+
+
+def test_retention_runs_by_the_monotonic_clock() -> None:
+    """R28: a calendar timer would wait for a wrong clock."""
+    timer = (UNITS / "lykta-retention.timer").read_text()
+    assert "OnUnitInactiveSec=5min" in timer
+    assert "OnCalendar" not in timer
+
+
 def test_users_of_the_units_are_made_by_sysusers() -> None:
     made = set(re.findall(r"(?m)^[ug] (\S+)", (UNITS / "lykta.sysusers.conf").read_text()))
-    for name in ("camera", "io", "uplink"):
+    for name in ("camera", "io", "uplink", "retention"):
         for line in lines_of(name):
             if line.startswith(("User=", "Group=", "SupplementaryGroups=")):
                 assert set(line.split("=")[1].split()) <= made, line
@@ -64,7 +83,7 @@ def test_no_python_in_the_folder() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-@pytest.mark.parametrize(("name", "most"), [("camera", 5), ("io", 5), ("uplink", 11)])
+@pytest.mark.parametrize(("name", "most"), [("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("wipe", 30)])
 def test_exposure(tmp_path: Path, name: str, most: int) -> None:
     unit = UNITS / f"lykta-{name}.service"
     words = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(unit)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,17 +19,10 @@ from privacy.masking import Masker
 from privacy.regions import Region
 from tests.home import HEIGHT, WIDTH, Events, shots
 from tests.nodes import Node, stop, until
+from tests.shelf import Shelf
 from tests.test_home import BAD, Change, same, shifted
-from tests.test_keeping import Shelf
 
 SIZE = (WIDTH, HEIGHT)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path)
-    yield shelf
-    shelf.outbox.close()
 
 
 class Stop:
@@ -39,7 +30,7 @@ class Stop:
 
     def __init__(self, shelf: Shelf, view: str = "view-1") -> None:
         self.shelf, self.at = shelf, 0.0
-        self.watching = Watching(shelf.keeper(), shelf.node.layout.camera, view, lambda work: work())
+        self.watching = Watching(shelf.custody().keeper, shelf.node.layout.camera, view, lambda work: work())
         self.empty = next(shots(Events(people=False), 1)).frame.planes[0].copy()
 
     def look(self, seconds: float, change: Change = same) -> str:

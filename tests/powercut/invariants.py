@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyrage
@@ -15,7 +13,7 @@ from privacy.errors import LyktaError
 from privacy.journal import Head, check_head, cross_check, verify_chain
 from privacy.manifest import CLIP, MASKS, Manifest, read_manifest
 from privacy.records import sha256_hex
-from tests.powercut.store import UNITS, Home, Store, content, durable, opened_store
+from tests.powercut.store import UNITS, Home, Store, clear, content, opened_store
 from tests.powercut.told import Told
 
 LEFT = ("clip_uploaded", "clip_expired", "clip_dropped")
@@ -91,28 +89,10 @@ def _clip(store: Store, told: Told, manifest: Manifest, sha256: str) -> Iterator
     check_files(folder, manifest)
     if told.sealed.get(manifest.clip, sha256) != sha256:
         yield f"clip: another manifest than was told {manifest.clip}"
-    read = opener(manifest, store.home.identity)
+    read = clear(folder, manifest, pyrage.x25519.Identity.from_str(store.home.identity))
     for name, fed in zip((CLIP, MASKS), told.synced.get(manifest.clip, (0, 0)), strict=True):
-        data = read(folder, name)
+        data = read[name]
         if data != content(manifest.clip, name, len(data)):
             yield f"clip: other bytes than were filmed {manifest.clip}/{name}"
-        if len(data) < durable(fed):
+        if len(data) < fed:
             yield f"clip: lost synced seconds of {manifest.clip}/{name}: {len(data)} of {fed} bytes"
-
-
-def opener(manifest: Manifest, identity: str) -> Callable[[Path, str], bytes]:
-    """How the clear bytes of a clip's file are had: by a foreign opener where it is complete, chunk by chunk where it is torn."""
-    known = pyrage.x25519.Identity.from_str(identity)
-
-    def whole(folder: Path, name: str) -> bytes:
-        return pyrage.decrypt((folder / name).read_bytes(), [known])
-
-    return whole if manifest.state == "complete" else lambda folder, name: _torn(folder / name, known)
-
-
-def _torn(path: Path, identity: pyrage.x25519.Identity) -> bytes:
-    """All whole chunks; pyrage reads on until it meets the missing end."""
-    data, out = path.read_bytes(), BytesIO()
-    with suppress(pyrage.DecryptError, OSError):
-        pyrage.decrypt_io(BytesIO(data), out, [identity])
-    return out.getvalue()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
+import pyrage
 
-from agent.keeping import Keeper
+from agent.keeping import Bounds, Keeper
 from agent.messages import ClipNote, Health, Help, decode
+from agent.obeying import Obedience, Orders, hold_until
 from agent.outbox import Outbox, Waiting
 from agent.recorder import new_clip_id
 from agent.spool import SealedSink, Spool
@@ -20,10 +23,10 @@ from central.bundle import Address, bundle
 from central.keys import keygen, signer
 from drivers.clock import SystemClock
 from privacy.journal import Journal
-from privacy.manifest import CLIP, MASKS, RECEIPT, Manifest, Receipt
-from privacy.records import Authority, Signer, sha256_hex, sign
-from privacy.seal import CHUNK, Recipient
-from provisioning.identity import Unit, load_authority, load_signer, recipients
+from privacy.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt
+from privacy.records import Authority, Signer, TrustedKeys, sha256_hex, sign
+from privacy.seal import Recipient, Tail
+from provisioning.identity import Unit, command_keys, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 
 SITE, NODE = "city", "stop-1"
@@ -45,7 +48,9 @@ class Home:
     signers: dict[Unit, Signer]
     authority: Authority
     recipients: tuple[str, ...]
+    trusted: TrustedKeys
     receipts: Signer
+    orders: Signer
     identity: str
 
     @classmethod
@@ -53,18 +58,46 @@ class Home:
         layout = Layout(home / "node")
         signers = {unit: load_signer(layout, unit) for unit in UNITS}
         identity = (home / "centre/identity.txt").read_text().strip()
-        return cls(signers, load_authority(layout), recipients(layout), signer(home / "centre", "receipt"), identity)
+        receipts, orders = (signer(home / "centre", name) for name in ("receipt", "command"))
+        return cls(signers, load_authority(layout), recipients(layout), command_keys(layout), receipts, orders, identity)
+
+
+class Clock(SystemClock):
+    """The machine's, ahead by what the rig says."""
+
+    def __init__(self) -> None:
+        super().__init__("host")
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+    def mono_ms(self) -> int:
+        return super().mono_ms() + round(self.ahead.total_seconds() * 1000)
 
 
 class Store:
-    """Everything of a node that lies on its disk, opened as its services open it. now: the clock, which the rig sets."""
+    """Everything of a node that lies on its disk, opened as its services open it."""
 
     def __init__(self, root: Path, home: Home) -> None:
-        self.layout, self.home, self.now = Layout(root), home, datetime.now(UTC)
+        self.layout, self.home, self.clock = Layout(root), home, Clock()
         self.outbox = Outbox(self.layout.outbox, SITE, NODE, SystemClock("host"))
-        self.journals = {unit: Journal(self.layout.journal(unit), unit, home.signers[unit], lambda: self.now) for unit in UNITS}
+        self.journals = {unit: Journal(self.layout.journal(unit), unit, home.signers[unit], self.clock.now) for unit in UNITS}
         self.spool = Spool(self.layout.spool, home.signers["camera"], home.authority)
-        self.keeper = Keeper(self.spool, self.outbox, self.journals["camera"], lambda: self.now, 1000, RETENTION)
+        bounds = Bounds(1_000_000_000, 1.0, RETENTION)
+        me = Obedience("camera", home.signers["camera"], home.trusted, SITE, NODE)
+        journal, folder = self.journals["camera"], self.layout.camera
+        self.keeper = Keeper(
+            self.spool, self.outbox, journal, self.clock, bounds, folder, lambda token: hold_until(token, home.trusted, SITE, NODE)
+        )
+        self.orders = Orders(self.layout, me, self.keeper, self.clock, lambda _record: None)
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def pass_time(self, span: timedelta) -> None:
+        self.clock.ahead += span
 
     def close(self) -> None:
         self.outbox.close()
@@ -91,18 +124,21 @@ class Film:
         self._store, self.manifest, self.clip = store, manifest, manifest.clip
         self._sinks: tuple[SealedSink, ...] = ()
         self.fed = [0, 0]
+        self._seconds = 0
 
     def begin(self) -> None:
         self._sinks = self._store.spool.begin(self.manifest, [Recipient.parse(one) for one in self.manifest.recipients])
 
     def second(self, video: int, masks: int) -> None:
-        """A second of media, synced."""
+        """A second of media, synced; every other one is signed too."""
         for number, (sink, name, more) in enumerate(zip(self._sinks, (CLIP, MASKS), (video, masks), strict=True)):
             at = self.fed[number]
             sink.feed(content(self.clip, name, at + more)[at:])
             self.fed[number] += more
-        for sink in self._sinks:
-            sink.sync()
+        self._store.spool.sync(self.clip, *self._sinks)
+        self._seconds += 1
+        if self._seconds % 2 == 0:
+            self._store.spool.checkpoint(self.manifest, *self._sinks)
 
     def finish(self) -> str:
         """The hash of the manifest that stands on the disk now."""
@@ -120,7 +156,7 @@ class Film:
         """What the recorder does with a clip that the disk refused."""
         self.abandon()
         self._store.keeper.clip(ClipNote(self.clip, "dropped", self.manifest.trigger, "disk_error", 0))
-        self._store.keeper.free(self.clip)
+        self._store.spool.free(self.clip)
 
 
 def content(clip: str, name: str, size: int) -> bytes:
@@ -128,9 +164,28 @@ def content(clip: str, name: str, size: int) -> bytes:
     return hashlib.shake_128(f"{clip}/{name}".encode()).digest(size)
 
 
-def durable(fed: int) -> int:
-    """Of so many bytes fed before a sync, those that must be readable after a power cut: whole chunks, but for the last."""
-    return max(0, fed - 1) // CHUNK * CHUNK
+def clear(folder: Path, manifest: Manifest, identity: pyrage.x25519.Identity) -> dict[str, bytes]:
+    """The clear bytes of a clip's files by a foreign opener; of a torn one all whole chunks, and the tail behind them."""
+    if manifest.state == "complete":
+        return {name: pyrage.decrypt((folder / name).read_bytes(), [identity]) for name in (CLIP, MASKS)}
+    chunks = {name: _chunks(folder / name, identity) for name in (CLIP, MASKS)}
+    if not (folder / TAIL).exists():
+        return chunks
+    line, _, rest = pyrage.decrypt((folder / TAIL).read_bytes(), [identity]).partition(b"\n")
+    head = msgspec.json.decode(line, type=Tail)
+    for name, (offset, size) in ((CLIP, head.clip), (MASKS, head.masks)):
+        if offset <= len(chunks[name]) < offset + size:
+            chunks[name] = chunks[name][:offset] + rest[:size]
+        rest = rest[size:]
+    return chunks
+
+
+def _chunks(path: Path, identity: pyrage.x25519.Identity) -> bytes:
+    """All whole chunks; pyrage reads on until it meets the missing end."""
+    out = BytesIO()
+    with suppress(pyrage.DecryptError, OSError):
+        pyrage.decrypt_io(BytesIO(path.read_bytes()), out, [identity])
+    return out.getvalue()
 
 
 def key(waiting: Waiting) -> str:

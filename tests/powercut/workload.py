@@ -34,7 +34,7 @@ class Camera:
 
     def round(self, number: int, *, last: bool) -> Iterator[None]:
         """Yields between two acts."""
-        self._store.now += ROUND
+        self._store.pass_time(ROUND)
         fate = "run on" if last else ("upload", "keep", "expire", "drop")[number % 4]
         self.act = "journal"
         self._store.journals["camera"].append("tick", round=number)
@@ -120,7 +120,7 @@ class Neighbours:
 
     def round(self, number: int, *, last: bool) -> Iterator[None]:
         store, press = self._store, f"press-{number}"
-        store.now += ROUND
+        store.pass_time(ROUND)
         self._enter("io", "press", press=press)
         yield
         self.act = "put"

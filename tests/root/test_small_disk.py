@@ -111,7 +111,7 @@ def test_a_read_only_disk_is_a_storage_error_and_changes_nothing(tmp_path: Path,
             run(store, Marks(tmp_path / "marks-1", 0), 3, ACTORS)
         with disk.mounted(device, tmp_path / "mnt", read_only=True) as root:
             layout = store.layout
-            journal = Journal(layout.journal("io"), "io", home.signers["io"], lambda: store.now)
+            journal = Journal(layout.journal("io"), "io", home.signers["io"], store.clock.now)
             assert refusal(lambda: Outbox(layout.outbox, SITE, NODE, SystemClock("host")))
             assert refusal(lambda: journal.append("tick"))
             with pytest.raises(OSError, match="Read-only"):

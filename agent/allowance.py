@@ -1,0 +1,55 @@
+"""The day's budget on a metered link, kept over restarts: written before the bytes leave, so that no kill makes it cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.sending import Reading, Spent, charge, settle, wait_s
+from drivers.clock import SystemClock
+from privacy.errors import StorageError
+from privacy.files import place
+
+
+class Allowance:
+    """budget_mb: of a day; 0: no limit, and nothing is written. told: hears of a disk that does not take the count."""
+
+    def __init__(self, path: Path, budget_mb: int, clock: SystemClock, told: Callable[[StorageError], None]) -> None:
+        self._path, self._per_day, self._clock, self._told = path, budget_mb * 1_000_000, clock, told
+        self._spent = self._load()
+
+    def wait_s(self, size: int) -> float:
+        """How long until `size` bytes may leave that are not urgent."""
+        return wait_s(self._settled(), size, self._per_day) if self._per_day else 0.0
+
+    def spend(self, size: int, *, urgent: bool) -> None:
+        """Count `size` bytes that are about to leave; less than none for what did not leave after all."""
+        if not self._per_day or not size:
+            return
+        self._spent = charge(self._settled(), size, self._per_day, urgent=urgent)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            place(self._path, msgspec.json.encode(self._spent))
+        except OSError as problem:
+            # They count until the next start all the same; and a disk without room is the best reason to upload.
+            self._told(StorageError(f"upload: {self._path}: {problem.strerror}", "free space or check the disk"))
+
+    def _settled(self) -> Spent:
+        return settle(self._spent, self._reading(), self._per_day)
+
+    def _load(self) -> Spent:
+        """What stood there; all of the budget counts as spent if that cannot be read."""
+        now = self._reading()
+        fresh = Spent(0.0, now.wall_s or 0.0, now.boot_id, now.mono_ms)
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Spent)
+        except FileNotFoundError:
+            return fresh
+        except (OSError, msgspec.DecodeError):
+            return charge(fresh, self._per_day, self._per_day, urgent=False)
+
+    def _reading(self) -> Reading:
+        clock = self._clock
+        return Reading(clock.now().timestamp() if clock.trusted() else None, clock.boot_id, clock.mono_ms())

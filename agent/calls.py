@@ -1,0 +1,118 @@
+"""The ingest's calls as the node makes them. Each may be repeated; whatever breaks is simply done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from agent.config import Ingest
+from agent.pieces import Item
+from drivers.https import Client, RefusedError, anonymous, mutual, place_of
+from privacy.errors import RecordError
+from privacy.manifest import FileName
+from provisioning.identity import TlsFiles
+
+Tokens = tuple[str, ...]
+
+
+class Part(Struct, frozen=True):
+    """A piece of a file that the ingest asks for. url: a path on the ingest, or the whole one of an object store."""
+
+    file: FileName
+    offset: Annotated[int, Meta(ge=0)]
+    size: Annotated[int, Meta(ge=0, le=64 << 20)]
+    url: str
+    done: bool
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Said(Struct, frozen=True):
+    """What an answer holds: the parts with what the centre has of them, the receipt if it has all; orders for this node."""
+
+    parts: tuple[Part, ...] = ()
+    receipt: str | None = None
+    orders: Tokens = ()
+
+
+class Calls:
+    """hear: is given the orders that come with any answer."""
+
+    def __init__(self, place: Ingest, files: TlsFiles, hear: Callable[[Tokens], None]) -> None:
+        self._ca, self._hear = files.ca, hear
+        self._ingest = Client("ingest", place.host, place.port, mutual(files.ca, files.certificate, files.key))
+        # The last one used: an ingest has one.
+        self._store: tuple[tuple[str, int], Client] | None = None
+        self._ended = False
+
+    def announce(self, item: Item, md5: dict[str, list[str]]) -> Said:
+        """What is still to send.
+
+        A journal segment is asked for first: if our record of it was lost after it was announced, the centre would take the
+        parcel that was packed anew for a second chain of the same node.
+        """
+        if item.kind == "journal":
+            try:
+                return self._say("GET", f"/v1/objects/{item.id}")
+            except RefusedError as problem:
+                if problem.status != 404:
+                    raise
+        return self._say("POST", "/v1/objects", {"kind": item.kind, "id": item.id, "manifest": item.token, "md5": md5})
+
+    def put(self, part: Part, md5: str, blocks: Iterable[bytes]) -> None:
+        headers = {**part.headers, "Content-MD5": md5, "Content-Length": str(part.size)}
+        if part.url.startswith("/"):
+            self._ingest.call("PUT", part.url, blocks, headers)
+            return
+        host, port, path = place_of(part.url)
+        self._store_at(host, port).call("PUT", path, blocks, headers)
+
+    def complete(self, item: Item) -> str:
+        """The receipt."""
+        receipt = self._say("POST", f"/v1/objects/{item.id}/complete", {}).receipt
+        if not receipt:
+            raise RecordError(f"ingest: no receipt for {item.kind} {item.id}", "it stays and is offered again")
+        return receipt
+
+    def orders(self) -> None:
+        """Ask for the orders that have no answer yet; they are heard."""
+        self._say("GET", "/v1/orders")
+
+    def answer(self, number: int, token: str) -> None:
+        self._say("POST", f"/v1/orders/{number}/answer", {"answer": token})
+
+    def close(self) -> None:
+        for client in self._clients():
+            client.close()
+
+    def abort(self) -> None:
+        """From another thread, for good: end a call that is under way."""
+        self._ended = True
+        for client in self._clients():
+            client.abort()
+
+    def _clients(self) -> list[Client]:
+        return [self._ingest, *([self._store[1]] if self._store else [])]
+
+    def _store_at(self, host: str, port: int) -> Client:
+        if self._store is None or self._store[0] != (host, port):
+            if self._store:
+                self._store[1].close()
+            self._store = ((host, port), Client("store", host, port, anonymous(self._ca)))
+        if self._ended:
+            self._store[1].abort()
+        return self._store[1]
+
+    def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> Said:
+        data = b"" if body is None else json.dumps(body).encode()
+        answer = self._ingest.call(method, path, data, {"Content-Type": "application/json"} if data else {})
+        try:
+            said = msgspec.convert(answer, Said)
+        except msgspec.ValidationError as problem:
+            raise RecordError(f"ingest: {problem}", "is this lykta-central's ingest, of a version that fits?") from problem
+        if said.orders:
+            self._hear(said.orders)
+        return said

@@ -1,0 +1,80 @@
+"""The index of the spool: a card for each complete clip, so that ten thousand clips can be listed and swept at once.
+
+It is a cache, written without waiting for the disk: a line that is torn or missing costs a look at that clip's own manifest,
+and a line of a clip that is gone means nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from privacy.files import place
+from privacy.manifest import Manifest
+
+
+class Card(Struct, frozen=True, forbid_unknown_fields=True):
+    """What lists and sweeps need of a manifest. size: bytes of the sealed files."""
+
+    clip: str
+    begin: datetime
+    end: datetime
+    frames: int
+    trigger: str
+    state: str
+    deadline: datetime
+    boot_id: str
+    mono_ms: int
+    size: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Card:
+        size = sum(file.size for file in manifest.files)
+        when = (manifest.begin, manifest.end, manifest.frames)
+        since = (manifest.deadline, manifest.boot_id, manifest.mono_ms)
+        return cls(manifest.clip, *when, manifest.trigger, manifest.state, *since, size)
+
+
+def read_cards(index: Path) -> dict[str, Card]:
+    """The cards by clip id; lines that do not hold are left out."""
+    try:
+        lines = index.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {card.clip: card for card in _cards(lines)}
+
+
+def add_card(index: Path, card: Card) -> None:
+    with index.open("ab") as file:
+        file.write(_line(card))
+
+
+def rewrite(index: Path, cards: Iterable[Card]) -> None:
+    """Put an index of just these cards in place."""
+    place(index, b"".join(map(_line, cards)))
+
+
+def clip_names(spool: Path, *files: str) -> list[str]:
+    """Names of the folders that hold one of these files, oldest first: a UUIDv7 sorts by time."""
+    with os.scandir(spool) as found:
+        names = [entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir()]
+    # Not Path.exists: ten thousand of them cost a tenth of a second.
+    return sorted(name for name in names if any(os.path.exists(f"{spool}/{name}/{file}") for file in files))  # noqa: PTH110
+
+
+def _line(card: Card) -> bytes:
+    text = msgspec.json.encode(card)
+    return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
+
+
+def _cards(lines: Iterable[bytes]) -> Iterator[Card]:
+    decoder = msgspec.json.Decoder(Card)
+    for line in lines:
+        if line[:9] == f"{zlib.crc32(line[9:]):08x} ".encode():
+            yield decoder.decode(line[9:])

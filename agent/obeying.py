@@ -1,0 +1,173 @@
+"""Obeying orders: verified here, obeyed once, answered with a signed record, journalled (R29, R31, R33b).
+
+An answer is kept for each number: whoever brings the same order again gets the same answer, and another order under a used
+number is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from agent.inbox import folder_of
+from agent.keeping import Keeper
+from agent.messages import OrderAnswer
+from drivers.clock import SystemClock
+from privacy.errors import LyktaError, RecordError, StorageError
+from privacy.files import place
+from privacy.order import ANSWER, Answer, Order, verify_order
+from privacy.records import Signer, TrustedKeys, peek, sha256_hex, sign
+from privacy.retention import Kept
+from provisioning.identity import revocations
+from provisioning.layout import Layout
+
+Unit = Literal["camera", "retention"]
+MOST = 1000
+"""Clips that an answer names; `lykta journal` names the others."""
+
+
+@dataclass(frozen=True)
+class Obedience:
+    """Who obeys: the unit's key, and whose orders count."""
+
+    unit: Unit
+    signer: Signer
+    trusted: TrustedKeys
+    site: str
+    node: str
+
+
+class Orders:
+    """The orders of one node, over the clips of its keeper.
+
+    revoked   told the id of a record that is no longer in force
+    """
+
+    def __init__(self, layout: Layout, me: Obedience, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]) -> None:
+        self._layout, self._me, self._keeper, self._clock, self._revoked = layout, me, keeper, clock, revoked
+
+    def obey(self, token: bytes) -> bytes:
+        """The signed answer; `RecordError` for what is no order to this node, or of a number that another order used."""
+        me = self._me
+        order = verify_order(token, me.trusted, me.site, me.node)
+        path = answers(self._layout) / f"{order.number:08}.jws"
+        if path.exists():
+            answer = _same(path.read_bytes(), order, token)
+        else:
+            answer = self._answer(path, order, token, *self._act(order, token))
+        # After the answer, and again with each repetition: a power cut between the two must not leave it undone.
+        if peek(answer, ANSWER, Answer).result == "done":
+            self._follow(order, token)
+        return answer
+
+    def empty_inbox(self) -> None:
+        """Obey what the uplink left while this service was away; what is no order is noted and thrown away."""
+        for path in sorted(folder_of(self._layout, "order").glob("*.jws")):
+            try:
+                self.obey(path.read_bytes())
+            except RecordError as problem:
+                self._keeper.note("order_refused", file=path.name, reason=str(problem))
+            except LyktaError as problem:
+                self._keeper.note("order_waits", file=path.name, reason=str(problem))
+                continue
+            path.unlink()
+
+    def _act(self, order: Order, token: bytes) -> tuple[list[Kept], str]:
+        """What it concerned, and why it was refused, or ""."""
+        if self._clock.trusted() and self._clock.now() > order.until:
+            return [], "late"
+        if order.act in ("revoke", "wipe"):
+            return [], ""
+        chosen = self._keeper.matching(lambda one, end: concerns(order, one.clip, one.begin, end))
+        if not chosen:
+            return [], "no such clip here"
+        try:
+            return self._on_clips(order, token, chosen)
+        except OSError as problem:
+            if isinstance(problem, LyktaError):
+                raise
+            raise StorageError(f"order {order.number}: {problem}", "free space or check the disk; it is obeyed then") from problem
+
+    def _follow(self, order: Order, token: bytes) -> None:
+        """What concerns more than clips: a revoked record is written down; root wipes on the order that is placed for it."""
+        if order.act == "revoke":
+            _place(revocations(self._layout) / f"{order.number:08}.jws", token, order)
+            self._revoked(order.record)
+        elif order.act == "wipe":
+            _place(self._layout.wipe, token, order)
+
+    def _on_clips(self, order: Order, token: bytes, chosen: list[Kept]) -> tuple[list[Kept], str]:
+        if order.act == "erase":
+            held = [one for one in chosen if one.held is not None]
+            if held:
+                return held, "held by another order; release it first"
+        for one in chosen:
+            match order.act:
+                case "hold":
+                    self._keeper.hold(one.clip, token)
+                case "release":
+                    self._keeper.release(one.clip)
+                case "export":
+                    self._keeper.export(one.clip, token)
+                case _:
+                    self._keeper.erase(one, f"order {order.number}")
+        return chosen, ""
+
+    def _answer(self, path: Path, order: Order, token: bytes, clips: list[Kept], refusal: str) -> bytes:
+        me, named = self._me, tuple(one.clip for one in clips)[:MOST]
+        result: Literal["done", "refused"] = "refused" if refusal else "done"
+        answer = Answer(
+            order.number, order.act, me.site, me.node, me.unit, sha256_hex(token), result, refusal, named, self._clock.now()
+        )
+        signed = sign(answer, me.signer, ANSWER)
+        _place(path, signed, order)
+        people = {"decided": order.decided, "performed": order.performed, "case": order.case, "ground": order.ground}
+        self._keeper.note("order", number=order.number, act=order.act, result=result, reason=refusal, clips=len(clips), **people)
+        self._keeper.tell(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
+        return signed
+
+
+def concerns(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
+    """Whether an order names this clip, or a span of time that it touches."""
+    if clip in order.clips:
+        return True
+    return order.since is not None and order.to is not None and begin < order.to and end > order.since
+
+
+def hold_until(token: bytes, trusted: TrustedKeys, site: str, node: str) -> datetime:
+    """The end of the hold that a signed order gives; `RecordError` if it gives none."""
+    order = verify_order(token, trusted, site, node)
+    if order.act != "hold":
+        raise RecordError(f"order {order.number}: is no hold (got {order.act})", "the file was put there by hand")
+    return order.until
+
+
+def empty_receipts(layout: Layout, keeper: Keeper) -> None:
+    """Free what the receipts in the inbox name; one that frees nothing is noted and thrown away."""
+    for path in sorted(folder_of(layout, "receipt").glob("*.jws")):
+        try:
+            keeper.receipt(path.read_text())
+        except RecordError as problem:
+            keeper.note("receipt_refused", file=path.name, reason=str(problem))
+        path.unlink()
+
+
+def answers(layout: Layout) -> Path:
+    return layout.camera / "orders"
+
+
+def _place(path: Path, token: bytes, order: Order) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place(path, token)
+    except OSError as problem:
+        raise StorageError(f"order {order.number}: {path}: {problem.strerror}", "free space or check the disk") from problem
+
+
+def _same(stored: bytes, order: Order, token: bytes) -> bytes:
+    if peek(stored, ANSWER, Answer).order_sha256 != sha256_hex(token):
+        raise RecordError(f"order: number: {order.number} was used by another order", "number it anew")
+    return stored

@@ -1,0 +1,82 @@
+"""Pieces of files that are uploaded: read block by block, hashed once. Never a whole part in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+from msgspec import Struct
+
+from agent.sending import Rank
+from privacy.errors import StorageError, UnreachableError
+from privacy.manifest import PART, Kind, SealedFile
+
+BLOCK = 16 * 1024
+"""Bytes read and sent at once: one TLS record."""
+_MOST_REMEMBERED = 1000
+
+
+class Item(Struct, frozen=True):
+    """An object on this node, ready to go: its signed record and the files that this names. rank: how soon it leaves."""
+
+    rank: Rank
+    kind: Kind
+    id: str
+    token: str
+    folder: Path
+    files: tuple[SealedFile, ...]
+
+    def file(self, name: str) -> Path:
+        """Only what the record names is ever read, whatever the ingest asks for. `StorageError` for all else."""
+        if name not in {file.name for file in self.files}:
+            raise StorageError(f"{self.kind} {self.id}: has no file {name}", "is this an ingest of a version that fits?")
+        return self.folder / name
+
+
+def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
+    """`size` bytes from `offset`; `StorageError` if they are not all there."""
+    left = size
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while left and (block := file.read(min(BLOCK, left))):
+                left -= len(block)
+                yield block
+    except OSError as problem:
+        # The camera may free or expire a clip at any moment.
+        raise StorageError(f"{path.parent.name}: {path.name}: {problem.strerror}", "was it freed or expired?") from problem
+    if left:
+        raise StorageError(f"{path.parent.name}: {path.name}: is {left} bytes too short", "the file is damaged")
+
+
+class Digests:
+    """Content-MD5 of parts, in base64; each counted once while the object is on its way. stop: ends it in the middle."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+        self._known: dict[tuple[Path, int, int], str] = {}
+
+    def of(self, path: Path, offset: int, size: int) -> str:
+        key = (path, offset, size)
+        if key not in self._known:
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            digest = hashlib.md5(usedforsecurity=False)
+            for block in blocks(path, offset, size):
+                if self._stop.is_set():
+                    raise UnreachableError("upload: told to stop")
+                digest.update(block)
+            self._known[key] = base64.b64encode(digest.digest()).decode()
+        return self._known[key]
+
+    def of_all(self, item: Item) -> dict[str, list[str]]:
+        """Of each part of each file, as they are announced."""
+        return {
+            file.name: [
+                self.of(item.file(file.name), offset, min(PART, file.size - offset)) for offset in range(0, max(1, file.size), PART)
+            ]
+            for file in item.files
+        }

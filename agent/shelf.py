@@ -1,0 +1,147 @@
+"""The clips that wait in the spool to be uploaded, most urgent first. It reads; it changes nothing.
+
+Each manifest is peeked at once, unverified: to sort by. With ten thousand clips that stay on the node, a look costs a few
+calls: the spool's folder tells when clips come and go, and only what is still running is looked at by name.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, insort
+from itertools import islice
+from pathlib import Path
+
+from msgspec import Struct
+
+from agent.inbox import folder_of
+from agent.pieces import Item
+from agent.sending import Rank, What, rank_of_clip
+from privacy.errors import RecordError, StorageError
+from privacy.manifest import MANIFEST, Manifest
+from privacy.records import peek
+from provisioning.layout import Layout
+
+Key = tuple[Rank, str]
+"""Rank and id: sorted, the oldest of the most urgent first."""
+_AGAIN_S = 3600.0
+_MOST_AT_ONCE = 500
+
+
+class _Triggered(Struct, frozen=True):
+    trigger: str
+
+
+class Shelf:
+    """`look` often, `look_through` now and then: only that one sees what orders have laid beside clips."""
+
+    def __init__(self, layout: Layout, what: What) -> None:
+        self._spool, self._receipts, self._what = layout.spool, folder_of(layout, "receipt"), what
+        self.waiting: list[Key] = []
+        self._ranks: dict[str, Rank | None] = {}
+        self._running: set[str] = set()
+        self._handed: dict[str, float] = {}
+        self._seen = self._seen_before = -1
+
+    def look(self) -> None:
+        """See what came and went."""
+        changed = self._changed()
+        # Once more than the folder tells: two changes within one tick of the file system's clock look like one.
+        if changed != self._seen or self._seen != self._seen_before:
+            self._scan()
+        self._seen_before, self._seen = self._seen, changed
+        # The newest first: in a long row, what has just been pressed for comes first.
+        complete = (clip for clip in sorted(self._running, reverse=True) if self._complete(clip))
+        for clip in list(islice(complete, _MOST_AT_ONCE)):
+            self._running.discard(clip)
+            self._place(clip)
+
+    def look_through(self, now_s: float) -> None:
+        """See also which clips are to be exported by now, and which receipts freed nothing. now_s: monotonic."""
+        for clip, rank in list(self._ranks.items()):
+            if rank not in (Rank.HELP, Rank.EXPORT) and (self._spool / clip / "export.jws").exists():
+                self._take(clip)
+                self._place(clip)
+        for clip, again_s in list(self._handed.items()):
+            if now_s >= again_s and not self._in_inbox(clip):
+                del self._handed[clip]
+                self._place(clip)
+
+    def fetch(self, key: Key) -> Item:
+        """A clip as it is uploaded; `StorageError` if it has gone."""
+        folder = self._spool / key[1]
+        token = _read(folder / "manifest.jws")
+        return Item(key[0], "clip", key[1], token.decode(), folder, peek(token, MANIFEST, Manifest).files)
+
+    def handed_over(self, key: Key, now_s: float) -> None:
+        """Its receipt is in the camera's hands, or in the inbox. If it is still here in an hour, it is offered again."""
+        self._take(key[1])
+        self._handed[key[1]] = now_s + _AGAIN_S
+
+    def gone(self, key: Key) -> bool:
+        """Whether it waits no longer as what it waited for: it was freed, has expired, or is wanted sooner now."""
+        if not self._complete(key[1]):
+            self._take(key[1])
+        place = bisect_left(self.waiting, key)
+        return self.waiting[place : place + 1] != [key]
+
+    def _changed(self) -> int:
+        try:
+            return self._spool.stat().st_mtime_ns
+        except OSError:
+            return -1  # there is no spool before the first clip
+
+    def _scan(self) -> None:
+        try:
+            with os.scandir(self._spool) as entries:
+                # A name with a dot is a clip that is being deleted.
+                found = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+        except OSError:
+            found = set()
+        known = self._ranks.keys() | self._running | self._handed.keys()
+        for clip in known - found:
+            self._take(clip)
+            self._running.discard(clip)
+            self._handed.pop(clip, None)
+        self._running |= found - known
+
+    def _place(self, clip: str) -> None:
+        """Where a complete clip stands; it waits unless its receipt is in the inbox already."""
+        try:
+            rank = self._rank(clip)
+        except FileNotFoundError:
+            return  # gone in this moment: the next scan knows
+        self._ranks[clip] = rank
+        if rank is not None and not self._in_inbox(clip):
+            insort(self.waiting, (rank, clip))
+        elif rank is not None:
+            self._handed[clip] = 0.0
+
+    def _rank(self, clip: str) -> Rank | None:
+        folder = self._spool / clip
+        try:
+            trigger = peek((folder / "manifest.jws").read_bytes(), MANIFEST, _Triggered).trigger
+        except FileNotFoundError:
+            raise
+        except (RecordError, OSError):
+            trigger = "damaged"  # the ingest says what is wrong with it, and the status shows that
+        return rank_of_clip(trigger, (folder / "export.jws").exists(), self._what)
+
+    def _take(self, clip: str) -> None:
+        rank = self._ranks.pop(clip, None)
+        if rank is not None:
+            place = bisect_left(self.waiting, (rank, clip))
+            if self.waiting[place : place + 1] == [(rank, clip)]:
+                del self.waiting[place]
+
+    def _complete(self, clip: str) -> bool:
+        return (self._spool / clip / "manifest.jws").exists()
+
+    def _in_inbox(self, clip: str) -> bool:
+        return (self._receipts / f"{clip}.jws").exists()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise StorageError(f"clip {path.parent.name}: {path.name}: {problem.strerror}", "it was freed or expired") from problem

@@ -1,0 +1,116 @@
+"""`lykta-central` keygen, bundle, officer, revoke: keys and who holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from central.cli import Json, KeysFolder, app, show
+from privacy.errors import UsageError
+
+
+@app.command()
+def keygen(
+    folder: Annotated[
+        Path, typer.Argument(help="new folder for the keys; with --rotate, --retire and --custodian the present one")
+    ],
+    host: Annotated[list[str] | None, typer.Option(help="name or address of broker and ingest; may be repeated")] = None,
+    officer: Annotated[str, typer.Option(help="the first officer, who may open, export and order")] = "officer-1",
+    rotate: Annotated[str, typer.Option(help="a new identity, ca, basis, command or receipt key; the old one is kept")] = "",
+    retire: Annotated[str, typer.Option(help="trust the old ca, basis, command or receipt key no longer")] = "",
+    custodian: Annotated[str, typer.Option(help="age1…: one more who can open every clip from now on")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a CA, the basis, command and receipt keys, servers' certificates, the clip identity and the first officer.
+
+    With --rotate, --retire or --custodian change one thing of an existing folder: docs/KEY-DRILLS.md says when and in which order.
+    """
+    from central import keys
+
+    if sum(map(bool, (rotate, retire, custodian))) > 1:
+        raise UsageError("keygen: one of --rotate, --retire and --custodian at a time", "run it once for each")
+    if rotate:
+        keys.rotate(folder, rotate)
+        text = f"new {rotate} key in {folder}: carry it to the nodes with bundle --trust-only"
+    elif retire:
+        keys.retire_key(folder, retire)
+        text = f"old {retire} key retired in {folder}: tell the nodes with bundle --trust-only"
+    elif custodian:
+        keys.add_custodian(folder, custodian)
+        text = f"custodian added in {folder}: tell the nodes with bundle --trust-only"
+    else:
+        keys.keygen(folder, ["localhost", "127.0.0.1", *(host or [])], officer)
+        text = f"keys in {folder}: keep ca.key, basis.key and identity.txt offline"
+    files = sorted(path.name for path in folder.iterdir())
+    show("keygen", {"folder": str(folder), "files": files}, text, as_json)
+
+
+@app.command()
+def bundle(
+    keys: KeysFolder,
+    node: Annotated[str, typer.Argument(help="SITE/NODE, lower case, digits and hyphens")] = "",
+    root: Annotated[Path | None, typer.Option(help="write below this folder: ROOT/etc/lykta")] = None,
+    area: Annotated[str, typer.Option(help="City, Skäggetorp, Ryd, Berga or another area")] = "",
+    broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
+    ingest: Annotated[str, typer.Option(help="HOST:PORT")] = "",
+    trust_only: Annotated[
+        Path | None, typer.Option(help="only write ROOT/etc/lykta/trust anew, for a node that has its keys")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a node's keys, certificates, trust files and first lykta.toml.
+
+    Until enrolment exists the keys are made here and travel with the bundle: carry it safely. With --trust-only there is no secret
+    in what is written: CA, key sets and recipients, as they are after a key was replaced or retired.
+    """
+    from central.bundle import Address, refresh_trust
+    from central.bundle import bundle as make
+
+    if trust_only:
+        folder = refresh_trust(keys, trust_only)
+        show("bundle", {"folder": str(folder)}, f"trust of this centre in {folder}", as_json)
+        return
+    if not (node and root):
+        raise UsageError("bundle: SITE/NODE, --root, --area, --broker and --ingest are needed", "or --trust-only ROOT")
+    etc = make(keys, node, root, area, Address.parse(broker), Address.parse(ingest))
+    show("bundle", {"node": node, "folder": str(etc)}, f"bundle of {node} in {etc}", as_json)
+
+
+@app.command()
+def officer(
+    keys: KeysFolder,
+    name: Annotated[str, typer.Argument(help="the officer; without a name all are listed")] = "",
+    may: Annotated[
+        list[str] | None, typer.Option(help="open, export or order; may be repeated: these rights and no others")
+    ] = None,
+    remove: Annotated[bool, typer.Option(help="take all rights away")] = False,
+    as_json: Json = False,
+) -> None:
+    """Who may open, export and order; add an officer, or change what one may do. Needs the CA's key."""
+    import msgspec
+
+    from central import officers
+
+    rights = tuple(right for right in officers.RIGHTS if right in (may or ()))
+    if set(may or ()) - set(rights):
+        raise UsageError(
+            f"officer: may: must be {', '.join(officers.RIGHTS)} (got {' '.join(may or ())})", "name each right by itself"
+        )
+    if name and bool(rights) == remove:
+        raise UsageError("officer: --may or --remove is needed", "without a name all are listed")
+    held = officers.set_rights(keys, {name: rights}) if name else officers.roles(keys)
+    show("officer", msgspec.to_builtins(held), officers.describe(held), as_json)
+
+
+@app.command()
+def revoke(keys: KeysFolder, node: Annotated[str, typer.Argument(help="SITE/NODE")], as_json: Json = False) -> None:
+    """Put all certificates of a node on KEYS/crl.pem, for mosquitto's crlfile and the ingest. Needs the CA's key."""
+    from central.bundle import split_name
+    from central.revoking import revoke as put
+
+    split_name(node)
+    count = put(keys, node)
+    text = f"{count} certificates of {node} are new on {keys / 'crl.pem'}: give it to the broker and have it read it (SIGHUP)"
+    show("revoke", {"node": node, "revoked": count, "crl": str(keys / "crl.pem")}, text, as_json)

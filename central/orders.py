@@ -1,0 +1,129 @@
+"""Making and sending orders. Every signed order stays in KEYS/orders/<site>/<node>/: that is also how no number is used twice."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from central.access import note
+from central.folder import listed, signer, write
+from central.officers import admit, two_people
+from central.signing import decoded, read_json
+from central.stores import open_store
+from privacy.errors import RecordError, StorageError, UsageError
+from privacy.journal import Fact
+from privacy.order import ORDER, Order, verify_order
+from privacy.records import sha256_hex, sign
+
+
+def sign_order(source: Path, keys: Path, name: str | None) -> tuple[Order, bytes]:
+    """The order and its signed form, noted in the access log and kept in the ledger before it leaves this function.
+
+    The file may leave out `number` (the node's next one), `performed` (the officer who signs) and `issued` (now).
+    """
+    written = decoded("order", read_json("order", source), dict[str, Any])
+    draft: dict[str, Any] = {"number": 1, "performed": "…", "issued": _now(), **written}
+    # Checked once before anybody is asked who they are: its site and node become a folder.
+    place_of = decoded("order", msgspec.json.encode(draft), Order)
+    officer = admit(keys, name, "order", {"node": f"{place_of.site}/{place_of.node}", "act": place_of.act})
+    draft |= {"performed": written.get("performed", officer.name)}
+    two_people(str(draft.get("decided", "")), officer.name)
+    if draft["performed"] != officer.name:
+        raise RecordError(f"order: performed: must be who signs, {officer.name} (got {draft['performed']!r})", "leave it out")
+    folder = keys / "orders" / place_of.site / place_of.node
+    with _locked(folder):
+        draft["number"] = _number(folder, written.get("number"))
+        order = decoded("order", msgspec.json.encode(draft), Order)
+        token = sign(order, signer(keys, "command"), ORDER)
+        note(keys, "order", _facts(order, token), officer)
+        write(folder / f"{order.number:08}.jws", token, 0o644)
+    return order, token
+
+
+def send_order(source: Path, keys: Path, node: tuple[str, str], name: str | None, to: str) -> tuple[Order, bytes]:
+    """The signed order from a file, if it is of these keys and for that node; noted in the access log as sent.
+
+    to   where it goes, in words
+    """
+    token = read_json("order", source).strip()
+    officer = admit(keys, name, "order", {"node": "/".join(node), "act": "send"})
+    order = verify_order(token, listed(keys, "command"), *node)
+    note(keys, "send", {**_facts(order, token), "to": to[:200]}, officer)
+    return order, token
+
+
+def deposit(where: str, order: Order, token: bytes) -> str:
+    """Put an order where the ingest finds it; the same one may be put twice, another with its number never."""
+    if "://" not in where and not Path(where).is_dir():
+        raise UsageError(f"send: store: {where}: no such folder", "name the store that the ingest keeps")
+    store, key = open_store(where), f"{order.site}/{order.node}/orders/{order.number:08}.jws"
+    if (store.get(key) or token) != token:
+        raise RecordError(f"send: {where}/{key}: another order has this number", "a number is never used twice")
+    try:
+        store.put(key, token)
+    except OSError as problem:
+        raise StorageError(f"send: {where}: {problem}", "free space or check the disk") from problem
+    return f"{where}/{key}"
+
+
+def example(site: str, node: str) -> dict[str, Any]:
+    """An order to edit: number, issued and performed come with the signature."""
+    since = _now() - timedelta(hours=1)
+    return {
+        "act": "hold",
+        "site": site,
+        "node": node,
+        "ground": "crime",
+        "offence": "rån, brottsbalken 8 kap. 5 §",
+        "case": "K 123-26",
+        "decided": "who decided",
+        "until": since + timedelta(days=30),
+        "since": since,
+        "to": since + timedelta(minutes=30),
+    }
+
+
+def _facts(order: Order, token: bytes) -> dict[str, Fact]:
+    """What the access log says of an order."""
+    return {
+        "node": f"{order.site}/{order.node}",
+        "number": order.number,
+        "order": order.act,
+        "ground": order.ground,
+        "case": order.case,
+        "decided": order.decided,
+        "sha256": sha256_hex(token),
+    }
+
+
+def _number(folder: Path, wanted: object) -> int:
+    """The next number, or the wanted one if it comes after all that were used."""
+    last = max((int(path.stem) for path in folder.glob("*.jws")), default=0)
+    if wanted is None:
+        return last + 1
+    if not isinstance(wanted, int) or wanted <= last:
+        raise RecordError(f"order: number: must come after {last} (got {wanted})", "leave it out: the next one is taken")
+    return wanted
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One order at a time for a node."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

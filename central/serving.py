@@ -1,0 +1,64 @@
+"""The parts of the ingest, put together over one store: serve, take what was carried in, or only delete what is due."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from central.carrying import carry
+from central.fates import Decisions
+from central.ingest import Ingest
+from central.intake import Intake, now_utc
+from central.keys import authority, read, signer
+from central.ledger import Ledger
+from central.revoked import Revoked
+from central.server import serve
+from central.stores import open_store
+from central.sweeping import Sweeper
+from privacy.journal import Journal
+from privacy.records import TrustedKeys
+
+
+@dataclass(frozen=True)
+class Serving:
+    intake: Intake
+    sweeper: Sweeper
+    revoked: Revoked
+
+    @classmethod
+    def over(cls, where: str, keys: Path, journal: Path) -> Serving:
+        read(keys / "ingest.key")
+        trusted, receipts, commands = authority(keys), signer(keys, "receipt"), signer(keys, "command")
+        store = open_store(where)
+        decisions = Decisions(store, TrustedKeys({commands.kid: commands.key.public_key()}))
+        ledger = Ledger(Journal(journal, "receipt", receipts, now_utc), now_utc)
+        intake = Intake(store, trusted, receipts, decisions, ledger, now_utc)
+        return cls(intake, Sweeper(store, decisions, ledger, now_utc), Revoked(keys / "crl.pem", trusted))
+
+    def serve(self, keys: Path, host: str, port: int) -> None:
+        """Until told to stop."""
+        serve(Ingest(self.intake, self.revoked).app(), keys, host, port, self.sweeper.run)
+
+    def sweep_once(self) -> tuple[dict[str, Any], str]:
+        """Facts and a line for people."""
+        self.sweeper.obey()
+        swept = self.sweeper.sweep()
+        return {"deleted": swept.deleted, "held": swept.held}, f"deleted {len(swept.deleted)}, held {len(swept.held)}"
+
+    def carry(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """Facts and a line for people; progress and refusals on stderr."""
+        done = []
+        for one in carry(folder, self.intake, lambda text: _say(f"ingest: {text}")):
+            done.append(one)
+            if one.result == "refused":
+                _say(f"refused: {one.id}: {one.reason}\nhint: {one.hint}")
+        taken = [one.id for one in done if one.result == "taken"]
+        refused = [{"id": one.id, "error": one.reason, "hint": one.hint} for one in done if one.result == "refused"]
+        return {"taken": taken, "refused": refused}, f"taken {len(taken)}, refused {len(refused)}"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,165 @@
+"""Deletion at the centre: every version of an object, in the minute in which its deadline passes (R27, R28).
+
+Marks by minute say what to look at, so that nothing lists everything. A mark is only a hint: what counts is the object's
+own deadline and the orders that stand at that moment. Every step may be done twice, by any process, after any crash: the
+mark goes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event
+
+import msgspec
+
+from central import lineage
+from central.fates import Decisions, Fate, Filmed, covers, fate
+from central.ledger import Ledger
+from central.store import (
+    ANNOUNCED,
+    DEADLINES,
+    Announcement,
+    Record,
+    Store,
+    announced_key,
+    deleted_key,
+    home,
+    marked,
+    marker,
+    minute,
+    receipt_key,
+    upload_of,
+)
+from privacy.errors import LyktaError
+from privacy.manifest import MANIFEST, PARCEL, Manifest, Parcel
+from privacy.order import Order
+from privacy.records import peek
+
+EVERY_S = 20.0
+ORDERS_EVERY = 15
+"""Sweeps between two looks for new orders in the folders of all nodes: five minutes. A hold is seen at each deletion."""
+
+
+@dataclass
+class Swept:
+    """Ids of what was deleted, and of what was due but for a hold."""
+
+    deleted: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+
+
+class Sweeper:
+    """One thread's work, in every process beside the store."""
+
+    def __init__(self, store: Store, decisions: Decisions, ledger: Ledger, now: Callable[[], datetime]) -> None:
+        self._store, self._decisions, self._ledger, self._now = store, decisions, ledger, now
+
+    def run(self, stop: Event, every_s: float = EVERY_S) -> None:
+        """Until told to stop. Trouble is noted and the next round tries again: what is due stays marked."""
+        rounds = 0
+        while True:
+            try:
+                if rounds % ORDERS_EVERY == 0:
+                    self.obey()
+                self.sweep(stop)
+            except (LyktaError, OSError) as problem:
+                self._ledger.note_hourly("sweep", "fault", what="sweep", reason=f"{type(problem).__name__}: {problem}")
+            rounds += 1
+            if stop.wait(every_s):
+                return
+
+    def sweep(self, stop: Event | None = None) -> Swept:
+        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way."""
+        swept, orders, until = Swept(), dict[str, list[Order]](), minute(self._now())
+        for mark in self._store.names(DEADLINES):
+            when, node, name = marked(mark)
+            if when > until or (stop and stop.is_set()):
+                break
+            if node not in orders:
+                orders[node] = self._decisions.of(node)
+            with self._store.lock("object", name):
+                self._look(mark, node, name, orders[node], swept)
+        return swept
+
+    def obey(self) -> None:
+        """Mark what a new erasure or release is about; the sweep then judges it as it judges anything."""
+        for site in self._store.folders(ANNOUNCED):
+            for node in self._store.folders(f"{ANNOUNCED}/{site}"):
+                for order in self._decisions.of(f"{site}/{node}"):
+                    if order.act in ("erase", "release"):
+                        self._obey(order, f"{site}/{node}")
+
+    def _obey(self, order: Order, node: str) -> None:
+        done = f"_index/obeyed/{node}/{order.number:08}"
+        if self._store.get(done) is not None:
+            return
+        marks = [marker(self._now(), node, clip) for clip in self._concerned(order, node)]
+        for mark in marks:
+            self._store.put(mark, b"")
+        self._ledger.note("order", node=node, number=order.number, act=order.act, clips=len(marks))
+        self._store.put(done, b"")
+
+    def _concerned(self, order: Order, node: str) -> list[str]:
+        """Clips that are here, or on their way, and that an order is about."""
+        if order.clips:
+            return [clip for clip in order.clips if self._store.get(announced_key(node, clip)) is not None]
+        names = [key.rpartition("/")[2].removesuffix(".json") for key in self._store.names(f"{ANNOUNCED}/{node}")]
+        found = [(name, self._announced(node, name)) for name in names]
+        return [name for name, known in found if known and known.kind == "clip" and covers(order, _filmed(_record(known)))]
+
+    def _look(self, mark: str, node: str, name: str, orders: list[Order], swept: Swept) -> None:
+        known = self._announced(node, name)
+        if known is None or known.due is None:
+            self._store.erase(mark)
+            return
+        record, end = _record(known), Fate(known.due)
+        if isinstance(record, Manifest):
+            end = fate(_filmed(record), known.due, orders, self._now())
+        if end.due <= self._now():
+            self._delete(record, known, end, node)
+            swept.deleted.append(name)
+        elif mark != (later := marker(end.due, node, name)):
+            self._store.put(later, b"")
+            if end.order and known.due <= self._now():
+                self._ledger.note("held", node=node, object=name, number=end.order, until=end.due.isoformat())
+                swept.held.append(name)
+        else:
+            return
+        self._store.erase(mark)
+
+    def _delete(self, record: Record, known: Announcement, end: Fate, node: str) -> None:
+        whole = self._store.get(receipt_key(record)) is not None
+        versions = self._store.erase(home(record))
+        self._store.discard(upload_of(record, known.md5))
+        if isinstance(record, Manifest):
+            lineage.forget(self._store, record)
+        if self._store.get(deleted_key(node, record.id)) is None:
+            line = self._ledger.note(
+                "deleted",
+                node=node,
+                object=record.id,
+                what=record.kind,
+                state="whole" if whole else "incomplete",
+                due=end.due.isoformat(),
+                order=end.order,
+                versions=versions,
+            )
+            self._store.put(deleted_key(node, record.id), line)
+        self._store.erase(announced_key(node, record.id))
+
+    def _announced(self, node: str, name: str) -> Announcement | None:
+        data = self._store.get(announced_key(node, name))
+        return msgspec.json.decode(data, type=Announcement) if data else None
+
+
+def _record(known: Announcement) -> Record:
+    """As it was verified when it was announced."""
+    token = known.manifest.encode()
+    return peek(token, MANIFEST, Manifest) if known.kind == "clip" else peek(token, PARCEL, Parcel)
+
+
+def _filmed(record: Record) -> Filmed:
+    assert isinstance(record, Manifest)
+    return Filmed(record.clip, record.begin, record.end)

@@ -1,0 +1,99 @@
+"""Clips that a power cut tore: what the camera had signed before it, and the tail that had not yet filled a chunk.
+
+`tail.age` is a small age file of its own: one JSON line, then bytes of the video, then bytes of the mask records. They follow, or
+overlap, what the whole chunks of clip.age and masks.age hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from privacy.errors import RecordError, SealError
+from privacy.manifest import CLIP, MASKS, Manifest, SealedFile, read_manifest
+from privacy.records import Authority
+from privacy.seal import CHUNK
+
+_BLOCK = 1 << 20
+_UNUSABLE = "the clip must not be used"
+Offset = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=0, le=CHUNK)]
+LONGEST = 3 * CHUNK
+"""Bytes of a tail, at most: one chunk of each stream, and the line."""
+
+
+class _Line(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where each stream's bytes belong: offset and size in clear bytes."""
+
+    clip: tuple[Offset, Size]
+    masks: tuple[Offset, Size]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Clear bytes of one stream from `offset` on."""
+
+    offset: int
+    data: bytes
+
+    def join(self, clear: IO[bytes], name: str) -> None:
+        """Make a stream of whole chunks reach as far as this does; `SealError` if both do not fit together."""
+        size = clear.seek(0, 2)
+        if self.offset > size:
+            raise SealError(f"tail.age: begins {self.offset - size} bytes after the end of {name}", _UNUSABLE)
+        clear.seek(self.offset)
+        both = clear.read(len(self.data))
+        if both != self.data[: len(both)]:
+            raise SealError(f"tail.age: differs from {name} where they overlap", _UNUSABLE)
+        clear.seek(0, 2)
+        clear.write(self.data[len(both) :])
+
+
+NOTHING: Mapping[str, Stretch] = {CLIP: Stretch(0, b""), MASKS: Stretch(0, b"")}
+
+
+def read_tail(clear: bytes) -> Mapping[str, Stretch]:
+    """What a tail holds, by the sealed file that it continues; `SealError` if it is none."""
+    head, _, rest = clear.partition(b"\n")
+    try:
+        line = msgspec.json.decode(head, type=_Line)
+    except msgspec.DecodeError as problem:
+        raise SealError(f"tail.age: its first line: {problem}", _UNUSABLE) from problem
+    video, masks = line.clip[1], line.masks[1]
+    if len(rest) != video + masks:
+        raise SealError(f"tail.age: holds {len(rest)} bytes, its line says {video + masks}", _UNUSABLE)
+    return {CLIP: Stretch(line.clip[0], rest[:video]), MASKS: Stretch(line.masks[0], rest[video:])}
+
+
+def check_checkpoint(folder: Path, manifest: Manifest, trusted: Authority) -> Manifest | None:
+    """The last checkpoint of a torn clip, None if there is none; the bytes that it signed stand unchanged, or `RecordError`."""
+    if not manifest.checkpoint:
+        return None
+    checkpoint, party = read_manifest(manifest.checkpoint.encode(), trusted)
+    said = (checkpoint.clip, checkpoint.site, checkpoint.node, checkpoint.state, party.name)
+    if said != (manifest.clip, manifest.site, manifest.node, "open", f"{manifest.site}/{manifest.node}"):
+        raise RecordError("checkpoint: is not one of this clip", "the clip was put together from others")
+    for file in checkpoint.files:
+        if file.name in (CLIP, MASKS) and not _begins_with(folder / file.name, file):
+            raise RecordError(
+                f"checkpoint: {file.name}: its first {file.size} bytes changed after its last checkpoint", "do not use the clip"
+            )
+    return checkpoint
+
+
+def _begins_with(path: Path, prefix: SealedFile) -> bool:
+    digest, left = hashlib.sha256(), prefix.size
+    try:
+        with path.open("rb") as sealed:
+            while left and (block := sealed.read(min(left, _BLOCK))):
+                digest.update(block)
+                left -= len(block)
+    except FileNotFoundError:
+        return False
+    return not left and digest.hexdigest() == prefix.sha256

@@ -1,0 +1,168 @@
+"""Orders (R29, R30, R31, R33, R33b): signed, numbered, obeyed once, answered, journalled; by socket, inbox and file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from agent.inbox import folder_of
+from privacy.errors import RecordError
+from privacy.order import Order
+from privacy.records import peek
+from provisioning.identity import load_permit, revocations
+from tests.nodes import BIN
+from tests.shelf import Shelf
+
+GOOD = {"ground": "accident", "decided": "Anna Ek", "performed": "Bo Al"}
+
+
+def test_an_order_is_obeyed_once_and_answered_the_same_again(shelf: Shelf) -> None:
+    """R33b: the answer names the order by its hash; a repetition changes nothing and gets the same bytes."""
+    clip = shelf.clip()
+    orders = shelf.custody().orders
+    token = shelf.order("export", clip)
+    first = orders.obey(token)
+    answer = shelf.answer(first)
+    assert (answer.number, answer.act, answer.result, answer.clips, answer.unit) == (1, "export", "done", (clip,), "camera")
+    shelf.node.spool.unmark(clip, "export")
+    assert shelf.custody().orders.obey(token) == first
+    assert shelf.node.spool.marked(clip, "export") is None
+    assert shelf.kinds() == ["order"]
+    facts = shelf.entries()[0].facts
+    assert (facts["decided"], facts["performed"], facts["case"], facts["ground"]) == ("Anna Ek", "Bo Al", "K-7", "accident")
+    assert [body["type"] for body in shelf.bodies()] == ["order_answer"]
+    assert shelf.answer(shelf.bodies()[0]["jws"].encode()) == answer
+
+
+def test_a_used_number_a_foreign_key_and_another_nodes_order_are_refused(shelf: Shelf) -> None:
+    clip = shelf.clip()
+    orders = shelf.custody().orders
+    orders.obey(shelf.order("hold", clip))
+    with pytest.raises(RecordError, match="used by another order"):
+        orders.obey(shelf.order("erase", clip, number=1))
+    with pytest.raises(RecordError, match="not trusted"):
+        orders.obey(shelf.order("erase", clip, key="receipt"))
+    with pytest.raises(RecordError, match="is for city/stop-2"):
+        orders.obey(shelf.order("erase", clip, node="stop-2"))
+    assert shelf.there() == [clip]
+
+
+def test_an_order_that_comes_too_late_is_answered_and_not_obeyed(shelf: Shelf) -> None:
+    clip = shelf.clip()
+    token = shelf.order("erase", clip, until=shelf.clock.wall + timedelta(minutes=1))
+    shelf.clock.runs(timedelta(minutes=2))
+    answer = shelf.answer(shelf.custody().orders.obey(token))
+    assert (answer.result, answer.reason) == ("refused", "late")
+    assert shelf.there() == [clip]
+
+
+def test_erase_takes_a_span_of_time_but_nothing_that_is_held(shelf: Shelf) -> None:
+    """R29, R31: one held clip keeps the whole order from being obeyed half; released, it goes with the others."""
+    clips = []
+    for _ in range(3):
+        clips.append(shelf.clip())
+        shelf.clock.runs(timedelta(minutes=10))
+    since, to = shelf.clock.wall - timedelta(minutes=21), shelf.clock.wall
+    orders = shelf.custody().orders
+    orders.obey(shelf.order("hold", clips[1]))
+    refused = shelf.answer(orders.obey(shelf.order("erase", since=since, to=to)))
+    assert (refused.result, refused.clips) == ("refused", (clips[1],))
+    assert shelf.there() == clips
+    orders.obey(shelf.order("release", clips[1]))
+    done = shelf.answer(orders.obey(shelf.order("erase", since=since, to=to)))
+    assert (done.result, set(done.clips)) == ("done", set(clips[1:]))
+    assert shelf.there() == clips[:1]
+    assert {note for note in shelf.notes() if note[1] == "dropped"} == {(clip, "dropped", "order 4") for clip in clips[1:]}
+
+
+def test_an_order_about_clips_that_are_not_here_is_refused(shelf: Shelf) -> None:
+    answer = shelf.answer(shelf.custody().orders.obey(shelf.order("hold", "01a20d6b-c8ab-7c33-8172-095561562400")))
+    assert (answer.result, answer.reason) == ("refused", "no such clip here")
+
+
+def test_a_revoked_view_opens_no_lens_any_more(shelf: Shelf) -> None:
+    """R05: the order says so, the running camera hears it, and after a restart the record is refused all the same."""
+    made_records(shelf)
+    load_permit(shelf.layout, "city", "stop-1", "standard", "yolox-nano+yunet")
+    orders = shelf.custody().orders
+    token = shelf.order("revoke", record="view-1", ground="controller")
+    assert shelf.answer(orders.obey(token)).result == "done"
+    assert shelf.revoked == ["view-1"]
+    with pytest.raises(RecordError, match="view-1: was revoked by order 1"):
+        load_permit(shelf.layout, "city", "stop-1", "standard", "yolox-nano+yunet")
+    for path in revocations(shelf.layout).iterdir():
+        path.unlink()
+    orders.obey(token)
+    with pytest.raises(RecordError, match="was revoked"):
+        load_permit(shelf.layout, "city", "stop-1", "standard", "yolox-nano+yunet")
+
+
+def made_records(shelf: Shelf) -> None:
+    from tests.clips import made
+
+    for name in ("basis", "view"):
+        source = shelf.layout.root / f"{name}.json"
+        source.write_text(made("sign", name, "--example", "city/stop-1"))
+        made("sign", name, source, "--keys", shelf.keys, "-o", getattr(shelf.layout, name))
+
+
+def test_what_the_uplink_left_is_obeyed_by_retention_while_the_camera_is_away(shelf: Shelf) -> None:
+    """R29: a hold reaches the clips also when the camera is down; rubbish in the inbox is noted and thrown away."""
+    clip, freed = shelf.clip(), shelf.clip()
+    for what, name, token in (
+        ("order", "00000001", shelf.order("hold", clip)),
+        ("order", "00000002", b"rubbish"),
+        ("receipt", freed, shelf.receipt(freed).encode()),
+        ("receipt", clip, b"rubbish"),
+    ):
+        folder = folder_of(shelf.layout, "order" if what == "order" else "receipt")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jws").write_bytes(token)
+    custody = shelf.custody("retention")
+    custody.attend()
+    assert shelf.there() == [clip]
+    assert shelf.node.spool.marked(clip, "hold") is not None
+    assert not [*folder_of(shelf.layout, "order").iterdir(), *folder_of(shelf.layout, "receipt").iterdir()]
+    assert sorted(shelf.kinds("retention")) == ["clip_uploaded", "order", "order_refused", "receipt_refused"]
+    assert shelf.answer(shelf.bodies()[0]["jws"].encode()).unit == "retention"
+
+
+def test_an_order_comes_as_a_file_too(shelf: Shelf) -> None:
+    """R29, sneaker-net: `lykta order apply FILE` says what came of it; a refused one exits with 1, no order with 5."""
+    clip = shelf.clip()
+    with shelf.layout.config.open("a") as file:
+        file.write('[clock]\ntrust = "host"\n')
+    for number, (token, code) in enumerate(((shelf.order("hold", clip), 0), (shelf.order("erase", clip), 1), (b"rubbish", 5))):
+        path = shelf.layout.root / f"{number}.jws"
+        path.write_bytes(token)
+        words = [BIN / "lykta", "--root", shelf.layout.root, "order", "apply", path, "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        if code != 5:
+            assert json.loads(done.stdout)["answer"]["clips"] == [clip]
+        else:
+            assert done.stderr.startswith("error: lykta-order: not a signed record")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"decided": "bo al "}, "two people"),
+        ({"ground": "crime"}, "offence"),
+        ({"ground": "controller"}, "ground"),
+        ({"clips": ()}, "clips, or since and to"),
+        ({"until": "2020-01-01T00:00:00Z"}, "until"),
+        ({"since": "2026-01-02T00:00:00Z"}, "since and to"),
+        ({"record": "view-1"}, "record"),
+        ({"number": 0}, "number"),
+    ],
+)
+def test_an_order_that_names_too_little_is_none(shelf: Shelf, changes: dict[str, object], field: str) -> None:
+    """R33: an export names a coded ground, a crime an offence, and two people."""
+    whole = msgspec.to_builtins(peek(shelf.order("export", "01a20d6b-c8ab-7c33-8172-095561562400"), "lykta-order", Order))
+    with pytest.raises(msgspec.ValidationError, match=field):
+        msgspec.convert(whole | changes, Order)
