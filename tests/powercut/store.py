@@ -107,7 +107,7 @@ class Store:
         return {key(waiting): waiting.seq for waiting in self.outbox.take(0, 100_000)}
 
     def film(self, keep: timedelta = RETENTION) -> Film:
-        return Film(self, opened(self.now, keep, self.home.recipients))
+        return Film(self, opened(self.clock, keep, self.home.recipients))
 
     def receipt(self, clip: str) -> str:
         """What the centre sends once it holds the clip."""
@@ -201,8 +201,9 @@ def key(waiting: Waiting) -> str:
     raise ValueError(f"outbox: a message that nobody put (got {body})")
 
 
-def opened(now: datetime, keep: timedelta, to: tuple[str, ...]) -> Manifest:
+def opened(clock: Clock, keep: timedelta, to: tuple[str, ...]) -> Manifest:
     """The manifest that a clip begins with."""
+    now = clock.now()
     nothing = hashlib.sha256(b"").hexdigest()
     return Manifest(
         clip=new_clip_id(round(now.timestamp() * 1e9)),
@@ -214,8 +215,8 @@ def opened(now: datetime, keep: timedelta, to: tuple[str, ...]) -> Manifest:
         begin=now,
         end=now,
         time_error_ms=1000,
-        mono_ms=1,
-        boot_id="b1",
+        mono_ms=clock.mono_ms(),
+        boot_id=clock.boot_id,
         clock="synced",
         width=640,
         height=360,
