@@ -84,6 +84,12 @@ class Keeper:
         self._enter(note)
         self.tell(note)
 
+    def drop(self, note: ClipNote) -> None:
+        """A clip that goes: in the journal before, told afterwards."""
+        self._enter(note)
+        self._free(note.clip)
+        self.tell(note)
+
     def _enter(self, note: ClipNote) -> None:
         self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
 
@@ -261,11 +267,8 @@ class Keeper:
 
     def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
-        note = ClipNote(one.clip, stage, one.trigger, reason, one.size)
-        self._enter(note)
-        self._free(one.clip)
+        self.drop(ClipNote(one.clip, stage, one.trigger, reason, one.size))
         self._known.pop(one.clip, None)
-        self.tell(note)
 
     def _free(self, clip: str) -> None:
         """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
