@@ -36,6 +36,10 @@ def concerned(fact: Fact) -> list[str]:
             return [f"{VAR}/outbox/state.db-wal"]
         case ["synced", clip, *_]:
             return [f"{VAR}/spool/{clip}"]
+        case ["obeyed", *_]:
+            return [f"{VAR}/camera/orders"]
+        case ["held", clip]:
+            return [f"{VAR}/spool/{clip}"]
         case ["sealed" | "freed", clip, *_]:
             return [f"{VAR}/spool/{clip}", f"{VAR}/spool/head"]
     return []
@@ -80,4 +84,4 @@ def test_what_a_recovery_tells_was_synced(run: Run, tmp_path: Path) -> None:
 
 def test_each_kind_of_fact_was_told(run: Run) -> None:
     """Or the test before this one would show less than it says."""
-    assert {str(fact[0]) for fact in run.facts} >= {"head", "put", "deleted", "synced", "sealed", "freed"}
+    assert {str(fact[0]) for fact in run.facts} >= {"head", "put", "deleted", "synced", "sealed", "freed", "obeyed", "held"}

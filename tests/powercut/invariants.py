@@ -24,7 +24,7 @@ def check(root: Path, home: Home, told: Told) -> list[str]:
     try:
         with opened_store(root, home) as store:
             store.keeper.recover()
-            found = [*_messages(store, told), *_clips(store, told)]
+            found = [*_messages(store, told), *_clips(store, told), *_orders(store, told)]
             _go_on(store, told)
             return [*found, *_journals(store, told)]
     except (LyktaError, OSError, ValueError, pyrage.DecryptError) as problem:
@@ -60,6 +60,16 @@ def _journals(store: Store, told: Told) -> Iterator[str]:
     here = {path.name for path in store.spool.folder.iterdir()}
     left = {entry.facts["clip"] for entry in chains["camera"].entries if entry.kind in LEFT}
     yield from (f"journal: nothing about the end of {clip}" for clip in sorted(told.ending - here - left))
+
+
+def _orders(store: Store, told: Told) -> Iterator[str]:
+    """What was answered stays answered, with the same words; what is held is held."""
+    for number, sha256 in told.obeyed.items():
+        if sha256_hex(store.answer(number)) != sha256:
+            yield f"order {number}: another answer than was told"
+    for clip in sorted(told.held):
+        if store.spool.marked(clip, "hold") is None:
+            yield f"order: no longer holds {clip}"
 
 
 def _clips(store: Store, told: Told) -> Iterator[str]:

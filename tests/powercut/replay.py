@@ -145,7 +145,7 @@ def replay(work: Path, states: int, seed: int, rounds: int, first: bool) -> int:
         judged = sorted(one for share in pool.starmap(_share, shares) for one in share)
     bad = [(cut, problems) for cut, problems in judged if problems]
     for cut, problems in bad[:20]:
-        say(f"cut after entry {cut.at} of {len(log)}, keeping {cut.keep}: {'; '.join(problems[:4])}")
+        say(f"cut after entry {cut.at} of {len(log)}, keeping {cut.keep}: {'; '.join(problems[:4])[:400]}")
     took = time.monotonic() - began
     say(f"states {len(judged)}, violations {len(bad)}, {took / len(judged):.3f} s a state, {took:.0f} s")
     return len(bad)

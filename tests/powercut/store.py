@@ -14,8 +14,8 @@ import msgspec
 import pyrage
 
 from agent.keeping import Bounds, Keeper
-from agent.messages import ClipNote, Health, Help, decode
-from agent.obeying import Obedience, Orders, hold_until
+from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
+from agent.obeying import Obedience, Orders, answers, hold_until
 from agent.outbox import Outbox, Waiting
 from agent.recorder import new_clip_id
 from agent.spool import SealedSink, Spool
@@ -24,6 +24,7 @@ from central.keys import keygen, signer
 from drivers.clock import SystemClock
 from privacy.journal import Journal
 from privacy.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt
+from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, sha256_hex, sign
 from privacy.seal import Recipient, Tail
 from provisioning.identity import Unit, command_keys, load_authority, load_signer, recipients
@@ -116,6 +117,16 @@ class Store:
         receipt = Receipt(clip, "clip", SITE, NODE, record, manifest.files, self.now)
         return sign(receipt, self.home.receipts, RECEIPT).decode()
 
+    def hold(self, number: int, clip: str) -> bytes:
+        """The centre's signed order to hold a clip; of this moment."""
+        people = {"case": f"K-{number}", "decided": "Anna Ek", "performed": "Bo Al"}
+        times = {"issued": self.now, "until": self.now + timedelta(days=30)}
+        order = Order(number=number, act="hold", site=SITE, node=NODE, ground="accident", clips=(clip,), **people, **times)
+        return sign(order, self.home.orders, ORDER)
+
+    def answer(self, number: int) -> bytes:
+        return (answers(self.layout) / f"{number:08}.jws").read_bytes()
+
 
 class Film:
     """A running clip whose bytes anybody can foretell from its id."""
@@ -155,8 +166,7 @@ class Film:
     def drop(self) -> None:
         """What the recorder does with a clip that the disk refused."""
         self.abandon()
-        self._store.keeper.clip(ClipNote(self.clip, "dropped", self.manifest.trigger, "disk_error", 0))
-        self._store.spool.free(self.clip)
+        self._store.keeper.drop(ClipNote(self.clip, "dropped", self.manifest.trigger, "disk_error", 0))
 
 
 def content(clip: str, name: str, size: int) -> bytes:
@@ -196,9 +206,11 @@ def key(waiting: Waiting) -> str:
             return body.press
         case ClipNote():
             return f"{body.clip}:{body.stage}"
+        case OrderAnswer():
+            return f"order-{body.number}"
         case Health():
             return f"health-{body.values['round']}"
-    raise ValueError(f"outbox: a message that nobody put (got {body})")
+    raise ValueError(f"outbox: a message that nobody put (got {type(body).__name__})")
 
 
 def opened(clock: Clock, keep: timedelta, to: tuple[str, ...]) -> Manifest:

@@ -49,6 +49,7 @@ class Told:
     synced    running clip → bytes of video and masks that were fed before its last sync
     sealed    finished clip → hash of its manifest; `last` is that of the newest
     freed     clips that are gone for good; `freeing` ones may be either; `ending` ones were finished: none goes in silence
+    obeyed    number of an order → hash of its answer; held: clips that were ordered to stay
     """
 
     heads: dict[str, str] = field(default_factory=dict)
@@ -63,6 +64,8 @@ class Told:
     freeing: set[str] = field(default_factory=set)
     ending: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
+    obeyed: dict[int, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
@@ -86,6 +89,13 @@ class Told:
                 self.stored -= set(keys)
             case ["deleted", list(keys)]:
                 self.deleted |= set(keys)
+            case ["refused", str(act), str(error)]:
+                self.refused.append((act, error))
+            case _:
+                self._take_clip(fact)
+
+    def _take_clip(self, fact: Fact) -> None:
+        match fact:
             case ["synced", str(clip), int(video), int(masks)]:
                 self.synced[clip] = (video, masks)
             case ["sealed", str(clip), str(sha256)]:
@@ -98,7 +108,9 @@ class Told:
                     self.ending.add(clip)
             case ["freed", str(clip)]:
                 self.freed.add(clip)
-            case ["refused", str(act), str(error)]:
-                self.refused.append((act, error))
+            case ["obeyed", int(number), str(sha256)]:
+                self.obeyed[number] = sha256
+            case ["held", str(clip)]:
+                self.held.add(clip)
             case _:
                 raise ValueError(f"fact: not known (got {fact!r})")

@@ -27,9 +27,10 @@ ROUND = timedelta(hours=3)
 class Camera:
     """The clips' life. act: what it does now, in a word."""
 
-    def __init__(self, store: Store, marks: Marks) -> None:
+    def __init__(self, store: Store, marks: Marks, first: int) -> None:
         self._store, self._marks, self._dice, self.act = store, marks, random.Random("camera"), ""
         self._waiting: list[str] = []
+        self._orders = first
         self._expiring: dict[str, datetime] = {}
 
     def round(self, number: int, *, last: bool) -> Iterator[None]:
@@ -63,6 +64,9 @@ class Camera:
             if fate != "drop":
                 self._finish(film, fate)
                 yield
+                if fate == "keep":
+                    self._hold(film.clip)
+                    yield
                 return
         except OSError:
             self._drop(film)
@@ -76,6 +80,12 @@ class Camera:
             self._waiting.append(film.clip)
         if fate == "expire":
             self._expiring[film.clip] = film.manifest.deadline
+
+    def _hold(self, clip: str) -> None:
+        self.act, self._orders = "order", self._orders + 1
+        answer = self._store.orders.obey(self._store.hold(self._orders, clip))
+        self._marks.tell("obeyed", self._orders, sha256_hex(answer))
+        self._marks.tell("held", clip)
 
     def _drop(self, film: Film) -> None:
         self._marks.tell("freeing", film.clip)
@@ -114,7 +124,7 @@ class Camera:
 class Neighbours:
     """io and uplink: they journal, store messages, and let go of those that the broker has."""
 
-    def __init__(self, store: Store, marks: Marks) -> None:
+    def __init__(self, store: Store, marks: Marks, _first: int) -> None:
         self._store, self._marks, self.act = store, marks, ""
         marks.tell("epoch", store.outbox.epoch)
 
@@ -150,7 +160,7 @@ ACTORS: dict[str, type[Actor]] = {"camera": Camera, "neighbours": Neighbours}
 
 def run(store: Store, marks: Marks, rounds: int, names: Sequence[str], *, first: int = 0, stubborn: bool = False) -> None:
     """All acts of these actors, by turns. A stubborn one whose act the disk refuses tells so and goes on with its next round."""
-    actors = [ACTORS[name](store, marks) for name in names]
+    actors = [ACTORS[name](store, marks, first) for name in names]
     for number in range(first, first + rounds):
         turns = [_turns(actor, marks, number, last=number == first + rounds - 1, stubborn=stubborn) for actor in actors]
         for _ in zip_longest(*turns):
