@@ -24,7 +24,7 @@ from agent.outbox import Outbox
 from agent.spool import Spool
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
-from privacy.files import place
+from privacy.files import make_folder, place
 from privacy.journal import Journal
 from privacy.records import canonical
 from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
@@ -144,7 +144,6 @@ class Keeper:
         instant = Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
         self._odometer = self._read_odometer().advance(instant)
         if at_once or instant.mono_ms - self._saved_ms >= SAVE_MS:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self.later.do(self._write_odometer)
             self._saved_ms = instant.mono_ms
         return instant
@@ -161,6 +160,7 @@ class Keeper:
 
     def _write_odometer(self) -> None:
         try:
+            make_folder(self._path.parent)
             place(self._path, canonical(self._odometer))
         except OSError as problem:
             raise StorageError(f"odometer: {self._path}: {problem.strerror}", "free space or check the disk") from problem
