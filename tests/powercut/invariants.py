@@ -88,6 +88,9 @@ def _clips(store: Store, told: Told) -> Iterator[str]:
         parents[manifest.previous] = clip
         heads |= set() if clip in told.sealed else {sha256_hex(token)}
         yield from _clip(store, told, manifest, sha256_hex(token))
+    yield from (
+        f"clip: follows none that was told {clip}" for previous, clip in parents.items() if previous not in told.ever | heads
+    )
     if store.spool.previous not in heads:
         yield "clip: the next one would not follow the last one"
     if store.spool.previous in parents:

@@ -47,7 +47,7 @@ class Told:
     stored    messages that `put` stored (by a key of their own) and nobody began to delete
     deleted   messages that are gone for good; `letting` ones may be either
     synced    running clip → bytes of video and masks that were fed before its last sync
-    sealed    finished clip → hash of its manifest; `last` is that of the newest
+    sealed    finished clip → hash of its manifest; `last` is that of the newest, `ever` are all that there were
     freed     clips that are gone for good; `freeing` ones may be either; `ending` ones were finished: none goes in silence
     obeyed    number of an order → hash of its answer; held: clips that were ordered to stay
     """
@@ -61,6 +61,7 @@ class Told:
     synced: dict[str, tuple[int, int]] = field(default_factory=dict)
     sealed: dict[str, str] = field(default_factory=dict)
     last: str = ""
+    ever: set[str] = field(default_factory=lambda: {""})
     freeing: set[str] = field(default_factory=set)
     ending: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
@@ -100,6 +101,7 @@ class Told:
                 self.synced[clip] = (video, masks)
             case ["sealed", str(clip), str(sha256)]:
                 self.sealed[clip] = self.last = sha256
+                self.ever.add(sha256)
                 self.synced.pop(clip, None)
             case ["freeing", str(clip)]:
                 self.freeing.add(clip)
