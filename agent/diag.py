@@ -92,7 +92,8 @@ def _head(layout: Layout, unit: str) -> str:
 
 def _machine(layout: Layout) -> dict[str, Any]:
     system = platform.uname()
-    groups = health.of_machine(layout.var if layout.var.exists() else Path("/"))
+    place = layout.var if layout.var.exists() else Path("/")
+    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)))
     return {
         "model": board.model(),
         "kernel": f"{system.system} {system.release} {system.machine}",

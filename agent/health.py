@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agent.messages import Health, HealthGroup
+from agent.outbox import LOSSES, Outbox
 from drivers import board
 from privacy.errors import LyktaError
 
 _MASKING = ("frames", "masked", "looks", "look_ms")
 _FILMING = ("frames", "clips", "clips_dropped", "clips_refused", "queue_dropped")
+_DAY_S = 86_400.0
+_LEAST_WATCHED_S = 600.0
 
 Reader = Callable[[], float | int]
 
@@ -28,12 +33,43 @@ def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
     return Health(name, values, unreadable)
 
 
-def of_machine(storage: Path) -> list[Health]:
+class Writes:
+    """How much is written to a device: what wears a card out.
+
+    written  MB since the machine started
+    mono_s   seconds that only count up
+    """
+
+    def __init__(self, written: Reader, mono_s: Callable[[], float] = time.monotonic) -> None:
+        self.mb, self._mono_s = written, mono_s
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def mb_day(self) -> float:
+        """MB a day, by what was written in the last day as far as it was watched; `ValueError` in the first ten minutes."""
+        now = (self._mono_s(), self.mb())
+        self._seen.append(now)
+        while now[0] - self._seen[0][0] > _DAY_S:
+            self._seen.popleft()
+        watched = now[0] - self._seen[0][0]
+        if watched < _LEAST_WATCHED_S:
+            raise ValueError("watched for less than ten minutes")
+        return round((now[1] - self._seen[0][1]) / watched * _DAY_S, 1)
+
+
+def of_machine(storage: Path, writes: Writes) -> list[Health]:
+    room: dict[str, Reader] = {"free_mb": lambda: board.free_mb(storage), "used_share": lambda: board.used_share(storage)}
     return [
         group("system", {"load_1m": board.load, "memory_available_mb": board.memory_mb, "temperature_c": board.temperature}),
         group("power", {"throttled_now": board.throttled}),
-        group("storage", {"free_mb": lambda: board.free_mb(storage), "used_share": lambda: board.used_share(storage)}),
+        group("storage", {**room, "written_mb": writes.mb, "written_mb_day": writes.mb_day}),
     ]
+
+
+def of_outbox(outbox: Outbox) -> Health:
+    """What waits, what was dropped by cause, and the file's size."""
+    drops: dict[str, Reader] = {cause: (lambda cause=cause: outbox.drops()[cause]) for cause in LOSSES}  # type: ignore[misc]
+    file: dict[str, Reader] = {"file_mb": lambda: round(outbox.size() / 1e6, 2)}
+    return group("buffer", {"pending": outbox.pending, "dropped": outbox.dropped, **drops, **file})
 
 
 def of_camera(detail: dict[str, Any]) -> list[Health]:

@@ -127,11 +127,21 @@ class Keeper:
         self.later.retry()
         with self._alone():
             instant = self._advance()
-            for one in self._all():
+            kept = self._all()
+            if not self.later.trouble:
+                self.later.do(self._rebuild)
+            for one in kept:
                 reason = expired(one, self._odometer, instant)
                 if reason:
                     self._remove(one, "expired", f"retention: {reason}")
             self._make_room()
+
+    def _rebuild(self) -> None:
+        """Say again what is here, once, if the outbox broke and was begun anew: the clip folders know it."""
+        if self._outbox.needs_rebuild():
+            torn = self._spool.torn()
+            found = [one for one in self._known.values() if one.clip not in torn]
+            self._outbox.rebuild([ClipNote(one.clip, "recorded", one.trigger, "rebuilt", one.size) for one in found])
 
     def save(self) -> None:
         """Write the odometer down; called at the end, so that an orderly stop costs no charge."""

@@ -24,6 +24,8 @@ basis = typer.Typer(no_args_is_help=True, help="The signed records that open the
 order = typer.Typer(no_args_is_help=True, help="Signed orders of the centre.")
 journal = typer.Typer(no_args_is_help=True, help="The signed journals of this node's units.")
 view = typer.Typer(no_args_is_help=True, help="What the camera sees without anybody, and whether it was moved.")
+outbox = typer.Typer(no_args_is_help=True, help="Messages of this node that wait for the broker.")
+app.add_typer(outbox, name="outbox")
 app.add_typer(clips, name="clips")
 app.add_typer(config, name="config")
 app.add_typer(basis, name="basis")
@@ -305,6 +307,22 @@ def journal_verify(as_json: Json = False) -> None:
     from agent.journal_view import journal_verify as show
 
     show(layout(), as_json)
+
+
+@outbox.command("list")
+def outbox_list(as_json: Json = False) -> None:
+    """What waits by class, what is sent next, what was dropped; exit 4 if the uplink is away."""
+    from agent.outbox_view import outbox_list as show
+
+    show(layout(), as_json)
+
+
+@outbox.command("show")
+def outbox_show(seq: int, as_json: Json = False) -> None:
+    """One message that waits, by its number."""
+    from agent.outbox_view import outbox_show as show
+
+    show(layout(), seq, as_json)
 
 
 @app.command()

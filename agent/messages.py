@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from privacy.order import Act
+
 PREFIX = "lykta/v1"
 StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "stopping", "lost"]
 Owner = Literal["nobody", "technician", "ops", "lawyer"]
 ClockState = Literal["synced", "holdover", "unknown"]
 ClipStage = Literal["recorded", "uploading", "uploaded", "expired", "dropped"]
+Cause = Literal["bound", "thinned", "expired", "corrupt", "will", "cleared"]
 HealthGroup = Literal["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
 
 
@@ -116,17 +119,45 @@ class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
     bytes: Annotated[int, Meta(ge=0)]
 
 
-class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order_answer"):
-    """rsp/order-<number>: what came of an order. jws: the signed answer, for whoever must prove it."""
+class Tombstone(Struct, frozen=True, tag_field="type", tag="tombstone"):
+    """event/tombstone: numbers of an epoch whose messages will not come, and why: no gap in seq is without a cause.
 
-    number: int
-    act: str
+    ranges  first and last number of each, in order
+    cause   bound: no room; thinned: health older than a day, one batch an hour stays; expired: nobody needs it any more;
+            corrupt: the database broke, and what was not heard of its epoch ("" if that cannot be read) is lost;
+            will: the number stands in the will, which is heard only if the link was lost; cleared: an empty message had it
+    A number that was heard as well was on its way when it went.
+    """
+
+    epoch: str
+    cause: Cause
+    ranges: tuple[tuple[int, int], ...]
+
+
+class ChainHead(Struct, frozen=True):
+    """Where a unit's journal stands: its entries, and the SHA-256 of the last line ("" of an empty one)."""
+
+    length: Annotated[int, Meta(ge=0)]
+    sha256: str
+
+
+class Heads(Struct, frozen=True, tag_field="type", tag="heads"):
+    """journal, retained: the head of each unit's chain, so that a chain cut or written anew on the node disagrees (R32)."""
+
+    heads: dict[str, ChainHead]
+
+
+class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
+    """rsp/order-<number>: what came of an order. jws: the signed answer, of which the other fields are a copy."""
+
+    number: Annotated[int, Meta(ge=1)]
+    act: Act
     result: Literal["done", "refused"]
     reason: str
     jws: str
 
 
-Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote | OrderAnswer
+Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote | Tombstone | Heads | OrderAnswer
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,12 +192,16 @@ def tail_of(body: Body) -> str:
             return f"health/{body.group}"
         case ClipNote():
             return f"clip/{body.clip}"
+        case Tombstone():
+            return "event/tombstone"
+        case Heads():
+            return "journal"
         case OrderAnswer():
             return f"rsp/order-{body.number}"
 
 
 def retained(body: Body) -> bool:
-    return isinstance(body, State | Describe | Alarm)
+    return isinstance(body, State | Describe | Alarm | Heads)
 
 
 def decode(payload: bytes) -> Message:

@@ -1,46 +1,63 @@
 """The outbox: every message is on the disk before it counts as said, and leaves only when the broker has acknowledged it.
 
-One SQLite file for the three services (WAL, synchronous=FULL: what `put` returned survives a power cut). seq is given in
-the insert transaction and never reused; epoch names this database, so that a lost one shows. Bounded: beyond the bound the
-oldest health goes first, then presence; help, alarms, clips and state are never dropped.
+One SQLite file for the three services. seq is given in the insert transaction and never reused; epoch names this database,
+so that a lost one shows. Every number given is accounted for: its message is heard, or waits, or a tombstone names it.
+
+Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest goes in the order
+of `agent.ranks.DROPS`, help and alarms never.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from agent.messages import Body, Envelope, Health, Message, Presence, encode, retained, tail_of
-from drivers import sysd
+from msgspec import Struct
+
+from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, retained, tail_of
+from agent.outbox_file import OutboxFile, last_lost
+from agent.ranks import DROPS, Rank, rank_of
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
-from privacy.files import make_folder
 
-T = TypeVar("T")
-MOST_ROWS = 50_000
-_BUSY_S = 5.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS messages (
-    seq INTEGER PRIMARY KEY, tail TEXT NOT NULL, retain INTEGER NOT NULL, droppable INTEGER NOT NULL,
-    put_ms INTEGER NOT NULL, expiry_s INTEGER, payload BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS droppable ON messages (droppable DESC, seq) WHERE droppable > 0;
-"""
+MOST_ROWS = 100_000
+MOST_BYTES = 32_000_000
+"""Of topics and payloads: file and log take at most 45 MB. A node makes 5.5 MB of health on its first day offline, then 0.1 MB
+a day, and 0.35 MB of 600 changes of presence and 100 clips: nine weeks. Measured by `python -m tests.bench.weeks`."""
+FULL_HEALTH_MS = 24 * 3_600_000
+_HOUR_MS = 3_600_000
+_MOST_RANGES = 500
+_VERSION = 2
+LOSSES: tuple[Cause, ...] = ("bound", "thinned", "expired")
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    # One tree in the order of sending, and no index beside it: each page that a transaction touches is written to the card.
+    """CREATE TABLE messages (
+        rank INTEGER NOT NULL, seq INTEGER NOT NULL, tail TEXT NOT NULL, retain INTEGER NOT NULL, put_ms INTEGER NOT NULL,
+        expiry_s INTEGER, payload BLOB NOT NULL, PRIMARY KEY (rank, seq)) WITHOUT ROWID""",
+    "CREATE TABLE gone (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, cause TEXT NOT NULL)",
+)
+_ROWS = "SELECT rank, seq, tail, retain, put_ms, expiry_s, payload FROM messages"
+_LIMIT = len(Rank) + 1
+_TAKE = (
+    " UNION ALL ".join(
+        f"SELECT * FROM ({_ROWS} WHERE rank = {rank:d} AND seq > ?{rank + 1} ORDER BY seq LIMIT ?{_LIMIT})" for rank in Rank
+    )
+    + f" ORDER BY rank, seq LIMIT ?{_LIMIT}"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """One message that has not been acknowledged. put_ms: wall clock, ms since 1970; an empty payload clears a topic."""
 
+    epoch: str
+    rank: Rank
     seq: int
     tail: str
     retain: bool
@@ -49,164 +66,284 @@ class Waiting:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far somebody has taken: the last number of each rank, in one epoch."""
+
+    epoch: str = ""
+    taken: tuple[int, ...] = (0,) * len(Rank)
+
+    def past(self, waiting: Waiting) -> Mark:
+        old = self if waiting.epoch == self.epoch else Mark(waiting.epoch)
+        return replace(old, taken=(*old.taken[: waiting.rank], waiting.seq, *old.taken[waiting.rank + 1 :]))
+
+
+class Class(Struct, frozen=True):
+    """What waits of one rank. oldest_ms: wall clock when it was put, None if nothing waits; bytes of topics and payloads."""
+
+    name: str
+    rows: int
+    bytes: int
+    oldest_ms: int | None
+
+
 class Outbox:
     """May be used from several threads and processes."""
 
-    def __init__(self, path: Path, site: str, node: str, clock: SystemClock, most: int = MOST_ROWS) -> None:
-        self.path, self.site, self.node, self._clock, self._most = path, site, node, clock, most
-        self._lock = threading.Lock()
-        make_folder(path.parent)
-        self._database = _open(path)
-        self.epoch = self._once(self._first_epoch)
+    def __init__(
+        self, path: Path, site: str, node: str, clock: SystemClock, most: int = MOST_ROWS, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self.path, self.site, self.node, self._clock = path, site, node, clock
+        self._most, self._most_bytes = most, most_bytes
+        self._thinned = 0
+        self._file = OutboxFile(path, self._begin)
+
+    @property
+    def epoch(self) -> str:
+        return self._file.epoch
 
     def put(self, *bodies: Body, expiry_s: int | None = None) -> list[str]:
         """Store messages in one transaction; their ids. On the disk when this returns, else `StorageError`."""
-
-        def insert(cursor: sqlite3.Cursor) -> list[str]:
-            made = [self._envelope(seq) for seq in _next(cursor, len(bodies))]
-            for envelope, body in zip(made, bodies, strict=True):
-                payload = encode(Message(envelope, body))
-                self._insert(cursor, envelope.seq, tail_of(body), retained(body), _droppable(body), expiry_s, payload)
-            self._bound(cursor)
-            return [envelope.id for envelope in made]
-
-        return self._once(insert)
+        return self._file.write(lambda cursor: self._put(cursor, self.epoch, bodies, expiry_s))
 
     def will(self, body: Body) -> bytes:
-        """A message that the broker keeps and sends in our place: it has its number now, and never a row."""
-        return encode(Message(self._envelope(self._once(lambda cursor: _next(cursor, 1)[0])), body))
+        """A message that the broker keeps and sends in our place: its number is given now, and told as the will's."""
+
+        def work(cursor: sqlite3.Cursor) -> bytes:
+            [number] = _numbers(cursor, 1)
+            _bury(cursor, [number], "will")
+            return encode(Message(self._envelope(self.epoch, number), body))
+
+        return self._file.write(work)
 
     def clear(self, tail: str) -> None:
-        """An empty retained message: what stood at this topic is over."""
-        self._once(lambda cursor: self._insert(cursor, _next(cursor, 1)[0], tail, True, 0, None, b""))
+        """An empty retained message: what stood at this topic is over. It has no place for its number: a tombstone tells it."""
+        row = (tail, True, self._now_ms(), None, b"")
+        self._file.write(lambda cursor: _insert(cursor, [(rank_of(tail), *_numbers(cursor, 1), *row)]))
 
-    def take(self, after: int, limit: int) -> list[Waiting]:
-        """Messages after a seq, oldest first."""
-        rows = self._query("SELECT * FROM messages WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-        return [Waiting(seq, tail, bool(retain), put, expiry, payload) for seq, tail, retain, _, put, expiry, payload in rows]
+    def take(self, after: Mark, limit: int) -> list[Waiting]:
+        """Messages after a mark, the most urgent first, and in the order of their numbers within a rank."""
 
-    def delete(self, seqs: Sequence[int]) -> None:
-        """What the broker has acknowledged, or what expired here."""
-        self._once(lambda cursor: cursor.executemany("DELETE FROM messages WHERE seq = ?", [(seq,) for seq in seqs]))
+        def work(cursor: sqlite3.Cursor) -> list[Waiting]:
+            taken = after.taken if after.epoch == self.epoch else Mark().taken
+            return [_waiting(self.epoch, row) for row in cursor.execute(_TAKE, (*taken, limit))]
+
+        return self._file.look(work)
+
+    def find(self, seq: int) -> Waiting | None:
+        rows = self._file.read(f"{_ROWS} WHERE seq = ?", seq)
+        return _waiting(self.epoch, rows[0]) if rows else None
+
+    def delete(self, heard: Sequence[Waiting]) -> None:
+        """What the broker has acknowledged."""
+
+        def work(cursor: sqlite3.Cursor) -> None:
+            gone = _remove(cursor, self._mine(heard))
+            _bury(cursor, [one.seq for one in heard if not one.payload and one.seq in gone], "cleared")
+
+        self._file.write(work)
+
+    def expire(self, late: Sequence[Waiting]) -> None:
+        """What nobody needs any more."""
+        self._file.write(lambda cursor: _drop(cursor, self._mine(late), "expired"))
+
+    def tell_gone(self) -> None:
+        """Put tombstones for all numbers whose messages went since the last time, or that never had one."""
+        if self._file.read("SELECT 1 FROM gone LIMIT 1"):
+            self._file.write(self._entomb)
+
+    def needs_rebuild(self) -> bool:
+        """Whether this database is new, so that what stands in the clip folders must be said again."""
+        return bool(self._file.read("SELECT 1 FROM meta WHERE name = 'rebuild'"))
+
+    def rebuild(self, bodies: Sequence[Body]) -> None:
+        """Say what the clip folders hold, once, in one transaction; nothing if that was done already."""
+
+        def work(cursor: sqlite3.Cursor) -> None:
+            if cursor.execute("DELETE FROM meta WHERE name = 'rebuild'").rowcount:
+                self._put(cursor, self.epoch, bodies)
+
+        self._file.write(work)
 
     def pending(self) -> int:
-        return int(self._query("SELECT count(*) FROM messages", ())[0][0])
+        return int(self._meta().get("rows", 0))
 
     def dropped(self) -> int:
-        """Messages that did not fit, since this database was made."""
-        rows = self._query("SELECT value FROM meta WHERE name = 'dropped'", ())
-        return int(rows[0][0]) if rows else 0
+        """Messages that will never be heard, since this database was made."""
+        return sum(self.drops().values())
 
-    def version(self) -> int:
-        """Changes when another connection has written: cheap to poll."""
-        return int(self._query("PRAGMA data_version", ())[0][0])
+    def drops(self) -> dict[str, int]:
+        """The same by cause."""
+        meta = self._meta()
+        return {cause: int(meta.get(f"gone.{cause}", 0)) for cause in LOSSES}
+
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return self._file.size
+
+    def classes(self) -> list[Class]:
+        """What waits, by rank. Reads the whole database: for a person who asks."""
+        text = "SELECT rank, count(*), sum(length(tail) + length(payload)), min(put_ms) FROM messages GROUP BY rank"
+        found = {rank: counts for rank, *counts in self._file.read(text)}
+        return [Class(rank.name.lower(), *found.get(rank, (0, 0, None))) for rank in Rank]
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
-    def _envelope(self, seq: int) -> Envelope:
+    def _begin(self, cursor: sqlite3.Cursor) -> str:
+        """Tables, epoch and all that a new file must say of the one that it replaces."""
+        known = cursor.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() if _tables(cursor) else None
+        version = int(cursor.execute("PRAGMA user_version").fetchone()[0])
+        if known and version not in (0, _VERSION):
+            raise StorageError(f"outbox: version: must be {_VERSION} (got {version})", "it is of a newer lykta: install that one")
+        if version != _VERSION:
+            _upgrade(cursor)
+        return str(known[0]) if known else self._found(cursor)
+
+    def _found(self, cursor: sqlite3.Cursor) -> str:
+        epoch = uuid.uuid4().hex
+        cursor.execute("INSERT INTO meta VALUES ('epoch', ?), ('rebuild', 1)", (epoch,))
+        lost = last_lost(self.path)
+        if lost:
+            ranges = ((1, lost.last),) if lost.last else ()
+            self._put(cursor, epoch, [Tombstone(lost.epoch, "corrupt", ranges)])
+        return epoch
+
+    def _put(self, cursor: sqlite3.Cursor, epoch: str, bodies: Sequence[Body], expiry_s: int | None = None) -> list[str]:
+        now_ms = self._now_ms()
+        made = [self._envelope(epoch, seq) for seq in _numbers(cursor, len(bodies))]
+        rows = []
+        for envelope, body in zip(made, bodies, strict=True):
+            tail, payload = tail_of(body), encode(Message(envelope, body))
+            rows.append((rank_of(tail), envelope.seq, tail, retained(body), now_ms, expiry_s, payload))
+        _insert(cursor, rows)
+        if any(isinstance(body, Health) for body in bodies):
+            self._thin(cursor, now_ms)
+        self._bound(cursor)
+        return [envelope.id for envelope in made]
+
+    def _envelope(self, epoch: str, seq: int) -> Envelope:
         clock = self._clock
-        return Envelope(1, str(uuid.uuid4()), self.epoch, seq, clock.now(), clock.mono_ms(), clock.boot_id, clock.state(), False)
+        return Envelope(1, str(uuid.uuid4()), epoch, seq, clock.now(), clock.mono_ms(), clock.boot_id, clock.state(), False)
 
-    def _insert(
-        self, cursor: sqlite3.Cursor, seq: int, tail: str, retain: bool, droppable: int, expiry_s: int | None, payload: bytes
-    ) -> None:
-        put_ms = round(self._clock.now().timestamp() * 1000)
-        cursor.execute(
-            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", (seq, tail, retain, droppable, put_ms, expiry_s, payload)
-        )
+    def _now_ms(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)
+
+    def _thin(self, cursor: sqlite3.Cursor, now_ms: int) -> None:
+        """Once an hour: of health that is older than a day the first batch of each hour stays."""
+        if now_ms // _HOUR_MS == self._thinned:
+            return
+        self._thinned = now_ms // _HOUR_MS
+        text = "SELECT seq, put_ms FROM messages WHERE rank = ? AND put_ms < ? ORDER BY seq"
+        stays: dict[int, int] = {}
+        old = cursor.execute(text, (Rank.HEALTH, now_ms - FULL_HEALTH_MS)).fetchall()
+        _drop(cursor, [(Rank.HEALTH, seq) for seq, put in old if stays.setdefault(put // _HOUR_MS, put) != put], "thinned")
 
     def _bound(self, cursor: sqlite3.Cursor) -> None:
-        over = int(cursor.execute("SELECT count(*) FROM messages").fetchone()[0]) - self._most
-        if over > 0:
-            least = "SELECT seq FROM messages WHERE droppable > 0 ORDER BY droppable DESC, seq LIMIT ?"
-            cursor.execute(f"DELETE FROM messages WHERE seq IN ({least})", (over,))
-            _add(cursor, "dropped", cursor.rowcount)
+        rows, size = _count(cursor, "rows"), _count(cursor, "bytes")
+        if rows > self._most or size > self._most_bytes:
+            _drop(cursor, list(_least(cursor, rows - self._most, size - self._most_bytes)), "bound")
 
-    def _first_epoch(self, cursor: sqlite3.Cursor) -> str:
-        cursor.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex,))
-        return str(cursor.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()[0])
+    def _entomb(self, cursor: sqlite3.Cursor) -> None:
+        found = cursor.execute("SELECT cause, first, last FROM gone ORDER BY cause, first").fetchall()
+        cursor.execute("DELETE FROM gone")
+        tombstones = []
+        for cause, rows in groupby(found, key=lambda row: row[0]):
+            ranges = [(first, last) for _, first, last in rows]
+            pieces = [tuple(ranges[at : at + _MOST_RANGES]) for at in range(0, len(ranges), _MOST_RANGES)]
+            tombstones += [Tombstone(self.epoch, cause, piece) for piece in pieces]
+        self._put(cursor, self.epoch, tombstones)
 
-    def _once(self, work: Callable[[sqlite3.Cursor], T]) -> T:
-        """One write transaction, whole or not at all."""
-        with self._lock, _translated(self.path):
-            cursor = self._database.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(cursor)
-                cursor.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back already where the disk was full.
-                if self._database.in_transaction:
-                    cursor.execute("ROLLBACK")
-                raise
-            return result
+    def _mine(self, messages: Iterable[Waiting]) -> list[tuple[Rank, int]]:
+        """Keys of what lies in this database; another epoch's numbers mean nothing here."""
+        return [(one.rank, one.seq) for one in messages if one.epoch == self.epoch]
 
-    def _query(self, text: str, values: tuple[int, ...]) -> list[tuple[int, str, int, int, int, int | None, bytes]]:
-        with self._lock, _translated(self.path):
-            return self._database.execute(text, values).fetchall()
+    def _meta(self) -> dict[str, Any]:
+        return dict(self._file.read("SELECT name, value FROM meta"))
 
 
-def _droppable(body: Body) -> int:
-    return 2 if isinstance(body, Health) else 1 if isinstance(body, Presence) else 0
+def _waiting(epoch: str, row: tuple[Any, ...]) -> Waiting:
+    rank, seq, tail, retain, put_ms, expiry_s, payload = row
+    return Waiting(epoch, Rank(rank), seq, tail, bool(retain), put_ms, expiry_s, payload)
 
 
-def _next(cursor: sqlite3.Cursor, count: int) -> range:
+def _tables(cursor: sqlite3.Cursor) -> bool:
+    return cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone() is not None
+
+
+def _upgrade(cursor: sqlite3.Cursor) -> None:
+    """Make the tables; messages of lykta 0.1 (version 0) move into them."""
+    old = cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
+    if old:
+        cursor.execute("ALTER TABLE messages RENAME TO old")
+    for text in _SCHEMA:
+        cursor.execute(text)
+    if old:
+        rows = cursor.execute("SELECT seq, tail, retain, put_ms, expiry_s, payload FROM old").fetchall()
+        _insert(cursor, [(rank_of(tail), seq, tail, *rest) for seq, tail, *rest in rows])
+        cursor.execute("DROP TABLE old")
+    cursor.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _numbers(cursor: sqlite3.Cursor, count: int) -> range:
     """The next numbers of the node's one sequence."""
     last = _add(cursor, "seq", count)
     return range(last - count + 1, last + 1)
 
 
 def _add(cursor: sqlite3.Cursor, name: str, number: int) -> int:
+    """A counter after adding to it."""
     cursor.execute(
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
         (name, number),
     )
+    return _count(cursor, name)
+
+
+def _count(cursor: sqlite3.Cursor, name: str) -> int:
     return int(cursor.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """The database; a corrupt one is put aside under another name, never repaired by guessing.
-
-    One process at a time: after a power cut three start at once, and the second must not put aside what the first made.
-    """
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        return _connect(path)
-    except sqlite3.DatabaseError as problem:
-        if isinstance(problem, sqlite3.OperationalError):
-            raise StorageError(f"outbox: {path}: {problem}", "check the disk and the folder's rights") from problem
-        _put_aside(path, problem)
-        return _connect(path)
-    finally:
-        os.close(folder)
+def _insert(cursor: sqlite3.Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
+    cursor.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    _add(cursor, "rows", len(rows))
+    _add(cursor, "bytes", sum(len(row[2]) + len(row[-1]) for row in rows))
 
 
-def _put_aside(path: Path, problem: sqlite3.DatabaseError) -> None:
-    mark = f"corrupt-{int(time.time())}"
-    for part in path.parent.glob(f"{path.name}*"):
-        if ".corrupt-" not in part.name:
-            part.replace(part.with_name(f"{part.name}.{mark}"))
-    sysd.log("outbox", "error", "database put aside, a new one begun", path=f"{path}.{mark}", problem=problem)
+def _remove(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]]) -> list[int]:
+    """Delete rows; the numbers of those that were there."""
+    text = "DELETE FROM messages WHERE rank = ? AND seq = ? RETURNING seq, length(tail) + length(payload)"
+    found = [row for key in keys for row in cursor.execute(text, key).fetchall()]
+    if found:
+        _add(cursor, "rows", -len(found))
+        _add(cursor, "bytes", -sum(size for _, size in found))
+    return [seq for seq, _ in found]
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=FULL")
-    found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        database.close()
-        raise sqlite3.DatabaseError(found)
-    database.executescript(_SCHEMA)
-    return database
+def _drop(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]], cause: Cause) -> None:
+    _bury(cursor, _remove(cursor, keys), cause)
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as problem:
-        raise StorageError(f"outbox: {path}: {problem}", "free space or check the disk; nothing stored before is lost") from problem
+def _bury(cursor: sqlite3.Cursor, seqs: Sequence[int], cause: Cause) -> None:
+    """Note numbers for a tombstone, as ranges that join their neighbours of the same cause."""
+    if not seqs:
+        return
+    for _, run in groupby(enumerate(sorted(seqs)), key=lambda pair: pair[1] - pair[0]):
+        numbers = [seq for _, seq in run]
+        first, last = numbers[0], numbers[-1]
+        before = cursor.execute("DELETE FROM gone WHERE last = ? AND first = (SELECT max(first) FROM gone WHERE first < ?) "
+                                "AND cause = ? RETURNING first", (first - 1, first, cause)).fetchone()  # fmt: skip
+        after = cursor.execute("DELETE FROM gone WHERE first = ? AND cause = ? RETURNING last", (last + 1, cause)).fetchone()
+        cursor.execute("INSERT INTO gone VALUES (?, ?, ?)", (before[0] if before else first, after[0] if after else last, cause))
+    _add(cursor, f"gone.{cause}", len(seqs))
+
+
+def _least(cursor: sqlite3.Cursor, rows: int, size: int) -> Iterator[tuple[Rank, int]]:
+    """Keys of what goes first, until so many rows and so many bytes are free."""
+    text = "SELECT seq, length(tail) + length(payload) FROM messages WHERE rank = ? ORDER BY seq"
+    for rank in DROPS:
+        for seq, length in cursor.execute(text, (rank,)):
+            if rows <= 0 and size <= 0:
+                return
+            rows, size = rows - 1, size - length
+            yield rank, seq

@@ -7,36 +7,32 @@ the service concerned, which verifies them itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.metadata import version
-from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
 
 import msgspec
 
 from agent import health
-from agent.control import ask
-from agent.messages import Body, Describe, Health, State, decode, encode, topic
-from agent.outbox import Outbox, Waiting
+from agent.control import Request, ask
+from agent.downlink import COMMANDS, Downlink
+from agent.heads import HeadTeller
+from agent.messages import Describe, Health, State, topic
+from agent.outbox import Outbox
+from agent.outbox_view import survey
+from agent.publisher import Publisher, Storing
 from agent.service import Runtime, run_service
 from agent.uploader import Uploader
 from drivers import board
 from drivers.mqtt import Credentials, Link, Will, diagnose
-from privacy.errors import LyktaError, StorageError
+from privacy.errors import LyktaError
 from privacy.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
-WINDOW = 20
-LATE_S = 60.0
 HEALTH_S = 60.0
 SILENT_S = 30.0
-_POLL_S = 0.1
 _SERVICES = ("camera", "io")
-# Who obeys a command; anything else is refused here and counted.
-_COMMANDS = {"ack": "io"}
 
 
 def serve(layout: Layout) -> int:
@@ -57,6 +53,7 @@ def body(runtime: Runtime) -> None:
     runtime.spawn("uploader", uploader.run)
     runtime.spawn("health", uplink.tell_health)
     runtime.spawn("link-watch", uplink.watch_link)
+    runtime.spawn("heads", HeadTeller(runtime, journal, uplink.storing).run)
     uplink.watch_node()
     uploader.abort()
     publisher.join()
@@ -65,7 +62,7 @@ def body(runtime: Runtime) -> None:
 
 
 class Uplink:
-    """Messages and the node's state."""
+    """The link and the node's state."""
 
     def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials) -> None:
         node = runtime.config.node
@@ -73,27 +70,34 @@ class Uplink:
         self._prefix = topic(node.site, node.id)
         self._connected, self._failed = Event(), Event()
         self._refusal = ""
-        # The publisher's own; the link's thread only leaves the broker's answers in the queue.
-        self._answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
-        self._flying: dict[int, Waiting] = {}
-        self._taken: list[int] = []
-        self._last_sent = 0
-        self._refused = self._expired = 0
+        self.storing = Storing(runtime, outbox)
+        self._publisher = Publisher(runtime, outbox, self.storing, self._send)
+        self._downlink = Downlink(runtime)
+        self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._born = False
-        self._storage = ""
         self._state: State | None = None
         self._seen: dict[str, float] = {}
         self._camera_detail: dict[str, Any] = {}
-        self._ignored = 0
         self._link = Link(
             f"{node.site}/{node.id}",
             credentials,
-            acknowledged=lambda token, refusal: self._answers.put((token, refusal)),
+            acknowledged=self._publisher.answered,
             changed=self._changed,
-            received=self._received,
-            subscribe=(f"{self._prefix}/cmd/#",),
+            received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
+            subscribe=(f"{self._prefix}/cmd/#", f"{self._prefix}/order/#"),
             will=Will(f"{self._prefix}/state", outbox.will(State("lost", "link_lost", None, None, "ops", {}))),
         )
+        runtime.answer("outbox", self._survey, on="ctl")
+
+    def publish(self) -> None:
+        """The publisher's thread."""
+        self._publisher.run(self._connected)
+
+    def _send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
+        return self._link.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
+
+    def _survey(self, request: Request) -> Request:
+        return survey(self._outbox, request)
 
     # -- the link ----------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,7 @@ class Uplink:
     def watch_link(self) -> None:
         """Say why there is no link; the link itself goes on trying."""
         place, runtime = self._runtime.config.broker, self._runtime
+        self._downlink.start()
         self._link.open(place.host, place.port)
         told = ""
         while not runtime.stop.wait(1.0):
@@ -122,9 +127,15 @@ class Uplink:
                 # Once for each attempt of the link, so that its growing pauses hold for this one too.
                 self._failed.clear()
                 told = self._tell_trouble(told)
-            counts = {"refused": self._refused, "expired": self._expired, "ignored_commands": self._ignored}
-            pending = self._outbox.pending()
-            runtime.report(connected=self._connected.is_set(), pending=pending, storage_error=self._storage, **counts)
+            publisher = self._publisher
+            runtime.report(
+                connected=self._connected.is_set(),
+                pending=self._outbox.pending(),
+                storage_error=self.storing.trouble,
+                refused=publisher.refused,
+                expired=publisher.expired,
+                **self._downlink.ignored,
+            )
 
     def _tell_trouble(self, told: str) -> str:
         """What stands between us and the broker, logged when it is another than the one told before."""
@@ -137,87 +148,14 @@ class Uplink:
             runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=_HINTS[trouble])
         return trouble
 
-    def _received(self, where: str, payload: bytes) -> None:
-        """A signed command, handed on as it came."""
-        name = where.rsplit("/", 1)[-1]
-        service = _COMMANDS.get(name)
-        if service is None:
-            self._ignored += 1
-            self._runtime.log("warning", "command: unknown, ignored", name=name)
-            return
-        request = {"verb": "command", "name": name, "jws": payload.decode(errors="replace")}
-        try:
-            ask(self._runtime.layout.socket(service, "uplink"), request)
-        except LyktaError as problem:
-            self._ignored += 1
-            self._runtime.log("warning", f"command {name}: {problem}", hint=problem.hint)
-
     def close(self) -> None:
         """Say that we stop, let that leave, and go in order so that no will is sent; unless it could not be said."""
         said = False
         if self._connected.is_set():
-            said = self._put(State("stopping", "told_to", self._runtime.clock.now(), None, "nobody", {}))
-            end = time.monotonic() + 1.0
-            while self._outbox.pending() and time.monotonic() < end:
-                self._send_waiting()
-                self._settle()
-        self._link.close(with_will=not said or self._outbox.pending() > 0)
+            stopping = State("stopping", "told_to", self._runtime.clock.now(), None, "nobody", {})
+            said = self.storing.put(stopping) and self._publisher.flush(1.0)
+        self._link.close(with_will=not said)
         self._outbox.close()
-
-    # -- messages ----------------------------------------------------------------------------------------------------
-
-    def publish(self) -> None:
-        """The publisher's thread: keeps the window full while there is a link."""
-        while not self._runtime.stop.is_set():
-            if self._connected.is_set():
-                self._send_waiting()
-            self._settle()
-
-    def _send_waiting(self) -> None:
-        room = WINDOW - len(self._flying)
-        for waiting in self._outbox.take(self._last_sent, room) if room > 0 else []:
-            self._last_sent = waiting.seq
-            left = self._left(waiting)
-            if left is not None and left <= 0:
-                self._expired += 1
-                self._taken.append(waiting.seq)
-                continue
-            where, payload = f"{self._prefix}/{waiting.tail}", _dated(waiting, time.time())
-            self._flying[self._link.publish(where, payload, retain=waiting.retain, expiry_s=left)] = waiting
-
-    def _settle(self) -> None:
-        """Wait a little for the broker's answers and let go of what it took, many in one write."""
-        for token, refusal in _drain(self._answers, _POLL_S):
-            waiting = self._flying.pop(token, None)
-            if waiting is None:
-                continue
-            if refusal:
-                # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
-                self._refused += 1
-                self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
-            else:
-                self._taken.append(waiting.seq)
-        if self._taken and self._stored(lambda: self._outbox.delete(self._taken)):
-            self._taken.clear()
-
-    def _put(self, *bodies: Body) -> bool:
-        return self._stored(lambda: self._outbox.put(*bodies))
-
-    def _stored(self, write: Callable[[], object]) -> bool:
-        """Whether the disk took it. A full disk must not end the service whose uploads make room; it is told and tried again."""
-        try:
-            write()
-        except StorageError as problem:
-            if not self._storage:
-                self._runtime.log("error", str(problem), hint=problem.hint)
-            self._storage = str(problem)
-            return False
-        self._storage = ""
-        return True
-
-    def _left(self, waiting: Waiting) -> int | None:
-        """Seconds until the message is pointless; paho would not count them down."""
-        return None if waiting.expiry_s is None else int(waiting.put_ms / 1000 + waiting.expiry_s - time.time())
 
     # -- the node ----------------------------------------------------------------------------------------------------
 
@@ -228,9 +166,11 @@ class Uplink:
         runtime.ready()
         while not runtime.stop.is_set():
             state, birth = self._node_state(self._ask_services()), self._connected.is_set() and not self._born
-            # Through the outbox, not past it: state and events then reach the broker in the order in which they happened.
-            if (state != self._state or birth) and self._put(state, *([self._describe()] if birth else [])):
+            # Through the outbox, not past it: states then reach the broker in the order in which they happened.
+            if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._state, self._born = state, self._born or birth
+            if birth:
+                self.storing.do(self._outbox.tell_gone)
             runtime.fed()
             runtime.stop.wait(1.0)
 
@@ -277,23 +217,25 @@ class Uplink:
         config = self._runtime.config
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
         sensors = (camera, "help button", "help lamp")
-        return Describe(board.model(), sensors, f"lykta {version('lykta')}", {"message": 1, "manifest": 1}, tuple(_COMMANDS))
+        return Describe(board.model(), sensors, f"lykta {version('lykta')}", {"message": 1, "manifest": 1}, tuple(COMMANDS))
 
     def tell_health(self) -> None:
-        """The health thread: all groups in one write, soon after the start and then each minute."""
+        """The health thread: all groups in one write, soon after the start and then each minute; and what was dropped since."""
         pause = 2.0
         while not self._runtime.stop.wait(pause):
-            self._put(*self._health())
+            self.storing.put(*self._health())
+            if self._connected.is_set():
+                self.storing.do(self._outbox.tell_gone)
             pause = HEALTH_S
 
     def _health(self) -> list[Health]:
         outbox, clock = self._outbox, self._runtime.clock
         return [
-            *health.of_machine(self._runtime.layout.var),
+            *health.of_machine(self._runtime.layout.var, self._writes),
             *health.of_camera(self._camera_detail),
             health.group("link", {"connected": lambda: int(self._connected.is_set())}),
             health.group("clock", {"trusted": lambda: int(clock.trusted())}),
-            health.group("buffer", {"pending": outbox.pending, "dropped": outbox.dropped}),
+            health.of_outbox(outbox),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
 
@@ -304,20 +246,3 @@ _HINTS = {
     "certificate_refused": "the broker refuses tls.pem: is it expired or revoked? messages wait in the outbox",
     "broker_refuses": "TLS is well, the broker does not let us in: mend its configuration; messages wait in the outbox",
 }
-
-
-def _drain(answers: SimpleQueue[tuple[int, str]], wait_s: float) -> Iterator[tuple[int, str]]:
-    """The next answer, waited for a little, and what has come with it."""
-    with suppress(Empty):
-        yield answers.get(timeout=wait_s)
-        while True:
-            yield answers.get_nowait()
-
-
-def _dated(waiting: Waiting, now_s: float) -> bytes:
-    """The payload, marked as history if it is sent late."""
-    if not waiting.payload or now_s - waiting.put_ms / 1000 < LATE_S:
-        return waiting.payload
-    message = decode(waiting.payload)
-    late = msgspec.structs.replace(message.envelope, hist=True)
-    return encode(msgspec.structs.replace(message, envelope=late))

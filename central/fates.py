@@ -82,7 +82,7 @@ class Decisions:
         keys = list(self._store.names(f"{node}/orders"))
         answered = {key.removesuffix(".answer.jws") for key in keys if key.endswith(".answer.jws")}
         open_ = [key for key in keys if not key.endswith(".answer.jws") and key.removesuffix(".jws") not in answered]
-        return [token.decode().strip() for key in open_ if (token := self._store.get(key)) is not None]
+        return [token.decode(errors="replace").strip() for key in open_ if (token := self._store.get(key)) is not None]
 
     def of(self, node: str) -> list[Order]:
         """What is decided and binds: another's signature, or one for another node, decides nothing."""

@@ -26,6 +26,7 @@ from central.store import (
     Record,
     Store,
     Upload,
+    announced,
     announced_key,
     deleted_key,
     home,
@@ -102,7 +103,7 @@ class Intake:
             segments.check_not_refused(self._store, record)
         upload = upload_of(record, wanted.md5)
         with self._store.lock("object", record.id):
-            known = self._announced(node, record.id)
+            known = announced(self._store, node, record.id)
             if known and known.manifest.encode() != token:
                 self._conflict(record, token)
             receipt = self._receipt(record)
@@ -179,7 +180,7 @@ class Intake:
             self._trace(known.record, known.token, node)
         receipt = self._sign(known.record, known.token)
         self._store.put(receipt_key(known.record), receipt)
-        if self._announced(node, known.record.id) is None:
+        if announced(self._store, node, known.record.id) is None:
             # Deleted meanwhile by a process that no lock of this store keeps away.
             self._store.erase(home(known.record))
             raise RefusalError(410, f"object {known.record.id}: was deleted", "delete it")
@@ -238,16 +239,12 @@ class Intake:
             msgspec.convert(name, ClipId)
         except msgspec.ValidationError as problem:
             raise RefusalError(404, "object: not an object id", "ids are UUIDs of version 7") from problem
-        announced = self._announced(node, name)
-        if announced is None:
+        found = announced(self._store, node, name)
+        if found is None:
             raise RefusalError(404, f"object {name}: was not announced by {node}", "POST /v1/objects first")
-        token = announced.manifest.encode()
-        record = self._verified(announced.kind, token, node)
-        return Known(record, token, upload_of(record, announced.md5))
-
-    def _announced(self, node: str, name: str) -> Announcement | None:
-        data = self._store.get(announced_key(node, name))
-        return msgspec.json.decode(data, type=Announcement) if data else None
+        token = found.manifest.encode()
+        record = self._verified(found.kind, token, node)
+        return Known(record, token, upload_of(record, found.md5))
 
     def _receipt(self, record: Record) -> bytes | None:
         """The receipt of a finished object. A segment may have come in another parcel before; each parcel gets its own."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+import msgspec
 from msgspec import Struct
 
 from central.refusing import RefusalError
@@ -207,6 +209,15 @@ def announced_key(node: str, name: str) -> str:
     return f"{ANNOUNCED}/{node}/{name}.json"
 
 
+def announced(store: Store, node: str, name: str) -> Announcement | None:
+    """What is known of an object; `RefusalError` if somebody else wrote there."""
+    data = store.get(announced_key(node, name))
+    try:
+        return msgspec.json.decode(data, type=Announcement) if data is not None else None
+    except msgspec.DecodeError as problem:
+        raise RefusalError(500, f"object {name}: what was announced cannot be read: {problem}", "the centre mends it") from problem
+
+
 def deleted_key(node: str, name: str) -> str:
     return f"{node}/deleted/{name}.jws"
 
@@ -216,11 +227,10 @@ def marker(due: datetime, node: str, name: str) -> str:
     return f"{DEADLINES}/{minute(due)}/{node.replace('/', '~')}~{name}"
 
 
-def marked(key: str) -> tuple[str, str, str]:
-    """Minute, site/node and id of a marker."""
-    when, _, what = key.removeprefix(f"{DEADLINES}/").partition("/")
-    site, node, name = what.split("~")
-    return when, f"{site}/{node}", name
+def marked(key: str) -> tuple[str, str, str] | None:
+    """Minute, site/node and id of a marker; None of what is none."""
+    found = re.fullmatch(rf"{DEADLINES}/(\d{{8}}T\d{{4}})/([a-z0-9-]+)~([a-z0-9-]+)~([a-z0-9-]+)", key)
+    return (found[1], f"{found[2]}/{found[3]}", found[4]) if found else None
 
 
 def minute(moment: datetime) -> str:

@@ -7,22 +7,23 @@ mark goes last.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
 
-import msgspec
-
 from central import lineage
 from central.fates import Decisions, Fate, Filmed, covers, fate
 from central.ledger import Ledger
+from central.refusing import RefusalError
 from central.store import (
     ANNOUNCED,
     DEADLINES,
     Announcement,
     Record,
     Store,
+    announced,
     announced_key,
     deleted_key,
     home,
@@ -32,7 +33,7 @@ from central.store import (
     receipt_key,
     upload_of,
 )
-from privacy.errors import LyktaError
+from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.manifest import MANIFEST, PARCEL, Manifest, Parcel
 from privacy.order import Order
 from privacy.records import peek
@@ -65,7 +66,7 @@ class Sweeper:
                     self.obey()
                 self.sweep(stop)
             except (LyktaError, OSError) as problem:
-                self._ledger.note_hourly("sweep", "fault", what="sweep", reason=f"{type(problem).__name__}: {problem}")
+                self._tell(problem)
             rounds += 1
             if stop.wait(every_s):
                 return
@@ -74,13 +75,19 @@ class Sweeper:
         """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way."""
         swept, orders, until = Swept(), dict[str, list[Order]](), minute(self._now())
         for mark in self._store.names(DEADLINES):
-            when, node, name = marked(mark)
+            found = marked(mark)
+            if found is None:
+                continue
+            when, node, name = found
             if when > until or (stop and stop.is_set()):
                 break
             if node not in orders:
                 orders[node] = self._decisions.of(node)
-            with self._store.lock("object", name):
-                self._look(mark, node, name, orders[node], swept)
+            try:
+                with self._store.lock("object", name):
+                    self._look(mark, node, name, orders[node], swept)
+            except (RefusalError, RecordError) as problem:  # one that cannot be read keeps no other from going
+                self._tell(problem, name)
         return swept
 
     def obey(self) -> None:
@@ -90,6 +97,14 @@ class Sweeper:
                 for order in self._decisions.of(f"{site}/{node}"):
                     if order.act in ("erase", "release"):
                         self._obey(order, f"{site}/{node}")
+
+    def _tell(self, problem: Exception, name: str = "") -> None:
+        reason = f"{type(problem).__name__}: {problem}"
+        try:
+            self._ledger.note_hourly(f"sweep {name}", "fault", what="sweep", object=name, reason=reason)
+        except StorageError as full:
+            # Deleting makes room: it must not end because the journal has none.
+            sys.stderr.write(f"fault: {reason}; not in the journal: {full}\n")
 
     def _obey(self, order: Order, node: str) -> None:
         done = f"_index/obeyed/{node}/{order.number:08}"
@@ -106,11 +121,11 @@ class Sweeper:
         if order.clips:
             return [clip for clip in order.clips if self._store.get(announced_key(node, clip)) is not None]
         names = [key.rpartition("/")[2].removesuffix(".json") for key in self._store.names(f"{ANNOUNCED}/{node}")]
-        found = [(name, self._announced(node, name)) for name in names]
+        found = [(name, announced(self._store, node, name)) for name in names]
         return [name for name, known in found if known and known.kind == "clip" and covers(order, _filmed(_record(known)))]
 
     def _look(self, mark: str, node: str, name: str, orders: list[Order], swept: Swept) -> None:
-        known = self._announced(node, name)
+        known = announced(self._store, node, name)
         if known is None or known.due is None:
             self._store.erase(mark)
             return
@@ -148,10 +163,6 @@ class Sweeper:
             )
             self._store.put(deleted_key(node, record.id), line)
         self._store.erase(announced_key(node, record.id))
-
-    def _announced(self, node: str, name: str) -> Announcement | None:
-        data = self._store.get(announced_key(node, name))
-        return msgspec.json.decode(data, type=Announcement) if data else None
 
 
 def _record(known: Announcement) -> Record:

@@ -44,6 +44,16 @@ def used_share(path: Path) -> float:
     return round(psutil.disk_usage(str(path)).percent / 100, 3)
 
 
+def written_mb(path: Path) -> float:
+    """MB written since the start to the block device under a path. `OSError` where the file system has none of its own.
+
+    Field 7 of the kernel's block statistics: sectors of 512 bytes (Documentation/block/stat.rst).
+    """
+    device = path.stat().st_dev
+    counts = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    return round(int(counts[6]) * 512 / 1e6, 3)
+
+
 def own_memory_mb() -> float:
     """Resident memory of this process."""
     return round(psutil.Process().memory_info().rss / 1_000_000, 1)

@@ -127,9 +127,10 @@ class Broker:
                 process.terminate()
                 process.wait(10)
 
-    def publish(self, topic: str, payload: str, *, as_certificate: Path | None = None) -> str:
+    def publish(self, topic: str, payload: str, *, retain: bool = False, as_certificate: Path | None = None) -> str:
         """Publish once as a stock client; its debug output, which holds the broker's reason."""
         words = [_tool("mosquitto_pub"), *self.options(as_certificate), "-q", "1", "-d", "-t", topic, "-m", payload]
+        words += ["-r"] if retain else []
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
         return done.stdout + done.stderr
 
@@ -143,7 +144,7 @@ class Broker:
             f"listener {self.port} 127.0.0.1\ncafile {self.centre.ca}\ncertfile {self.centre.folder}/broker.pem\n"
             f"keyfile {self.centre.folder}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
             f"acl_file {self.folder}/broker.acl\nallow_anonymous false\nlog_type all\n"
-            f"persistence true\npersistence_location {self.folder}/\n"
+            f"persistence true\npersistence_location {self.folder}/\nmax_queued_messages 0\n"
             + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
         )
 

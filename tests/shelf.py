@@ -116,7 +116,9 @@ class Shelf:
         return [json.loads(payload)["body"] for (payload,) in rows if payload]
 
     def notes(self) -> list[tuple[str, str, str]]:
-        return [(body["clip"], body["stage"], body["reason"]) for body in self.bodies() if body["type"] == "clip"]
+        """What was said of clips, but for what a new outbox is begun with."""
+        clips = [body for body in self.bodies() if body["type"] == "clip"]
+        return [(body["clip"], body["stage"], body["reason"]) for body in clips if body["reason"] != "rebuilt"]
 
     def entries(self, unit: Unit = "camera") -> list[Entry]:
         return list(verify_chain(self.layout.journal(unit), unit, authority(self.keys)).entries)
@@ -125,5 +127,5 @@ class Shelf:
         return [entry.kind for entry in self.entries(unit)]
 
     def close(self) -> None:
-        for taken in self._open:
-            taken.outbox.close()
+        while self._open:
+            self._open.pop().outbox.close()

@@ -14,12 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
+from starlette.applications import Starlette
 
 from central.keys import signer
-from privacy.errors import RecordError
+from central.server import serve
+from privacy.errors import RecordError, StorageError
 from privacy.manifest import PART, RECEIPT, Receipt
 from privacy.records import sha256_hex, sign
-from tests.broker import until
+from tests.broker import free_port, until
 from tests.clips import Node, central, made, noise
 from tests.receiving import Centre, content_md5, receipt_of
 
@@ -403,6 +405,12 @@ def test_a_foreign_receipt_frees_nothing(running: Centre, node: Node, tmp_path: 
         node.spool.check_receipt(sign(forged, signer(tmp_path / "other", "receipt"), RECEIPT))
     with pytest.raises(RecordError, match="carries no certificate"):
         node.spool.check_receipt(sign(forged, signer(running.keys, "basis"), RECEIPT))
+
+
+def test_it_does_not_go_on_when_it_no_longer_deletes(keys: Path) -> None:
+    """R27, crash-only: whatever ends the thread that deletes ends the server, and not with exit code 0."""
+    with pytest.raises(StorageError, match="deleting ended by itself"):
+        serve(Starlette(), keys, "127.0.0.1", free_port(), lambda stop: None)
 
 
 def test_without_keys_it_does_not_start(tmp_path: Path) -> None:

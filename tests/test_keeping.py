@@ -234,6 +234,20 @@ def test_a_torn_checkpoint_is_dropped_and_told(shelf: Shelf) -> None:
     assert reason.startswith("torn")
 
 
+def test_a_broken_outbox_is_begun_anew_with_what_the_folders_hold(shelf: Shelf) -> None:
+    """Promise 3: a database that broke is put aside, and the centre hears again of every clip that waits here, once."""
+    clips = [shelf.clip(), shelf.clip(trigger="help")]
+    shelf.custody().keeper.sweep()
+    shelf.close()
+    shelf.layout.outbox.write_bytes(b"torn by a dying card " * 500)
+    (shelf.layout.spool / "index").unlink()
+    keeper = shelf.custody().keeper
+    for _ in range(2):
+        keeper.sweep()
+    said = [(body["clip"], body["stage"], body["trigger"], body["reason"]) for body in shelf.bodies() if body["type"] == "clip"]
+    assert said == [(clips[0], "recorded", "presence", "rebuilt"), (clips[1], "recorded", "help", "rebuilt")]
+
+
 def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
     """Promise 3: a clip's end is journalled and told, if not now then at the next sweep; nothing crashes over it."""
     clip = shelf.clip()

@@ -211,6 +211,9 @@ def test_one_unit_does_not_speak_for_another(running: Centre, node: Node, diary:
     assert running.upload(node, folder, "journal").status == 409
     facts = {"unit": "io", "first": 0, "last": 0, "head": "0" * 64, "previous": ""}
     wrong = parcel(node, "journal", {"0000000000.jws": b"x\n"}, "uplink", facts)
+    assert running.upload(node, wrong, "journal").status == 409
+    facts["unit"] = "../camera"
+    wrong = parcel(node, "journal", {"0000000000.jws": b"x\n"}, "uplink", facts)
     assert running.announce(node, wrong, kind="journal").status == 403
 
 
@@ -258,6 +261,8 @@ def test_orders_reach_their_node_until_they_are_answered(running: Centre, node: 
     assert (running.store / node.name / "orders/00000002.answer.jws").read_bytes() == said
     assert running.upload(node, folder).body["orders"] == [waiting[0], waiting[2]]
     assert running.look(node, folder).body["orders"] == [waiting[0], waiting[2]]
+    (running.store / node.name / "orders/00000003.jws").write_bytes(b"\xff\x00")
+    assert running.look(node, folder).status == 200, "rubbish is no order, and stops no upload"
 
 
 def test_an_answer_is_the_nodes_own_and_the_first_one_stands(running: Centre, node: Node, keys: Path, tmp_path: Path) -> None:

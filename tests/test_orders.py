@@ -34,7 +34,7 @@ def test_an_order_is_obeyed_once_and_answered_the_same_again(shelf: Shelf) -> No
     assert shelf.kinds() == ["order"]
     facts = shelf.entries()[0].facts
     assert (facts["decided"], facts["performed"], facts["case"], facts["ground"]) == ("Anna Ek", "Bo Al", "K-7", "accident")
-    assert [body["type"] for body in shelf.bodies()] == ["order_answer"]
+    assert [body["type"] for body in shelf.bodies()] == ["order"]
     assert shelf.answer(shelf.bodies()[0]["jws"].encode()) == answer
 
 

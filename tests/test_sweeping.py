@@ -401,6 +401,18 @@ def test_what_was_deleted_while_it_was_being_completed_stays_deleted(desk: Desk)
     assert desk.here(name) == []
 
 
+def test_what_nobody_here_put_stops_no_deletion(desk: Desk) -> None:
+    """A foreign file among the marks, a torn announcement: noted, and the others go all the same (R27, R32)."""
+    torn, name = desk.clip(timedelta(hours=1)), desk.clip(timedelta(hours=1))
+    desk.store.put(f"{DEADLINES}/readme.txt", b"?")
+    desk.store.put(f"{DEADLINES}/20200101T0000/odd", b"?")
+    desk.store.put(f"_index/announced/{NODE}/{torn}.json", b"{")
+    assert desk.sweep(timedelta(hours=1)) == [name]
+    assert [facts["object"] for facts in desk.entries("fault")] == [torn]
+    assert desk.sweep() == []
+    assert len(desk.entries("fault")) == 1
+
+
 class Counting:
     """Counts the keys that are drawn from a store."""
 

@@ -21,10 +21,11 @@ from tests.stop import LYKTA, MOST_MB, Stop
 
 
 class Yesterday(SystemClock):
-    """A node's clock a day ago."""
+    """A node's clock a day ago, in a boot before this one."""
 
     def __init__(self) -> None:
         super().__init__("host")
+        self.boot_id = "the boot before"
 
     def now(self) -> datetime:
         return datetime.now(UTC) - timedelta(days=1)
@@ -66,7 +67,9 @@ def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Bro
         [health] = [m.body for m in stop.messages(heard(), "health/privacy") if isinstance(m.body, Health)]
         assert health.values["masked"] == 5
     with broker.ear() as later:
-        until(lambda: {one.tail for one in later()} == {"state", "describe", "alarm/help"}, "only what stands was retained")
+        until(
+            lambda: {one.tail for one in later()} == {"state", "describe", "journal", "alarm/help"}, "only what stands was retained"
+        )
 
 
 def test_hundreds_of_messages_come_in_order_and_once(stop: Stop, broker: Broker) -> None:
