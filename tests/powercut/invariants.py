@@ -44,7 +44,7 @@ def _go_on(store: Store, told: Told) -> None:
     for journal in store.journals.values():
         journal.append("again")
     store.outbox.put(Help("again", "pressed"))
-    if (seq := store.keys()["again"]) <= told.seq:
+    if (seq := store.keys()["again"].seq) <= told.seq:
         raise ValueError(f"outbox: gave {seq} again, {told.seq} was told")
     film = store.film()
     film.begin()
@@ -88,9 +88,9 @@ def _clips(store: Store, told: Told) -> Iterator[str]:
         parents[manifest.previous] = clip
         heads |= set() if clip in told.sealed else {sha256_hex(token)}
         yield from _clip(store, told, manifest, sha256_hex(token))
-    yield from (
-        f"clip: follows none that was told {clip}" for previous, clip in parents.items() if previous not in told.ever | heads
-    )
+    # A clip that was refused after its manifest was placed is dropped, and the next one follows that manifest all the same.
+    strays = [] if told.refused else [clip for previous, clip in parents.items() if previous not in told.ever | heads]
+    yield from (f"clip: follows none that was told {clip}" for clip in strays)
     if store.spool.previous not in heads:
         yield "clip: the next one would not follow the last one"
     if store.spool.previous in parents:

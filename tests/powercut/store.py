@@ -16,7 +16,7 @@ import pyrage
 from agent.keeping import Bounds, Keeper
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.obeying import Obedience, Orders, answers, hold_until
-from agent.outbox import Outbox, Waiting
+from agent.outbox import Mark, Outbox, Waiting
 from agent.recorder import new_clip_id
 from agent.spool import SealedSink, Spool
 from central.bundle import Address, bundle
@@ -103,9 +103,9 @@ class Store:
     def close(self) -> None:
         self.outbox.close()
 
-    def keys(self) -> dict[str, int]:
-        """What waits in the outbox: key → seq."""
-        return {key(waiting): waiting.seq for waiting in self.outbox.take(0, 100_000)}
+    def keys(self) -> dict[str, Waiting]:
+        """What waits in the outbox, by key, in the order of numbers."""
+        return {key(waiting): waiting for waiting in sorted(self.outbox.take(Mark(), 100_000), key=lambda one: one.seq)}
 
     def film(self, keep: timedelta = RETENTION) -> Film:
         return Film(self, opened(self.clock, keep, self.home.recipients))

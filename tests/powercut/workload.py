@@ -31,6 +31,9 @@ class Camera:
         self._store, self._marks, self._dice, self.act = store, marks, random.Random("camera"), ""
         self._waiting: list[str] = []
         self._orders = first
+        # As the service starts: a new database is told what is there, once.
+        store.keeper.recover()
+        store.keeper.sweep()
         self._expiring: dict[str, datetime] = {}
 
     def round(self, number: int, *, last: bool) -> Iterator[None]:
@@ -136,12 +139,12 @@ class Neighbours:
         self.act = "put"
         store.outbox.put(Help(press, "pressed"), Help(f"{press}-taken", "taken"))
         keys = store.keys()
-        self._marks.tell("put", keys[f"{press}-taken"], [press, f"{press}-taken"])
+        self._marks.tell("put", keys[f"{press}-taken"].seq, [press, f"{press}-taken"])
         yield
         self._enter("uplink", "heads", io=str(store.journals["io"].head))
         yield
         if number % 3 == 2:
-            some = sorted(keys, key=keys.__getitem__)[:5]
+            some = list(keys)[:5]
             self.act = "delete"
             self._marks.tell("deleting", some)
             store.outbox.delete([keys[one] for one in some])
