@@ -100,7 +100,9 @@ class Told:
             case ["synced", str(clip), int(video), int(masks)]:
                 self.synced[clip] = (video, masks)
             case ["sealed", str(clip), str(sha256)]:
-                self.sealed[clip] = self.last = sha256
+                self.sealed[clip] = sha256
+                # A recovery tells again what it finds.
+                self.last = self.last if sha256 in self.ever else sha256
                 self.ever.add(sha256)
                 self.synced.pop(clip, None)
             case ["freeing", str(clip)]:

@@ -32,8 +32,9 @@ class Camera:
         self._waiting: list[str] = []
         self._orders = first
         # As the service starts: a new database is told what is there, once.
-        store.keeper.recover()
-        store.keeper.sweep()
+        if first == 0:
+            store.keeper.recover()
+            store.keeper.sweep()
         self._expiring: dict[str, datetime] = {}
 
     def round(self, number: int, *, last: bool) -> Iterator[None]:
