@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test test-faults-full attack evaluate bench lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-powercut test-powercut-full test-mutations attack evaluate bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,23 @@ test: setup ## all tests that need no root
 
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
 	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
+
+test-root: setup ## the tests that need root, and `kill -9` at every step of the store instead of at some (about five minutes)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
+	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 LYKTA_KILLS=all \
+		$(BIN)/pytest -q tests/root tests/test_storage_faults.py
+
+test-powercut: setup ## 500 states that a power cut could have left of the store, on real ext4 (root)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
+	@$(BIN)/python -m tests.powercut.replay --states 500
+
+test-powercut-full: setup ## 4,000 of them, of a longer run (root; three to five minutes)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
+	@$(BIN)/python -m tests.powercut.replay --states 4000 --rounds 24 --seed 2
+
+test-mutations: setup ## take one sync, link or rule out of the code at a time: some test must fail each time (root)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
+	@$(BIN)/python -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)")
 
 evaluate: setup ## recall, leaks and over-masking: VIDEO=… LABELS=… [FPS=… PROFILE=…]; alone: the tables of ../shared
 	@$(BIN)/python -m tests.bench.evaluate $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)") \

@@ -24,7 +24,7 @@ from agent.outbox import Outbox
 from agent.spool import Spool
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
-from privacy.files import place
+from privacy.files import make_folder, place
 from privacy.journal import Journal
 from privacy.records import canonical
 from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
@@ -82,6 +82,12 @@ class Keeper:
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
         self._enter(note)
+        self.tell(note)
+
+    def drop(self, note: ClipNote) -> None:
+        """A clip that goes: in the journal before, told afterwards."""
+        self._enter(note)
+        self._free(note.clip)
         self.tell(note)
 
     def _enter(self, note: ClipNote) -> None:
@@ -148,7 +154,6 @@ class Keeper:
         instant = Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
         self._odometer = self._read_odometer().advance(instant)
         if at_once or instant.mono_ms - self._saved_ms >= SAVE_MS:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self.later.do(self._write_odometer)
             self._saved_ms = instant.mono_ms
         return instant
@@ -165,6 +170,7 @@ class Keeper:
 
     def _write_odometer(self) -> None:
         try:
+            make_folder(self._path.parent)
             place(self._path, canonical(self._odometer))
         except OSError as problem:
             raise StorageError(f"odometer: {self._path}: {problem.strerror}", "free space or check the disk") from problem
@@ -271,11 +277,8 @@ class Keeper:
 
     def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
-        note = ClipNote(one.clip, stage, one.trigger, reason, one.size)
-        self._enter(note)
-        self._free(one.clip)
+        self.drop(ClipNote(one.clip, stage, one.trigger, reason, one.size))
         self._known.pop(one.clip, None)
-        self.tell(note)
 
     def _free(self, clip: str) -> None:
         """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""

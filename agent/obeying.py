@@ -17,7 +17,7 @@ from agent.keeping import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import place
+from privacy.files import make_folder, place
 from privacy.order import ANSWER, Answer, Order, verify_order
 from privacy.records import Signer, TrustedKeys, peek, sha256_hex, sign
 from privacy.retention import Kept
@@ -161,7 +161,7 @@ def answers(layout: Layout) -> Path:
 
 def _place(path: Path, token: bytes, order: Order) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         place(path, token)
     except OSError as problem:
         raise StorageError(f"order {order.number}: {path}: {problem.strerror}", "free space or check the disk") from problem

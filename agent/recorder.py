@@ -73,6 +73,9 @@ class Ledger(Protocol):
 
     def clip(self, note: ClipNote) -> None: ...
 
+    def drop(self, note: ClipNote) -> None:
+        """The same, and the clip's folder goes, at the latest when the disk lets it go."""
+
     def tell(self, *bodies: Body) -> None: ...
 
     def clear(self, tail: str) -> None: ...
@@ -285,8 +288,7 @@ class Recorder:
         if running:
             running.abandon()
         if opened:
-            self._spool.free(opened.clip)
-            self._ledger.clip(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
+            self._ledger.drop(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
 
 
 def moment(wall_ns: int) -> datetime:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
-# usage: setup.sh STEP...   steps: packages venv models bench pi
+# usage: setup.sh STEP...   steps: packages powercut venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +8,8 @@ packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
   mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
 )
+
+rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -18,10 +20,14 @@ as_root() {
   fi
 }
 
-step_packages() {
+step_packages() { install "${packages[@]}"; }
+
+step_powercut() { install "${rigs[@]}"; }
+
+install() {
   command -v apt-get >/dev/null || { printf 'error: no apt-get here\nhint: Debian 12 or 13 is needed\n' >&2; exit 1; }
   local missing=()
-  for name in "${packages[@]}"; do
+  for name in "$@"; do
     dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q ' installed' || missing+=("$name")
   done
   [ ${#missing[@]} = 0 ] && return

@@ -47,6 +47,9 @@ class Ear:
     def clip(self, note: ClipNote) -> None:
         self.notes.append(note)
 
+    def drop(self, note: ClipNote) -> None:
+        self.notes.append(note)
+
     def tell(self, *bodies: Body) -> None:
         self.told += bodies
 

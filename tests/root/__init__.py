@@ -1,0 +1,1 @@
+"""Tests that need root: real disks that are full, read-only or dying."""
