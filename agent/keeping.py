@@ -26,6 +26,7 @@ from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
 from privacy.files import make_folder, place
 from privacy.journal import Journal
+from privacy.manifest import Manifest
 from privacy.records import canonical
 from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
 
@@ -106,19 +107,24 @@ class Keeper:
     def recover(self) -> None:
         """Finish or drop what a power cut tore."""
         with self._alone():
-            for manifest in self._spool.mend():
-                self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", Card.of(manifest).size))
+            self._spool.mend(self.recorded)
         for clip in self._spool.torn():
             try:
-                manifest = self._spool.recover(clip, self.now())
+                self._spool.recover(clip, self.now(), self.recorded)
             except (SealError, RecordError, FileNotFoundError) as problem:
                 self._free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
                 self.note("clip_waits", clip=clip, reason=str(problem))
-            else:
-                self.clip(ClipNote(clip, "recorded", manifest.trigger, "torn", Card.of(manifest).size))
+        with self._alone():
+            self._all()
+        self.later.do(self._rebuild)
+
+    def recorded(self, manifest: Manifest) -> None:
+        """A clip is complete."""
+        reason = "torn" if manifest.state == "torn" else ""
+        self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, reason, Card.of(manifest).size))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ number is refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,11 +54,8 @@ class Orders:
         """The signed answer; `RecordError` for what is no order to this node, or of a number that another order used."""
         me = self._me
         order = verify_order(token, me.trusted, me.site, me.node)
-        path = answers(self._layout) / f"{order.number:08}.jws"
-        if path.exists():
-            answer = _same(path.read_bytes(), order, token)
-        else:
-            answer = self._answer(path, order, token, *self._act(order, token))
+        path = self._path(order, "jws")
+        answer = _same(path.read_bytes(), order, token) if path.exists() else self._answer(order, token, *self._act(order, token))
         # After the answer, and again with each repetition: a power cut between the two must not leave it undone.
         if peek(answer, ANSWER, Answer).result == "done":
             self._follow(order, token)
@@ -75,21 +73,31 @@ class Orders:
                 continue
             path.unlink()
 
-    def _act(self, order: Order, token: bytes) -> tuple[list[Kept], str]:
-        """What it concerned, and why it was refused, or ""."""
+    def _act(self, order: Order, token: bytes) -> tuple[tuple[str, ...], str]:
+        """Ids of the clips that it concerned, and why it was refused, or ""."""
         if self._clock.trusted() and self._clock.now() > order.until:
-            return [], "late"
+            return (), "late"
         if order.act in ("revoke", "wipe"):
-            return [], ""
-        chosen = self._keeper.matching(lambda one, end: concerns(order, one.clip, one.begin, end))
-        if not chosen:
-            return [], "no such clip here"
-        try:
-            return self._on_clips(order, token, chosen)
-        except OSError as problem:
-            if isinstance(problem, LyktaError):
-                raise
-            raise StorageError(f"order {order.number}: {problem}", "free space or check the disk; it is obeyed then") from problem
+            return (), ""
+        begun = self._begun(order)
+        chosen = self._keeper.matching(lambda one, end: one.clip in begun or concerns(order, one.clip, one.begin, end))
+        held = tuple(one.clip for one in chosen if one.held is not None)
+        if order.act == "erase" and held:
+            return held, "held by another order; release it first"
+        if not begun and not chosen:
+            return (), "no such clip here"
+        ids = tuple(sorted({*begun, *(one.clip for one in chosen)}))
+        # Written down first: after a power cut in the middle, what is gone already was still erased by this order.
+        _place(self._path(order, "begun"), json.dumps(ids).encode(), order)
+        self._on_clips(order, token, chosen)
+        return ids, ""
+
+    def _begun(self, order: Order) -> tuple[str, ...]:
+        path = self._path(order, "begun")
+        return tuple(json.loads(path.read_bytes())) if path.exists() else ()
+
+    def _path(self, order: Order, kind: Literal["jws", "begun"]) -> Path:
+        return answers(self._layout) / f"{order.number:08}.{kind}"
 
     def _follow(self, order: Order, token: bytes) -> None:
         """What concerns more than clips: a revoked record is written down; root wipes on the order that is placed for it."""
@@ -99,31 +107,32 @@ class Orders:
         elif order.act == "wipe":
             _place(self._layout.wipe, token, order)
 
-    def _on_clips(self, order: Order, token: bytes, chosen: list[Kept]) -> tuple[list[Kept], str]:
-        if order.act == "erase":
-            held = [one for one in chosen if one.held is not None]
-            if held:
-                return held, "held by another order; release it first"
-        for one in chosen:
-            match order.act:
-                case "hold":
-                    self._keeper.hold(one.clip, token)
-                case "release":
-                    self._keeper.release(one.clip)
-                case "export":
-                    self._keeper.export(one.clip, token)
-                case _:
-                    self._keeper.erase(one, f"order {order.number}")
-        return chosen, ""
+    def _on_clips(self, order: Order, token: bytes, chosen: list[Kept]) -> None:
+        try:
+            for one in chosen:
+                match order.act:
+                    case "hold":
+                        self._keeper.hold(one.clip, token)
+                    case "release":
+                        self._keeper.release(one.clip)
+                    case "export":
+                        self._keeper.export(one.clip, token)
+                    case _:
+                        self._keeper.erase(one, f"order {order.number}")
+        except OSError as problem:
+            if isinstance(problem, LyktaError):
+                raise
+            raise StorageError(f"order {order.number}: {problem}", "free space or check the disk; it is obeyed then") from problem
 
-    def _answer(self, path: Path, order: Order, token: bytes, clips: list[Kept], refusal: str) -> bytes:
-        me, named = self._me, tuple(one.clip for one in clips)[:MOST]
+    def _answer(self, order: Order, token: bytes, clips: tuple[str, ...], refusal: str) -> bytes:
+        me, named = self._me, clips[:MOST]
         result: Literal["done", "refused"] = "refused" if refusal else "done"
         answer = Answer(
             order.number, order.act, me.site, me.node, me.unit, sha256_hex(token), result, refusal, named, self._clock.now()
         )
         signed = sign(answer, me.signer, ANSWER)
-        _place(path, signed, order)
+        _place(self._path(order, "jws"), signed, order)
+        self._path(order, "begun").unlink(missing_ok=True)
         people = {"decided": order.decided, "performed": order.performed, "case": order.case, "ground": order.ground}
         self._keeper.note("order", number=order.number, act=order.act, result=result, reason=refusal, clips=len(clips), **people)
         self._keeper.tell(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
@@ -134,7 +143,7 @@ def concerns(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
     """Whether an order names this clip, or a span of time that it touches."""
     if clip in order.clips:
         return True
-    return order.since is not None and order.to is not None and begin < order.to and end > order.since
+    return order.since is not None and order.to is not None and begin <= order.to and order.since <= end
 
 
 def hold_until(token: bytes, trusted: TrustedKeys, site: str, node: str) -> datetime:

@@ -83,7 +83,8 @@ class OutboxFile:
     def close(self) -> None:
         with self._lock:
             self._database.close()
-            os.close(self._folder)
+            if self._folder >= 0:
+                os.close(self._folder)
             self._folder = -1
 
     def _do(self, use: Callable[[], T]) -> T:

@@ -71,7 +71,7 @@ class Stream:
 class Ledger(Protocol):
     """Where the recorder reports: messages to the centre and the journal."""
 
-    def clip(self, note: ClipNote) -> None: ...
+    def recorded(self, manifest: Manifest) -> None: ...
 
     def drop(self, note: ClipNote) -> None:
         """The same, and the clip's folder goes, at the latest when the disk lets it go."""
@@ -139,10 +139,10 @@ class _Running:
         end = moment(self._last.wall_ns) if self._last else self.opened.begin
         return msgspec.structs.replace(self.opened, state=state, end=end, frames=self._frames, full=dict(self._full))
 
-    def finish(self) -> Manifest:
+    def finish(self, told: Callable[[Manifest], None]) -> None:
         self._mp4.close()
         files = (self._video.close(), self._masks.close())
-        return self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files))
+        self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files), told)
 
     def abandon(self) -> None:
         """Close what is open without ending it."""
@@ -271,14 +271,12 @@ class Recorder:
     def _finish(self) -> None:
         if not self._running:
             return
-        manifest = self._running.finish()
+        self._running.finish(self._ledger.recorded)
         self._running = self._opened = None
         if self.refused_now:
             self.refused_now = False
             self._ledger.clear("alarm/disk")
         self._ring.clear()
-        size = sum(file.size for file in manifest.files)
-        self._ledger.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, "", size))
 
     def _drop(self, reason: str) -> None:
         """Let go of a clip that the disk refused; nobody was told of it yet, so what reached the disk goes too."""

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -98,7 +98,8 @@ class Spool:
 
     def torn(self) -> list[str]:
         """Ids of clips that were not finished and are not running in this process."""
-        return [clip for clip in clip_names(self.folder, _CHECKPOINT) if clip not in self._running]
+        whole = set(self.clips())
+        return [clip for clip in clip_names(self.folder, _CHECKPOINT) if clip not in self._running and clip not in whole]
 
     def count(self) -> int:
         """Clips of any state: cheap to ask."""
@@ -129,25 +130,30 @@ class Spool:
         signed = msgspec.structs.replace(so_far, files=(video.file, masks.file))
         place(self.folder / so_far.clip / _CHECKPOINT, sign(signed, self._signer, MANIFEST))
 
-    def finish(self, manifest: Manifest) -> Manifest:
-        """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed."""
+    def finish(self, manifest: Manifest, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
+        """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed.
+
+        told   called once it is: until this returns the checkpoint stays, and a power cut makes `mend` name the clip again
+        """
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
             place(self.folder / manifest.clip / _MANIFEST, token)
-            self._settle(chained, token)
+            place(self._head, sha256_hex(token).encode())
             add_card(self._index, Card.of(chained))
             self._running.discard(manifest.clip)
+        told(chained)
+        with suppress(OSError):  # the clip is complete and told; the next start tidies up
+            self._tidy(chained)
         return chained
 
     # -- after a power cut ---------------------------------------------------------------------------------------------
 
-    def mend(self) -> list[Manifest]:
+    def mend(self, told: Callable[[Manifest], None]) -> None:
         """Finish what a crash interrupted: deletions that had begun, folders without a record, manifests just placed.
 
-        Returns those manifests: nobody may have been told of them.
+        told   called with those manifests: nobody may have heard of them
         """
-        settled: list[Manifest] = []
         self.clear_freed()
         for path in self.folder.iterdir():
             if _CLIP_ID.fullmatch(path.name) and not _recorded(path):
@@ -155,15 +161,13 @@ class Spool:
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / _MANIFEST).exists():
                 with suppress(RecordError):  # a damaged manifest; the sweep finds it and says so
-                    settled.append(self.manifest(clip))
-                    self._settle(settled[-1], (self.folder / clip / _MANIFEST).read_bytes())
+                    self._settle(self.manifest(clip), told)
         kept = set(self.clips())
         cards = read_cards(self._index)
         if len(cards) > 2 * len(kept) + 100:
             rewrite(self._index, (cards[clip] for clip in sorted(kept & cards.keys())))
-        return settled
 
-    def recover(self, clip: str, now: datetime) -> Manifest:
+    def recover(self, clip: str, now: datetime, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
         """Finish a clip that a power cut tore: cut the torn chunk, hash what stands, sign it as torn.
 
         Raises `SealError` if not even a header reached the disk; the clip is then gone and the caller says so.
@@ -175,12 +179,18 @@ class Spool:
             files.append(SealedFile(TAIL, *_digest(folder / TAIL)))
         end = datetime.fromtimestamp((folder / CLIP).stat().st_mtime, opened.begin.tzinfo)
         last = max(opened.begin, min(end, now))
-        return self.finish(msgspec.structs.replace(opened, state="torn", end=last, files=tuple(files), checkpoint=token.decode()))
+        whole = msgspec.structs.replace(opened, state="torn", end=last, files=tuple(files), checkpoint=token.decode())
+        return self.finish(whole, told)
 
-    def _settle(self, manifest: Manifest, token: bytes) -> None:
-        """What follows once a manifest is in place: the chain's head, then what only a running clip needs goes."""
+    def _settle(self, manifest: Manifest, told: Callable[[Manifest], None]) -> None:
+        """The end of a `finish` that was interrupted: the chain's head may be an older one, and nobody may have been told."""
         if self.previous == manifest.previous:
-            place(self._head, sha256_hex(token).encode())
+            place(self._head, sha256_hex((self.folder / manifest.clip / _MANIFEST).read_bytes()).encode())
+        told(manifest)
+        self._tidy(manifest)
+
+    def _tidy(self, manifest: Manifest) -> None:
+        """Remove what only a running clip needs, the checkpoint last."""
         folder = self.folder / manifest.clip
         if TAIL not in {file.name for file in manifest.files}:
             (folder / TAIL).unlink(missing_ok=True)

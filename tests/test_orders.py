@@ -51,6 +51,16 @@ def test_a_used_number_a_foreign_key_and_another_nodes_order_are_refused(shelf: 
     assert shelf.there() == [clip]
 
 
+def test_only_a_hold_holds(shelf: Shelf) -> None:
+    """R29: another order of a trusted key, laid into a clip's folder under the name of a hold, keeps nothing."""
+    clip = shelf.clip()
+    shelf.node.spool.mark(clip, "hold", shelf.order("export", clip, until=shelf.clock.wall + timedelta(days=99)))
+    shelf.clock.runs(timedelta(hours=73))
+    shelf.custody().keeper.sweep()
+    assert shelf.there() == []
+    assert "hold_damaged" in shelf.kinds()
+
+
 def test_an_order_that_comes_too_late_is_answered_and_not_obeyed(shelf: Shelf) -> None:
     clip = shelf.clip()
     token = shelf.order("erase", clip, until=shelf.clock.wall + timedelta(minutes=1))
@@ -77,6 +87,21 @@ def test_erase_takes_a_span_of_time_but_nothing_that_is_held(shelf: Shelf) -> No
     assert (done.result, set(done.clips)) == ("done", set(clips[1:]))
     assert shelf.there() == clips[:1]
     assert {note for note in shelf.notes() if note[1] == "dropped"} == {(clip, "dropped", "order 4") for clip in clips[1:]}
+
+
+def test_an_erasure_that_a_power_cut_broke_is_finished_and_answered_whole(shelf: Shelf) -> None:
+    """Promise 3: what was erased before the cut was erased by this order, and the answer says so."""
+    clips = [shelf.clip(), shelf.clip()]
+    token = shelf.order("erase", *clips)
+    done = shelf.custody().orders.obey(token)
+    answers = shelf.layout.camera / "orders"
+    third = shelf.clip()
+    (answers / "00000001.jws").unlink()
+    (answers / "00000001.begun").write_text(json.dumps(clips))
+    again = shelf.answer(shelf.custody().orders.obey(token))
+    assert (again.result, again.clips) == ("done", shelf.answer(done).clips) == ("done", tuple(sorted(clips)))
+    assert shelf.there() == [third]
+    assert [path.name for path in answers.iterdir()] == ["00000001.jws"]
 
 
 def test_an_order_about_clips_that_are_not_here_is_refused(shelf: Shelf) -> None:

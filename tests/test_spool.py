@@ -44,8 +44,8 @@ class Ear:
     notes: list[ClipNote] = field(default_factory=list)
     told: list[Body] = field(default_factory=list)
 
-    def clip(self, note: ClipNote) -> None:
-        self.notes.append(note)
+    def recorded(self, manifest: Manifest) -> None:
+        self.notes.append(ClipNote(manifest.clip, "recorded", manifest.trigger, "", 0))
 
     def drop(self, note: ClipNote) -> None:
         self.notes.append(note)
@@ -152,7 +152,7 @@ def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(shelf: Shel
     folder = film.spool.pull_the_plug(tmp_path / "found")
     identity = pyrage.x25519.Identity.from_str((shelf.keys / "identity.txt").read_text().strip())
     after = Spool(folder.parent, load_signer(shelf.layout, "camera"), load_authority(shelf.layout))
-    after.mend()
+    after.mend(lambda _manifest: None)
     done = after.recover(after.torn()[0], shelf.clock.wall)
     assert {file.name for file in done.files} == {"clip.age", "masks.age", "tail.age"}
     video, masks = joined(folder, identity)
@@ -243,6 +243,24 @@ def test_an_end_that_a_crash_interrupted_is_finished_at_the_next_start(shelf: Sh
     assert spool.previous == sha256_hex((folder / "manifest.jws").read_bytes())
     third = shelf.clip()
     assert spool.manifest(third).previous == sha256_hex((folder / "manifest.jws").read_bytes())
+
+
+def test_a_clip_of_which_nobody_was_told_is_told_at_the_next_start(shelf: Shelf) -> None:
+    """Promise 3: while the journal does not have a complete clip, its checkpoint stays beside it; then it is told once."""
+    folder = shelf.node.torn()
+    spool = shelf.node.spool_of("camera")
+
+    def power_cut(_manifest: Manifest) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spool.recover(folder.name, shelf.clock.wall, power_cut)
+    assert shelf.there() == [folder.name]
+    assert shelf.kinds() == []
+    for _ in range(2):
+        shelf.custody().keeper.recover()
+        assert shelf.kinds() == ["clip_recorded"]
+    assert shelf.notes() == [(folder.name, "recorded", "torn")]
 
 
 def test_what_a_crash_left_of_a_deletion_goes_at_the_next_start(shelf: Shelf) -> None:
