@@ -180,6 +180,7 @@ class CameraService:
                 clips_refused=recorder.refused,
                 clips=self._spool.count(),
                 clips_dropped=self._keeper.dropped,
+                events_lost=self._keeper.later.lost,
                 view=self._watching.standing.kind or "as_known",
                 learned_tiles=pipeline.learned,
                 **self._proving.facts,
@@ -263,8 +264,8 @@ class CameraService:
                 self._news.get(timeout=0.2)()
             except Empty:
                 if time.monotonic() - swept >= REST_S:
-                    self._custody.attend()
-                    swept = time.monotonic()
+                    more = self._custody.attend()
+                    swept = time.monotonic() - (REST_S if more else 0)
                 if time.monotonic() - saved >= _SAVE_S:
                     self._keeper.later.do(self._watching.save)
                     saved = time.monotonic()

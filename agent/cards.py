@@ -45,7 +45,7 @@ def read_cards(index: Path) -> dict[str, Card]:
     """The cards by clip id; lines that do not hold are left out."""
     try:
         lines = index.read_bytes().splitlines()
-    except FileNotFoundError:
+    except OSError:  # absent, or on a bad spot of the card
         return {}
     return {card.clip: card for card in _cards(lines)}
 

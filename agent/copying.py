@@ -17,10 +17,10 @@ from agent.inspect import show, table_of
 from agent.parcels import Parcels
 from agent.progress import note, progress
 from drivers.clock import SystemClock
-from privacy.errors import LyktaError, StorageError
+from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import place, sync_folder
 from privacy.journal import segments
-from privacy.manifest import PARCEL, Parcel
+from privacy.manifest import MANIFEST, PARCEL, TAIL, Manifest, Parcel
 from privacy.records import peek
 from provisioning.identity import UNITS, load_signer
 from provisioning.layout import Layout
@@ -48,9 +48,11 @@ def command(layout: Layout, target: Path, as_json: bool) -> int:
 def _return_receipts(layout: Layout, target: Path) -> tuple[int, int]:
     """Hand in what the centre has signed since the last visit; what the node no longer has leaves the stick too."""
     freed = refused = 0
+    node = load(layout.config).node
+    mine = (node.site, node.id)
     for path in sorted(target.glob("*/receipt.jws")):
         clip = path.parent.name
-        if (path.parent / "parcel.jws").exists():
+        if not _of_this_node(path.parent, mine):
             continue
         if (layout.spool / clip / "manifest.jws").exists():
             try:
@@ -64,6 +66,15 @@ def _return_receipts(layout: Layout, target: Path) -> tuple[int, int]:
     return freed, refused
 
 
+def _of_this_node(folder: Path, mine: tuple[str, str]) -> bool:
+    """Whether a folder of the stick is a clip of ours: one stick may serve several nodes."""
+    try:
+        manifest = peek((folder / "manifest.jws").read_bytes(), MANIFEST, Manifest)
+    except (OSError, RecordError):
+        return False
+    return (manifest.site, manifest.node) == mine
+
+
 def _copy_clips(layout: Layout, target: Path) -> tuple[int, int]:
     wanted = [clip for clip in clip_names(layout.spool, "manifest.jws") if not (target / clip / "manifest.jws").exists()]
     copied = failed = 0
@@ -75,6 +86,7 @@ def _copy_clips(layout: Layout, target: Path) -> tuple[int, int]:
             except OSError as problem:
                 # The camera may free a clip at any moment; a stick may be full.
                 failed += 1
+                shutil.rmtree(target / clip, ignore_errors=True)
                 note(f"{clip}: {problem}")
             advance()
     return copied, failed
@@ -84,7 +96,7 @@ def _copy(source: Path, target: Path) -> None:
     """A clip's folder, absent or complete: its manifest is what comes last."""
     target.mkdir(exist_ok=True)
     for name in _FILES:
-        if (source / name).exists():
+        if name != TAIL or (source / name).exists():
             _copy_file(source / name, target / name)
     sync_folder(target)
 

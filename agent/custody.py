@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from agent.config import Config
 from agent.keeping import Bounds, Keeper
-from agent.obeying import Obedience, Orders, Unit, empty_receipts, hold_until
+from agent.obeying import Holds, Obedience, Orders, Unit, answers, empty_receipts
 from agent.outbox import Outbox
 from agent.spool import Spool
 from drivers.clock import SystemClock
@@ -46,17 +46,20 @@ class Custody:
         outbox = Outbox(layout.outbox, node.site, node.id, clock)
         spool = Spool(layout.spool, signer, load_authority(layout))
         bounds = Bounds(record.quota_mb * 1_000_000, record.quota_share, retention)
-        keeper = Keeper(
-            spool, outbox, journal, clock, bounds, layout.camera, lambda token: hold_until(token, trusted, node.site, node.id)
-        )
-        orders = Orders(layout, Obedience(unit, signer, trusted, node.site, node.id), keeper, clock, revoked)
+        me = Obedience(unit, signer, trusted, node.site, node.id)
+        holds = Holds(me, answers(layout), load_authority(layout))
+        keeper = Keeper(spool, outbox, journal, clock, bounds, layout.camera, holds.until)
+        orders = Orders(layout, me, keeper, clock, revoked)
         return cls(layout, spool, outbox, journal, keeper, orders)
 
-    def attend(self) -> None:
-        """What is to be done now and then: orders and receipts that were left, then what is past its time or does not fit."""
+    def attend(self) -> bool:
+        """What is to be done now and then: orders and receipts that were left, then what is past its time or does not fit.
+
+        Whether there is more to delete.
+        """
         self.orders.empty_inbox()
         empty_receipts(self.layout, self.keeper)
-        self.keeper.sweep()
+        return self.keeper.sweep()
 
 
 def serve(layout: Layout) -> int:
@@ -67,8 +70,9 @@ def serve(layout: Layout) -> int:
     clock = SystemClock(config.clock.trust)
     custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
     before = custody.journal.head
-    custody.spool.clear_freed()
-    custody.attend()
+    while custody.attend():
+        pass
+    custody.keeper.later.do(custody.spool.clear_freed)
     if custody.journal.head != before:
         custody.keeper.note(HEADS, camera=str(head_of(layout.journal("camera"))))
     custody.outbox.close()

@@ -31,6 +31,7 @@ from privacy.records import canonical
 from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
 
 _LEAST_FREE = 0.02
+_MOST_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -128,19 +129,24 @@ class Keeper:
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def sweep(self) -> None:
-        """Delete what is past one of its limits, then what does not fit, in the declared order."""
+    def sweep(self) -> bool:
+        """Delete what is past one of its limits, then what does not fit, in the declared order. Whether there is more to delete:
+
+        a node that was off for days has thousands of clips to delete, and receipts and orders must not wait for all of them.
+        """
         self.later.retry()
         with self._alone():
             instant = self._advance()
             kept = self._all()
             if not self.later.trouble:
                 self.later.do(self._rebuild)
-            for one in kept:
-                reason = expired(one, self._odometer, instant)
-                if reason:
+            due = [one for one in kept if expired(one, self._odometer, instant)]
+            for one in map(self._again, due[:_MOST_AT_ONCE]):
+                if reason := expired(one, self._odometer, instant):
                     self._remove(one, "expired", f"retention: {reason}")
-            self._make_room()
+            if len(due) <= _MOST_AT_ONCE:
+                self._make_room()
+        return len(due) > _MOST_AT_ONCE
 
     def _rebuild(self) -> None:
         """Say again what is here, once, if the outbox broke and was begun anew: the clip folders know it."""
@@ -190,6 +196,8 @@ class Keeper:
             return
         torn = self._spool.torn()
         for one in drop_order(one for one in kept if one.clip not in torn):
+            if self._again(one).held:
+                continue
             used -= one.size
             self.dropped += 1
             self._remove(one, "dropped", "quota")
@@ -205,7 +213,7 @@ class Keeper:
     def receipt(self, token: str) -> bool:
         """Free the clip that the centre's signed receipt names; False if a hold keeps it here until it is released."""
         with self._alone():
-            one = self._look(self._spool.check_receipt(token.encode()).clip)
+            one = self._again(self._look(self._spool.check_receipt(token.encode()).clip))
             if one.held is None:
                 self._remove(one, "uploaded", "receipt")
                 return True
@@ -216,15 +224,25 @@ class Keeper:
             return False
 
     def matching(self, chosen: Callable[[Kept, datetime], bool]) -> list[Kept]:
-        """Complete clips that are chosen by what is kept of them and when they ended, oldest first."""
+        """Clips, torn ones too, that are chosen by what is kept of them and when they ended, oldest first."""
         with self._alone():
-            cards = self._spool.cards()
-            return [one for one in self._all() if chosen(one, cards[one.clip].end if one.clip in cards else one.begin)]
+            ends = {clip: card.end for clip, card in self._spool.cards().items()}
+            return [self._again(one) for one in self._all() if chosen(one, ends.get(one.clip) or self._end_of(one))]
+
+    def _end_of(self, one: Kept) -> datetime:
+        """When a clip ended that the index lacks: a power cut may take its last lines."""
+        try:
+            return self._spool.manifest(one.clip).end
+        except LyktaError:
+            return one.begin
 
     def hold(self, clip: str, token: bytes) -> None:
+        """Keep a clip until the hold's end; a shorter hold ends no other's, only a release does."""
         with self._alone():
-            self._spool.mark(clip, "hold", token)
-            self._known[clip] = msgspec.structs.replace(self._look(clip), held=self._hold_until(token))
+            one, until = self._again(self._look(clip)), self._hold_until(token)
+            if one.held is None or until >= one.held:
+                self._spool.mark(clip, "hold", token)
+                self._known[clip] = msgspec.structs.replace(one, held=until)
 
     def release(self, clip: str) -> None:
         """End a hold; a clip whose receipt waits for that is freed."""
@@ -270,14 +288,19 @@ class Keeper:
         self._known[clip] = kept = self._marked(kept)
         return kept
 
+    def _again(self, one: Kept) -> Kept:
+        """The same with its marks read anew, before it is deleted: another process may have obeyed an order about it."""
+        self._known[one.clip] = one = self._marked(one)
+        return one
+
     def _marked(self, kept: Kept) -> Kept:
-        """With its hold and its receipt, if it has them. A hold that is none is noted and does not count."""
-        uploaded = self._spool.marked(kept.clip, "receipt") is not None
-        token = self._spool.marked(kept.clip, "hold")
-        held = None
+        """With its hold and its receipt, if it has them. A hold that is none, or cannot be read, is noted and does not count."""
+        uploaded, held = False, None
         try:
+            uploaded = self._spool.marked(kept.clip, "receipt") is not None
+            token = self._spool.marked(kept.clip, "hold")
             held = self._hold_until(token) if token else None
-        except RecordError as problem:
+        except (RecordError, OSError) as problem:
             self.note("hold_damaged", clip=kept.clip, reason=str(problem))
         return msgspec.structs.replace(kept, held=held, uploaded=uploaded)
 

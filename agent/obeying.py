@@ -6,8 +6,11 @@ number is refused.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +21,9 @@ from agent.keeping import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import make_folder, place
-from privacy.order import ANSWER, Answer, Order, verify_order
-from privacy.records import Signer, TrustedKeys, peek, sha256_hex, sign
+from privacy.files import make_folder, place, sync_folder
+from privacy.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
+from privacy.records import Authority, Signer, TrustedKeys, peek, sha256_hex, sign
 from privacy.retention import Kept
 from provisioning.identity import revocations
 from provisioning.layout import Layout
@@ -49,11 +52,16 @@ class Orders:
 
     def __init__(self, layout: Layout, me: Obedience, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]) -> None:
         self._layout, self._me, self._keeper, self._clock, self._revoked = layout, me, keeper, clock, revoked
+        self._waits: set[str] = set()
 
     def obey(self, token: bytes) -> bytes:
         """The signed answer; `RecordError` for what is no order to this node, or of a number that another order used."""
         me = self._me
         order = verify_order(token, me.trusted, me.site, me.node)
+        with self._alone():
+            return self._obey(order, token)
+
+    def _obey(self, order: Order, token: bytes) -> bytes:
         path = self._path(order, "jws")
         answer = _same(path.read_bytes(), order, token) if path.exists() else self._answer(order, token, *self._act(order, token))
         # After the answer, and again with each repetition: a power cut between the two must not leave it undone.
@@ -68,10 +76,13 @@ class Orders:
                 self.obey(path.read_bytes())
             except RecordError as problem:
                 self._keeper.note("order_refused", file=path.name, reason=str(problem))
-            except LyktaError as problem:
-                self._keeper.note("order_waits", file=path.name, reason=str(problem))
+            except OSError as problem:
+                # Once for each file: on a full disk the notes themselves wait, and must not push out one another.
+                if path.name not in self._waits:
+                    self._waits.add(path.name)
+                    self._keeper.note("order_waits", file=path.name, reason=str(problem))
                 continue
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _act(self, order: Order, token: bytes) -> tuple[tuple[str, ...], str]:
         """Ids of the clips that it concerned, and why it was refused, or ""."""
@@ -84,13 +95,28 @@ class Orders:
         held = tuple(one.clip for one in chosen if one.held is not None)
         if order.act == "erase" and held:
             return held, "held by another order; release it first"
-        if not begun and not chosen:
+        if not chosen and not (begun and order.act in ("erase", "release")):
             return (), "no such clip here"
-        ids = tuple(sorted({*begun, *(one.clip for one in chosen)}))
+        gone = begun if order.act in ("erase", "release") else ()
+        ids = tuple(sorted({*gone, *(one.clip for one in chosen)}))
         # Written down first: after a power cut in the middle, what is gone already was still erased by this order.
         _place(self._path(order, "begun"), json.dumps(ids).encode(), order)
         self._on_clips(order, token, chosen)
         return ids, ""
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One order at a time, over threads and processes: a slow one comes by the inbox too while it is being obeyed."""
+        try:
+            make_folder(answers(self._layout))
+            folder = os.open(answers(self._layout), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as problem:
+            raise StorageError(f"orders: {problem.strerror}", "check the disk and the folder's rights") from problem
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _begun(self, order: Order) -> tuple[str, ...]:
         path = self._path(order, "begun")
@@ -132,7 +158,9 @@ class Orders:
         )
         signed = sign(answer, me.signer, ANSWER)
         _place(self._path(order, "jws"), signed, order)
-        self._path(order, "begun").unlink(missing_ok=True)
+        with suppress(OSError):  # beside an answer it means nothing any more
+            self._path(order, "begun").unlink(missing_ok=True)
+            sync_folder(answers(self._layout))
         people = {"decided": order.decided, "performed": order.performed, "case": order.case, "ground": order.ground}
         self._keeper.note("order", number=order.number, act=order.act, result=result, reason=refusal, clips=len(clips), **people)
         self._keeper.tell(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
@@ -146,22 +174,47 @@ def concerns(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
     return order.since is not None and order.to is not None and begin <= order.to and order.since <= end
 
 
-def hold_until(token: bytes, trusted: TrustedKeys, site: str, node: str) -> datetime:
-    """The end of the hold that a signed order gives; `RecordError` if it gives none."""
-    order = verify_order(token, trusted, site, node)
-    if order.act != "hold":
-        raise RecordError(f"order {order.number}: is no hold (got {order.act})", "the file was put there by hand")
-    return order.until
+class Holds:
+    """What a hold in a clip's folder is worth.
+
+    obeyed     where the signed answers lie: a hold obeyed under a key that was retired since stands all the same
+    """
+
+    def __init__(self, me: Obedience, obeyed: Path, authority: Authority) -> None:
+        self._me, self._obeyed, self._authority = me, obeyed, authority
+
+    def until(self, token: bytes) -> datetime:
+        """The end of the hold that a signed order gives; `RecordError` if it gives none."""
+        order = self._order(token)
+        if order.act != "hold":
+            raise RecordError(f"order {order.number}: is no hold (got {order.act})", "the file was put there by hand")
+        return order.until
+
+    def _order(self, token: bytes) -> Order:
+        try:
+            return verify_order(token, self._me.trusted, self._me.site, self._me.node)
+        except RecordError:
+            order = peek(token, ORDER, Order)
+            path = self._obeyed / f"{order.number:08}.jws"
+            if not path.exists() or not self._was_done(path.read_bytes(), token):
+                raise
+            return order
+
+    def _was_done(self, answer: bytes, token: bytes) -> bool:
+        said = read_answer(answer, self._authority)
+        return (said.order_sha256, said.result) == (sha256_hex(token), "done")
 
 
 def empty_receipts(layout: Layout, keeper: Keeper) -> None:
     """Free what the receipts in the inbox name; one that frees nothing is noted and thrown away."""
     for path in sorted(folder_of(layout, "receipt").glob("*.jws")):
         try:
-            keeper.receipt(path.read_text())
+            keeper.receipt(path.read_text(errors="replace"))
         except RecordError as problem:
             keeper.note("receipt_refused", file=path.name, reason=str(problem))
-        path.unlink()
+        except OSError:
+            continue  # the disk refuses now, or another process took it; what is still there is tried again
+        path.unlink(missing_ok=True)
 
 
 def answers(layout: Layout) -> Path:

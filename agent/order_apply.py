@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +48,21 @@ def _obeyed(layout: Layout, token: bytes) -> bytes:
         sys.stderr.write("note: the camera service is away; obeyed here\n")
     config = load(layout.config)
     clock = SystemClock(config.clock.trust)
-    custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
-    answer = custody.orders.obey(token)
-    custody.outbox.close()
-    return answer
+    try:
+        custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
+        answer = custody.orders.obey(token)
+        custody.outbox.close()
+        return answer
+    finally:
+        _give_back(layout)
+
+
+def _give_back(layout: Layout) -> None:
+    """What root made here belongs to the camera's user, or neither the camera nor `lykta retention` could go on with it."""
+    if os.geteuid():
+        return
+    owner = layout.spool.stat().st_uid
+    for folder in (layout.journal("retention"), layout.camera, layout.spool):
+        for path in (folder, *folder.rglob("*")):
+            if path.lstat().st_uid == 0:
+                os.chown(path, owner, -1, follow_symlinks=False)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -41,7 +41,11 @@ class SealedSink:
     def __init__(self, path: Path, recipients: Sequence[Recipient]) -> None:
         self._name = path.name
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self.seal = Seal(self, recipients)
+        try:
+            self.seal = Seal(self, recipients)
+        except BaseException:
+            self.abandon()
+            raise
         self.feed = self.seal.write
 
     @property
@@ -113,11 +117,16 @@ class Spool:
         folder = self.folder / opened.clip
         folder.mkdir(mode=0o750)
         self._running.add(opened.clip)
-        sinks = SealedSink(folder / CLIP, recipients), SealedSink(folder / MASKS, recipients)
-        # Last, because it syncs the folder with the names of both files.
-        place(folder / _CHECKPOINT, sign(opened, self._signer, MANIFEST))
-        sync_folder(self.folder)
-        return sinks
+        with ExitStack() as undo:
+            video = SealedSink(folder / CLIP, recipients)
+            undo.callback(video.abandon)
+            masks = SealedSink(folder / MASKS, recipients)
+            undo.callback(masks.abandon)
+            # Last, because it syncs the folder with the names of both files.
+            place(folder / _CHECKPOINT, sign(opened, self._signer, MANIFEST))
+            sync_folder(self.folder)
+            undo.pop_all()
+        return video, masks
 
     def sync(self, clip: str, video: SealedSink, masks: SealedSink) -> None:
         """When this returns, everything fed so far survives a power cut."""
@@ -140,7 +149,8 @@ class Spool:
             token = sign(chained, self._signer, MANIFEST)
             place(self.folder / manifest.clip / _MANIFEST, token)
             place(self._head, sha256_hex(token).encode())
-            add_card(self._index, Card.of(chained))
+            with suppress(OSError):  # a cache: a card that is missing costs a look at the manifest
+                add_card(self._index, Card.of(chained))
             self._running.discard(manifest.clip)
         told(chained)
         with suppress(OSError):  # the clip is complete and told; the next start tidies up
@@ -154,13 +164,13 @@ class Spool:
 
         told   called with those manifests: nobody may have heard of them
         """
-        self.clear_freed()
         for path in self.folder.iterdir():
-            if _CLIP_ID.fullmatch(path.name) and not _recorded(path):
-                shutil.rmtree(path)
+            if path.name.startswith(_FREED) or (_CLIP_ID.fullmatch(path.name) and not _recorded(path)):
+                # What the disk keeps now is no clip any more; the next start, and `lykta retention`, ask it again.
+                shutil.rmtree(path, ignore_errors=True)
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / _MANIFEST).exists():
-                with suppress(RecordError):  # a damaged manifest; the sweep finds it and says so
+                with suppress(RecordError, OSError):  # a damaged manifest, or one that cannot be read: the sweep says so
                     self._settle(self.manifest(clip), told)
         kept = set(self.clips())
         cards = read_cards(self._index)
@@ -240,17 +250,21 @@ class Spool:
 
     def clear_freed(self) -> None:
         """The bytes of deleted clips, where a crash or the disk kept them; `StorageError` if it still does."""
+        kept: list[str] = []
         for path in self.folder.glob(f"{_FREED}*"):
-            try:
-                shutil.rmtree(path)
-            except OSError as problem:
-                raise StorageError(f"{path}: {problem.strerror}", "mend the disk") from problem
+            shutil.rmtree(path, onerror=lambda _call, name, _problem: kept.append(str(name)))
+        if kept:
+            raise StorageError(f"{kept[0]}: cannot be removed", "mend the disk")
 
     # -- marks ---------------------------------------------------------------------------------------------------------
 
     def mark(self, clip: str, mark: Mark, token: bytes) -> None:
         """Put a signed order or receipt beside a clip."""
-        place(self.folder / clip / f"{mark}.jws", token)
+        path = self.folder / clip / f"{mark}.jws"
+        try:
+            place(path, token)
+        except OSError as problem:
+            raise StorageError(f"{path}: {problem.strerror}", "free space or check the disk") from problem
 
     def unmark(self, clip: str, mark: Mark) -> None:
         (self.folder / clip / f"{mark}.jws").unlink(missing_ok=True)

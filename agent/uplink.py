@@ -48,7 +48,8 @@ def body(runtime: Runtime) -> None:
     uplink = Uplink(runtime, outbox, credentials)
     uploader = Uploader(runtime, outbox, files)
     runtime.answer("carry", uploader.carry, on="ctl")
-    journal.append("service_on")
+    # A full disk must not keep down the service whose uploads make room.
+    uplink.storing.do(lambda: journal.append("service_on"))
     publisher = runtime.spawn("publisher", uplink.publish)
     runtime.spawn("uploader", uploader.run)
     runtime.spawn("health", uplink.tell_health)
@@ -58,7 +59,7 @@ def body(runtime: Runtime) -> None:
     uploader.abort()
     publisher.join()
     uplink.close()
-    journal.append("service_off")
+    uplink.storing.do(lambda: journal.append("service_off"))
 
 
 class Uplink:
@@ -85,9 +86,17 @@ class Uplink:
             changed=self._changed,
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
             subscribe=(f"{self._prefix}/cmd/#", f"{self._prefix}/order/#"),
-            will=Will(f"{self._prefix}/state", outbox.will(State("lost", "link_lost", None, None, "ops", {}))),
+            will=self._will(),
         )
         runtime.answer("outbox", self._survey, on="ctl")
+
+    def _will(self) -> Will | None:
+        """What the broker says of us if we are lost; without room for its number, nothing until the next start."""
+        numbered: list[bytes] = []
+        lost = State("lost", "link_lost", None, None, "ops", {})
+        if not self.storing.do(lambda: numbered.append(self._outbox.will(lost))):
+            return None
+        return Will(f"{self._prefix}/state", numbered[0])
 
     def publish(self) -> None:
         """The publisher's thread."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,13 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
 
 
 def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
-    clock = SystemClock(load(layout.config).clock.trust)
-    journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
-    return journal.append("wiped", **facts).decode()
+    """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
+    try:
+        clock = SystemClock(load(layout.config).clock.trust)
+        journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
+        return journal.append("wiped", **facts).decode()
+    except (LyktaError, OSError) as problem:
+        return f"none: {problem}"
 
 
 def _last_word(layout: Layout) -> None:
@@ -92,7 +97,8 @@ def _last_word(layout: Layout) -> None:
 def _stop_services(layout: Layout) -> None:
     if layout.root == Path("/") and Path("/run/systemd/system").exists():
         units = [f"lykta-{name}.service" for name in SERVICES]
-        subprocess.run(["systemctl", "stop", "--no-block", *units], check=False, timeout=5)
+        with suppress(OSError, subprocess.SubprocessError):  # they end by themselves without their keys
+            subprocess.run(["systemctl", "stop", "--no-block", *units], check=False, timeout=5)
 
 
 def _remove(folder: Path, left: list[str]) -> None:

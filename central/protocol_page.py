@@ -63,7 +63,7 @@ CLIP_CHECKS = (
         """$(sha256sum manifest.jws clip.age video.mp4 | cut -d' ' -f1) | grep -qFf - ../protocol.json && echo as signed""",
     ),
     (
-        "As many pictures as the manifest says (a torn clip's says 0), and no sound.",
+        "As many pictures as the manifest says (a torn clip's counts those up to its last checkpoint), and no sound.",
         "ffprobe -v error -count_frames -show_entries stream=codec_type,nb_read_frames -of default=nw=1 video.mp4 && "
         "grep -o '\"frames\":[0-9]*' manifest.json",
     ),

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,8 @@ def _resume(folder: Path, *, mend: bool = True) -> _At:
         os.truncate(path, len(whole))
     day, first, lines = "", int(path.stem), whole.splitlines()
     if lines:
-        day = f"{peek(lines[-1], ENTRY, Entry).t:%Y-%m-%d}"
+        with suppress(RecordError):  # a damaged line, which `verify` finds; the next entry begins a segment
+            day = f"{peek(lines[-1], ENTRY, Entry).t:%Y-%m-%d}"
     elif len(found) > 1:
         # The power went between the new segment's name and its first line.
         lines = found[-2].read_bytes().splitlines()

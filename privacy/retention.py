@@ -150,7 +150,7 @@ def read_odometer(data: bytes) -> Odometer:
     try:
         return msgspec.json.decode(data, type=Odometer)
     except msgspec.DecodeError as problem:
-        raise RecordError(f"odometer: {problem}", "it begins anew; clips of earlier boots then go at once") from problem
+        raise RecordError(f"odometer: {problem}", "it begins anew; clips of earlier boots count as at least as old") from problem
 
 
 def first_moment(clip: str) -> datetime:

@@ -100,6 +100,17 @@ def test_each_day_has_a_segment_and_the_chain_goes_through(desk: Desk) -> None:
     assert len(segments(desk.place())) == 4, "the same day goes on in its segment after a restart"
 
 
+def test_a_damaged_last_line_stops_no_service(desk: Desk) -> None:
+    """Promise 5: a bad spot in a journal must not put the help button out; `verify` finds it, and the next entry goes elsewhere."""
+    desk.journal().append("tick", number=0)
+    [path] = segments(desk.place())
+    path.write_bytes(path.read_bytes() + b"no entry at all\n")
+    desk.journal().append("tick", number=2)
+    assert len(segments(desk.place())) == 2
+    with pytest.raises(RecordError, match="not a signed record"):
+        desk.chain()
+
+
 def test_power_lost_between_a_segments_name_and_its_first_line_breaks_nothing(desk: Desk) -> None:
     desk.journal().append("tick", number=0)
     segment(desk.place(), 1).touch()

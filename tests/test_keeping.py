@@ -7,11 +7,17 @@ import resource
 import sqlite3
 import subprocess
 from datetime import timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.recorder import new_clip_id
 from privacy.errors import RecordError, StorageError
 from privacy.journal import segments
+from privacy.seal import Recipient
+from provisioning.identity import recipients
+from tests.clips import manifest
 from tests.nodes import BIN
 from tests.shelf import Shelf
 
@@ -220,6 +226,49 @@ def test_a_damaged_index_costs_a_look_and_nothing_else(shelf: Shelf) -> None:
     shelf.clock.wall += timedelta(hours=73)
     shelf.custody().keeper.sweep()
     assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+
+
+def test_what_cannot_be_removed_keeps_no_other_clip(shelf: Shelf) -> None:
+    """R27: one folder on a bad spot of the card must not stop the camera's start, nor what others are due."""
+    clip = shelf.clip()
+    (shelf.layout.spool / ".freed-stuck").write_text("no folder")
+    (shelf.layout.spool / "index").unlink()
+    (shelf.layout.spool / "index").mkdir()
+    custody = shelf.custody()
+    custody.keeper.recover()
+    shelf.clock.runs(timedelta(hours=73))
+    custody.keeper.sweep()
+    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+    assert shelf.clip() in shelf.there(), "a new clip needs no index"
+
+
+def test_a_sweep_lets_others_in_between(shelf: Shelf) -> None:
+    """A node that was off for days has much to delete; receipts and orders wait for twenty clips and no more."""
+    for _ in range(50):
+        shelf.clip()
+    keeper = shelf.custody().keeper
+    shelf.clock.runs(timedelta(hours=73))
+    left = []
+    while keeper.sweep():
+        left.append(len(shelf.there()))
+    assert left == [30, 10]
+    assert shelf.there() == []
+
+
+def test_refused_clips_leave_no_file_open(shelf: Shelf) -> None:
+    """A full disk refuses a clip a second for days."""
+    spool, opened = shelf.node.spool, manifest(new_clip_id(1), "city/stop-1", recipients(shelf.layout))
+    to = [Recipient.parse(one) for one in opened.recipients]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        for number in range(5):
+            with pytest.raises(OSError):  # noqa: PT011
+                spool.begin(msgspec.structs.replace(opened, clip=new_clip_id((9 + number) * 1_000_000)), to)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_torn_checkpoint_is_dropped_and_told(shelf: Shelf) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import subprocess
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from agent.config import load
+from agent.custody import Custody
 from agent.inbox import folder_of
+from agent.obeying import Unit
+from drivers.clock import SystemClock
 from privacy.errors import RecordError
 from privacy.order import Order
 from privacy.records import peek
 from provisioning.identity import load_permit, revocations
+from provisioning.layout import Layout
+from tests.clips import made
 from tests.nodes import BIN
 from tests.shelf import Shelf
 
@@ -59,6 +68,75 @@ def test_only_a_hold_holds(shelf: Shelf) -> None:
     shelf.custody().keeper.sweep()
     assert shelf.there() == []
     assert "hold_damaged" in shelf.kinds()
+
+
+def test_a_hold_outlives_the_key_that_signed_it_and_a_shorter_hold(shelf: Shelf) -> None:
+    """R29: after the command key was replaced and its trust retired, what was obeyed under it stands; two holds do not shorten."""
+    clip = shelf.clip()
+    orders = shelf.custody().orders
+    orders.obey(shelf.order("hold", clip, until=shelf.clock.wall + timedelta(days=30)))
+    orders.obey(shelf.order("hold", clip, until=shelf.clock.wall + timedelta(days=5)))
+    orders.obey(shelf.order("revoke", record="view-0", ground="controller"))
+    made_records(shelf)
+    made("keygen", shelf.keys, "--rotate", "command")
+    made("keygen", shelf.keys, "--retire", "command")
+    made("bundle", shelf.keys, "--trust-only", shelf.layout.root)
+    with pytest.raises(RecordError, match="not trusted"):
+        shelf.custody().orders.obey(shelf.node.spool.marked(clip, "hold") or b"")
+    shelf.clock.runs(timedelta(days=6))
+    shelf.custody("retention").keeper.sweep()
+    assert shelf.there() == [clip]
+    load_permit(shelf.layout, "city", "stop-1", "standard", "yolox-nano+yunet")
+    shelf.clock.runs(timedelta(days=25))
+    shelf.custody().keeper.sweep()
+    assert shelf.there() == []
+
+
+def test_a_hold_that_another_process_obeyed_stops_the_cameras_own_sweep(shelf: Shelf) -> None:
+    """R29: `lykta retention` obeys while the camera, which looked at the clip before, still runs."""
+    clip, other = shelf.clip(), shelf.clip()
+    camera = shelf.custody().keeper
+    camera.sweep()
+    shelf.custody("retention").orders.obey(shelf.order("hold", clip, until=shelf.clock.wall + timedelta(days=30)))
+    shelf.clock.runs(timedelta(hours=73))
+    camera.sweep()
+    assert shelf.there() == [clip]
+    assert not camera.receipt(shelf.receipt(clip))
+    assert shelf.there() == [clip]
+    assert shelf.notes()[0] == (other, "expired", "retention: deadline")
+
+
+def test_a_span_finds_clips_that_the_index_lost(shelf: Shelf) -> None:
+    clip = shelf.clip(end=shelf.clock.wall + timedelta(seconds=60))
+    (shelf.layout.spool / "index").unlink()
+    inside = shelf.clock.wall + timedelta(seconds=30)
+    token = shelf.order("hold", since=inside, to=inside + timedelta(seconds=5))
+    assert shelf.answer(shelf.custody().orders.obey(token)).clips == (clip,)
+
+
+def _obey(root: Path, token: bytes, unit: Unit, answers: multiprocessing.Queue[bytes]) -> None:
+    config = load(Layout(root).config)
+    custody = Custody.take(Layout(root), config, SystemClock("host"), unit, timedelta(hours=72), lambda _record: None)
+    answers.put(custody.orders.obey(token))
+
+
+def test_two_processes_obey_an_order_once(shelf: Shelf) -> None:
+    """R33b: a slow order comes by the inbox too while it is being obeyed; there is one answer, one entry."""
+    for _ in range(30):
+        shelf.clip()
+    token = shelf.order("erase", since=shelf.clock.wall - timedelta(hours=1), to=shelf.clock.wall + timedelta(hours=1))
+    spawn = multiprocessing.get_context("spawn")
+    answers: multiprocessing.Queue[bytes] = spawn.Queue()
+    units: tuple[Unit, Unit] = ("camera", "retention")
+    workers = [spawn.Process(target=_obey, args=(shelf.layout.root, token, unit, answers)) for unit in units]
+    for worker in workers:
+        worker.start()
+    said = [answers.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert said[0] == said[1]
+    assert len(shelf.answer(said[0]).clips) == 30
+    assert [kind for unit in units for kind in shelf.kinds(unit) if kind == "order"] == ["order"]
 
 
 def test_an_order_that_comes_too_late_is_answered_and_not_obeyed(shelf: Shelf) -> None:
@@ -127,8 +205,6 @@ def test_a_revoked_view_opens_no_lens_any_more(shelf: Shelf) -> None:
 
 
 def made_records(shelf: Shelf) -> None:
-    from tests.clips import made
-
     for name in ("basis", "view"):
         source = shelf.layout.root / f"{name}.json"
         source.write_text(made("sign", name, "--example", "city/stop-1"))
@@ -142,7 +218,7 @@ def test_what_the_uplink_left_is_obeyed_by_retention_while_the_camera_is_away(sh
         ("order", "00000001", shelf.order("hold", clip)),
         ("order", "00000002", b"rubbish"),
         ("receipt", freed, shelf.receipt(freed).encode()),
-        ("receipt", clip, b"rubbish"),
+        ("receipt", clip, b"\xff\xfe rubbish"),
     ):
         folder = folder_of(shelf.layout, "order" if what == "order" else "receipt")
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +247,21 @@ def test_an_order_comes_as_a_file_too(shelf: Shelf) -> None:
             assert json.loads(done.stdout)["answer"]["clips"] == [clip]
         else:
             assert done.stderr.startswith("error: lykta-order: not a signed record")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: gives files to another user")
+def test_what_root_obeyed_belongs_to_the_cameras_user_afterwards(shelf: Shelf) -> None:
+    """R27: an order applied with sudo must not leave files that stop camera and retention for ever."""
+    clip = shelf.clip()
+    for path in (shelf.layout.spool, *shelf.layout.spool.rglob("*")):
+        os.chown(path, 4321, 4321)
+    with shelf.layout.config.open("a") as file:
+        file.write('[clock]\ntrust = "host"\n')
+    path = shelf.layout.root / "order.jws"
+    path.write_bytes(shelf.order("hold", clip))
+    subprocess.run([BIN / "lykta", "--root", shelf.layout.root, "order", "apply", path], check=True, capture_output=True)
+    for folder in (shelf.layout.spool, shelf.layout.camera, shelf.layout.journal("retention")):
+        assert {one.stat().st_uid for one in (folder, *folder.rglob("*"))} == {4321}
 
 
 @pytest.mark.parametrize(

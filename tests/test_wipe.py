@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from central.keys import authority
 from privacy.errors import UnreachableError
 from privacy.journal import ENTRY, Entry
 from privacy.records import AT_ISSUE, verify_issued
+from tests.clips import Node as Neighbour
 from tests.clips import made
 from tests.nodes import BIN, Node, stop, until
 from tests.shelf import Shelf
@@ -69,6 +71,18 @@ def test_a_wipe_that_came_over_the_air_is_left_for_root_after_its_answer(shelf: 
     assert shelf.answer(custody.orders.obey(shelf.order("wipe", ground="controller"))).result == "done"
     assert shelf.there(), "nothing is gone before root has verified the order again"
     wiped(shelf, lykta(shelf, "order", "apply", shelf.layout.wipe, "--json"), number=1)
+
+
+def test_a_wipe_that_a_power_cut_broke_is_finished_without_a_key_to_sign_with(shelf: Shelf) -> None:
+    """R31: root's unit runs again at the next boot; whatever is gone already, the other keys go too."""
+    filled(shelf)
+    shelf.custody().orders.obey(shelf.order("wipe", ground="controller"))
+    (shelf.layout.credentials / "retention.key").unlink()
+    done = lykta(shelf, "order", "apply", shelf.layout.wipe, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["entry"].startswith("none: ")
+    assert not list(shelf.layout.root.rglob("*.key"))
+    assert not shelf.layout.spool.exists()
 
 
 def test_on_site_two_people_and_a_yes_are_needed(shelf: Shelf) -> None:
@@ -137,6 +151,18 @@ def test_the_centre_takes_a_stick_and_its_receipts_free_the_node(shelf: Shelf, t
     assert (said["copied"], said["segments"], said["failed"]) == (0, 0, 0)
     shelf.custody("retention").attend()
     assert shelf.there() == []
+
+
+def test_a_stick_serves_several_nodes(shelf: Shelf, tmp_path: Path) -> None:
+    """What another node's receipts wait for stays on the stick."""
+    stick, clip = tmp_path / "stick", shelf.clip()
+    assert lykta(shelf, "clips", "copy", stick).returncode == 0
+    foreign = Neighbour(shelf.keys, "city/stop-2", tmp_path / "other")
+    theirs = foreign.clip()
+    shutil.copytree(theirs, stick / theirs.name)
+    (stick / theirs.name / "receipt.jws").write_text("of another node")
+    assert lykta(shelf, "clips", "copy", stick).returncode == 0
+    assert sorted(path.name for path in stick.iterdir()) == sorted([clip, theirs.name])
 
 
 def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) -> None:

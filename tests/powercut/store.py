@@ -15,7 +15,7 @@ import pyrage
 
 from agent.keeping import Bounds, Keeper
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
-from agent.obeying import Obedience, Orders, answers, hold_until
+from agent.obeying import Holds, Obedience, Orders, answers
 from agent.outbox import Mark, Outbox, Waiting
 from agent.recorder import new_clip_id
 from agent.spool import SealedSink, Spool
@@ -88,9 +88,8 @@ class Store:
         bounds = Bounds(1_000_000_000, 1.0, RETENTION)
         me = Obedience("camera", home.signers["camera"], home.trusted, SITE, NODE)
         journal, folder = self.journals["camera"], self.layout.camera
-        self.keeper = Keeper(
-            self.spool, self.outbox, journal, self.clock, bounds, folder, lambda token: hold_until(token, home.trusted, SITE, NODE)
-        )
+        holds = Holds(me, answers(self.layout), home.authority)
+        self.keeper = Keeper(self.spool, self.outbox, journal, self.clock, bounds, folder, holds.until)
         self.orders = Orders(self.layout, me, self.keeper, self.clock, lambda _record: None)
 
     @property
