@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +103,9 @@ honest = st.one_of(
 )
 wild = st.one_of(
     honest,
-    st.tuples(st.just("off"), st.integers(0, 5 * MINUTE), st.booleans()),
+    st.tuples(st.just("run"), st.integers(20 * 60 * MINUTE, 40 * 60 * MINUTE)),
+    # Many short boots: the plug is pulled before anything is saved.
+    st.tuples(st.just("cycles"), st.integers(1, 70), st.integers(0, SAVE_MS)),
     st.tuples(st.just("clock"), st.timedeltas(timedelta(days=-20_000), timedelta(days=20_000)), st.booleans()),
     st.tuples(st.just("clock"), st.sampled_from([timedelta(hours=-1), timedelta(hours=1), timedelta()]), st.booleans()),
 )
@@ -115,6 +118,10 @@ def play(world: World, events: list[tuple]) -> None:  # type: ignore[type-arg]
                 world.run(ms)
             case ("off", ms, orderly):
                 world.reboot(ms, orderly)
+            case ("cycles", count, ms):
+                for _ in range(count):
+                    world.run(ms)
+                    world.reboot(0, orderly=False)
             case ("clock", wrong, trusted):
                 world.wrong, world.trusted = wrong, trusted
                 world.look()
@@ -167,6 +174,33 @@ def test_a_hold_keeps_until_its_end_and_no_longer(events: list[tuple], hours: in
         assert world.powered_ms + world.boots * SAVE_MS >= end_ms
     else:
         assert world.powered_ms < end_ms
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=400)])
+def test_powered_time_counts_when_the_clock_is_set_back_and_nobody_vouches_for_it(back: timedelta) -> None:
+    """R28, by one of the three limits alone: 72 hours of power, whatever the clock shows."""
+    world = World()
+    play(world, [("clock", -back, False), ("off", 0, True), ("run", 71 * 60 * MINUTE)])
+    assert not world.gone
+    play(world, [("run", 60 * MINUTE)])
+    assert world.gone == "powered"
+
+
+def test_a_plug_that_is_pulled_before_each_save_prolongs_nothing() -> None:
+    """R28: sixty boots of almost five minutes, none of them saved, count in full; the odometer itself never saw them."""
+    world = World()
+    play(world, [("clock", timedelta(days=-400), False), ("run", 68 * 60 * MINUTE), ("cycles", 60, SAVE_MS - 1000)])
+    assert world.gone == "powered"
+    assert world.powered_ms <= RETENTION.total_seconds() * 1000
+
+
+def test_boots_count_when_nothing_else_does() -> None:
+    """R28: a node that is on for seconds at a time, with a clock that is never right."""
+    world = World()
+    play(world, [("clock", timedelta(days=-400), False), ("cycles", BOOTS, 1000)])
+    assert not world.gone
+    play(world, [("cycles", 1, 1000)])
+    assert world.gone == "boots"
 
 
 def test_the_charge_of_power_cuts_does_not_move_the_wall_clock() -> None:
