@@ -102,7 +102,7 @@ def _connected(keys: Path, name: str, port: int) -> http.client.HTTPSConnection:
 def _upload(line: http.client.HTTPSConnection, clip: Clip) -> int:
     for part in _call(line, "POST", "/v1/objects", clip.announcement)["parts"]:
         body = clip.files[part["file"]]
-        _call(line, "PUT", part["url"], body, content_md5(body))
+        _call(line, "PUT", part["url"], body, {"Content-MD5": content_md5(body)})
     return len(_call(line, "POST", f"/v1/objects/{clip.id}/complete")["receipt"]) > 100
 
 
