@@ -5,8 +5,6 @@ The camera service keeps its clips itself; `lykta retention` does the same work 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ from agent.outbox import Outbox
 from agent.spool import Spool
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
-from privacy.files import make_folder, place
+from privacy.files import locked, make_folder, place
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 from privacy.records import canonical
@@ -324,10 +322,5 @@ class Keeper:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One keeper at a time, over threads and processes."""
-        with self._lock:
-            folder = os.open(self._spool.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(folder)
+        with self._lock, locked(self._spool.folder):
+            yield

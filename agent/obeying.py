@@ -6,11 +6,9 @@ number is refused.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from agent.keeping import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import make_folder, place, sync_folder
+from privacy.files import locked, make_folder, place, sync_folder
 from privacy.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
 from privacy.records import Authority, Signer, TrustedKeys, peek, sha256_hex, sign
 from privacy.retention import Kept
@@ -106,17 +104,14 @@ class Orders:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One order at a time, over threads and processes: a slow one comes by the inbox too while it is being obeyed."""
-        try:
-            make_folder(answers(self._layout))
-            folder = os.open(answers(self._layout), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as problem:
-            raise StorageError(f"orders: {problem.strerror}", "check the disk and the folder's rights") from problem
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        """One order at a time: a slow one comes by the inbox too while it is being obeyed."""
+        with ExitStack() as stack:
+            try:
+                make_folder(answers(self._layout))
+                stack.enter_context(locked(answers(self._layout)))
+            except OSError as problem:
+                raise StorageError(f"orders: {problem.strerror}", "check the disk and the folder's rights") from problem
             yield
-        finally:
-            os.close(folder)
 
     def _begun(self, order: Order) -> tuple[str, ...]:
         path = self._path(order, "begun")

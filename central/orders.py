@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from central.officers import admit, two_people
 from central.signing import decoded, read_json
 from central.stores import open_store
 from privacy.errors import RecordError, StorageError, UsageError
+from privacy.files import locked
 from privacy.journal import Fact
 from privacy.order import ORDER, Order, verify_order
 from privacy.records import sha256_hex, sign
@@ -38,7 +35,9 @@ def sign_order(source: Path, keys: Path, name: str | None) -> tuple[Order, bytes
     if draft["performed"] != officer.name:
         raise RecordError(f"order: performed: must be who signs, {officer.name} (got {draft['performed']!r})", "leave it out")
     folder = keys / "orders" / place_of.site / place_of.node
-    with _locked(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    # One order at a time for a node.
+    with locked(folder):
         draft["number"] = _number(folder, written.get("number"))
         order = decoded("order", msgspec.json.encode(draft), Order)
         token = sign(order, signer(keys, "command"), ORDER)
@@ -115,15 +114,3 @@ def _number(folder: Path, wanted: object) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One order at a time for a node."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,11 +8,10 @@ with what the others signed.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from privacy.errors import RecordError, StorageError
-from privacy.files import make_folder, sync_folder
+from privacy.files import locked, make_folder, sync_folder
 from privacy.records import AT_ISSUE, Authority, Signer, peek, sha256_hex, sign, verify_issued
 
 ENTRY = "lykta-journal"
@@ -77,7 +76,7 @@ class Journal:
     def __init__(self, folder: Path, unit: str, signer: Signer, now: Callable[[], datetime]) -> None:
         self._folder, self._unit, self._signer, self._now = folder, unit, signer, now
         make_folder(folder)
-        with _locked(folder):
+        with locked(folder):
             self._at = _resume(folder)
 
     @property
@@ -87,7 +86,7 @@ class Journal:
     def append(self, kind: str, **facts: Fact) -> bytes:
         """Sign and store one entry and return its line; `StorageError` if the disk refuses it."""
         try:
-            with _locked(self._folder):
+            with locked(self._folder):
                 if self._grew():
                     self._at = _resume(self._folder)
                 return self._append(kind, facts)
@@ -242,14 +241,3 @@ def check_head(chain: Chain, seen: Head, witness: str) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time. The folder itself is the lock: nothing is left behind."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
