@@ -188,7 +188,8 @@ trust = "host"
 
     def _broker_files(self) -> None:
         here = f"lykta/v1/{SITE}/{NODE}"
-        acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\ntopic read {here}/cmd/#\n"
+        reads = "".join(f"topic read {here}/{what}/#\n" for what in ("cmd", "order"))
+        acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\n{reads}"
         (self.folder / "broker.acl").write_text(acl)
         (self.folder / "broker.conf").write_text(
             f"listener {self.ports.broker} 127.0.0.1\ncafile {self.centre}/ca.pem\ncertfile {self.centre}/broker.pem\n"

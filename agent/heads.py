@@ -15,37 +15,46 @@ from provisioning.identity import UNITS
 from provisioning.layout import Layout
 
 EVERY_S = 3600.0
+FIRST_S = 5.0
 _MINE = "uplink"
 _WITNESSES = ("camera", "io")
 
 
 class HeadTeller:
-    """One thread's work: at the start, then hourly."""
+    """One thread's work: at the start, then hourly; sooner, with doubling pauses, while a witness has not heard yet."""
 
     def __init__(self, runtime: Runtime, journal: Journal, storing: Storing) -> None:
         self._runtime, self._journal, self._storing = runtime, journal, storing
 
     def run(self) -> None:
-        self._tell()
-        while not self._runtime.stop.wait(EVERY_S):
-            self._tell()
+        pause = FIRST_S
+        while True:
+            pause = EVERY_S if self._tell() else min(EVERY_S, 2 * pause)
+            if self._runtime.stop.wait(pause):
+                return
 
-    def _tell(self) -> None:
+    def _tell(self) -> bool:
+        """Whether everybody heard it."""
         others = {unit: head for unit, head in heads(self._runtime.layout).items() if unit != _MINE}
         noted = self._storing.do(lambda: self._journal.append(HEADS, **{unit: str(head) for unit, head in others.items()}))
         if not noted:
-            return
+            return False
         known = {**others, _MINE: self._journal.head}
         self._storing.put(Heads({unit: ChainHead(head.length, head.sha256) for unit, head in known.items()}))
-        for witness in _WITNESSES:
+        heard = [
             self._tell_witness(witness, {unit: str(head) for unit, head in known.items() if unit != witness})
+            for witness in _WITNESSES
+        ]
+        return all(heard)
 
-    def _tell_witness(self, witness: str, known: dict[str, str]) -> None:
+    def _tell_witness(self, witness: str, known: dict[str, str]) -> bool:
         try:
             ask(self._runtime.layout.socket(witness, "uplink"), {"verb": "heads", "heads": known})
         except LyktaError as problem:
             # It hears the next ones.
             self._runtime.log("info", f"heads: {witness}: {problem}")
+            return False
+        return True
 
 
 def heads(layout: Layout) -> dict[str, Head]:

@@ -7,12 +7,15 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
-from agent.demo import Demo
+from agent.demo import NODE, SITE, Demo
 from agent.messages import schema
+from privacy.order import read_answer
+from provisioning.identity import load_authority
 from tests.broker import whole_lines
 from tests.nodes import BIN, MODELS, VIDEO, Node, until
 
@@ -119,6 +122,61 @@ def test_without_broker_and_ingest_nothing_is_lost(tmp_path: Path) -> None:
         until(lambda: not waiting & {clip.name for clip in node.clips()}, "the camera frees them", 30)
         until(lambda: node.status("uplink")["detail"].get("pending") == 0, "the outbox is empty", 60)
         until(lambda: _unbroken(heard_by(demo.folder)), "the sequence is whole", 20)
+
+
+def test_an_order_of_the_centre_is_obeyed_by_the_running_node_and_answered(tmp_path: Path) -> None:
+    """R29, R32, R33b: signed at the centre, retained at the broker, obeyed by the camera, answered and signed; and the heads
+    of all journals are told, noted by the other units, and hold."""
+    demo = Demo(tmp_path / "demo", VIDEO, MODELS)
+    demo.prepare()
+    node = Node(demo.node, demo.centre)
+    node.settings(record__post_roll="1", record__pre_roll="2")
+    with ExitStack() as stack:
+        # No ingest: the clip would be uploaded and gone before the order comes.
+        demo.start_centre(stack)["ingest"].kill()
+        for name in ("io", "uplink", "camera"):
+            demo.start_service(stack, name)
+        until(lambda: node.state("camera")[0] == "ready", "the camera films", 40)
+        node.trigger()
+        until(node.clips, "a clip is sealed", 40)
+        [clip] = node.clips()
+        _central("sign", "order", _order(tmp_path, clip.name), "--keys", demo.centre, "-o", tmp_path / "order.jws")
+        where = f"127.0.0.1:{demo.ports.broker}"
+        _central("send", demo.centre, f"{SITE}/{NODE}", "order", "--file", tmp_path / "order.jws", "--broker", where)
+        until(lambda: _said(demo, "rsp/order-1"), "the order is answered", 40)
+        until((clip / "hold.jws").exists, "the clip is held")
+        until(lambda: {"camera", "io", "uplink"} <= set(_said(demo, "journal").get("heads", {})), "the heads are told", 60)
+        until(lambda: "heads" in _kinds(node, "io") and "heads" in _kinds(node, "camera"), "the others note them", 40)
+    answer = read_answer(_said(demo, "rsp/order-1")["jws"].encode(), load_authority(node.layout))
+    assert (answer.result, answer.clips, answer.unit) == ("done", (clip.name,), "camera")
+    verified = json.loads(node.run("journal", "verify", "--json").stdout)
+    assert verified["heads_held"] >= 3
+    assert "order" in _kinds(node, "camera")
+
+
+def _order(folder: Path, clip: str) -> Path:
+    """A hold on that clip, as ops fill in the example."""
+    example = json.loads(_central("sign", "order", "--example", f"{SITE}/{NODE}"))
+    for name in ("since", "to"):
+        example.pop(name, None)
+    path = folder / "order.json"
+    path.write_text(json.dumps(example | {"clips": [clip]}))
+    return path
+
+
+def _central(*words: str | Path) -> str:
+    return subprocess.run([BIN / "lykta-central", *words], capture_output=True, text=True, check=True).stdout
+
+
+def _said(demo: Demo, tail: str) -> dict[str, Any]:
+    """The last body heard at a topic, {} before the first."""
+    heard = [payload for topic, payload in heard_by(demo.folder) if topic == f"lykta/v1/{SITE}/{NODE}/{tail}" and payload]
+    return dict(json.loads(heard[-1])["body"]) if heard else {}
+
+
+def _kinds(node: Node, unit: str) -> set[str]:
+    entries = json.loads(node.run("journal", "show", unit, "--last", "999", "--json").stdout)["entries"]
+    return {entry["kind"] for entry in entries}
 
 
 def _ear(demo: Demo) -> ExitStack:
