@@ -19,6 +19,7 @@ from agent.control import ask
 from agent.demo import Demo
 from privacy.errors import LyktaError
 from provisioning.layout import Layout
+from tests.broker import PATIENCE
 
 PROJECT = Path(__file__).parent.parent
 VIDEO = PROJECT / "out/demo-video/vtest.avi"
@@ -90,7 +91,7 @@ class Node:
 
 def until(met: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
     """Wait until something is so; the bound only keeps a broken test from waiting for ever."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + PATIENCE * limit
     while not (value := met()):
         assert time.monotonic() < end, f"waited {limit:g} s in vain until {what}"
         time.sleep(0.05)
