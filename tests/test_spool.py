@@ -61,13 +61,10 @@ class Disk(Spool):
     """A spool that remembers what its last sync made durable: what a power cut would leave, whatever the page cache has."""
 
     durable: dict[str, int] | None = None
-    frames = 0
-    fed = 0
 
     def sync(self, clip: str, video: SealedSink, masks: SealedSink) -> None:
         super().sync(clip, video, masks)
         self.durable = {name: (self.folder / clip / name).stat().st_size for name in ("clip.age", "masks.age")}
-        self.frames = self.fed
 
     def pull_the_plug(self, target: Path) -> Path:
         """The spool as it would be found, in a folder of its own."""
@@ -109,7 +106,6 @@ class Film:
 
     def run(self, frames: int) -> None:
         for _ in range(frames):
-            self.spool.fed += 1
             self.recorder.handle(next(self._pictures))
 
     def press(self, kind: str) -> None:
