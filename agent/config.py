@@ -55,11 +55,50 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pins(Struct, frozen=True, forbid_unknown_fields=True):
-    """BCM pin numbers. factory "mock" is the fake that ships; it can be pressed through `lykta`'s control socket."""
+    """BCM pin numbers (lines of the chip); without a number a part is not fitted, and nothing is said of it.
+
+    factory "mock" is the fake that ships; its inputs are worked through `lykta`'s control socket.
+
+    service_button  inside the cabinet: held for 5 s it begins a visit
+    light           the stop's own light; light_current: an input that is closed while current flows through it
+    ir_light        lit while the camera films in the dark
+    tamper, door    switches that are closed while all is well
+    light_sensor    closed while it is dark; motion: closed while something moves
+    status_led      what the node does, in blinks; fan: cools the board
+    """
 
     factory: Literal["gpio", "mock"] = "gpio"
+    chip: Annotated[str, Meta(pattern=r"^/dev/gpiochip[0-9]+$")] = "/dev/gpiochip0"
     help_button: Pin = 17
     help_lamp: Pin = 27
+    service_button: Pin | None = None
+    light: Pin | None = None
+    light_current: Pin | None = None
+    ir_light: Pin | None = None
+    tamper: Pin | None = None
+    door: Pin | None = None
+    light_sensor: Pin | None = None
+    motion: Pin | None = None
+    status_led: Pin | None = None
+    fan: Pin | None = None
+
+
+class Light(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the stop's light is lit: in these hours, written as in the basis, while it is dark if there is a light sensor.
+
+    presence_s  so long after motion or a waiting person, at other dark times too; 0: never
+    """
+
+    hours: Annotated[tuple[Hours, ...], Meta(max_length=14)] = ()
+    presence_s: Annotated[int, Meta(ge=0, le=3600)] = 120
+
+
+class Modem(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the modem's power is cut when the link is dead: a port of a USB hub that switches power ("1-1.2"), or a pin."""
+
+    power: Literal["none", "usb", "gpio"] = "none"
+    usb_port: Annotated[str, Meta(pattern=r"^([0-9]+-[0-9]+(\.[0-9]+)*)?$")] = ""
+    pin: Pin | None = None
 
 
 class Broker(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +140,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     mask: Mask = field(default_factory=Mask)
     record: Record = field(default_factory=Record)
     pins: Pins = field(default_factory=Pins)
+    light: Light = field(default_factory=Light)
+    modem: Modem = field(default_factory=Modem)
     upload: Upload = field(default_factory=Upload)
     clock: Clock = field(default_factory=Clock)
 

@@ -65,12 +65,12 @@ class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
 
 
 class Tamper(Struct, frozen=True, tag_field="type", tag="tamper"):
-    """event/tamper: the lens is covered, out of focus or blinded, or the camera was turned; and when that is over.
+    """event/tamper: the lens is covered, out of focus or blinded, the camera was turned, or the case opened; and when that is over.
 
-    `seen` is when the picture was taken that showed it.
+    `seen` is when the picture was taken that showed it, or when the case's switch did.
     """
 
-    kind: Literal["covered", "defocused", "blinded", "moved"]
+    kind: Literal["covered", "defocused", "blinded", "moved", "case"]
     action: Literal["found", "over", "confirmed"]
     seen: datetime
 
@@ -91,6 +91,66 @@ class Help(Struct, frozen=True, tag_field="type", tag="help"):
 
     press: str
     action: Literal["pressed", "taken", "unanswered"]
+
+
+class Switch(Struct, frozen=True, tag_field="type", tag="switch"):
+    """event/door, event/light and event/motion: a switch or sensor of the stop changed.
+
+    what   door: the cabinet's door; light: the stop's light; motion: something moves
+    state  door: open | closed; light: on | off | fault (switched on, no current) | mended; motion: begun | over
+    """
+
+    what: Literal["door", "light", "motion"]
+    state: Literal["open", "closed", "on", "off", "fault", "mended", "begun", "over"]
+
+
+class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
+    """event/help_test: the weekly test of the help path from this node to the centre, without lamp, alarm or clip.
+
+    It is the centre that misses it: one that does not come for eight days is a broken help point.
+    """
+
+    test: str
+    lamp: Literal["well", "fault", "unknown"]
+
+
+class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):
+    """event/link: a rung of the link rescue was taken, told when the link is back.
+
+    rung    reconnect (15 min without a broker), modem (30 min), reboot (6 h); quiet_s: how long the broker was away then
+    result  done, or why not: refused by a rule (hours, hold, help, daily), not fitted, failed
+    """
+
+    rung: Literal["reconnect", "modem", "reboot"]
+    result: Literal["done", "hours", "hold", "help", "daily", "not_fitted", "failed"]
+    quiet_s: Annotated[int, Meta(ge=0)]
+
+
+class Failure(Struct, frozen=True, tag_field="type", tag="failure"):
+    """event/failure: the last word of a unit that ended in failure, written by the service manager's hook.
+
+    result  of systemd: exit-code, signal, watchdog, timeout, …; status: its exit code or signal
+    final   it will not be started again before its records or configuration change
+    """
+
+    unit: str
+    result: str
+    status: str
+    final: bool
+
+
+class Reported(Struct, frozen=True, tag_field="type", tag="reported"):
+    """config/reported, basis/reported, view/reported, retained: what is in force here, and what became of the one last desired.
+
+    id       of the record or the version of the configuration that is in force, "" if there is none
+    desired  SHA-256 of the signed text last desired; result: of placing it, with the reason
+    """
+
+    what: Literal["config", "basis", "view"]
+    id: str
+    desired: str
+    result: Literal["none", "placed", "refused"]
+    reason: str
 
 
 class Alarm(Struct, frozen=True, tag_field="type", tag="alarm"):
@@ -157,7 +217,25 @@ class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
     jws: str
 
 
-Body = State | Describe | Presence | Tamper | Breach | Help | Alarm | Health | ClipNote | Tombstone | Heads | OrderAnswer
+Body = (
+    State
+    | Describe
+    | Presence
+    | Tamper
+    | Breach
+    | Help
+    | HelpTest
+    | Switch
+    | Rescue
+    | Failure
+    | Alarm
+    | Health
+    | ClipNote
+    | Tombstone
+    | Heads
+    | OrderAnswer
+    | Reported
+)
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,7 +249,7 @@ def topic(site: str, node: str, *tail: str) -> str:
     return "/".join((PREFIX, site, node, *tail))
 
 
-def tail_of(body: Body) -> str:
+def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
     """The part of the topic after site and node."""
     match body:
         case State():
@@ -186,6 +264,16 @@ def tail_of(body: Body) -> str:
             return "event/breach"
         case Help():
             return "event/help"
+        case HelpTest():
+            return "event/help_test"
+        case Switch():
+            return f"event/{body.what}"
+        case Rescue():
+            return "event/link"
+        case Failure():
+            return "event/failure"
+        case Reported():
+            return f"{body.what}/reported"
         case Alarm():
             return f"alarm/{body.name}"
         case Health():
@@ -201,7 +289,7 @@ def tail_of(body: Body) -> str:
 
 
 def retained(body: Body) -> bool:
-    return isinstance(body, State | Describe | Alarm | Heads)
+    return isinstance(body, State | Describe | Alarm | Heads | Reported)
 
 
 def decode(payload: bytes) -> Message:

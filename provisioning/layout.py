@@ -32,6 +32,11 @@ class Layout:
         return self.etc / "view.jws"
 
     @property
+    def overlay(self) -> Path:
+        """The signed configuration last applied, laid over lykta.toml."""
+        return self.etc / "config.jws"
+
+    @property
     def trust(self) -> Path:
         """ca.pem, basis-keys.jws, command-keys.jws, recipients.txt"""
         return self.etc / "trust"
@@ -83,6 +88,16 @@ class Layout:
         return self.var / "inbox"
 
     @property
+    def desired(self) -> Path:
+        """What the uplink got from the centre for `lykta apply`, still signed: basis.jws, view.jws, config.jws, …"""
+        return self.inbox / "desired"
+
+    @property
+    def applied(self) -> Path:
+        """What `lykta apply` and `lykta renew` say became of it; root writes, all read."""
+        return self.var / "applied"
+
+    @property
     def run(self) -> Path:
         return self.root / "run/lykta"
 
@@ -97,3 +112,18 @@ class Layout:
     def trigger(self) -> Path:
         """Where io tells the camera of a press: a folder of its own, so that io reaches nothing else of the camera's."""
         return self.run / "trigger/camera.sock"
+
+    @property
+    def presence(self) -> Path:
+        """Where the camera tells io that somebody waits: the other way, again a folder of its own."""
+        return self.run / "presence/io.sock"
+
+    @property
+    def visit(self) -> Path:
+        """Made by io when the service button was held: a visit begins, and `lykta-setup` with it."""
+        return self.run / "visit/begun"
+
+    @property
+    def last_word(self) -> Path:
+        """<unit>.json: how a unit ended, left by its failure hook for the uplink, gone with the next start that gets ready."""
+        return self.run / "last"
