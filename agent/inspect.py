@@ -16,6 +16,7 @@ from rich.table import Table
 from agent.cards import Card, clip_names, read_cards
 from agent.config import load, schema
 from agent.control import ask
+from agent.last_word import last, reason
 from agent.spool import check_files
 from drivers.clock import SystemClock
 from privacy.basis import rule
@@ -52,7 +53,7 @@ def status(layout: Layout, as_json: bool, watch: bool) -> int:
     """0 if all three answer, else 4; the others are shown all the same."""
     while True:
         answers, missing = _ask_all(layout)
-        _show_status(answers, missing, as_json)
+        _show_status(layout, answers, missing, as_json)
         if not watch:
             break
         time.sleep(1.0)
@@ -73,21 +74,38 @@ def _ask_all(layout: Layout) -> tuple[dict[str, dict[str, Any]], dict[str, Lykta
     return answers, missing
 
 
-def _show_status(answers: dict[str, dict[str, Any]], missing: dict[str, LyktaError], as_json: bool) -> None:
+def _why(layout: Layout, service: str) -> str:
+    """How the service ended, if the service manager's hook left word."""
+    word = last(layout, service)
+    return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
+
+
+def _show_status(layout: Layout, answers: dict[str, dict[str, Any]], missing: dict[str, LyktaError], as_json: bool) -> None:
+    why = {name: _why(layout, name) for name in missing}
     table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
     for name in SERVICES:
         if name in missing:
-            table.add_row(name, "not reachable", "", "", "", "technician", missing[name].hint)
+            table.add_row(name, "not reachable", why[name], "", "", "technician", missing[name].hint)
             continue
         standing = answers[name]["standing"]
         numbers = ", ".join(f"{key} {value}" for key, value in answers[name]["detail"].items() if value not in ("", None))
         when = [_minute(standing["since"]), _minute(standing["until"])]
         table.add_row(name, standing["state"], standing["reason"], *when, standing["owner"], numbers)
-    show("status", {"services": answers, "not_reachable": list(missing)}, table, as_json)
+    show("status", {"services": answers, "not_reachable": list(missing), "why": why}, table, as_json)
 
 
 def _minute(text: str | None) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}" if text else ""
+
+
+def seal_keys(layout: Layout, as_json: bool) -> None:
+    from provisioning.sealing import seal_keys as seal
+
+    sealed = seal(layout)
+    table = table_of("sealed to this machine")
+    for name in sealed:
+        table.add_row(name)
+    show("seal-keys", {"sealed": sealed}, table, as_json)
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------

@@ -325,6 +325,22 @@ def outbox_show(seq: int, as_json: Json = False) -> None:
     show(layout(), seq, as_json)
 
 
+@app.command("seal-keys")
+def seal_keys(as_json: Json = False) -> None:
+    """Seal a bundle's keys to this machine, as its units load them, and remove the plain ones. As root."""
+    from agent.inspect import seal_keys as show
+
+    show(layout(), as_json)
+
+
+@app.command("last-word", hidden=True)
+def last_word(unit: str) -> None:
+    """What systemd's failure hook runs."""
+    from agent.last_word import leave
+
+    raise typer.Exit(leave(layout(), unit))
+
+
 @app.command()
 def decommission(
     decided: Annotated[str, typer.Option(help="who decided")],

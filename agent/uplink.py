@@ -17,6 +17,7 @@ from agent import health
 from agent.control import Request, ask
 from agent.downlink import COMMANDS, Downlink
 from agent.heads import HeadTeller
+from agent.last_word import last, reason
 from agent.messages import Describe, Health, State, topic
 from agent.outbox import Outbox
 from agent.outbox_view import survey
@@ -33,6 +34,7 @@ from provisioning.layout import Layout
 HEALTH_S = 60.0
 SILENT_S = 30.0
 _SERVICES = ("camera", "io")
+_WELL = ("ready", "off", "degraded", "blind")
 
 
 def serve(layout: Layout) -> int:
@@ -79,6 +81,7 @@ class Uplink:
         self._state: State | None = None
         self._seen: dict[str, float] = {}
         self._camera_detail: dict[str, Any] = {}
+        self._well_ms = 0
         self._link = Link(
             f"{node.site}/{node.id}",
             credentials,
@@ -202,6 +205,9 @@ class Uplink:
         services = {name: found[name]["state"] if name in found else "silent" for name in _SERVICES}
         services["uplink"] = self._runtime.standing.state
         camera = found.get("camera")
+        word = self._last_word(camera["state"] if camera else "")
+        if word:
+            return self._since(State("blind", word, None, None, "technician", services))
         if camera is None:
             quiet = time.monotonic() - self._seen.setdefault("camera", time.monotonic())
             if quiet < SILENT_S and self._state is not None:
@@ -214,6 +220,17 @@ class Uplink:
         if state.state == "ready" and found["io"]["state"] == "degraded":
             return msgspec.convert({"type": "state", **found["io"], "services": services}, State)
         return state
+
+    def _last_word(self, camera: str) -> str:
+        """Why there is no camera, if a failure hook left word since it was last well; "" otherwise. camera: its state."""
+        if camera in _WELL:
+            self._well_ms = self._runtime.clock.mono_ms()
+        for unit in ("data", "camera"):
+            word = last(self._runtime.layout, unit)
+            # A camera that answers has been started again: only one that fails again and again is still what the word says.
+            if word and word.t_ms > self._well_ms and not (camera and word.final) and (code := reason(unit, word)):
+                return code
+        return ""
 
     def _since(self, state: State) -> State:
         """Keep the moment at which this state began."""

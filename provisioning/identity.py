@@ -6,10 +6,12 @@ the uplink's alone. No numpy here: io and uplink load this module.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drivers.creds import unseal
 from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.errors import AccessError, EnrolmentError, RecordError
 from privacy.order import ORDER, Order
@@ -20,6 +22,8 @@ Unit = Literal["camera", "io", "uplink", "retention"]
 UNITS: tuple[Unit, ...] = ("camera", "io", "uplink", "retention")
 BASIS_KEYS = "lykta-basis-keys"
 COMMAND_KEYS = "lykta-command-keys"
+_NO_KEY = b"none"
+"""SetCredential= of the units: what they give where there is no key."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class TlsFiles:
 
 def load_signer(layout: Layout, unit: Unit) -> Signer:
     """A unit's signing key with its certificate; `EnrolmentError` if the node has none."""
-    key = load_private_key(_read(layout.credentials / f"{unit}.key"))
+    key = load_private_key(_key(layout, f"{unit}.key"))
     chain = load_chain(_read(layout.certificates / f"{unit}.pem"))
     if chain[0].public_key() != key.public_key():
         raise RecordError(f"credentials: {unit}.pem is not the certificate of {unit}.key", "place both files of one enrolment")
@@ -41,8 +45,9 @@ def load_signer(layout: Layout, unit: Unit) -> Signer:
 def tls_files(layout: Layout) -> TlsFiles:
     """The uplink's files for mutual TLS; `EnrolmentError` if one is missing."""
     files = TlsFiles(layout.trust / "ca.pem", layout.certificates / "tls.pem", layout.credentials / "tls.key")
-    for path in (files.ca, files.certificate, files.key):
+    for path in (files.ca, files.certificate):
         _read(path)
+    _key(layout, files.key.name)
     return files
 
 
@@ -107,6 +112,17 @@ def _record(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as problem:
         raise RecordError(f"{path.name}: there is none: the camera stays closed", f"place the signed record at {path}") from problem
+
+
+def _key(layout: Layout, name: str) -> bytes:
+    """From the service manager, or as it lies on the disk, or, to root at the command line, out of its seal."""
+    path, sealed = layout.credentials / name, (layout.certificates / name).with_suffix(".cred")
+    if "CREDENTIALS_DIRECTORY" not in os.environ and not path.exists() and sealed.exists():
+        return unseal(name, sealed)
+    secret = _read(path)
+    if secret.strip() in (b"", _NO_KEY):
+        raise EnrolmentError(f"not enrolled: {sealed} is missing", "place the node's bundle and run `lykta seal-keys`")
+    return secret
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,90 @@
+"""How a unit ended: left in /run by the service manager's failure hook, and read by the uplink, which tells the centre why.
+
+systemd asks the hook at every automatic start: what has not changed since is written down again, but told only once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from agent.config import load
+from agent.messages import Failure
+from agent.outbox import Outbox
+from drivers.clock import SystemClock
+from privacy.errors import ConfigError, LyktaError, StorageError, UsageError
+from privacy.files import place
+from provisioning.layout import Layout
+
+UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
+"""The services that have the hook; data is the partition that /var/lib/lykta lies on."""
+_FINAL = {"2", "5", "7"}
+"""RestartPreventExitStatus= of the units."""
+_SAME_MS = 600_000
+_MANY = 3
+
+
+class Word(Struct, frozen=True):
+    """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, ten minutes apart at most."""
+
+    result: str
+    status: str
+    final: bool
+    t_ms: int
+    times: int
+
+
+def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ) -> int:
+    """The hook. 0, or an error if neither /run nor the outbox takes it."""
+    if unit not in UNITS:
+        raise UsageError(f"last-word: unit: none of ours (got {unit!r})", f"known: {', '.join(UNITS)}")
+    clock = SystemClock("host")
+    result = environment.get("MONITOR_SERVICE_RESULT", "failed")
+    status = environment.get("MONITOR_EXIT_STATUS", "")
+    before = last(layout, unit)
+    again = before is not None and (before.result, before.status) == (result, status) and clock.mono_ms() - before.t_ms < _SAME_MS
+    times = before.times + 1 if before and again else 1
+    word = Word(result, status, result == "exit-code" and status in _FINAL, clock.mono_ms(), times)
+    path = layout.last_word / f"{unit}.json"
+    try:
+        place(path, msgspec.json.encode(word))
+    except OSError as problem:
+        raise StorageError(f"last-word: {path}: {problem.strerror}", "systemd-tmpfiles --create makes the folder") from problem
+    if not again:
+        _tell(layout, Failure(unit, word.result, word.status, word.final))
+    return 0
+
+
+def last(layout: Layout, unit: str) -> Word | None:
+    """None if there is none; a torn one counts as none."""
+    try:
+        return msgspec.json.decode((layout.last_word / f"{unit}.json").read_bytes(), type=Word)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def reason(unit: str, word: Word) -> str:
+    """A stable code for the node's state, "" for a failure that starting again may have cured."""
+    if unit == "data":
+        return "data_mount_failed"
+    if word.final:
+        return {"5": "records_or_settings_invalid", "7": "not_enrolled"}.get(word.status, "second_instance")
+    if word.times < _MANY:
+        return ""
+    return f"{unit}_" + {"watchdog": "hangs", "signal": "crashes", "core-dump": "crashes"}.get(word.result, "fails")
+
+
+def _tell(layout: Layout, failure: Failure) -> None:
+    """Into the outbox; where that is not to be had, what stands in /run must do."""
+    try:
+        config = load(layout.config)
+        outbox = Outbox(layout.outbox, config.node.site, config.node.id, SystemClock(config.clock.trust))
+        outbox.put(failure)
+        outbox.close()
+    except ConfigError:
+        return  # whose outbox it is cannot be known; the unit's own error names the field
+    except LyktaError as problem:
+        raise StorageError(f"last-word: {failure.unit}: not in the outbox: {problem}", "it stands in /run/lykta/last") from problem

@@ -1,0 +1,25 @@
+"""Keys of a bundle, sealed to the machine that they were brought to: <name>.key becomes <name>.cred, which the units load."""
+
+from __future__ import annotations
+
+from drivers.creds import seal, unseal
+from privacy.errors import EnrolmentError, StorageError
+from privacy.files import place, sync_folder
+from provisioning.layout import Layout
+
+
+def seal_keys(layout: Layout) -> list[str]:
+    """Names of the keys that were sealed now. The sealed one is on the disk, and opens, before the plain one goes."""
+    folder = layout.certificates
+    plain = sorted(folder.glob("*.key"))
+    if not plain and not list(folder.glob("*.cred")):
+        raise EnrolmentError(f"not enrolled: {folder} holds no keys", "place the node's bundle under etc/lykta")
+    for key in plain:
+        secret, target = key.read_bytes(), key.with_suffix(".cred")
+        place(target, seal(key.name, secret))
+        target.chmod(0o600)
+        if unseal(key.name, target) != secret:
+            raise StorageError(f"{target}: does not open to what was sealed", "the plain key stays; is the TPM well?")
+        key.unlink()
+    sync_folder(folder)
+    return [key.name for key in plain]
