@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Puts units, users, folders and drop-ins where a package puts them. The program itself goes to /opt/lykta (a virtual environment).
+# usage: install.sh [ROOT]   ROOT: the tree to install into, / without one. Enables lykta.target; starts nothing.
+set -euo pipefail
+from=$(cd "$(dirname "$0")/../systemd" && pwd)
+root=${1:-}; root=${root%/}
+
+put() { install -D -m 644 "$from/$1" "$root/$2"; }
+
+for unit in "$from"/*.service "$from"/*.path "$from"/*.timer "$from"/*.target; do
+  name=${unit##*/}
+  put "$name" "usr/lib/systemd/system/$name"
+  # [Install] as systemd reads it, without asking it: in a tree there is none to ask.
+  wanted=$(sed -n 's/^WantedBy=//p' "$unit")
+  [ -z "$wanted" ] && continue
+  mkdir -p "$root/etc/systemd/system/$wanted.wants"
+  ln -sfn "/usr/lib/systemd/system/$name" "$root/etc/systemd/system/$wanted.wants/$name"
+done
+put lykta.sysusers.conf usr/lib/sysusers.d/lykta.conf
+put lykta.tmpfiles.conf usr/lib/tmpfiles.d/lykta.conf
+put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf
+put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
+systemd-sysusers --root="${root:-/}"
+systemd-tmpfiles --root="${root:-/}" --create lykta.conf
