@@ -37,7 +37,11 @@ def ask(path: Path, request: Request, timeout: float = 2.0) -> Request:
 
 
 def listen(path: Path, replies: dict[str, Reply], stop: Event) -> None:
-    """Answer requests on a socket until stopped. One at a time: every answer is quick."""
+    """Answer requests on a socket until stopped. One at a time: every answer is quick.
+
+    The path may be a link into a folder that others may enter than those of this one.
+    """
+    path = path.resolve()
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(path))
