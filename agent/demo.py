@@ -155,7 +155,7 @@ trust = "host"
 
     def start_centre(self, stack: ExitStack) -> dict[str, Process]:
         """Broker, an operator's ear and the ingest; they end with the stack."""
-        self._broker_files()
+        self.broker_files()
         broker = self.start_broker(stack)
         self.start(stack, "messages", [tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"])
         return {"broker": broker, "ingest": self.start_ingest(stack)}
@@ -186,7 +186,7 @@ trust = "host"
         ]
         return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.broker), *tls]
 
-    def _broker_files(self) -> None:
+    def broker_files(self) -> None:
         here = f"lykta/v1/{SITE}/{NODE}"
         reads = "".join(f"topic read {here}/{what}/#\n" for what in ("cmd", "order"))
         acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\n{reads}"

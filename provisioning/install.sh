@@ -21,4 +21,5 @@ put lykta.tmpfiles.conf usr/lib/tmpfiles.d/lykta.conf
 put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
 systemd-sysusers --root="${root:-/}"
-systemd-tmpfiles --root="${root:-/}" --create lykta.conf
+# In a tree the first boot makes the folders: from outside, rights of its users cannot be named.
+[ -n "$root" ] || systemd-tmpfiles --create lykta.conf

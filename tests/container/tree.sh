@@ -12,7 +12,7 @@ exec 9> "$out/lock"; flock 9 # the suite waits for a tree that is under way
 
 packages=(
   systemd-sysv systemd-resolved systemd-timesyncd udev dbus kmod iproute2 nftables openssh-server ca-certificates tzdata openssl
-  mosquitto python3 python3-venv python3-dev gcc pkg-config libsystemd-dev libcap-dev python3-libcamera libcamera-ipa libcamera-tools v4l-utils
+  mosquitto mosquitto-clients python3 python3-venv python3-dev gcc pkg-config libsystemd-dev libcap-dev python3-libcamera libcamera-ipa libcamera-tools v4l-utils
 )
 printf 'tree: a Debian 13 of %s packages and their dependencies, about two minutes\n' "${#packages[@]}" >&2
 # Only ever what this script made, and nothing mounted inside it.

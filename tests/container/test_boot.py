@@ -1,0 +1,117 @@
+"""At boot nobody is there: what the real units do under the real service manager, heard as the centre hears it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.broker import PATIENCE
+from tests.container.rig import Container, Installed, booted
+from tests.nodes import until
+
+WATCHDOG_S = 20
+
+
+def filming(container: Container) -> bool:
+    return container.state("camera")[0] == "ready"
+
+
+def night() -> list[dict[str, object]]:
+    """Assessed hours that do not hold for the next hour at least: two hours from now, for one."""
+    begin = datetime.now(UTC) + timedelta(hours=5)
+    begin = begin.replace(hour=min(begin.hour, 22))
+    return [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": f"{begin.hour:02}:00", "end": f"{begin.hour + 1:02}:00"}]
+
+
+def test_cold_boot_to_ready(installed: Installed, folder: Path) -> None:
+    """From power to a camera that films, and the centre knows; no unit failed."""
+    with booted(installed, folder) as container:
+        until(lambda: filming(container), "the camera films", 60)
+        took = time.monotonic() - container.powered_s
+        print(f"power-on to ready: {took:.2f} s")
+        assert took < 8 * PATIENCE
+        until(lambda: container.told()[0] == "ready", "the centre hears it")
+        assert container.must("systemctl", "--failed", "--plain", "--no-legend") == ""
+        assert {container.show(f"lykta-{name}", "NRestarts") for name in ("camera", "io", "uplink")} == {"0"}
+
+
+def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: Path) -> None:
+    """R07: outside the assessed hours the service is up, rests, and feeds its watchdog; for longer than that counts."""
+
+    def prepare(container: Container) -> None:
+        container.file("/etc/lykta/basis.jws").write_bytes(container.sign("basis", hours=night()))
+
+    with booted(installed, folder, prepare) as container:
+        until(lambda: container.state("camera") == ("off", "hours"), "the camera rests", 60)
+        print(f"power-on to off: {time.monotonic() - container.powered_s:.2f} s")
+        pid = container.pid("camera")
+        time.sleep(WATCHDOG_S + 2)
+        assert container.pid("camera") == pid
+        assert container.show("lykta-camera", "NRestarts") == "0"
+        assert container.told() == ("off", "hours")
+        assert container.heard("event/failure") == []
+
+
+def test_a_hang_is_ended_and_the_centre_told(installed: Installed, folder: Path) -> None:
+    """A camera that hangs is started again in the watchdog's time and 3 s; its last word says why."""
+    with booted(installed, folder) as container:
+        until(lambda: filming(container), "the camera films", 60)
+        pid = container.pid("camera")
+        begin = time.monotonic()
+        container.must("kill", "-STOP", str(pid))
+        until(lambda: container.pid("camera") not in (0, pid), "it is started again", WATCHDOG_S + 20)
+        took = time.monotonic() - begin
+        print(f"hang to start: {took:.1f} s")
+        assert took < WATCHDOG_S + 3 + PATIENCE
+        until(lambda: filming(container), "it films again", 60)
+        (word,) = container.heard("event/failure")
+        assert (word["unit"], word["result"], word["final"]) == ("camera", "watchdog", False)
+
+
+def test_a_camera_that_crashes_again_and_again(installed: Installed, folder: Path) -> None:
+    """Back-off, one word and not one for each start, `blind` with its reason; help, SSH and status go on; later it heals."""
+    with booted(installed, folder) as container:
+        until(lambda: filming(container), "the camera films", 60)
+        container.drop_in("lykta-camera.service", "[Service]\nExecStart=\nExecStart=/usr/bin/sh -c 'kill -SEGV $$$$'\n")
+        container.must("kill", "-SEGV", str(container.pid("camera")))
+        until(lambda: container.told() == ("blind", "camera_crashes"), "the centre hears why", 60)
+        assert container.state("io")[0] == "ready"
+        container.press()
+        until(lambda: container.lamp() == "blinking", "the lamp blinks")
+        assert container.answers_ssh()
+        done = container.run("/opt/lykta/bin/lykta", "status")
+        assert done.returncode == 4
+        assert "camera_crashes" in done.stdout
+        assert len([word for word in container.heard("event/failure") if word["unit"] == "camera"]) == 1
+        container.file("/etc/systemd/system/lykta-camera.service.d/test.conf").unlink()
+        container.must("systemctl", "daemon-reload")
+        until(lambda: container.told()[0] == "ready", "it films again by itself", 90)
+        assert container.show("lykta-camera", "NRestarts") != "0"
+        container.must("systemctl", "start", "lykta-heal")
+        assert container.show("lykta-camera", "NRestarts") == "0"
+
+
+def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path) -> None:
+    """A record placed by rename ends what it no longer allows; and one that is mended starts a camera that had given up."""
+    with booted(installed, folder) as container:
+        until(lambda: filming(container), "the camera films", 60)
+        io, target = container.pid("io"), container.file("/etc/lykta/basis.jws")
+        good = target.read_bytes()
+
+        def place(token: bytes) -> float:
+            part = target.with_name("basis.part")
+            part.write_bytes(token)
+            part.rename(target)
+            return time.monotonic()
+
+        placed = place(container.sign("basis", hours=night()))
+        until(lambda: container.state("camera") == ("off", "hours"), "the camera obeys", 10)
+        assert time.monotonic() - placed < 10 * PATIENCE
+        print(f"basis placed to obeyed: {time.monotonic() - placed:.1f} s")
+        place(b"no record")
+        until(lambda: container.told() == ("blind", "records_or_settings_invalid"), "the centre hears of the bad one", 30)
+        assert container.show("lykta-camera", "ActiveState") == "failed"
+        place(good)
+        until(lambda: filming(container), "it films again", 30)
+        assert container.pid("io") == io, "help was not disturbed"
