@@ -43,13 +43,13 @@ def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: P
         container.file("/etc/lykta/basis.jws").write_bytes(container.sign("basis", hours=night()))
 
     with booted(installed, folder, prepare) as container:
-        until(lambda: container.state("camera") == ("off", "hours"), "the camera rests", 60)
+        until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera rests", 60)
         print(f"power-on to off: {time.monotonic() - container.powered_s:.2f} s")
         pid = container.pid("camera")
         time.sleep(WATCHDOG_S + 2)
         assert container.pid("camera") == pid
         assert container.show("lykta-camera", "NRestarts") == "0"
-        assert container.told() == ("off", "hours")
+        assert container.told() == ("off", "outside_hours")
         assert container.heard("event/failure") == []
 
 
@@ -106,7 +106,7 @@ def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path) -> None
             return time.monotonic()
 
         placed = place(container.sign("basis", hours=night()))
-        until(lambda: container.state("camera") == ("off", "hours"), "the camera obeys", 10)
+        until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera obeys", 10)
         assert time.monotonic() - placed < 10 * PATIENCE
         print(f"basis placed to obeyed: {time.monotonic() - placed:.1f} s")
         place(b"no record")
