@@ -16,6 +16,7 @@ for unit in "$from"/*.service "$from"/*.path "$from"/*.timer "$from"/*.target; d
   mkdir -p "$root/etc/systemd/system/$wanted.wants"
   ln -sfn "/usr/lib/systemd/system/$name" "$root/etc/systemd/system/$wanted.wants/$name"
 done
+install -D -m 755 "$from/reread.sh" "$root/usr/lib/lykta/reread"
 put lykta.sysusers.conf usr/lib/sysusers.d/lykta.conf
 put lykta.tmpfiles.conf usr/lib/tmpfiles.d/lykta.conf
 put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf

@@ -26,12 +26,13 @@ TREE = PROJECT / "out/container"
 TREE = PROJECT / "out/container"
 HERE = Path(__file__).parent
 LAB = "srv/lab"
+_OWN = ("etc/lykta", "var/lib/lykta")
 PREFIX = f"lykta/v1/{SITE}/{NODE}"
 _ENTER = ("nsenter", "-m", "-u", "-i", "-n", "-p", "-C")
 _NSPAWN = (
     "mount --make-rprivate / && { umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup; } && "
     'exec systemd-nspawn -q -D "$0" -b --register=no --keep-unit --console=pipe --private-network --link-journal=no '
-    "--capability=CAP_BPF,CAP_MKNOD,CAP_PERFMON --system-call-filter=bpf"
+    '--capability=CAP_BPF,CAP_MKNOD,CAP_PERFMON --system-call-filter=bpf "$@"'
 )
 
 
@@ -118,13 +119,17 @@ class Container:
         self.installed, self.folder, self.disk = installed, folder, folder / "root"
         self._leader = 0
         overlay(self.disk, folder / "layer", installed.layer, TREE / "root")
+        # On a real file system, as in the field: an overlay does not tell of every change of what lies below it.
+        for path in _OWN:
+            shutil.copytree(self.disk / path, folder / "own" / path, symlinks=True)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def boot(self) -> None:
         """Power on; returns once systemd lets itself be entered."""
         self.powered_s = time.monotonic()
-        words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk)]
+        binds = [f"--bind={self.folder}/own/{path}:/{path}" for path in _OWN]
+        words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk), *binds]
         with (self.folder / "console").open("wb") as console:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         self._leader = int(until(self._find_leader, f"systemd starts; see {self.folder}/console", 20))
@@ -207,7 +212,10 @@ class Container:
             self.must("systemctl", "daemon-reload")
 
     def file(self, path: str) -> Path:
-        return (self.root if self._leader else self.disk) / path.lstrip("/")
+        """A file of the node, as it can be reached from here before and after power comes."""
+        inside = path.lstrip("/")
+        own = inside.startswith(_OWN)
+        return (self.root if self._leader else self.folder / "own" if own else self.disk) / inside
 
     def sign(self, record: str, **changes: Any) -> bytes:
         """The node's record, signed anew with some fields changed."""

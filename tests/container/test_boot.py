@@ -94,6 +94,7 @@ def test_a_camera_that_crashes_again_and_again(installed: Installed, folder: Pat
 
 def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path) -> None:
     """A record placed by rename ends what it no longer allows; and one that is mended starts a camera that had given up."""
+
     with booted(installed, folder) as container:
         until(lambda: filming(container), "the camera films", 60)
         io, target = container.pid("io"), container.file("/etc/lykta/basis.jws")
