@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,21 @@ def running(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> I
     """A node that films, shared by tests that leave it as it was."""
     with booted(installed, tmp_path_factory.mktemp("running")) as container:
         yield container
+
+
+FIGURES: dict[str, float] = {}
+Figure = Callable[[str, float], None]
+
+
+@pytest.fixture
+def figure() -> Figure:
+    """Note a figure, which the run ends with: figures are for people, tests only wait."""
+    return FIGURES.__setitem__
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, value in FIGURES.items():
+        terminalreporter.write_line(f"figure: {name}: {value:.2f}")
 
 
 @pytest.fixture

@@ -16,9 +16,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-FAMILIES = {"INET": 2, "INET6": 10, "NETLINK": 16, "PACKET": 17, "ALG": 38, "VSOCK": 40}
+FAMILIES = {
+    "INET": (2, socket.SOCK_STREAM),
+    "INET6": (10, socket.SOCK_STREAM),
+    "NETLINK": (16, socket.SOCK_RAW),
+    "PACKET": (17, socket.SOCK_RAW),
+    "ALG": (38, socket.SOCK_SEQPACKET),
+    "VSOCK": (40, socket.SOCK_STREAM),
+}
 _libc = ctypes.CDLL(None, use_errno=True)
 _PTRACE_ATTACH = 16
 
@@ -75,36 +83,42 @@ def say(path: str) -> None:
         mouth.sendto(b"{}", path)
 
 
-def core_limit() -> str:
-    return str(resource.getrlimit(resource.RLIMIT_CORE))
+def plug(family: int, kind: int) -> None:
+    socket.socket(family, kind).close()
+
+
+def read(path: str) -> None:
+    if Path(path).is_dir():
+        list(Path(path).iterdir())
+    else:
+        Path(path).read_bytes()
+
+
+TRIALS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "proc": ("pids", lambda pid: Path(f"/proc/{pid}/status").read_text()),
+    "memory": ("pids", lambda pid: look_inside(int(pid))),
+    "ptrace": ("pids", lambda pid: called(_libc.ptrace(_PTRACE_ATTACH, int(pid), None, None))),
+    "kill": ("pids", lambda pid: os.kill(int(pid), 0)),
+    "device": ("devices", lambda path: os.close(os.open(path, os.O_RDWR))),
+    "call": ("sockets", connect),
+    "tell": ("datagrams", say),
+    "read": ("reads", read),
+    "write": ("writes", lambda path: Path(path, "probe").touch()),
+    "remove": ("removes", lambda path: Path(path).unlink()),
+    "run from": ("programs", run_from),
+}
+"""What is tried with each name of a list of the facts."""
 
 
 def look(facts: dict[str, list[str]], port: int) -> dict[str, str]:
-    found = {f"socket {name}": outcome(lambda n=number: socket.socket(n, socket.SOCK_RAW if n in (16, 17) else socket.SOCK_STREAM).close()) for name, number in FAMILIES.items()}  # type: ignore[misc]  # noqa: E501
+    found = {f"socket {name}": outcome(partial(plug, *family)) for name, family in FAMILIES.items()}
     found["connect broker"] = outcome(lambda: dial(port))
     found["listen 8080"] = outcome(lambda: listen(8080))
-    for pid in facts["pids"]:
-        found[f"proc {pid}"] = outcome(lambda p=pid: Path(f"/proc/{p}/status").read_text())  # type: ignore[misc]
-        found[f"memory {pid}"] = outcome(lambda p=pid: look_inside(int(p)))  # type: ignore[misc]
-        found[f"ptrace {pid}"] = outcome(lambda p=pid: called(_libc.ptrace(_PTRACE_ATTACH, int(p), None, None)))  # type: ignore[misc]
-        found[f"kill {pid}"] = outcome(lambda p=pid: os.kill(int(p), 0))  # type: ignore[misc]
-    for path in facts["devices"]:
-        found[f"device {path}"] = outcome(lambda p=path: os.close(os.open(p, os.O_RDWR)))  # type: ignore[misc]
-    for path in facts["sockets"]:
-        found[f"call {path}"] = outcome(lambda p=path: connect(p))  # type: ignore[misc]
-    for path in facts["datagrams"]:
-        found[f"tell {path}"] = outcome(lambda p=path: say(p))  # type: ignore[misc]
-    for path in facts["reads"]:
-        found[f"read {path}"] = outcome(lambda p=path: os.listdir(p) if Path(p).is_dir() else Path(p).read_bytes())  # type: ignore[misc]
-    for path in facts["writes"]:
-        found[f"write {path}"] = outcome(lambda p=path: Path(p, "probe").touch())  # type: ignore[misc]
-    for path in facts["removes"]:
-        found[f"remove {path}"] = outcome(lambda p=path: Path(p).unlink())  # type: ignore[misc]
-    for path in facts["programs"]:
-        found[f"run from {path}"] = outcome(lambda p=path: run_from(p))  # type: ignore[misc]
+    for what, (names, act) in TRIALS.items():
+        found |= {f"{what} {name}": outcome(partial(act, name)) for name in facts[names]}
     found["memory W+X"] = outcome(lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC))
     found["mknod"] = outcome(lambda: os.mknod("/tmp/null", 0o20666, os.makedev(1, 3)))
-    found["core limit"] = core_limit()
+    found["core limit"] = str(resource.getrlimit(resource.RLIMIT_CORE))
     return found
 
 

@@ -64,7 +64,18 @@ class Installed:
             shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
             shutil.copy(PROJECT / name, source)
-        words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(root / "mnt"), str(source)]
+        words = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(root / "mnt"),
+            str(source),
+        ]
         subprocess.run(words, check=True)
         (wheel,) = (root / "mnt").glob("lykta-*.whl")
         self._in(root, "/opt/lykta/bin/pip", "install", "-q", "--no-deps", "--no-index", f"/mnt/{wheel.name}")
@@ -96,7 +107,7 @@ class Installed:
         ear = f"mosquitto_sub -V 5 -h 127.0.0.1 -p {self.ports.broker} {tls} -t lykta/v1/# -F '%%U\\t%%r\\t%%t\\t%%p'"
         units = {
             "lab-broker": f"ExecStart=/usr/sbin/mosquitto -c /{LAB}/broker.conf",
-            "lab-ear": f"ExecStart=/bin/sh -c \"exec {ear} >> /{LAB}/heard\"\nRestart=always\nRestartSec=100ms",
+            "lab-ear": f'ExecStart=/bin/sh -c "exec {ear} >> /{LAB}/heard"\nRestart=always\nRestartSec=100ms',
         }
         for name, lines in units.items():
             path = root / f"etc/systemd/system/{name}.service"
@@ -117,6 +128,7 @@ class Container:
 
     def __init__(self, installed: Installed, folder: Path) -> None:
         self.installed, self.folder, self.disk = installed, folder, folder / "root"
+        self.binds = {path: "--bind" for path in _OWN}
         self._leader = 0
         overlay(self.disk, folder / "layer", installed.layer, TREE / "root")
         # On a real file system, as in the field: an overlay does not tell of every change of what lies below it.
@@ -128,7 +140,7 @@ class Container:
     def boot(self) -> None:
         """Power on; returns once systemd lets itself be entered."""
         self.powered_s = time.monotonic()
-        binds = [f"--bind={self.folder}/own/{path}:/{path}" for path in _OWN]
+        binds = [f"{how}={self.folder}/own/{path}:/{path}" for path, how in self.binds.items()]
         words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk), *binds]
         with (self.folder / "console").open("wb") as console:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
@@ -214,7 +226,7 @@ class Container:
     def file(self, path: str) -> Path:
         """A file of the node, as it can be reached from here before and after power comes."""
         inside = path.lstrip("/")
-        own = inside.startswith(_OWN)
+        own = inside.startswith(tuple(self.binds))
         return (self.root if self._leader else self.folder / "own" if own else self.disk) / inside
 
     def sign(self, record: str, **changes: Any) -> bytes:
@@ -234,5 +246,3 @@ def booted(installed: Installed, folder: Path, prepare: Callable[[Container], ob
     finally:
         if hasattr(container, "_process"):
             container.off()
-
-

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.broker import PATIENCE
+from tests.container.conftest import Figure
 from tests.container.rig import Container, Installed, booted
 from tests.nodes import until
 
@@ -24,27 +24,25 @@ def night() -> list[dict[str, object]]:
     return [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": f"{begin.hour:02}:00", "end": f"{begin.hour + 1:02}:00"}]
 
 
-def test_cold_boot_to_ready(installed: Installed, folder: Path) -> None:
+def test_cold_boot_to_ready(installed: Installed, folder: Path, figure: Figure) -> None:
     """From power to a camera that films, and the centre knows; no unit failed."""
     with booted(installed, folder) as container:
-        until(lambda: filming(container), "the camera films", 60)
-        took = time.monotonic() - container.powered_s
-        print(f"power-on to ready: {took:.2f} s")
-        assert took < 8 * PATIENCE
+        until(lambda: filming(container), "the camera films", 8)
+        figure("seconds from power to ready", time.monotonic() - container.powered_s)
         until(lambda: container.told()[0] == "ready", "the centre hears it")
         assert container.must("systemctl", "--failed", "--plain", "--no-legend") == ""
         assert {container.show(f"lykta-{name}", "NRestarts") for name in ("camera", "io", "uplink")} == {"0"}
 
 
-def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: Path) -> None:
+def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: Path, figure: Figure) -> None:
     """R07: outside the assessed hours the service is up, rests, and feeds its watchdog; for longer than that counts."""
 
     def prepare(container: Container) -> None:
         container.file("/etc/lykta/basis.jws").write_bytes(container.sign("basis", hours=night()))
 
     with booted(installed, folder, prepare) as container:
-        until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera rests", 60)
-        print(f"power-on to off: {time.monotonic() - container.powered_s:.2f} s")
+        until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera rests", 8)
+        figure("seconds from power to off", time.monotonic() - container.powered_s)
         pid = container.pid("camera")
         time.sleep(WATCHDOG_S + 2)
         assert container.pid("camera") == pid
@@ -53,17 +51,15 @@ def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: P
         assert container.heard("event/failure") == []
 
 
-def test_a_hang_is_ended_and_the_centre_told(installed: Installed, folder: Path) -> None:
+def test_a_hang_is_ended_and_the_centre_told(installed: Installed, folder: Path, figure: Figure) -> None:
     """A camera that hangs is started again in the watchdog's time and 3 s; its last word says why."""
     with booted(installed, folder) as container:
         until(lambda: filming(container), "the camera films", 60)
         pid = container.pid("camera")
         begin = time.monotonic()
         container.must("kill", "-STOP", str(pid))
-        until(lambda: container.pid("camera") not in (0, pid), "it is started again", WATCHDOG_S + 20)
-        took = time.monotonic() - begin
-        print(f"hang to start: {took:.1f} s")
-        assert took < WATCHDOG_S + 3 + PATIENCE
+        until(lambda: container.pid("camera") not in (0, pid), "it is started again", WATCHDOG_S + 3)
+        figure("seconds from hang to start", time.monotonic() - begin)
         until(lambda: filming(container), "it films again", 60)
         (word,) = container.heard("event/failure")
         assert (word["unit"], word["result"], word["final"]) == ("camera", "watchdog", False)
@@ -92,7 +88,7 @@ def test_a_camera_that_crashes_again_and_again(installed: Installed, folder: Pat
         assert container.show("lykta-camera", "NRestarts") == "0"
 
 
-def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path) -> None:
+def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path, figure: Figure) -> None:
     """A record placed by rename ends what it no longer allows; and one that is mended starts a camera that had given up."""
 
     with booted(installed, folder) as container:
@@ -108,8 +104,7 @@ def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path) -> None
 
         placed = place(container.sign("basis", hours=night()))
         until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera obeys", 10)
-        assert time.monotonic() - placed < 10 * PATIENCE
-        print(f"basis placed to obeyed: {time.monotonic() - placed:.1f} s")
+        figure("seconds from a new basis to obeying it", time.monotonic() - placed)
         place(b"no record")
         until(lambda: container.told() == ("blind", "records_or_settings_invalid"), "the centre hears of the bad one", 30)
         assert container.show("lykta-camera", "ActiveState") == "failed"
