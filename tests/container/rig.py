@@ -128,7 +128,7 @@ class Container:
 
     def __init__(self, installed: Installed, folder: Path) -> None:
         self.installed, self.folder, self.disk = installed, folder, folder / "root"
-        self.binds = {path: "--bind" for path in _OWN}
+        self.binds = dict.fromkeys(_OWN, "--bind")
         self._leader = 0
         overlay(self.disk, folder / "layer", installed.layer, TREE / "root")
         # On a real file system, as in the field: an overlay does not tell of every change of what lies below it.
