@@ -5,8 +5,6 @@ The order is the promise: records first, then the model, then the hours, and onl
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 from agent.custody import Custody
+from agent.datagrams import Mouth, Word, hear
 from agent.later import Work
 from agent.pipeline import Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
@@ -85,7 +84,7 @@ class CameraService:
         self._spool, self._keeper = self._custody.spool, self._custody.keeper
         self._proving = Proving(runtime, self._keeper, detector, open_auditor, self._defer)
         self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
-        self._presence = PresenceWatch()
+        self._presence, self._io = PresenceWatch(), Mouth(layout.presence)
         self._recorder: Recorder | None = None
         self._news: Queue[Work] = Queue(64)
         self._complained = False
@@ -225,6 +224,7 @@ class CameraService:
         change = self._presence.see(seen.detections, moment(wall_ns))
         if change:
             self._defer(lambda: self._keeper.tell(change))
+            self._io.say("empty" if change.people == "none" else "waiting", "", self._runtime.clock.mono_ms())
             if rises(before, change.people) and self._recorder:
                 self._recorder.take(Trigger("presence"))
 
@@ -272,21 +272,14 @@ class CameraService:
         self._keeper.save()
 
     def _hear_triggers(self) -> None:
-        """Small datagrams from io; what is malformed is logged and ignored."""
-        path = self._runtime.layout.trigger
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _datagram_socket(path) as ear:
-            while not self._runtime.stop.is_set():
-                try:
-                    heard = json.loads(ear.recv(1024))
-                    trigger = Trigger(str(heard["kind"]), str(heard["id"]))
-                except TimeoutError:
-                    continue
-                except (ValueError, KeyError, TypeError) as problem:
-                    self._runtime.log("warning", f"trigger: not understood: {problem}")
-                    continue
-                if self._recorder:
-                    self._recorder.take(trigger)
+        def odd(what: str) -> None:
+            self._runtime.log("warning", what)
+
+        hear(self._runtime.layout.trigger, self._runtime.stop, self._triggered, odd)
+
+    def _triggered(self, word: Word) -> None:
+        if self._recorder:
+            self._recorder.take(Trigger(word.kind, word.id))
 
 
 class Opening:
@@ -342,12 +335,3 @@ def open_camera(runtime: Runtime) -> Camera:
     camera.open()
     runtime.log("info", "camera open", model=camera.model, width=camera.width, height=camera.height)
     return camera
-
-
-def _datagram_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    ear.bind(str(path))
-    path.chmod(0o660)
-    ear.settimeout(0.5)
-    return ear

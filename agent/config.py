@@ -83,6 +83,12 @@ class Pins(Struct, frozen=True, forbid_unknown_fields=True):
     fan: Pin | None = None
 
 
+def fitted(pins: Pins) -> tuple[str, ...]:
+    """What is wired, in words: every sensor in use is declared (R15)."""
+    values = msgspec.structs.asdict(pins)
+    return tuple(name.replace("_", " ") for name, line in values.items() if name not in ("factory", "chip") and line is not None)
+
+
 class Light(Struct, frozen=True, forbid_unknown_fields=True):
     """When the stop's light is lit: in these hours, written as in the basis, while it is dark if there is a light sensor.
 

@@ -16,7 +16,7 @@ from privacy.errors import LyktaError
 from privacy.records import sha256_hex
 
 # Who obeys a command; anything else is refused here and counted.
-COMMANDS = {"ack": "io"}
+COMMANDS = {"ack": "io", "light": "io"}
 _MOST = 256
 _POLL_S = 0.2
 

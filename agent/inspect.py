@@ -98,6 +98,13 @@ def _minute(text: str | None) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}" if text else ""
 
 
+def help_test(layout: Layout, as_json: bool) -> None:
+    name = ask(layout.socket("io", "ctl"), {"verb": "help_test"})["test"]
+    table = table_of("test", "")
+    table.add_row(str(name), "sent: ask the centre whether it came")
+    show("help-test", {"test": name}, table, as_json)
+
+
 def seal_keys(layout: Layout, as_json: bool) -> None:
     from provisioning.sealing import seal_keys as seal
 

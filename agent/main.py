@@ -325,6 +325,14 @@ def outbox_show(seq: int, as_json: Json = False) -> None:
     show(layout(), seq, as_json)
 
 
+@app.command("help-test")
+def help_test(as_json: Json = False) -> None:
+    """Send a test down the help path, without lamp, alarm or clip: the centre shows whether it came."""
+    from agent.inspect import help_test as show
+
+    show(layout(), as_json)
+
+
 @app.command("seal-keys")
 def seal_keys(as_json: Json = False) -> None:
     """Seal a bundle's keys to this machine, as its units load them, and remove the plain ones. As root."""

@@ -108,10 +108,12 @@ class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
     """event/help_test: the weekly test of the help path from this node to the centre, without lamp, alarm or clip.
 
     It is the centre that misses it: one that does not come for eight days is a broken help point.
+
+    button  the contact as it stands: one that is closed all the time is jammed, and no press is heard any more
     """
 
     test: str
-    lamp: Literal["well", "fault", "unknown"]
+    button: Literal["open", "closed"]
 
 
 class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent import health
+from agent.config import fitted
 from agent.control import Request, ask
 from agent.downlink import COMMANDS, Downlink
 from agent.heads import HeadTeller
@@ -242,7 +243,7 @@ class Uplink:
     def _describe(self) -> Describe:
         config = self._runtime.config
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
-        sensors = (camera, "help button", "help lamp")
+        sensors = (camera, *fitted(config.pins))
         return Describe(board.model(), sensors, f"lykta {version('lykta')}", {"message": 1, "manifest": 1}, tuple(COMMANDS))
 
     def tell_health(self) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from agent.control import ask
 from central.signing import command
-from drivers.gpio import HelpPoint
-from privacy.errors import ConfigError, LyktaError, UsageError
+from drivers.gpio import WiredPins
+from privacy.errors import ConfigError, LyktaError
 from tests.nodes import Node, stop, until
 
 
@@ -37,6 +37,7 @@ def test_a_press_without_camera_and_network(node: Node) -> None:
     until(lambda: node.state("io") == ("ready", "listening"), "ready")
     press(node)
     until(lambda: lamp(node) == "blinking", "the lamp blinks")
+    until(lambda: len(said(node)) == 2, "event and alarm stand in the outbox")
     (event, pressed), (alarm, raised) = said(node)
     assert (event, pressed["action"]) == ("event/help", "pressed")
     assert (alarm, raised["ref"]) == ("alarm/help", pressed["press"])
@@ -90,6 +91,7 @@ def test_the_camera_hears_of_a_press(node: Node) -> None:
         press(node)
         heard = json.loads(ear.recv(1024))
     assert heard["kind"] == "help"
+    until(lambda: said(node), "the event stands in the outbox")
     assert heard["id"] == said(node)[0][1]["press"]
     assert stop(service) == 0
 
@@ -102,28 +104,11 @@ def test_commands_are_not_taken_from_technicians_socket(node: Node) -> None:
     assert stop(service) == 0
 
 
-def test_a_node_without_keys_is_not_enrolled(node: Node) -> None:
-    (node.layout.etc / "credentials/io.key").unlink()
-    done = node.run("io")
-    assert done.returncode == 7
-    assert "not enrolled" in done.stderr
-
-
 def test_one_pin_for_two_things_is_refused(node: Node) -> None:
-    with pytest.raises(ConfigError, match="must differ"):
-        HelpPoint("mock", 17, 17)
+    with pytest.raises(ConfigError, match="help_button and help_lamp: must differ"):
+        WiredPins("mock", "", {"help_button": 17, "help_lamp": 17})
     node.settings(pins__help_lamp="17", pins__help_button="17")
     assert node.run("io").returncode == 5
-
-
-def test_a_real_button_is_not_pressed_by_software() -> None:
-    try:
-        point = HelpPoint("gpio", 17, 27)
-    except LyktaError as problem:
-        assert "pins: cannot be opened" in str(problem)
-        pytest.skip("this machine has no pins: that is said in one clear error")
-    with pytest.raises(UsageError):
-        point.press()
 
 
 def test_io_and_uplink_load_no_pictures_code() -> None:
@@ -133,3 +118,118 @@ def test_io_and_uplink_load_no_pictures_code() -> None:
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+WIRED = {
+    "service_button": "5", "light": "6", "light_current": "12", "ir_light": "13", "tamper": "16", "door": "19",
+    "light_sensor": "20", "motion": "21", "status_led": "23", "fan": "24",
+}  # fmt: skip
+
+
+def work(node: Node, name: str, closed: bool) -> None:
+    ask(node.layout.socket("io", "ctl"), {"verb": "set", "name": name, "closed": closed})
+
+
+def detail(node: Node, name: str) -> str:
+    return str(node.status("io").get("detail", {}).get(name))
+
+
+def test_a_stop_with_everything_wired(node: Node) -> None:
+    """Light by presence while it is dark, a dead lamp, the door, the case, a visit: contact in, lamps and messages out."""
+    node.settings(**{f"pins__{name}": line for name, line in WIRED.items()})
+    service = node.start("io")
+    until(lambda: node.state("io") == ("ready", "listening"), "ready")
+    assert (detail(node, "light"), detail(node, "status_led"), detail(node, "door")) == ("off", "steady", "open")
+    work(node, "light_current", True)
+    work(node, "light_sensor", True)
+    work(node, "motion", True)
+    until(lambda: detail(node, "light") == "steady", "the light is lit for whoever comes in the dark")
+    work(node, "light_current", False)
+    until(lambda: ("alarm/light", "no_current") in bodies(node, "reason"), "the lamp is dead")
+    work(node, "light_current", True)
+    until(lambda: ("event/light", "mended") in bodies(node, "state"), "the lamp is mended")
+    work(node, "light_sensor", False)
+    until(lambda: detail(node, "light") == "off", "by day it is out")
+    press(node)
+    until(lambda: detail(node, "light") == "steady", "a call is lit by day, too")
+    work(node, "door", True)
+    work(node, "tamper", True)
+    until(lambda: ("event/door", "closed") in bodies(node, "state"), "the door is told")
+    assert ("event/tamper", "found") in bodies(node, "action"), "the case stood open when this began"
+    until(lambda: ("event/tamper", "over") in bodies(node, "action"), "the case is shut")
+    work(node, "service_button", True)
+    until(node.layout.visit.exists, "a visit begins")
+    assert [tail for tail, body in said(node) if tail == "event/motion"] == ["event/motion"]
+    assert stop(service) == 0
+
+
+def bodies(node: Node, field: str) -> set[tuple[str, str]]:
+    return {(tail, str(body.get(field))) for tail, body in said(node)}
+
+
+def test_ops_may_light_the_stop(node: Node) -> None:
+    """A signed command for some minutes; what is no light is refused before it counts as obeyed."""
+    node.settings(pins__light="6")
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    door = node.layout.socket("io", "uplink")
+
+    def order(**words: str) -> dict[str, object]:
+        token = command(node.centre, "linkoping-demo", "stop-1", "light", words).decode()
+        return ask(door, {"verb": "command", "name": "light", "jws": token})
+
+    for bad in ({}, {"state": "bright"}, {"state": "on", "minutes": "0"}, {"state": "on", "minutes": "forever"}):
+        with pytest.raises(LyktaError, match="light: state on or off"):
+            order(**bad)
+    assert order(state="on", minutes="5") == {"obeyed": True}
+    until(lambda: detail(node, "light") == "steady", "it is lit")
+    assert order(state="off", minutes="5") == {"obeyed": True}
+    until(lambda: detail(node, "light") == "off", "it is out")
+    assert stop(service) == 0
+
+
+def test_the_camera_tells_io_who_waits_and_when_it_is_dark(node: Node) -> None:
+    """A word each way on a socket of its own: never a count, and nothing that is not a word."""
+    node.settings(pins__light="6", pins__ir_light="13")
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+        for word in (b"no word", b"{}", b'{"kind": 1}'):
+            mouth.sendto(word, str(node.layout.presence))
+        mouth.sendto(json.dumps({"kind": "dark", "id": "", "t_ms": 0}).encode(), str(node.layout.presence))
+        until(lambda: detail(node, "ir_light") == "steady", "the infrared light is lit")
+        mouth.sendto(json.dumps({"kind": "waiting", "id": "", "t_ms": 0}).encode(), str(node.layout.presence))
+        until(lambda: detail(node, "light") == "steady", "the light is lit for who waits")
+        mouth.sendto(json.dumps({"kind": "bright", "id": "", "t_ms": 0}).encode(), str(node.layout.presence))
+        until(lambda: detail(node, "ir_light") == "off", "the infrared light is out")
+    assert stop(service) == 0
+    assert "datagram: not understood" in node.log()
+
+
+def test_the_path_is_tested_without_lamp_and_alarm(node: Node) -> None:
+    """Weekly by itself, and when a technician asks: a message as a press would send, and nothing else."""
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    done = node.run("help-test")
+    assert done.returncode == 0
+    until(lambda: said(node), "it stands in the outbox")
+    assert [tail for tail, _ in said(node)] == ["event/help_test"]
+    assert said(node)[0][1]["button"] == "open"
+    assert (lamp(node), node.status("io")["detail"]["presses"]) == ("off", 0)
+    assert stop(service) == 0
+
+
+@pytest.mark.parametrize("key", ["gone", "empty", "none", "foreign"])
+def test_without_its_key_help_goes_on(node: Node, key: str) -> None:
+    """Promise 5: a missing credential costs the journal, not the help; the state names it."""
+    path = node.layout.etc / "credentials/io.key"
+    if key == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "none": b"none", "foreign": (path.parent / "camera.key").read_bytes()}[key])
+    service = node.start("io")
+    until(lambda: node.state("io") == ("degraded", "not_enrolled"), "io says what is missing")
+    press(node)
+    until(lambda: lamp(node) == "blinking", "the lamp blinks")
+    until(lambda: [tail for tail, _ in said(node)] == ["event/help", "alarm/help"], "event and alarm are there")
+    assert stop(service) == 0

@@ -1,0 +1,96 @@
+"""Door, case, motion, the service button, the fan: what each change of a contact, and each second, comes to. Pure but for what
+it says through the two functions that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from agent.messages import Alarm, Switch, Tamper
+from drivers.gpio import Input
+
+QUIET_MS = 60_000
+"""Without motion for so long, it is over."""
+HELD_MS = 5_000
+"""The service button, held for so long, begins a visit."""
+JAMMED_MS = 60_000
+"""A help button that is closed for so long is not pressed by anybody."""
+FAN_ON, FAN_OFF = 60.0, 50.0
+"""Degrees Celsius; the gap keeps it from starting and stopping at each other look."""
+
+Clear = Callable[[str], None]
+
+
+class Switches:
+    """say: put messages into the outbox; clear: an alarm's topic."""
+
+    def __init__(self, say: Callable[..., None], clear: Clear) -> None:
+        self._say, self._clear = say, clear
+        self._moved_ms: int | None = None
+        self._moving = False
+        self._held: dict[Input, int] = {}
+        self.jammed = False
+
+    @property
+    def moving(self) -> bool:
+        return self._moving
+
+    @property
+    def moved_ms(self) -> int | None:
+        """When something last moved; None if nothing did since the start."""
+        return self._moved_ms
+
+    def changed(self, part: Input, closed: bool, now_ms: int, at: datetime) -> None:
+        """A contact opened or closed."""
+        if closed:
+            self._held[part] = now_ms
+        else:
+            self._held.pop(part, None)
+        if part == "door":
+            self._say(Switch("door", "closed" if closed else "open"))
+        elif part == "tamper":
+            self._case(closed, at)
+        elif part == "motion" and closed:
+            self._moved(now_ms)
+
+    def tick(self, now_ms: int) -> bool:
+        """Whether a visit begins now."""
+        if self._moving and self._moved_ms is not None and "motion" not in self._held and now_ms - self._moved_ms >= QUIET_MS:
+            self._moving = False
+            self._say(Switch("motion", "over"))
+        self._judge_button(now_ms)
+        held = self._held.get("service_button")
+        if held is None or now_ms - held < HELD_MS:
+            return False
+        del self._held["service_button"]
+        return True
+
+    def _moved(self, now_ms: int) -> None:
+        self._moved_ms = now_ms
+        if not self._moving:
+            self._moving = True
+            self._say(Switch("motion", "begun"))
+
+    def _case(self, closed: bool, at: datetime) -> None:
+        if closed:
+            self._say(Tamper("case", "over", at))
+            self._clear("alarm/case")
+        else:
+            self._say(Tamper("case", "found", at), Alarm("case", "open", ""))
+
+    def _judge_button(self, now_ms: int) -> None:
+        held = self._held.get("help_button")
+        jammed = held is not None and now_ms - held >= JAMMED_MS
+        if jammed and not self.jammed:
+            self._say(Alarm("help_button", "jammed", ""))
+        elif self.jammed and not jammed:
+            self._clear("alarm/help_button")
+        self.jammed = jammed
+
+
+def fan_on(was_on: bool, celsius: float | None) -> bool:
+    """celsius: of the board; None if it cannot be read, and then the fan runs."""
+    if celsius is None:
+        return True
+    return celsius >= FAN_ON if not was_on else celsius > FAN_OFF
