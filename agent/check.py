@@ -8,9 +8,10 @@ from typing import Literal
 
 from msgspec import Struct, to_builtins
 
-from agent.config import Config, load
+from agent.config import Config
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
+from agent.overlay import Effective, effective
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.journal import cross_check, verify_chain
@@ -116,14 +117,23 @@ def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> i
 def look(layout: Layout, groups: list[str]) -> list[Finding]:
     """The findings of these groups. The other checks need the configuration: without it there is one finding."""
     try:
-        config = load(layout.config)
+        settings = effective(layout)
     except LyktaError as problem:
         return [Finding("config", "fail", str(problem), problem.hint)]
-    findings = [Finding("config", "ok", str(layout.config))] if "config" in groups else []
+    config = settings.config
+    findings = _config(layout, settings) if "config" in groups else []
     for name, check in CHECKS.items():
         if name in groups:
             findings += _guarded(name, check, layout, config)
     return findings
+
+
+def _config(layout: Layout, settings: Effective) -> list[Finding]:
+    if settings.trouble:
+        return [Finding("config", "fail", f"{settings.trouble}: the camera stays closed", settings.trouble.hint)]
+    if not settings.version:
+        return [Finding("config", "ok", str(layout.config))]
+    return [Finding("config", "ok", f"{layout.config}, over it version {settings.version} from the centre")]
 
 
 def _guarded(name: str, check: Check, layout: Layout, config: Config) -> list[Finding]:

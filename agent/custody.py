@@ -64,9 +64,9 @@ class Custody:
 
 def serve(layout: Layout) -> int:
     """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
-    from agent.config import load
+    from agent.overlay import settings_in_force
 
-    config = load(layout.config)
+    config = settings_in_force(layout)
     clock = SystemClock(config.clock.trust)
     custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
     before = custody.journal.head

@@ -1,4 +1,4 @@
-"""From the broker to the services: signed commands and orders, handed on as they came. Nothing is verified here.
+"""From the broker to the services: signed commands, orders and records, handed on as they came. Nothing is verified here.
 
 The link's thread may wait for nothing, a service may take its time: each kind has a bounded queue and a thread of its own,
 so that an acknowledgement of a press never waits behind an order.
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 
+from agent.applied import KINDS
 from agent.control import ask
+from agent.desired import leave
 from agent.inbox import hand_over
 from agent.service import Runtime
 from privacy.errors import LyktaError
@@ -53,7 +55,7 @@ class Lane:
 
 
 class Downlink:
-    """Two lanes by topic."""
+    """A lane for commands, for orders and for the records and settings that `lykta apply` judges."""
 
     def __init__(self, runtime: Runtime) -> None:
         layout = runtime.layout
@@ -70,13 +72,18 @@ class Downlink:
                 handed[name] = sha256_hex(token.encode())
 
         self._runtime = runtime
-        self._lanes = {"cmd": Lane(runtime, "command", command), "order": Lane(runtime, "order", order)}
+        self._lanes = {
+            "cmd": Lane(runtime, "command", command),
+            "order": Lane(runtime, "order", order),
+            "desired": Lane(runtime, "desired", lambda kind, token: leave(layout, kind, token)),  # type: ignore[arg-type]
+        }
         self._unknown = 0
 
     @property
     def ignored(self) -> dict[str, int]:
         commands, orders = (self._lanes[kind].ignored for kind in ("cmd", "order"))
-        return {"ignored_commands": self._unknown + commands, "ignored_orders": orders}
+        facts = {"ignored_commands": self._unknown + commands, "ignored_orders": orders}
+        return facts | {"ignored_desired": self._lanes["desired"].ignored}
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():
@@ -85,10 +92,12 @@ class Downlink:
     def received(self, tail: str, payload: bytes) -> None:
         """From the link's thread. tail: the topic after site and node."""
         kind, _, name = tail.partition("/")
-        if kind == "order" and not payload:
+        if not payload and (kind == "order" or name == "desired"):
             return  # the centre took it back, or it was answered
         if kind == "order" and name.isdecimal() and len(name) <= 8:
             self._lanes[kind].put(f"{int(name):08}", payload.decode(errors="replace"))
+        elif name == "desired" and kind in KINDS:
+            self._lanes["desired"].put(kind, payload.decode(errors="replace"))
         elif kind == "cmd" and name in COMMANDS:
             self._lanes[kind].put(name, payload.decode(errors="replace"))
         else:

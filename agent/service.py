@@ -23,9 +23,10 @@ from typing import Any, Literal, TextIO
 import msgspec
 from msgspec import Struct
 
-from agent.config import Config, load
+from agent.config import Config
 from agent.control import Reply, Request, listen
 from agent.messages import Owner, StateName
+from agent.overlay import effective
 from drivers import sysd
 from drivers.clock import SystemClock
 from privacy.errors import AccessError, LyktaError, UsageError
@@ -167,13 +168,19 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     """Run a service until it is told to stop or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
-        config = load(layout.config)
+        settings = effective(layout)
+        if settings.trouble and name == "camera":
+            # It may have asked for a stronger mask: every failure makes the picture darker. Help and the link go on without it.
+            raise settings.trouble
     except LyktaError as problem:
         tell(problem)
         return problem.exit_code
     # No core dump and no debugger: a core of the camera would hold unmasked frames (R17).
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    runtime = Runtime(name, layout, config)
+    runtime = Runtime(name, layout, settings.config)
+    if settings.trouble:
+        runtime.log("error", f"{settings.trouble}; {layout.config.name} alone is in force", hint=settings.trouble.hint)
+        runtime.report(config_trouble=str(settings.trouble))
     runtime.hear_signals()
     runtime.open_sockets()
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent import health
+from agent.applied import KINDS
 from agent.control import Request, ask
 from agent.downlink import COMMANDS, Downlink
 from agent.heads import HeadTeller
@@ -21,6 +22,7 @@ from agent.messages import Describe, Health, State, topic
 from agent.outbox import Outbox
 from agent.outbox_view import survey
 from agent.publisher import Publisher, Storing
+from agent.reporting import Reporter
 from agent.service import Runtime, run_service
 from agent.uploader import Uploader
 from drivers import board
@@ -74,6 +76,7 @@ class Uplink:
         self.storing = Storing(runtime, outbox)
         self._publisher = Publisher(runtime, outbox, self.storing, self._send)
         self._downlink = Downlink(runtime)
+        self._reporter = Reporter(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._born = False
         self._state: State | None = None
@@ -85,7 +88,7 @@ class Uplink:
             acknowledged=self._publisher.answered,
             changed=self._changed,
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
-            subscribe=(f"{self._prefix}/cmd/#", f"{self._prefix}/order/#"),
+            subscribe=tuple(f"{self._prefix}/{tail}" for tail in ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS))),
             will=self._will(),
         )
         runtime.answer("outbox", self._survey, on="ctl")
@@ -178,10 +181,17 @@ class Uplink:
             # Through the outbox, not past it: states then reach the broker in the order in which they happened.
             if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._state, self._born = state, self._born or birth
+            self._report(birth=birth)
             if birth:
                 self.storing.do(self._outbox.tell_gone)
             runtime.fed()
             runtime.stop.wait(1.0)
+
+    def _report(self, *, birth: bool) -> None:
+        """What is in force, and what became of what the centre desired."""
+        news = self._reporter.news(birth=birth)
+        if news and self.storing.put(*news):
+            self._reporter.told(news)
 
     def _ask_services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}

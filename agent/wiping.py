@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent.config import load
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
+from agent.overlay import settings_in_force
 from drivers.clock import SystemClock
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
@@ -32,7 +32,7 @@ _LAST_WORD_S = 3.0
 
 def wipe_by_order(layout: Layout, token: bytes, as_json: bool) -> int:
     """Obey a wipe order that was verified before; it is verified here again, because this is root."""
-    node = load(layout.config).node
+    node = settings_in_force(layout).node
     order = verify_order(token, command_keys(layout), node.site, node.id)
     if order.act != "wipe":
         raise UsageError(f"order {order.number}: is no wipe (got {order.act})", "`lykta order apply` hands it to the camera")
@@ -74,7 +74,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
 def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
     """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
     try:
-        clock = SystemClock(load(layout.config).clock.trust)
+        clock = SystemClock(settings_in_force(layout).clock.trust)
         journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
         return journal.append("wiped", **facts).decode()
     except (LyktaError, OSError) as problem:

@@ -69,16 +69,26 @@ def recipients(layout: Layout) -> tuple[str, ...]:
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
     """Basis and view, signatures checked; not yet whether they fit this node."""
-    keys = basis_keys(layout)
-    basis = verify_listed(_record(layout.basis), BASIS, keys, Basis)
-    allowed = TrustedKeys({kid: key for kid, key in keys.keys.items() if not basis.view_keys or kid in basis.view_keys})
-    return basis, verify_listed(_record(layout.view), VIEW, allowed, View)
+    basis = verify_basis(layout, _record(layout.basis))
+    return basis, verify_view(layout, basis, _record(layout.view))
+
+
+def verify_basis(layout: Layout, token: bytes) -> Basis:
+    return verify_listed(token, BASIS, basis_keys(layout), Basis)
+
+
+def verify_view(layout: Layout, basis: Basis, token: bytes) -> View:
+    """The view, if a key signed it that the basis names; or any key for a basis that names none."""
+    keys = basis_keys(layout).keys
+    return verify_listed(
+        token, VIEW, TrustedKeys({k: key for k, key in keys.items() if not basis.view_keys or k in basis.view_keys}), View
+    )
 
 
 def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """Verified records that fit this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
     basis, view = load_records(layout)
-    _check_revoked(layout, basis, view)
+    check_revoked(layout, basis.id, view.id)
     return check_records(basis, view, site, node, profile, stack)
 
 
@@ -87,8 +97,8 @@ def revocations(layout: Layout) -> Path:
     return layout.camera / "revoked"
 
 
-def _check_revoked(layout: Layout, basis: Basis, view: View) -> None:
-    """`RecordError` if an obeyed order says that one of the two is no longer in force (R05)."""
+def check_revoked(layout: Layout, *ids: str) -> None:
+    """`RecordError` if an obeyed order says that one of these records is no longer in force (R05)."""
     try:
         paths = sorted(revocations(layout).iterdir()) if revocations(layout).exists() else []
     except PermissionError as problem:
@@ -98,7 +108,7 @@ def _check_revoked(layout: Layout, basis: Basis, view: View) -> None:
     for path in paths:
         # Verified when it was obeyed, in a folder that is the camera's alone; its key may have been retired since.
         order = peek(path.read_bytes(), ORDER, Order)
-        if order.record in (basis.id, view.id):
+        if order.record in ids:
             raise RecordError(f"{order.record}: was revoked by order {order.number}", "place a newly signed record with another id")
 
 
