@@ -8,11 +8,11 @@ from typing import Literal
 
 from msgspec import Struct, to_builtins
 
+from agent.clocks import clock_of, floor_of
 from agent.config import Config
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
 from agent.overlay import Effective, effective
-from drivers.clock import SystemClock
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of
@@ -61,11 +61,17 @@ def _storage(layout: Layout, config: Config) -> list[Finding]:
     return [Finding("storage", "ok", f"{free} MB free")]
 
 
-def _clock(_layout: Layout, config: Config) -> list[Finding]:
-    state = SystemClock(config.clock.trust).state()
+def _clock(layout: Layout, config: Config) -> list[Finding]:
+    floor, clock = floor_of(layout, UNITS), clock_of(layout, config)
+    now, state = clock.now(), clock.state()
+    if now < floor:
+        what = f"{now:%Y-%m-%d %H:%M} UTC is before {floor:%Y-%m-%d %H:%M}, which the journals know: the camera stays off"
+        return [Finding("clock", "fail", what, "set the clock, or let it synchronise: is an NTP server reachable?")]
     if state == "unknown":
-        return [Finding("clock", "fail", "time is not trusted: the camera stays off", "see clock.trust")]
-    return [Finding("clock", "ok", state)]
+        hint = "is an NTP server reachable (`timedatectl timesync-status`)? or fit a real-time clock and set clock.trust"
+        return [Finding("clock", "fail", "time is not trusted: the camera stays off", hint)]
+    age = clock.sync_age_s()
+    return [Finding("clock", "ok", state + (f", synchronised {age / 60:.0f} min ago" if age is not None else ""))]
 
 
 def _journal(layout: Layout, _config: Config) -> list[Finding]:

@@ -11,12 +11,12 @@ import shutil
 from pathlib import Path
 
 from agent.cards import clip_names
+from agent.clocks import clock_of
 from agent.inbox import hand_over
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.parcels import Parcels
 from agent.progress import note, progress
-from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import place, sync_folder
 from privacy.journal import segments
@@ -106,7 +106,7 @@ def _copy_segments(layout: Layout, target: Path) -> int:
 
     They stay on the stick when their receipt comes back: the uplink, not this command, keeps the books of what the centre has.
     """
-    clock = SystemClock(settings_in_force(layout).clock.trust)
+    clock = clock_of(layout, settings_in_force(layout))
     parcels = Parcels(layout, settings_in_force(layout).node, load_signer(layout, "uplink"), clock.now)
     copied = 0
     for unit in UNITS:

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cards import Card, clip_names, read_cards
+from agent.clocks import clock_of
 from agent.config import load, schema
 from agent.control import ask
 from agent.overlay import effective
 from agent.progress import note
 from agent.spool import check_files
-from drivers.clock import SystemClock
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
 from privacy.manifest import Manifest
@@ -138,7 +138,7 @@ def basis_verify(layout: Layout, as_json: bool) -> None:
     config = effective(layout).config
     node, mask = config.node, config.mask
     permit = load_permit(layout, node.site, node.id, mask.profile, mask.stack)
-    clock = SystemClock(config.clock.trust)
+    clock = clock_of(layout, config)
     ruling = rule(permit.basis, clock.now(), clock.trusted())
     table = table_of("", "")
     table.add_row("records", f"good: basis {permit.basis.id}, view {permit.view.id}")

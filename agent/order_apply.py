@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from agent.clocks import clock_of
 from agent.control import ask
 from agent.custody import Custody, usual_retention
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
-from drivers.clock import SystemClock
 from privacy.errors import UnreachableError, UsageError
 from privacy.order import ANSWER, Answer, verify_order
 from privacy.records import peek
@@ -47,7 +47,7 @@ def _obeyed(layout: Layout, token: bytes) -> bytes:
     except UnreachableError:
         sys.stderr.write("note: the camera service is away; obeyed here\n")
     config = settings_in_force(layout)
-    clock = SystemClock(config.clock.trust)
+    clock = clock_of(layout, config)
     try:
         custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
         answer = custody.orders.obey(token)

@@ -23,12 +23,12 @@ from typing import Any, Literal, TextIO
 import msgspec
 from msgspec import Struct
 
+from agent.clocks import clock_of
 from agent.config import Config
 from agent.control import Reply, Request, listen
 from agent.messages import Owner, StateName
 from agent.overlay import effective
 from drivers import sysd
-from drivers.clock import SystemClock
 from privacy.errors import AccessError, LyktaError, UsageError
 from provisioning.layout import Layout
 
@@ -51,7 +51,7 @@ class Runtime:
 
     def __init__(self, name: str, layout: Layout, config: Config) -> None:
         self.name, self.layout, self.config = name, layout, config
-        self.clock = SystemClock(config.clock.trust)
+        self.clock = clock_of(layout, config, [name])
         self.stop = threading.Event()
         self.exit_code = 0
         self._standing = Standing("starting", "start", self.clock.now(), None, "nobody")
@@ -160,7 +160,7 @@ class Runtime:
 
     def _status(self, _request: Request) -> Request:
         with self._lock:
-            standing, detail = msgspec.to_builtins(self._standing), dict(self._detail)
+            standing, detail = msgspec.to_builtins(self._standing), {"clock": self.clock.state(), **self._detail}
         return {"schema": "lykta.service/1", "service": self.name, "pid": os.getpid(), "standing": standing, "detail": detail}
 
 

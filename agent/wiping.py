@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from agent.clocks import clock_of
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
 from agent.overlay import settings_in_force
-from drivers.clock import SystemClock
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
@@ -74,7 +74,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
 def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
     """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
     try:
-        clock = SystemClock(settings_in_force(layout).clock.trust)
+        clock = clock_of(layout, settings_in_force(layout))
         journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
         return journal.append("wiped", **facts).decode()
     except (LyktaError, OSError) as problem:

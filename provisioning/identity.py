@@ -69,6 +69,8 @@ def recipients(layout: Layout) -> tuple[str, ...]:
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
     """Basis and view, signatures checked; not yet whether they fit this node."""
+    # A node without an identity says so first.
+    load_authority(layout)
     basis = verify_basis(layout, _record(layout.basis))
     return basis, verify_view(layout, basis, _record(layout.view))
 
