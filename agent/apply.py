@@ -6,20 +6,19 @@ Each step may be the last before a power cut: a file is the old or the new one, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from agent.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
-from agent.desired import LONGEST, Taken, taken
+from agent.desired import LONGEST, Taken, taken, told
 from agent.inspect import show, table_of
 from agent.overlay import effective, laid_over
 from agent.progress import note
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
-from privacy.errors import AccessError, ConfigError, LyktaError, RecordError, StorageError, UsageError
+from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
 from privacy.files import make_folder, place
 from privacy.records import kind_of, peek, sha256_hex, verify_listed
 from privacy.settings import CONFIG, Settings
@@ -35,7 +34,7 @@ def command(layout: Layout, files: list[Path], only: Kind | None, as_json: bool)
     # What is placed here must be read by the services' users.
     os.umask(0o022)
     by_hand = dict(_read(path, only) for path in files)
-    with _told(layout), taken(layout) as left:
+    with told(layout), taken(layout) as left:
         said = apply(layout, by_hand, None if by_hand else left)
     _tell(layout, said, as_json)
     return int(any(one.result == "refused" for one in said))
@@ -46,7 +45,7 @@ def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> lis
     said = []
     for kind in KINDS:
         try:
-            token = left.claim(kind) if left else by_hand.get(kind)
+            token = left.claim(f"{kind}.jws") if left else by_hand.get(kind)
         except RecordError as problem:
             said.append(_judgement(layout, kind, b"", str(problem)))
             continue
@@ -58,7 +57,7 @@ def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> lis
     for one in said:
         place(note_of(layout, one.kind), msgspec.json.encode(one))
         if left:
-            left.let_go(one.kind)
+            left.let_go(f"{one.kind}.jws")
     return said
 
 
@@ -169,22 +168,6 @@ def _read(path: Path, only: Kind | None) -> tuple[Kind, bytes]:
     if kind is None or only not in (None, kind):
         raise UsageError(f"apply: {path}: is no signed {only or 'basis, view or configuration'}", "lykta-central sign makes one")
     return kind, token
-
-
-@contextmanager
-def _told(layout: Layout) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as problem:
-        if isinstance(problem, AccessError):
-            raise
-        raise AccessError(f"apply: {problem.filename or layout.etc}: {problem.strerror}", "use sudo") from problem
-    except OSError as problem:
-        if isinstance(problem, LyktaError):
-            raise
-        raise StorageError(
-            f"apply: {problem.filename or layout.etc}: {problem.strerror}", "free space or check the disk"
-        ) from problem
 
 
 def _tell(layout: Layout, said: list[Applied], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct, to_builtins
@@ -16,7 +17,9 @@ from agent.overlay import Effective, effective
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of
-from provisioning.identity import UNITS, load_authority, load_permit, load_signer, recipients, tls_files
+from privacy.records import load_chain
+from privacy.renewal import LATE, due_at
+from provisioning.identity import TLS_AND_UNITS, UNITS, load_authority, load_permit, load_signer, recipients, tls_files
 from provisioning.layout import Layout
 
 _LEAST_FREE_MB = 500
@@ -37,7 +40,20 @@ def _keys(layout: Layout, _config: Config) -> list[Finding]:
     for unit in UNITS:
         load_signer(layout, unit)
     tls_files(layout)
-    return [Finding("keys", "ok", f"{len(UNITS)} unit keys, TLS key, CA; clips sealed to {len(recipients(layout))} recipient(s)")]
+    what = f"{len(UNITS)} unit keys, TLS key, CA; clips sealed to {len(recipients(layout))} recipient(s)"
+    now = datetime.now(UTC)
+    return [Finding("keys", "ok", what), *(finding for unit in TLS_AND_UNITS if (finding := _expiry(layout, unit, now)))]
+
+
+def _expiry(layout: Layout, unit: str, now: datetime) -> Finding | None:
+    """What is wrong with the age of a certificate."""
+    leaf = load_chain((layout.certificates / f"{unit}.pem").read_bytes())[0]
+    end = leaf.not_valid_after_utc
+    if now >= end:
+        return Finding("keys", "fail", f"{unit}.pem ended {end:%Y-%m-%d}", "`lykta renew`; does its wish get to the centre?")
+    if now >= due_at(leaf) + LATE:
+        return Finding("keys", "warn", f"{unit}.pem ends {end:%Y-%m-%d} and was not renewed", "does the timer run `lykta renew`?")
+    return None
 
 
 def _records(layout: Layout, config: Config) -> list[Finding]:

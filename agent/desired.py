@@ -11,13 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from agent.applied import Kind, id_in_force, last_judgement
-from privacy.errors import RecordError, StorageError
+from privacy.errors import AccessError, LyktaError, RecordError, StorageError
 from privacy.files import make_folder, place
 from privacy.records import sha256_hex
+from provisioning.identity import renewal_of
 from provisioning.layout import Layout
 
 LONGEST = 64 * 1024
 """Bytes of a signed record."""
+
+
+def leave_certificate(layout: Layout, unit: str, pem: str) -> bool:
+    """The same for `lykta renew`, if a key waits for it."""
+    if not 0 < len(pem) <= LONGEST or not renewal_of(layout, unit).exists():
+        return False
+    return _leave(layout, f"{unit}.pem", pem)
 
 
 def leave(layout: Layout, kind: Kind, token: str) -> bool:
@@ -31,7 +39,11 @@ def leave(layout: Layout, kind: Kind, token: str) -> bool:
     known = before is not None and before.desired == sha256_hex(token.encode())
     if before and known and (before.result == "placed" or before.against == id_in_force(layout, "basis")):
         return False
-    path = layout.desired / f"{kind}.jws"
+    return _leave(layout, f"{kind}.jws", token)
+
+
+def _leave(layout: Layout, name: str, token: str) -> bool:
+    path = layout.desired / name
     try:
         # It comes with every connection: a bad link must not wear out the card.
         if path.exists() and path.read_bytes() == token.encode():
@@ -49,26 +61,26 @@ class Taken:
     def __init__(self, folder: int) -> None:
         self._folder = folder
 
-    def claim(self, kind: Kind) -> bytes | None:
+    def claim(self, name: str) -> bytes | None:
         """The text, None if there is none; `RecordError` if it is no short file."""
         with suppress(FileNotFoundError):
             # By rename: a newer one that the uplink leaves meanwhile stays for the next run.
-            os.rename(f"{kind}.jws", _claimed(kind), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.rename(name, _claimed(name), src_dir_fd=self._folder, dst_dir_fd=self._folder)
         try:
-            file = os.open(_claimed(kind), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
+            file = os.open(_claimed(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
             return None
         except OSError as problem:
-            raise RecordError(f"{kind}: desired: {problem.strerror}", "the uplink may leave files only") from problem
+            raise RecordError(f"{name}: desired: {problem.strerror}", "the uplink may leave files only") from problem
         with os.fdopen(file, "rb") as source:
             facts = os.fstat(source.fileno())
             if not stat.S_ISREG(facts.st_mode) or facts.st_size > LONGEST:
-                raise RecordError(f"{kind}: desired: must be a file of at most {LONGEST} bytes", "send it again")
+                raise RecordError(f"{name}: desired: must be a file of at most {LONGEST} bytes", "send it again")
             return source.read(LONGEST)
 
-    def let_go(self, kind: Kind) -> None:
+    def let_go(self, name: str) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(_claimed(kind), dir_fd=self._folder)
+            os.unlink(_claimed(name), dir_fd=self._folder)
 
 
 @contextmanager
@@ -87,5 +99,30 @@ def taken(layout: Layout) -> Iterator[Taken | None]:
         os.close(folder)
 
 
-def _claimed(kind: Kind) -> str:
-    return f".{kind}.jws.taken"
+def _claimed(name: str) -> str:
+    return f".{name}.taken"
+
+
+def claimed_by_root(layout: Layout, unit: str) -> bytes | None:
+    """A certificate that came, None if none did; let go of at once: the centre sends it again while a key waits."""
+    with taken(layout) as left:
+        try:
+            return left.claim(f"{unit}.pem") if left else None
+        finally:
+            if left:
+                left.let_go(f"{unit}.pem")
+
+
+@contextmanager
+def told(layout: Layout) -> Iterator[None]:
+    """Errors of the disk and of missing rights in the words of the design."""
+    try:
+        yield
+    except PermissionError as problem:
+        if isinstance(problem, LyktaError):
+            raise
+        raise AccessError(f"{problem.filename or layout.etc}: {problem.strerror}", "use sudo") from problem
+    except OSError as problem:
+        if isinstance(problem, LyktaError):
+            raise
+        raise StorageError(f"{problem.filename or layout.etc}: {problem.strerror}", "free space or check the disk") from problem

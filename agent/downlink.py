@@ -11,14 +11,16 @@ from queue import Empty, Full, Queue
 
 from agent.applied import KINDS
 from agent.control import ask
-from agent.desired import leave
+from agent.desired import leave, leave_certificate
 from agent.inbox import hand_over
 from agent.service import Runtime
 from privacy.errors import LyktaError
 from privacy.records import sha256_hex
+from provisioning.identity import TLS_AND_UNITS
 
 # Who obeys a command; anything else is refused here and counted.
 COMMANDS = {"ack": "io"}
+SUBSCRIBED = ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS), "cert/+/desired")
 _MOST = 256
 _POLL_S = 0.2
 
@@ -76,14 +78,16 @@ class Downlink:
             "cmd": Lane(runtime, "command", command),
             "order": Lane(runtime, "order", order),
             "desired": Lane(runtime, "desired", lambda kind, token: leave(layout, kind, token)),  # type: ignore[arg-type]
+            "cert": Lane(runtime, "certificate", lambda unit, pem: leave_certificate(layout, unit, pem)),
         }
         self._unknown = 0
 
     @property
     def ignored(self) -> dict[str, int]:
         commands, orders = (self._lanes[kind].ignored for kind in ("cmd", "order"))
+        desired = sum(self._lanes[kind].ignored for kind in ("desired", "cert"))
         facts = {"ignored_commands": self._unknown + commands, "ignored_orders": orders}
-        return facts | {"ignored_desired": self._lanes["desired"].ignored}
+        return facts | {"ignored_desired": desired}
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():
@@ -92,12 +96,14 @@ class Downlink:
     def received(self, tail: str, payload: bytes) -> None:
         """From the link's thread. tail: the topic after site and node."""
         kind, _, name = tail.partition("/")
-        if not payload and (kind == "order" or name == "desired"):
+        if not payload and (kind == "order" or name.endswith("desired")):
             return  # the centre took it back, or it was answered
         if kind == "order" and name.isdecimal() and len(name) <= 8:
             self._lanes[kind].put(f"{int(name):08}", payload.decode(errors="replace"))
         elif name == "desired" and kind in KINDS:
             self._lanes["desired"].put(kind, payload.decode(errors="replace"))
+        elif kind == "cert" and name.removesuffix("/desired") in TLS_AND_UNITS:
+            self._lanes[kind].put(name.removesuffix("/desired"), payload.decode(errors="replace"))
         elif kind == "cmd" and name in COMMANDS:
             self._lanes[kind].put(name, payload.decode(errors="replace"))
         else:

@@ -102,6 +102,19 @@ def apply(
 
 
 @app.command()
+def renew(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[UNIT.pem...]", help="certificates that came by hand: tls.pem, camera.pem, …")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """New keys at two thirds of a certificate's life, as root: made here, wished for, swapped when the certificate has come."""
+    from agent.renew import command
+
+    raise typer.Exit(command(layout(), files or [], as_json))
+
+
+@app.command()
 def demo(
     seconds: Annotated[int, typer.Option(min=15, max=3600, help="how long the node runs")] = 60,
     folder: Annotated[Path, typer.Option("--dir", help="folder for everything it makes")] = Path("out/demo"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
-from agent.messages import Reported
+from agent.messages import CertificateWanted, Reported
 from privacy.errors import RecordError
+from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 
 _Seen = tuple[tuple[int, int] | None, ...]
@@ -33,6 +34,23 @@ class Reporter:
             self._seen[kind] = seen
             return reported(self._layout, kind)
         return self._told[kind]
+
+
+class Wishes:
+    """Which units wait for a certificate of their next key."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: dict[str, tuple[int, int] | None] = {}
+
+    def news(self, *, birth: bool) -> list[CertificateWanted]:
+        """Wishes that were not told yet; at birth all."""
+        waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
+        due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
+        return [CertificateWanted(unit, renewal_of(self._layout, unit).read_text()) for unit in due]
+
+    def told(self, said: list[CertificateWanted]) -> None:
+        self._told |= {one.unit: _mark(renewal_of(self._layout, one.unit)) for one in said}
 
 
 def reported(layout: Layout, kind: Kind) -> Reported:

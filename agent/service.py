@@ -181,6 +181,8 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     if settings.trouble:
         runtime.log("error", f"{settings.trouble}; {layout.config.name} alone is in force", hint=settings.trouble.hint)
         runtime.report(config_trouble=str(settings.trouble))
+    elif settings.version:
+        runtime.report(config_version=settings.version)
     runtime.hear_signals()
     runtime.open_sockets()
     try:

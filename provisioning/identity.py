@@ -6,7 +6,7 @@ the uplink's alone. No numpy here: io and uplink load this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,12 @@ from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_recor
 from privacy.errors import AccessError, EnrolmentError, RecordError
 from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
+from provisioning.keystore import matching
 from provisioning.layout import Layout
 
 Unit = Literal["camera", "io", "uplink", "retention"]
 UNITS: tuple[Unit, ...] = ("camera", "io", "uplink", "retention")
+TLS_AND_UNITS = ("tls", *UNITS)
 BASIS_KEYS = "lykta-basis-keys"
 COMMAND_KEYS = "lykta-command-keys"
 
@@ -32,8 +34,9 @@ class TlsFiles:
 def load_signer(layout: Layout, unit: Unit) -> Signer:
     """A unit's signing key with its certificate; `EnrolmentError` if the node has none."""
     key = load_private_key(_read(layout.credentials / f"{unit}.key"))
-    chain = load_chain(_read(layout.certificates / f"{unit}.pem"))
-    if chain[0].public_key() != key.public_key():
+    _read(layout.certificates / f"{unit}.pem")
+    chain = matching(layout.certificates, unit, key.public_key())
+    if chain is None:
         raise RecordError(f"credentials: {unit}.pem is not the certificate of {unit}.key", "place both files of one enrolment")
     return Signer(key, chain)
 
@@ -43,7 +46,16 @@ def tls_files(layout: Layout) -> TlsFiles:
     files = TlsFiles(layout.trust / "ca.pem", layout.certificates / "tls.pem", layout.credentials / "tls.key")
     for path in (files.ca, files.certificate, files.key):
         _read(path)
+    key = load_private_key(files.key.read_bytes()).public_key()
+    if load_chain(files.certificate.read_bytes())[0].public_key() != key and matching(layout.certificates, "tls", key):
+        # A power cut came between the two steps of a renewal: `lykta renew` ends it.
+        return replace(files, certificate=layout.certificates / "tls.next.pem")
     return files
+
+
+def renewal_of(layout: Layout, unit: str) -> Path:
+    """A unit's wish for a certificate of its next key, while it waits."""
+    return layout.applied / f"{unit}.renewal.jws"
 
 
 def load_authority(layout: Layout) -> Authority:

@@ -33,6 +33,7 @@ pattern read lykta/v1/%u/order/#
 pattern read lykta/v1/%u/config/desired
 pattern read lykta/v1/%u/basis/desired
 pattern read lykta/v1/%u/view/desired
+pattern read lykta/v1/%u/cert/+/desired
 """
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
 from agent.main import app
 from central import signing
 from central.bundle import Address, bundle
+from central.certificates import issuer, pem
 from central.keys import keygen
 from privacy.errors import LyktaError
-from privacy.records import sign
+from privacy.records import load_chain, sign
 from provisioning.layout import Layout
 
 NAME = ("city", "stop-1")
@@ -31,7 +35,10 @@ class Site:
     def made(cls, folder: Path) -> Site:
         keygen(folder / "keys", ["localhost"])
         bundle(folder / "keys", "/".join(NAME), folder / "node", "City", Address("b", 1), Address("i", 1))
-        return cls(folder / "node", folder / "keys")
+        site = cls(folder / "node", folder / "keys")
+        with site.layout.config.open("a") as file:
+            file.write('\n[clock]\ntrust = "host"\n')
+        return site
 
     def copy(self, folder: Path) -> Site:
         shutil.copytree(self.root, folder / "node")
@@ -44,6 +51,16 @@ class Site:
 
     def config(self, version: int, **settings: dict[str, Any]) -> bytes:
         return self.record("config", version=version, settings=settings)
+
+    def ages(self, unit: str, begin: timedelta, end: timedelta) -> None:
+        """The certificate of a unit as one that began and ends so long from now."""
+        path, ca, now = self.layout.certificates / f"{unit}.pem", issuer(self.keys), datetime.now(UTC)
+        old = load_chain(path.read_bytes())[0]
+        builder = x509.CertificateBuilder().subject_name(old.subject).issuer_name(old.issuer).public_key(old.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now + begin).not_valid_after(now + end)
+        for one in old.extensions:
+            builder = builder.add_extension(one.value, one.critical)
+        path.write_bytes(pem(builder.sign(ca.key, hashes.SHA256())))
 
     def desire(self, name: str, token: bytes) -> None:
         """As the uplink leaves it."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,9 @@ from privacy.records import sign
 from privacy.settings import MAY_SET, check_settings, merged
 from provisioning.identity import load_permit, revocations
 from tests.broker import Broker, until
+from tests.nodes import Node
+from tests.nodes import stop as stop_process
+from tests.power import Cut, power_cut
 from tests.site import NAME, Site
 from tests.stop import Stop
 
@@ -230,6 +231,27 @@ def test_a_torn_configuration_stops_the_camera_and_nothing_else(site: Site) -> N
     assert "camera stays closed" in said["findings"][0]["what"]
 
 
+def test_io_runs_on_without_a_configuration_that_does_not_hold_and_the_camera_does_not(folder: Path, bare: Site) -> None:
+    """Promises 1 and 5, as processes: help goes on, and says so; the camera ends with 5 before it opens anything."""
+    site = bare.copy(folder)
+    with site.layout.config.open("a") as file:
+        file.write('\n[pins]\nfactory = "mock"\n')
+    node = Node(site.root, site.keys)
+    site.desire("config", site.config(2, light={"presence_s": 7}))
+    assert site.apply()[0] == 0
+    service = node.start("io")
+    until(lambda: node.status("io").get("detail", {}).get("config_version") == 2, "io says which version is in force")
+    assert stop_process(service) == 0
+    site.layout.overlay.write_bytes(b"torn")
+    service = node.start("io")
+    until(lambda: "not a signed record" in node.status("io").get("detail", {}).get("config_trouble", ""), "io says what is wrong")
+    assert node.state("io")[0] == "ready"
+    assert stop_process(service) == 0
+    done = node.run("camera")
+    assert done.returncode == 5
+    assert "config: not a signed record" in done.stderr
+
+
 TREES = st.dictionaries(st.sampled_from([*MAY_SET, "node"]), st.dictionaries(st.sampled_from("abcd"), st.integers(), max_size=3))
 
 
@@ -278,35 +300,6 @@ def test_no_bytes_break_it(bare: Site, token: bytes) -> None:
 
 
 # -- power cuts --------------------------------------------------------------------------------------------------------
-
-
-class Cut(BaseException):
-    """The power goes."""
-
-
-STEPS = ("rename", "unlink", "replace", "fsync")
-
-
-@contextmanager
-def power_cut(after: int) -> Iterator[list[str]]:
-    """End the process's work before its step number `after` that reaches the disk. The steps are the system's, not ours."""
-    done: list[str] = []
-    real = {name: getattr(os, name) for name in ("rename", "unlink", "fsync")} | {"replace": Path.replace}
-
-    def stepping(name: str) -> Any:
-        def step(*words: Any, **named: Any) -> Any:
-            if len(done) == after:
-                raise Cut(name)
-            done.append(name)
-            return real[name](*words, **named)
-
-        return step
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("rename", "unlink", "fsync"):
-            patch.setattr(os, name, stepping(name))
-        patch.setattr(Path, "replace", stepping("replace"))
-        yield done
 
 
 def test_a_power_cut_at_any_step_leaves_old_or_new_and_the_next_run_ends_it(site: Site, tmp_path: Path) -> None:
