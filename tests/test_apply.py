@@ -245,7 +245,7 @@ def test_io_runs_on_without_a_configuration_that_does_not_hold_and_the_camera_do
     site.layout.overlay.write_bytes(b"torn")
     service = node.start("io")
     until(lambda: "not a signed record" in node.status("io").get("detail", {}).get("config_trouble", ""), "io says what is wrong")
-    assert node.state("io")[0] == "ready"
+    until(lambda: node.state("io")[0] == "ready", "help goes on")
     assert stop_process(service) == 0
     done = node.run("camera")
     assert done.returncode == 5
