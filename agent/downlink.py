@@ -11,7 +11,7 @@ from queue import Empty, Full, Queue
 
 from agent.applied import KINDS
 from agent.control import ask
-from agent.desired import leave, leave_certificate
+from agent.desired import LONGEST, leave, leave_certificate
 from agent.inbox import hand_over
 from agent.service import Runtime
 from privacy.errors import LyktaError
@@ -23,6 +23,7 @@ COMMANDS = {"ack": "io"}
 SUBSCRIBED = ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS), "cert/+/desired")
 _MOST = 256
 _POLL_S = 0.2
+_AGAIN_S = 10.0
 
 
 class Lane:
@@ -56,6 +57,42 @@ class Lane:
                 self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint)
 
 
+class Standing:
+    """What the centre desires, by kind of record or by unit, as long as this process hears of it.
+
+    Left again as long as that may change something: the disk was full, or a view came before the basis that it was drawn for.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stands: dict[str, str] = {}
+
+    def take(self, name: str, token: str) -> None:
+        if len(token) <= LONGEST:
+            self._stands[name] = token
+        self._leave(name, token)
+
+    def drop(self, name: str) -> None:
+        self._stands.pop(name, None)
+
+    def run(self) -> None:
+        told = ""
+        while not self._runtime.stop.wait(_AGAIN_S):
+            for name, token in self._stands.copy().items():
+                try:
+                    self._leave(name, token)
+                except LyktaError as problem:
+                    if str(problem) != told:
+                        self._runtime.log("warning", f"desired {name}: {problem}", hint=problem.hint)
+                    told = str(problem)
+
+    def _leave(self, name: str, token: str) -> None:
+        if name in TLS_AND_UNITS:
+            leave_certificate(self._runtime.layout, name, token)
+        else:
+            leave(self._runtime.layout, name, token)  # type: ignore[arg-type]
+
+
 class Downlink:
     """A lane for commands, for orders and for the records and settings that `lykta apply` judges."""
 
@@ -73,37 +110,37 @@ class Downlink:
                 hand_over(layout, "order", name, token)
                 handed[name] = sha256_hex(token.encode())
 
-        self._runtime = runtime
+        self._runtime, self._standing = runtime, Standing(runtime)
         self._lanes = {
             "cmd": Lane(runtime, "command", command),
             "order": Lane(runtime, "order", order),
-            "desired": Lane(runtime, "desired", lambda kind, token: leave(layout, kind, token)),  # type: ignore[arg-type]
-            "cert": Lane(runtime, "certificate", lambda unit, pem: leave_certificate(layout, unit, pem)),
+            "desired": Lane(runtime, "desired", self._standing.take),
         }
         self._unknown = 0
 
     @property
     def ignored(self) -> dict[str, int]:
         commands, orders = (self._lanes[kind].ignored for kind in ("cmd", "order"))
-        desired = sum(self._lanes[kind].ignored for kind in ("desired", "cert"))
         facts = {"ignored_commands": self._unknown + commands, "ignored_orders": orders}
-        return facts | {"ignored_desired": desired}
+        return facts | {"ignored_desired": self._lanes["desired"].ignored}
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():
             self._runtime.spawn(kind, lane.run)
+        self._runtime.spawn("standing", self._standing.run)
 
     def received(self, tail: str, payload: bytes) -> None:
         """From the link's thread. tail: the topic after site and node."""
         kind, _, name = tail.partition("/")
         if not payload and (kind == "order" or name.endswith("desired")):
+            self._standing.drop(kind if kind in KINDS else name.removesuffix("/desired"))
             return  # the centre took it back, or it was answered
         if kind == "order" and name.isdecimal() and len(name) <= 8:
             self._lanes[kind].put(f"{int(name):08}", payload.decode(errors="replace"))
         elif name == "desired" and kind in KINDS:
             self._lanes["desired"].put(kind, payload.decode(errors="replace"))
         elif kind == "cert" and name.removesuffix("/desired") in TLS_AND_UNITS:
-            self._lanes[kind].put(name.removesuffix("/desired"), payload.decode(errors="replace"))
+            self._lanes["desired"].put(name.removesuffix("/desired"), payload.decode(errors="replace"))
         elif kind == "cmd" and name in COMMANDS:
             self._lanes[kind].put(name, payload.decode(errors="replace"))
         else:

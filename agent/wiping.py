@@ -60,7 +60,16 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
     left: list[str] = []
     _timed(seconds, "stop", lambda: _stop_services(layout))
     _timed(seconds, "keys", lambda: _remove(layout.certificates, left))
-    for folder in (layout.spool, layout.outbox.parent, layout.var / "journal", layout.camera, layout.uplink, layout.inbox):
+    folders = (
+        layout.spool,
+        layout.outbox.parent,
+        layout.var / "journal",
+        layout.camera,
+        layout.uplink,
+        layout.inbox,
+        layout.applied,
+    )
+    for folder in folders:
         _timed(seconds, "files", lambda folder=folder: _remove(folder, left))  # type: ignore[misc]
     freed, why = _timed(seconds, "discard", lambda: _discard(layout))
     result = {"entry": entry, "seconds": seconds, "left": left, "discarded_bytes": freed, "discard_refused": why}

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from agent.applied import KINDS
 from agent.apply import apply
 from agent.desired import LONGEST, leave, taken
 from agent.messages import Reported
 from central.folder import signer
+from central.main import app as central
 from privacy.errors import LyktaError, RecordError
 from privacy.order import ORDER, Order
 from privacy.records import sign
@@ -345,10 +347,6 @@ def test_a_power_cut_at_any_step_leaves_old_or_new_and_the_next_run_ends_it(site
 
 def test_from_the_centre_over_the_broker_into_force_and_reported(stop: Stop, broker: Broker, tmp_path: Path) -> None:
     """Sent as `lykta-central send` does, left still signed by the uplink, placed by `lykta apply`, reported retained."""
-    from typer.testing import CliRunner
-
-    from central.main import app as central
-
     keys, site = broker.centre.folder, Site(stop.root, broker.centre.folder)
 
     def send(name: str, token: bytes) -> None:
@@ -380,6 +378,16 @@ def test_from_the_centre_over_the_broker_into_force_and_reported(stop: Stop, bro
         until((stop.layout.desired / "view.jws").exists, "the view is left again: another basis is in force")
         assert site.apply() == (0, {"view": ("placed", "view-1", "")})
         until(lambda: reported("view") == ("view-1", "placed", ""), "the view is reported")
+
+
+def test_sign_refuses_what_no_node_would_take(tmp_path: Path, bare: Site) -> None:
+    site, source, target = bare.copy(tmp_path), tmp_path / "config.json", tmp_path / "config.jws"
+    words = ["sign", "config", str(source), "--keys", str(site.keys), "-o", str(target)]
+    source.write_text(CliRunner().invoke(central, ["sign", "config", "--example", "city/stop-1"]).stdout)
+    assert CliRunner().invoke(central, words).exit_code == 0
+    assert site.run("config", "apply", str(target))[0] == 0
+    source.write_text(json.dumps(json.loads(source.read_text()) | {"settings": {"broker": {"host": "elsewhere"}}}))
+    assert "broker.host: may not be set from afar" in str(CliRunner().invoke(central, words).exception)
 
 
 def test_what_was_judged_is_not_left_again(site: Site) -> None:
