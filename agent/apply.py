@@ -1,4 +1,5 @@
-"""`lykta apply`: root, once, without a network. Verifies what the centre desires and places it, or says why not.
+"""`lykta apply`: root, once, without a network. Verifies what the centre desires and places it, or says why not: records,
+settings, and the certificates that `lykta renew` asked for.
 
 Each step may be the last before a power cut: a file is the old or the new one, whole, and the next run goes on from there.
 """
@@ -13,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from agent.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
-from agent.desired import LONGEST, Taken, taken, told
+from agent.desired import LONGEST, Taken, alone, taken
 from agent.inspect import show, table_of
 from agent.overlay import effective, laid_over
 from agent.progress import note
+from agent.renew import Said, take_answers
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
 from privacy.files import make_folder, place
@@ -34,10 +36,13 @@ def command(layout: Layout, files: list[Path], only: Kind | None, as_json: bool)
     # What is placed here must be read by the services' users.
     os.umask(0o022)
     by_hand = dict(_read(path, only) for path in files)
-    with told(layout), taken(layout) as left:
+    with alone(layout), taken(layout) as left:
         said = apply(layout, by_hand, None if by_hand else left)
-    _tell(layout, said, as_json)
-    return int(any(one.result == "refused" for one in said))
+        keys = take_answers(layout, left) if left and not by_hand else {}
+        if left:
+            left.sweep()
+    _tell(layout, said, keys, as_json)
+    return int("refused" in {one.result for one in said} | {result for result, _ in keys.values()})
 
 
 def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> list[Applied]:
@@ -92,20 +97,20 @@ def _take(layout: Layout, kind: Kind, token: bytes) -> Applied:
 
 
 def _judgement(layout: Layout, kind: Kind, token: bytes, reason: str) -> Applied:
-    past = tuple(sorted({*_used(layout, kind), *names_in(kind, place_of(layout, kind))}))[-_MOST_PAST:]
+    past = tuple(dict.fromkeys([*_used(layout, kind), *names_in(kind, place_of(layout, kind))]))[-_MOST_PAST:]
     against = id_in_force(layout, "basis")
     return Applied(kind, sha256_hex(token), "refused" if reason else "placed", reason, against, past, datetime.now(UTC))
 
 
-def _used(layout: Layout, kind: Kind) -> frozenset[str]:
-    """What was in force here before; also what a run that was cut off had not yet noted."""
+def _used(layout: Layout, kind: Kind) -> tuple[str, ...]:
+    """What was in force here before, oldest first; also what a run that was cut off had not yet noted."""
     try:
         before = last_judgement(layout, kind)
     except RecordError as problem:
         note(str(problem))
         before = None
     path = place_of(layout, kind)
-    return frozenset([*(before.past if before else ()), *names_in(kind, path.with_name(f"{path.name}.previous"))])
+    return (*(before.past if before else ()), *names_in(kind, path.with_name(f"{path.name}.previous")))
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------------
@@ -170,13 +175,16 @@ def _read(path: Path, only: Kind | None) -> tuple[Kind, bytes]:
     return kind, token
 
 
-def _tell(layout: Layout, said: list[Applied], as_json: bool) -> None:
+def _tell(layout: Layout, said: list[Applied], keys: Said, as_json: bool) -> None:
     table = table_of("what", "", "in force", "reason")
     facts = []
     for one in said:
         now, reason = id_in_force(layout, one.kind), one.reason
         table.add_row(one.kind, one.result, now, reason)
         facts.append({"what": one.kind, "result": one.result, "in_force": now, "reason": reason})
+    for unit, (result, reason) in keys.items():
+        table.add_row(unit, result, "", reason)
+        facts.append({"what": unit, "result": result, "in_force": "", "reason": reason})
     closed = why_closed(layout)
     if closed:
         note(f"the camera stays closed: {closed}")

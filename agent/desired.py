@@ -6,15 +6,17 @@ The uplink owns the folder, so root follows no link in it and reads nothing but 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from agent.applied import Kind, id_in_force, last_judgement
+from agent.applied import KINDS, Kind, id_in_force, last_judgement
 from privacy.errors import AccessError, LyktaError, RecordError, StorageError
-from privacy.files import make_folder, place
-from privacy.records import sha256_hex
-from provisioning.identity import renewal_of
+from privacy.files import locked, make_folder, place
+from privacy.records import load_chain, sha256_hex
+from privacy.renewal import wished_key
+from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 
 LONGEST = 64 * 1024
@@ -22,8 +24,11 @@ LONGEST = 64 * 1024
 
 
 def leave_certificate(layout: Layout, unit: str, pem: str) -> bool:
-    """The same for `lykta renew`, if a key waits for it."""
-    if not 0 < len(pem) <= LONGEST or not renewal_of(layout, unit).exists():
+    """The same for a certificate, if a key waits for this very one: what stood there for an earlier key is nothing new."""
+    wish = renewal_of(layout, unit)
+    if not 0 < len(pem) <= LONGEST or not wish.exists():
+        return False
+    if load_chain(pem.encode())[0].public_key() != wished_key(wish.read_bytes()):
         return False
     return _leave(layout, f"{unit}.pem", pem)
 
@@ -82,6 +87,17 @@ class Taken:
         with suppress(FileNotFoundError):
             os.unlink(_claimed(name), dir_fd=self._folder)
 
+    def sweep(self) -> None:
+        """Take away what nobody claims: the unit that waits for this folder to be empty would start again for ever."""
+        wanted = {f"{kind}.jws" for kind in KINDS} | {f"{unit}.pem" for unit in TLS_AND_UNITS}
+        for name in set(os.listdir(self._folder)) - wanted:  # noqa: PTH208 - by descriptor: nobody can put another folder here
+            try:
+                os.unlink(name, dir_fd=self._folder)
+            except FileNotFoundError:
+                continue
+            except (IsADirectoryError, PermissionError):
+                shutil.rmtree(name, dir_fd=self._folder)
+
 
 @contextmanager
 def taken(layout: Layout) -> Iterator[Taken | None]:
@@ -103,21 +119,12 @@ def _claimed(name: str) -> str:
     return f".{name}.taken"
 
 
-def claimed_by_root(layout: Layout, unit: str) -> bytes | None:
-    """A certificate that came, None if none did; let go of at once: the centre sends it again while a key waits."""
-    with taken(layout) as left:
-        try:
-            return left.claim(f"{unit}.pem") if left else None
-        finally:
-            if left:
-                left.let_go(f"{unit}.pem")
-
-
 @contextmanager
-def told(layout: Layout) -> Iterator[None]:
-    """Errors of the disk and of missing rights in the words of the design."""
+def alone(layout: Layout) -> Iterator[None]:
+    """One of root's commands at a time; errors of the disk and of missing rights in the words of the design."""
     try:
-        yield
+        with locked(layout.etc):
+            yield
     except PermissionError as problem:
         if isinstance(problem, LyktaError):
             raise

@@ -12,16 +12,18 @@ from pathlib import Path
 
 from agent.clocks import clock_of
 from agent.control import ask
-from agent.desired import claimed_by_root, told
+from agent.desired import Taken, alone, taken
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import make_folder, place
 from privacy.records import load_chain
-from privacy.renewal import check_answer, due_at, new_key, request
+from privacy.renewal import check_answer, due_at, new_key, request, wished_key
 from provisioning.identity import TLS_AND_UNITS, load_authority, renewal_of
 from provisioning.keystore import KeyPlace
 from provisioning.layout import Layout
+
+Said = dict[str, tuple[str, str]]
 
 
 def command(layout: Layout, files: list[Path], as_json: bool) -> int:
@@ -29,8 +31,8 @@ def command(layout: Layout, files: list[Path], as_json: bool) -> int:
     # Certificates are for the services' users to read; keys are made for root alone.
     os.umask(0o022)
     by_hand = dict(_read(path) for path in files)
-    with told(layout):
-        said = {unit: _attend(layout, unit, by_hand.get(unit)) for unit in TLS_AND_UNITS}
+    with alone(layout):
+        said = attend(layout, by_hand)
     table = table_of("key", "", "reason")
     for unit, (result, reason) in said.items():
         table.add_row(unit, result, reason)
@@ -38,27 +40,51 @@ def command(layout: Layout, files: list[Path], as_json: bool) -> int:
     return int(any(result == "refused" for result, _ in said.values()))
 
 
-def _attend(layout: Layout, unit: str, by_hand: bytes | None) -> tuple[str, str]:
-    """What was done for one key: kept, asked, waits, swapped, fell_back or refused; and why."""
-    keys = KeyPlace.of(layout, unit)
-    if keys.pem(".next").exists():
-        # A power cut came between the two steps of the swap.
-        keys.swap(keep=unit == "tls")
-    if keys.key(".previous").exists() and (gone := _judge_connection(layout, keys)):
-        return gone
+def attend(layout: Layout, by_hand: dict[str, bytes]) -> Said:
+    """What was done for each key: kept, asked, waits, swapped, fell_back or refused; and why."""
+    for unit in TLS_AND_UNITS:
+        _end_swap(KeyPlace.of(layout, unit))
+    gone = _judge_connection(layout, KeyPlace.of(layout, "tls"))
+    came = {"tls": gone} if gone else {}
+    came |= {unit: _taken(layout, unit, answer) for unit, answer in by_hand.items()}
+    with taken(layout) as left:
+        came |= take_answers(layout, left) if left else {}
+    return {unit: came.get(unit) or _wish(layout, KeyPlace.of(layout, unit)) for unit in TLS_AND_UNITS}
+
+
+def take_answers(layout: Layout, left: Taken) -> Said:
+    """The certificates that the uplink left: swapped or refused. No private key is read."""
+    said: Said = {}
+    for unit in TLS_AND_UNITS:
+        try:
+            answer = left.claim(f"{unit}.pem")
+        except RecordError as problem:
+            said[unit] = ("refused", str(problem))
+        else:
+            if answer is None:
+                continue
+            said[unit] = _taken(layout, unit, answer)
+        left.let_go(f"{unit}.pem")
+    return said
+
+
+def _taken(layout: Layout, unit: str, answer: bytes) -> tuple[str, str]:
     try:
-        answer = by_hand or claimed_by_root(layout, unit)
-        if answer is not None:
-            return _take(layout, keys, answer)
+        return _take(layout, KeyPlace.of(layout, unit), answer)
     except RecordError as problem:
         return "refused", str(problem)
-    if renewal_of(layout, unit).exists() and keys.key(".next").exists():
-        return "waits", "for the centre's certificate"
-    return _wish(layout, keys)
+
+
+def _end_swap(keys: KeyPlace) -> None:
+    """What a power cut left between the two steps of a swap."""
+    if keys.pem(".next").exists():
+        keys.swap(keep=keys.unit == "tls")
 
 
 def _wish(layout: Layout, keys: KeyPlace) -> tuple[str, str]:
     """Two phases: the new key first, on the disk; then the wish."""
+    if renewal_of(layout, keys.unit).exists() and keys.key(".next").exists():
+        return "waits", "for the centre's certificate"
     config = settings_in_force(layout)
     clock, present = clock_of(layout, config), load_chain(keys.pem().read_bytes())[0]
     now, due = clock.now(), due_at(present)
@@ -81,20 +107,27 @@ def _ends(end: datetime, now: datetime) -> str:
 def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     """A certificate that came: for the key that waits, by our centre, for this node and unit; else `RecordError`."""
     node = settings_in_force(layout).node
-    chain = load_chain(answer)
-    if not keys.key(".next").exists():
+    chain, wish = load_chain(answer), renewal_of(layout, keys.unit)
+    _end_swap(keys)
+    if answer == keys.pem().read_bytes():
+        if not keys.key(".next").exists():
+            wish.unlink(missing_ok=True)
+        return "kept", "is in force already"
+    if not (keys.key(".next").exists() and wish.exists()):
         raise RecordError(f"{keys.unit}: no key waits for a certificate", "it was renewed already")
     check_answer(chain, load_authority(layout), f"{node.site}/{node.id}", keys.unit)
-    if keys.signer(".next").key.public_key() != chain[0].public_key():
+    if wished_key(wish.read_bytes()) != chain[0].public_key():
         raise RecordError(f"{keys.unit}: is not the certificate of the key that waits", "the centre answered another wish")
     place(keys.pem(".next"), answer)
     keys.swap(keep=keys.unit == "tls")
-    renewal_of(layout, keys.unit).unlink(missing_ok=True)
+    wish.unlink(missing_ok=True)
     return "swapped", f"until {chain[0].not_valid_after_utc:%Y-%m-%d}"
 
 
 def _judge_connection(layout: Layout, keys: KeyPlace) -> tuple[str, str] | None:
     """Whether the broker takes the new TLS certificate: then the one before is destroyed, and comes back if it does not."""
+    if not keys.key(".previous").exists():
+        return None
     try:
         standing = ask(layout.socket("uplink", "ctl"), {"verb": "status"})["standing"]
     except LyktaError:

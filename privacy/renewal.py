@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from privacy.basis import Label, Moment
 from privacy.errors import RecordError
-from privacy.records import Authority, Signer, certificate_party, sign, verify_issued
+from privacy.records import Authority, Signer, certificate_party, peek, sign, verify_issued
 
 RENEWAL = "lykta-renewal"
 GRACE = timedelta(days=30)
@@ -52,6 +52,11 @@ def request(key: ec.EllipticCurvePrivateKey, present: Signer, node: tuple[str, s
     builder = x509.CertificateSigningRequestBuilder().subject_name(present.chain[0].subject)
     csr = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
     return sign(Renewal(*node, unit, csr, now), present, RENEWAL)
+
+
+def wished_key(token: bytes) -> ec.EllipticCurvePublicKey:
+    """The new public key of a wish that lies where only root writes."""
+    return _new_public_key(peek(token, RENEWAL, Renewal))
 
 
 def read_request(token: bytes, authority: Authority, now: datetime) -> tuple[Renewal, ec.EllipticCurvePublicKey]:

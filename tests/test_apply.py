@@ -291,6 +291,19 @@ def test_what_is_no_short_file_is_refused_and_taken_away(site: Site, make: Any) 
     assert site.apply() == (0, {})
 
 
+def test_what_nobody_asked_for_is_taken_away(site: Site, tmp_path: Path) -> None:
+    """Else the unit that waits for an empty folder would start for ever: half a file, a link, a tree of folders."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("kept")
+    (site.layout.desired / ".view.jws.part").write_text("half")
+    (site.layout.desired / "link").symlink_to(kept)
+    (site.layout.desired / "tree/below").mkdir(parents=True)
+    assert site.apply() == (0, {})
+    assert [*site.layout.desired.iterdir()] == []
+    assert (kept / "file").exists()
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=50, deadline=None)
 def test_no_bytes_break_it(bare: Site, token: bytes) -> None:

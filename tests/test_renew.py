@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.renew import _attend
+from agent.desired import leave_certificate
+from agent.renew import attend
 from central.main import app as central
 from central.renewing import renew
 from central.revoking import revoke
@@ -136,11 +137,14 @@ def test_whom_the_centre_gives_nothing(site: Site, bare: Site, tmp_path: Path) -
 
 def test_what_the_node_does_not_take(site: Site, tmp_path: Path) -> None:
     """A certificate for another key, of another unit, of another centre; and one that nobody asked for."""
-    assert site.run("renew", str(site.layout.certificates / "camera.pem"))[0] == 1
+    unasked = request(new_key()[0], load_signer(site.layout, "camera"), NAME, "camera", datetime.now(UTC))
+    (tmp_path / "camera.pem").write_bytes(renew(site.keys, unasked)[1])
+    code, said = site.run("renew", str(tmp_path / "camera.pem"))
+    assert (code, said["keys"]["camera"]["reason"]) == (1, "camera: no key waits for a certificate")
     for unit in ("io", "tls"):
         site.ages(unit, -61 * DAY, 29 * DAY)
     assert renewed(site)["io"] == "asked"
-    answers = {"present": (site.layout.certificates / "io.pem").read_bytes(), "tls": answered(site, "tls"), "torn": b"----"}
+    answers = {"tls": answered(site, "tls"), "torn": b"----"}
     answers["foreign"] = (Site.made(tmp_path / "other").layout.certificates / "io.pem").read_bytes()
     for name, answer in answers.items():
         (site.layout.desired / "io.pem").write_bytes(answer)
@@ -158,7 +162,7 @@ def test_a_power_cut_at_any_step_leaves_a_pair_that_fits(site: Site, tmp_path: P
             one = site.copy(tmp_path / f"{phase}-{cuts}")
             with power_cut(cuts):
                 try:
-                    _attend(one.layout, "tls", None)
+                    attend(one.layout, {})
                     whole = True
                 except Cut:
                     whole = False
@@ -168,7 +172,7 @@ def test_a_power_cut_at_any_step_leaves_a_pair_that_fits(site: Site, tmp_path: P
             for _ in range(3):
                 if renewal_of(one.layout, "tls").exists():
                     answered(one, "tls")
-                _attend(one.layout, "tls", None)
+                attend(one.layout, {})
             assert site.run("check", "keys")[0] == 0
             fresh = load_chain((one.layout.certificates / "tls.pem").read_bytes())[0]
             assert fresh.not_valid_after_utc > datetime.now(UTC) + 300 * DAY, (phase, cuts)
@@ -177,7 +181,7 @@ def test_a_power_cut_at_any_step_leaves_a_pair_that_fits(site: Site, tmp_path: P
                 break
             cuts += 1
         assert cuts > 4
-        _attend(site.layout, "tls", None)
+        attend(site.layout, {})
         if phase == "wish":
             answered(site, "tls")
 
@@ -228,6 +232,30 @@ def test_over_the_broker_and_back_and_in_by_the_new_certificate(stop: Stop, brok
     until(lambda: stop.detail("connected"), "connected with the new certificate")
     assert renewed(site)["tls"] == "kept"
     assert not [*site.layout.certificates.glob("tls.previous.*")]
+
+
+def test_apply_takes_a_certificate_that_came(site: Site) -> None:
+    """It must not wait for the day's timer; and a second one for the same wish changes nothing."""
+    site.ages("io", -61 * DAY, 29 * DAY)
+    renewed(site)
+    certificate = answered(site, "io")
+    assert site.apply()[1]["io"][0] == "swapped"
+    (site.layout.desired / "io.pem").write_bytes(certificate)
+    assert site.apply()[1]["io"][0] == "kept"
+    assert site.run("check", "keys")[0] == 0
+
+
+def test_what_stood_at_the_broker_for_an_earlier_key_is_not_left_again(site: Site) -> None:
+    """It stands retained for the two years until the next wish, and comes with every connection."""
+    site.ages("io", -61 * DAY, 29 * DAY)
+    renewed(site)
+    certificate = answered(site, "io").decode()
+    assert renewed(site)["io"] == "swapped"
+    assert not leave_certificate(site.layout, "io", certificate), "nothing waits"
+    site.ages("io", -61 * DAY, 29 * DAY)
+    assert renewed(site)["io"] == "asked"
+    assert not leave_certificate(site.layout, "io", certificate), "another key waits"
+    assert leave_certificate(site.layout, "io", renew(site.keys, renewal_of(site.layout, "io").read_bytes())[1].decode())
 
 
 def test_by_hand(site: Site, tmp_path: Path) -> None:
