@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, to_builtins
 
+from agent.applied import KINDS, last_judgement
 from agent.clocks import clock_of, floor_of
 from agent.config import Config
 from agent.control import ask
@@ -58,7 +59,15 @@ def _expiry(layout: Layout, unit: str, now: datetime) -> Finding | None:
 
 def _records(layout: Layout, config: Config) -> list[Finding]:
     permit = load_permit(layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
-    return [Finding("records", "ok", f"basis {permit.basis.id} until {permit.basis.end:%Y-%m-%d}, view {permit.view.id}")]
+    good = Finding("records", "ok", f"basis {permit.basis.id} until {permit.basis.end:%Y-%m-%d}, view {permit.view.id}")
+    return [good, *_refused(layout)]
+
+
+def _refused(layout: Layout) -> list[Finding]:
+    """What the centre desires and the node did not take."""
+    said = [last for kind in KINDS if (last := last_judgement(layout, kind))]
+    hint = "`lykta-central sign` a better one"
+    return [Finding("records", "warn", f"refused: {last.reason}", hint) for last in said if last.result == "refused"]
 
 
 def _models(layout: Layout, config: Config) -> list[Finding]:

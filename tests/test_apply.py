@@ -104,6 +104,8 @@ def test_a_new_view_inside_an_unchanged_basis_needs_no_assessment_and_the_old_on
         site.desire("view", old)
         code, said = site.apply()
         assert (code, said["view"]) == (1, ("refused", "view-2", "view: id: was in force here before (got view-1)"))
+    code, found = site.run("check", "records", "--strict")
+    assert (code, [one["result"] for one in found["findings"]]) == (3, ["ok", "warn"])
 
 
 def test_an_older_basis_never_comes_back(site: Site) -> None:
