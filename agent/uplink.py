@@ -181,7 +181,8 @@ class Uplink:
             # Through the outbox, not past it: states then reach the broker in the order in which they happened.
             if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._state, self._born = state, self._born or birth
-            self._report(birth=birth)
+            if self._born:
+                self._report(birth=birth)
             if birth:
                 self.storing.do(self._outbox.tell_gone)
             runtime.fed()

@@ -386,7 +386,7 @@ def test_from_the_centre_over_the_broker_into_force_and_reported(stop: Stop, bro
         send("view", site.record("view"))
         stop.start()
         until((stop.layout.desired / "view.jws").exists, "the view is left")
-        assert reported("basis") == ("", "none", "") or not heard()
+        until(lambda: reported("basis") == ("", "none", ""), "it is reported that there is no basis")
         assert site.apply()[0] == 1
         until(lambda: reported("view")[1] == "refused", "it is reported that it came before its basis")
         send("basis", site.record("basis"))
