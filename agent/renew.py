@@ -1,7 +1,7 @@
 """`lykta renew`: root, daily, without a network. A new key beside the old at two thirds of a certificate's life, then the swap.
 
 The wish lies in <applied>/<unit>.renewal.jws until its certificate has come: the uplink carries it to the centre and leaves the
-answer with what else is desired.
+answer with what else is desired, where `lykta apply` takes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.clocks import clock_of
 from agent.control import ask
-from agent.desired import Taken, alone, taken
+from agent.desired import Taken, alone
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from privacy.errors import LyktaError, RecordError, UsageError
@@ -47,13 +47,11 @@ def attend(layout: Layout, by_hand: dict[str, bytes]) -> Said:
     gone = _judge_connection(layout, KeyPlace.of(layout, "tls"))
     came = {"tls": gone} if gone else {}
     came |= {unit: _taken(layout, unit, answer) for unit, answer in by_hand.items()}
-    with taken(layout) as left:
-        came |= take_answers(layout, left) if left else {}
     return {unit: came.get(unit) or _wish(layout, KeyPlace.of(layout, unit)) for unit in TLS_AND_UNITS}
 
 
 def take_answers(layout: Layout, left: Taken) -> Said:
-    """The certificates that the uplink left: swapped or refused. No private key is read."""
+    """The certificates that the uplink left: swapped or refused. For `lykta apply`: no private key is read."""
     said: Said = {}
     for unit in TLS_AND_UNITS:
         try:
