@@ -94,3 +94,13 @@ def test_in_1970_the_lens_stays_closed_and_the_chain_goes_on(node: Node) -> None
     chain = verify_chain(node.layout.journal("camera"), "camera", load_authority(node.layout))
     assert chain.entries[-1].t.year > 2000
     assert node.run("check", "journal").returncode == 0
+
+
+def test_in_1970_help_works_and_says_that_it_knows_no_time(node: Node) -> None:
+    """R07, promise 5: neither io nor its READY waits for the time."""
+    early = subprocess.Popen(["faketime", "-f", CLOCKS["1970"], *node.words("io")], env=os.environ | STEADY)
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    found = node.status("io")
+    assert found["detail"]["clock"] == "unknown"
+    os.kill(found["pid"], signal.SIGTERM)
+    assert early.wait(10) == 0
