@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct, to_builtins
 
-from agent.config import Config, load
+from agent.applied import KINDS, last_judgement
+from agent.clocks import clock_of, floor_of
+from agent.config import Config
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
-from drivers.clock import SystemClock
+from agent.overlay import Effective, effective
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of
-from provisioning.identity import UNITS, load_authority, load_permit, load_signer, recipients, tls_files
+from privacy.records import load_chain
+from privacy.renewal import LATE, due_at
+from provisioning.identity import TLS_AND_UNITS, UNITS, load_authority, load_permit, load_signer, recipients, tls_files
 from provisioning.layout import Layout
 
 _LEAST_FREE_MB = 500
@@ -36,12 +41,33 @@ def _keys(layout: Layout, _config: Config) -> list[Finding]:
     for unit in UNITS:
         load_signer(layout, unit)
     tls_files(layout)
-    return [Finding("keys", "ok", f"{len(UNITS)} unit keys, TLS key, CA; clips sealed to {len(recipients(layout))} recipient(s)")]
+    what = f"{len(UNITS)} unit keys, TLS key, CA; clips sealed to {len(recipients(layout))} recipient(s)"
+    now = datetime.now(UTC)
+    return [Finding("keys", "ok", what), *(finding for unit in TLS_AND_UNITS if (finding := _expiry(layout, unit, now)))]
+
+
+def _expiry(layout: Layout, unit: str, now: datetime) -> Finding | None:
+    """What is wrong with the age of a certificate."""
+    leaf = load_chain((layout.certificates / f"{unit}.pem").read_bytes())[0]
+    end = leaf.not_valid_after_utc
+    if now >= end:
+        return Finding("keys", "fail", f"{unit}.pem ended {end:%Y-%m-%d}", "`lykta renew`; does its wish get to the centre?")
+    if now >= due_at(leaf) + LATE:
+        return Finding("keys", "warn", f"{unit}.pem ends {end:%Y-%m-%d} and was not renewed", "does the timer run `lykta renew`?")
+    return None
 
 
 def _records(layout: Layout, config: Config) -> list[Finding]:
     permit = load_permit(layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
-    return [Finding("records", "ok", f"basis {permit.basis.id} until {permit.basis.end:%Y-%m-%d}, view {permit.view.id}")]
+    good = Finding("records", "ok", f"basis {permit.basis.id} until {permit.basis.end:%Y-%m-%d}, view {permit.view.id}")
+    return [good, *_refused(layout)]
+
+
+def _refused(layout: Layout) -> list[Finding]:
+    """What the centre desires and the node did not take."""
+    said = [last for kind in KINDS if (last := last_judgement(layout, kind))]
+    hint = "`lykta-central sign` a better one"
+    return [Finding("records", "warn", f"refused: {last.reason}", hint) for last in said if last.result == "refused"]
 
 
 def _models(layout: Layout, config: Config) -> list[Finding]:
@@ -60,11 +86,17 @@ def _storage(layout: Layout, config: Config) -> list[Finding]:
     return [Finding("storage", "ok", f"{free} MB free")]
 
 
-def _clock(_layout: Layout, config: Config) -> list[Finding]:
-    state = SystemClock(config.clock.trust).state()
+def _clock(layout: Layout, config: Config) -> list[Finding]:
+    floor, clock = floor_of(layout, UNITS), clock_of(layout, config)
+    now, state = clock.now(), clock.state()
+    if now < floor:
+        what = f"{now:%Y-%m-%d %H:%M} UTC is before {floor:%Y-%m-%d %H:%M}, which the journals know: the camera stays off"
+        return [Finding("clock", "fail", what, "set the clock, or let it synchronise: is an NTP server reachable?")]
     if state == "unknown":
-        return [Finding("clock", "fail", "time is not trusted: the camera stays off", "see clock.trust")]
-    return [Finding("clock", "ok", state)]
+        hint = "is an NTP server reachable (`timedatectl timesync-status`)? or fit a real-time clock and set clock.trust"
+        return [Finding("clock", "fail", "time is not trusted: the camera stays off", hint)]
+    age = clock.sync_age_s()
+    return [Finding("clock", "ok", state + (f", synchronised {age / 60:.0f} min ago" if age is not None else ""))]
 
 
 def _journal(layout: Layout, _config: Config) -> list[Finding]:
@@ -116,14 +148,23 @@ def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> i
 def look(layout: Layout, groups: list[str]) -> list[Finding]:
     """The findings of these groups. The other checks need the configuration: without it there is one finding."""
     try:
-        config = load(layout.config)
+        settings = effective(layout)
     except LyktaError as problem:
         return [Finding("config", "fail", str(problem), problem.hint)]
-    findings = [Finding("config", "ok", str(layout.config))] if "config" in groups else []
+    config = settings.config
+    findings = _config(layout, settings) if "config" in groups else []
     for name, check in CHECKS.items():
         if name in groups:
             findings += _guarded(name, check, layout, config)
     return findings
+
+
+def _config(layout: Layout, settings: Effective) -> list[Finding]:
+    if settings.trouble:
+        return [Finding("config", "fail", f"{settings.trouble}: the camera stays closed", settings.trouble.hint)]
+    if not settings.version:
+        return [Finding("config", "ok", str(layout.config))]
+    return [Finding("config", "ok", f"{layout.config}, over it version {settings.version} from the centre")]
 
 
 def _guarded(name: str, check: Check, layout: Layout, config: Config) -> list[Finding]:

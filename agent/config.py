@@ -154,10 +154,19 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse(text: str, name: str = "lykta.toml") -> Config:
     """Config from TOML; an unknown key, wrong type or bad value raises `ConfigError` with field, rule and value."""
+    return build(tree(text, name), name)
+
+
+def tree(text: str, name: str = "lykta.toml") -> dict[str, Any]:
+    """What the TOML says, by section; not yet whether it is valid."""
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ConfigError(f"{name}: not TOML: {problem}", "mend the line it names") from problem
+
+
+def build(data: dict[str, Any], name: str) -> Config:
+    """Config from sections; `ConfigError` as `parse`."""
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as problem:
@@ -168,8 +177,13 @@ def parse(text: str, name: str = "lykta.toml") -> Config:
 
 
 def load(path: Path) -> Config:
+    """One file alone; what is in force is `agent.overlay.effective`."""
+    return parse(read(path), path.name)
+
+
+def read(path: Path) -> str:
     try:
-        return parse(path.read_text(encoding="utf-8"), path.name)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as problem:
         raise ConfigError(f"{path}: no such file", "write it, or take the one of the node's bundle") from problem
     except UnicodeDecodeError as problem:

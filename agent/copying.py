@@ -11,12 +11,12 @@ import shutil
 from pathlib import Path
 
 from agent.cards import clip_names
-from agent.config import load
+from agent.clocks import clock_of
 from agent.inbox import hand_over
 from agent.inspect import show, table_of
+from agent.overlay import settings_in_force
 from agent.parcels import Parcels
 from agent.progress import note, progress
-from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import place, sync_folder
 from privacy.journal import segments
@@ -48,7 +48,7 @@ def command(layout: Layout, target: Path, as_json: bool) -> int:
 def _return_receipts(layout: Layout, target: Path) -> tuple[int, int]:
     """Hand in what the centre has signed since the last visit; what the node no longer has leaves the stick too."""
     freed = refused = 0
-    node = load(layout.config).node
+    node = settings_in_force(layout).node
     mine = (node.site, node.id)
     for path in sorted(target.glob("*/receipt.jws")):
         clip = path.parent.name
@@ -106,8 +106,8 @@ def _copy_segments(layout: Layout, target: Path) -> int:
 
     They stay on the stick when their receipt comes back: the uplink, not this command, keeps the books of what the centre has.
     """
-    clock = SystemClock(load(layout.config).clock.trust)
-    parcels = Parcels(layout, load(layout.config).node, load_signer(layout, "uplink"), clock.now)
+    clock = clock_of(layout, settings_in_force(layout))
+    parcels = Parcels(layout, settings_in_force(layout).node, load_signer(layout, "uplink"), clock.now)
     copied = 0
     for unit in UNITS:
         for path in segments(layout.journal(unit))[:-1]:

@@ -64,10 +64,11 @@ class Custody:
 
 def serve(layout: Layout) -> int:
     """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
-    from agent.config import load
+    from agent.clocks import clock_of
+    from agent.overlay import settings_in_force
 
-    config = load(layout.config)
-    clock = SystemClock(config.clock.trust)
+    config = settings_in_force(layout)
+    clock = clock_of(layout, config, ["camera", "retention"])
     custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
     before = custody.journal.head
     while custody.attend():

@@ -16,10 +16,10 @@ import msgspec
 
 from agent import health
 from agent.check import CHECKS, look
-from agent.config import load
 from agent.control import ask
 from agent.inbox import folder_of
 from agent.inspect import SERVICES, show, table_of
+from agent.overlay import settings_in_force
 from agent.parcels import MOST_BYTES, Sent
 from drivers import board, sysd
 from privacy.errors import LyktaError, StorageError
@@ -72,7 +72,7 @@ def collect(layout: Layout) -> dict[str, Any]:
         "machine": _machine(layout),
         "services": services,
         "findings": msgspec.to_builtins(look(layout, ["config", *CHECKS])),
-        "config": read("config", lambda: msgspec.to_builtins(load(layout.config))),
+        "config": read("config", lambda: msgspec.to_builtins(settings_in_force(layout))),
         "clips": _clips(layout),
         "outbox": _outbox(layout, services["uplink"]),
         "heads": {unit: read(f"heads.{unit}", partial(_head, layout, unit)) for unit in UNITS},

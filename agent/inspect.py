@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cards import Card, clip_names, read_cards
+from agent.clocks import clock_of
 from agent.config import load, schema
 from agent.control import ask
 from agent.last_word import last, reason
+from agent.overlay import effective
+from agent.progress import note
 from agent.spool import check_files
-from drivers.clock import SystemClock
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
 from privacy.manifest import Manifest
@@ -125,13 +127,18 @@ def config_validate(path: Path, as_json: bool) -> None:
     show("config-validate", {"file": str(path), "valid": True}, table, as_json)
 
 
-def config_show(path: Path, as_json: bool) -> None:
-    settings = msgspec.to_builtins(load(path))
-    table = table_of("setting", "value")
+def config_show(layout: Layout, as_json: bool) -> None:
+    found = effective(layout)
+    settings, sources = msgspec.to_builtins(found.config), {}
+    table = table_of("setting", "value", "from")
     for section, values in settings.items():
         for key, value in values.items():
-            table.add_row(f"{section}.{key}", str(value))
-    show("config", {"settings": settings}, table, as_json)
+            sources[f"{section}.{key}"] = source = found.source(layout, section, key)
+            table.add_row(f"{section}.{key}", str(value), source)
+    facts = {"settings": settings, "sources": sources, "version": found.version, "trouble": str(found.trouble or "")}
+    show("config", facts, table, as_json)
+    if found.trouble:
+        note(f"{layout.overlay.name} is not in force: {found.trouble}")
 
 
 def config_schema() -> None:
@@ -153,10 +160,10 @@ def basis_show(layout: Layout, as_json: bool) -> None:
 
 def basis_verify(layout: Layout, as_json: bool) -> None:
     """Raises `RecordError` (exit 5) where the records do not fit this node or are over."""
-    config = load(layout.config)
+    config = effective(layout).config
     node, mask = config.node, config.mask
     permit = load_permit(layout, node.site, node.id, mask.profile, mask.stack)
-    clock = SystemClock(config.clock.trust)
+    clock = clock_of(layout, config)
     ruling = rule(permit.basis, clock.now(), clock.trusted())
     table = table_of("", "")
     table.add_row("records", f"good: basis {permit.basis.id}, view {permit.view.id}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from agent.clocks import clock_of
 from agent.config import load
 from agent.messages import Failure
 from agent.outbox import Outbox
@@ -81,7 +82,7 @@ def _tell(layout: Layout, failure: Failure) -> None:
     """Into the outbox; where that is not to be had, what stands in /run must do."""
     try:
         config = load(layout.config)
-        outbox = Outbox(layout.outbox, config.node.site, config.node.id, SystemClock(config.clock.trust))
+        outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock_of(layout, config, ()))
         outbox.put(failure)
         outbox.close()
     except ConfigError:

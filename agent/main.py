@@ -89,6 +89,32 @@ def retention() -> None:
 
 
 @app.command()
+def apply(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="signed basis, view or configuration, placed by hand")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify and place what the centre desires, as root: basis, view, configuration. 0 all placed, 1 something was refused."""
+    from agent.apply import command
+
+    raise typer.Exit(command(layout(), files or [], None, as_json))
+
+
+@app.command()
+def renew(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[UNIT.pem...]", help="certificates that came by hand: tls.pem, camera.pem, …")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """New keys at two thirds of a certificate's life, as root: made here, wished for, swapped when the certificate has come."""
+    from agent.renew import command
+
+    raise typer.Exit(command(layout(), files or [], as_json))
+
+
+@app.command()
 def demo(
     seconds: Annotated[int, typer.Option(min=15, max=3600, help="how long the node runs")] = 60,
     folder: Annotated[Path, typer.Option("--dir", help="folder for everything it makes")] = Path("out/demo"),
@@ -211,10 +237,20 @@ def config_validate(
 
 @config.command("show")
 def config_show(as_json: Json = False) -> None:
-    """The settings in force, defaults included."""
+    """The settings in force, defaults included, and where each comes from."""
     from agent.inspect import config_show as show
 
-    show(layout().config, as_json)
+    show(layout(), as_json)
+
+
+@config.command("apply")
+def config_apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="what `lykta-central sign config` made")], as_json: Json = False
+) -> None:
+    """Lay a signed configuration over lykta.toml, as root. 0 placed, 1 refused."""
+    from agent.apply import command
+
+    raise typer.Exit(command(layout(), [file], "config", as_json))
 
 
 @config.command("schema")

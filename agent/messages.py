@@ -155,6 +155,13 @@ class Reported(Struct, frozen=True, tag_field="type", tag="reported"):
     reason: str
 
 
+class CertificateWanted(Struct, frozen=True, tag_field="type", tag="certificate_wanted"):
+    """cert/<unit>/wanted, retained: the signed wish for a certificate of a unit's new key; cert/<unit>/desired answers, in PEM."""
+
+    unit: str
+    jws: str
+
+
 class Alarm(Struct, frozen=True, tag_field="type", tag="alarm"):
     """alarm/<name>, retained while active; an empty message clears it."""
 
@@ -237,6 +244,7 @@ Body = (
     | Heads
     | OrderAnswer
     | Reported
+    | CertificateWanted
 )
 
 
@@ -276,6 +284,8 @@ def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
             return "event/failure"
         case Reported():
             return f"{body.what}/reported"
+        case CertificateWanted():
+            return f"cert/{body.unit}/wanted"
         case Alarm():
             return f"alarm/{body.name}"
         case Health():
@@ -291,7 +301,7 @@ def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
 
 
 def retained(body: Body) -> bool:
-    return isinstance(body, State | Describe | Alarm | Heads | Reported)
+    return isinstance(body, State | Describe | Alarm | Heads | Reported | CertificateWanted)
 
 
 def decode(payload: bytes) -> Message:

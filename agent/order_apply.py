@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.config import load
+from agent.clocks import clock_of
 from agent.control import ask
 from agent.custody import Custody, usual_retention
 from agent.inspect import show, table_of
-from drivers.clock import SystemClock
+from agent.overlay import settings_in_force
 from privacy.errors import UnreachableError, UsageError
 from privacy.order import ANSWER, Answer, verify_order
 from privacy.records import peek
@@ -26,7 +26,7 @@ def command(layout: Layout, file: Path, as_json: bool) -> int:
         token = file.read_bytes()
     except OSError as problem:
         raise UsageError(f"order: {file}: {problem.strerror}", "name the file that `lykta-central sign order` made") from problem
-    node = load(layout.config).node
+    node = settings_in_force(layout).node
     order = verify_order(token, command_keys(layout), node.site, node.id)
     if order.act == "wipe":
         from agent.wiping import wipe_by_order
@@ -46,8 +46,8 @@ def _obeyed(layout: Layout, token: bytes) -> bytes:
         return str(ask(layout.socket("camera", "uplink"), {"verb": "order", "jws": token.decode()}, timeout=10)["answer"]).encode()
     except UnreachableError:
         sys.stderr.write("note: the camera service is away; obeyed here\n")
-    config = load(layout.config)
-    clock = SystemClock(config.clock.trust)
+    config = settings_in_force(layout)
+    clock = clock_of(layout, config)
     try:
         custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
         answer = custody.orders.obey(token)

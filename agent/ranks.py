@@ -34,6 +34,7 @@ _FIRST = {
     "config": Rank.STATE,
     "basis": Rank.STATE,
     "view": Rank.STATE,
+    "cert": Rank.STATE,
     "journal": Rank.STATE,
     "stats": Rank.PRESENCE,
     "health": Rank.HEALTH,

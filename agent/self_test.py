@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.config import load
 from agent.diag import hand_in
 from agent.inspect import show, table_of
 from agent.mask import model_folder
 from agent.mask_report import write_report
+from agent.overlay import settings_in_force
 from privacy.models import installed
 from privacy.self_test import Check, run
 from privacy.stacks import open_stack
@@ -24,7 +24,7 @@ def command(layout: Layout, models: Path | None, install: bool, report: Path | N
     send   also leave the report to the uplink, which carries it to the centre
     """
     folder = model_folder(models)
-    name = load(layout.config).mask.stack if layout.config.exists() and models is None else installed(folder)
+    name = settings_in_force(layout).mask.stack if layout.config.exists() and models is None else installed(folder)
     detector = open_stack(name, folder)
     checks = run(detector)
     passed = all(check.passed for check in checks)

@@ -23,11 +23,12 @@ from typing import Any, Literal, TextIO
 import msgspec
 from msgspec import Struct
 
-from agent.config import Config, load
+from agent.clocks import clock_of
+from agent.config import Config
 from agent.control import Reply, Request, listen
 from agent.messages import Owner, StateName
+from agent.overlay import effective
 from drivers import sysd
-from drivers.clock import SystemClock
 from privacy.errors import AccessError, LyktaError, UsageError
 from provisioning.layout import Layout
 
@@ -50,7 +51,7 @@ class Runtime:
 
     def __init__(self, name: str, layout: Layout, config: Config) -> None:
         self.name, self.layout, self.config = name, layout, config
-        self.clock = SystemClock(config.clock.trust)
+        self.clock = clock_of(layout, config, [name])
         self.stop = threading.Event()
         self.exit_code = 0
         self._standing = Standing("starting", "start", self.clock.now(), None, "nobody")
@@ -159,7 +160,7 @@ class Runtime:
 
     def _status(self, _request: Request) -> Request:
         with self._lock:
-            standing, detail = msgspec.to_builtins(self._standing), dict(self._detail)
+            standing, detail = msgspec.to_builtins(self._standing), {"clock": self.clock.state(), **self._detail}
         return {"schema": "lykta.service/1", "service": self.name, "pid": os.getpid(), "standing": standing, "detail": detail}
 
 
@@ -167,13 +168,21 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     """Run a service until it is told to stop or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
-        config = load(layout.config)
+        settings = effective(layout)
+        if settings.trouble and name == "camera":
+            # It may have asked for a stronger mask: every failure makes the picture darker. Help and the link go on without it.
+            raise settings.trouble
     except LyktaError as problem:
         tell(problem)
         return problem.exit_code
     # No core dump and no debugger: a core of the camera would hold unmasked frames (R17).
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    runtime = Runtime(name, layout, config)
+    runtime = Runtime(name, layout, settings.config)
+    if settings.trouble:
+        runtime.log("error", f"{settings.trouble}; {layout.config.name} alone is in force", hint=settings.trouble.hint)
+        runtime.report(config_trouble=str(settings.trouble))
+    elif settings.version:
+        runtime.report(config_version=settings.version)
     runtime.hear_signals()
     runtime.open_sockets()
     try:

@@ -16,16 +16,18 @@ import msgspec
 from agent import health
 from agent.config import fitted
 from agent.control import Request, ask
-from agent.downlink import COMMANDS, Downlink
+from agent.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.heads import HeadTeller
 from agent.last_word import last, reason
 from agent.messages import Describe, Health, State, topic
 from agent.outbox import Outbox
 from agent.outbox_view import survey
 from agent.publisher import Publisher, Storing
+from agent.reporting import Reporter, Wishes
 from agent.service import Runtime, run_service
 from agent.uploader import Uploader
 from drivers import board
+from drivers.clock import SystemClock
 from drivers.mqtt import Credentials, Link, Will, diagnose
 from privacy.errors import LyktaError
 from privacy.journal import Journal
@@ -77,6 +79,7 @@ class Uplink:
         self.storing = Storing(runtime, outbox)
         self._publisher = Publisher(runtime, outbox, self.storing, self._send)
         self._downlink = Downlink(runtime)
+        self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._born = False
         self._state: State | None = None
@@ -89,7 +92,7 @@ class Uplink:
             acknowledged=self._publisher.answered,
             changed=self._changed,
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
-            subscribe=(f"{self._prefix}/cmd/#", f"{self._prefix}/order/#"),
+            subscribe=tuple(f"{self._prefix}/{tail}" for tail in SUBSCRIBED),
             will=self._will(),
         )
         runtime.answer("outbox", self._survey, on="ctl")
@@ -182,10 +185,19 @@ class Uplink:
             # Through the outbox, not past it: states then reach the broker in the order in which they happened.
             if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._state, self._born = state, self._born or birth
+            if self._born:
+                self._report(birth=birth)
             if birth:
                 self.storing.do(self._outbox.tell_gone)
             runtime.fed()
             runtime.stop.wait(1.0)
+
+    def _report(self, *, birth: bool) -> None:
+        """What is in force, and what became of what the centre desired."""
+        news, wishes = self._reporter.news(birth=birth), self._wishes.news(birth=birth)
+        if (news or wishes) and self.storing.put(*news, *wishes):
+            self._reporter.told(news)
+            self._wishes.told(wishes)
 
     def _ask_services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -261,10 +273,17 @@ class Uplink:
             *health.of_machine(self._runtime.layout.var, self._writes),
             *health.of_camera(self._camera_detail),
             health.group("link", {"connected": lambda: int(self._connected.is_set())}),
-            health.group("clock", {"trusted": lambda: int(clock.trusted())}),
+            health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
             health.of_outbox(outbox),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
+
+
+def _sync_age_s(clock: SystemClock) -> int:
+    age = clock.sync_age_s()
+    if age is None:
+        raise ValueError("no synchronisation in this boot")
+    return round(age)
 
 
 _HINTS = {

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent.config import load
+from agent.clocks import clock_of
 from agent.control import ask
 from agent.inspect import SERVICES, show, table_of
-from drivers.clock import SystemClock
+from agent.overlay import settings_in_force
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
@@ -32,7 +32,7 @@ _LAST_WORD_S = 3.0
 
 def wipe_by_order(layout: Layout, token: bytes, as_json: bool) -> int:
     """Obey a wipe order that was verified before; it is verified here again, because this is root."""
-    node = load(layout.config).node
+    node = settings_in_force(layout).node
     order = verify_order(token, command_keys(layout), node.site, node.id)
     if order.act != "wipe":
         raise UsageError(f"order {order.number}: is no wipe (got {order.act})", "`lykta order apply` hands it to the camera")
@@ -60,7 +60,16 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
     left: list[str] = []
     _timed(seconds, "stop", lambda: _stop_services(layout))
     _timed(seconds, "keys", lambda: _remove(layout.certificates, left))
-    for folder in (layout.spool, layout.outbox.parent, layout.var / "journal", layout.camera, layout.uplink, layout.inbox):
+    folders = (
+        layout.spool,
+        layout.outbox.parent,
+        layout.var / "journal",
+        layout.camera,
+        layout.uplink,
+        layout.inbox,
+        layout.applied,
+    )
+    for folder in folders:
         _timed(seconds, "files", lambda folder=folder: _remove(folder, left))  # type: ignore[misc]
     freed, why = _timed(seconds, "discard", lambda: _discard(layout))
     result = {"entry": entry, "seconds": seconds, "left": left, "discarded_bytes": freed, "discard_refused": why}
@@ -74,7 +83,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
 def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
     """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
     try:
-        clock = SystemClock(load(layout.config).clock.trust)
+        clock = clock_of(layout, settings_in_force(layout))
         journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
         return journal.append("wiped", **facts).decode()
     except (LyktaError, OSError) as problem:

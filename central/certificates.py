@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from central.folder import authority, public_key, read, signer, write, write_key
 from privacy.errors import RecordError
-from privacy.records import PrivateKey, Signer, load_chain
+from privacy.records import Signer, load_chain
 
 CA_YEARS, LEAF_YEARS = 10, 2
 # A node whose clock lags a little must still find a new certificate valid.
@@ -40,7 +40,7 @@ def make_ca(folder: Path) -> None:
     before = load_chain(read(folder / "ca.pem")) if (folder / "ca.pem").exists() else ()
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Lykta CA {_number(before) + 1}" if before else "Lykta CA", "ca")
-    builder = _builder(name, name, key, CA_YEARS)
+    builder = _builder(name, name, key.public_key(), CA_YEARS)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     signs = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
@@ -60,7 +60,15 @@ def issuer(folder: Path) -> Signer:
 
 def issue(folder: Path, target: Path, name: str, role: str, *, hosts: Sequence[str] = (), replace: bool = False) -> None:
     """A new key and its certificate (target.key, target.pem): common name = who, organisational unit = role."""
-    key, ca = ec.generate_private_key(ec.SECP256R1()), issuer(folder)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = certify(folder, key.public_key(), name, role, hosts=hosts)
+    write_key(target.with_name(f"{target.name}.key"), key, replace=replace)
+    write(target.with_name(f"{target.name}.pem"), certificate, 0o644, replace=replace)
+
+
+def certify(folder: Path, key: ec.EllipticCurvePublicKey, name: str, role: str, *, hosts: Sequence[str] = ()) -> bytes:
+    """The certificate (PEM) of a public key: common name = who, organisational unit = role. Needs the CA's key."""
+    ca = issuer(folder)
     usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = _builder(_name(name, role), ca.chain[0].subject, key, LEAF_YEARS)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -71,8 +79,7 @@ def issue(folder: Path, target: Path, name: str, role: str, *, hosts: Sequence[s
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
     certificate = builder.sign(ca.key, hashes.SHA256())
     _note(folder, certificate)
-    write_key(target.with_name(f"{target.name}.key"), key, replace=replace)
-    write(target.with_name(f"{target.name}.pem"), pem(certificate), 0o644, replace=replace)
+    return pem(certificate)
 
 
 def issue_again(folder: Path, target: Path) -> None:
@@ -119,9 +126,9 @@ def _number(before: Sequence[x509.Certificate]) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=1)
 
 
-def _builder(subject: x509.Name, by: x509.Name, key: PrivateKey, years: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, by: x509.Name, key: ec.EllipticCurvePublicKey, years: int) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(by).public_key(key.public_key())
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(by).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - _BACKDATE).not_valid_after(now + timedelta(days=365 * years))
 

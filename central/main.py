@@ -16,25 +16,26 @@ from privacy.errors import LyktaError, UsageError
 __all__ = ["app", "clip_commands", "key_commands", "main"]
 
 
-RECORDS = ("basis", "view", "order")
+RECORDS = ("basis", "view", "config", "order")
 
 
 @app.command()
 def sign(
-    record: Annotated[str, typer.Argument(help="basis, view or order")],
+    record: Annotated[str, typer.Argument(help="basis, view, config or order")],
     source: Annotated[Path | None, typer.Argument(help="the record as JSON")] = None,
     keys: Annotated[Path | None, typer.Option("--keys", help="folder that keygen made")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="the signed record")] = None,
     example: Annotated[str, typer.Option(help="print a minimal record for SITE/NODE to edit, and sign nothing")] = "",
     name: As = "",
 ) -> None:
-    """Sign a basis or a view, without which a node never opens its camera; or an order, which needs an officer who may order."""
+    """Sign a basis or a view, without which a node never opens its camera; settings; or an order, which needs an officer."""
     from central.bundle import split_name
     from privacy.files import place
 
     if record not in RECORDS:
         raise UsageError(
-            f"sign: must be basis, view or order (got {record!r})", "lykta-central sign basis FILE.json --keys DIR -o basis.jws"
+            f"sign: must be basis, view, config or order (got {record!r})",
+            "lykta-central sign basis FILE.json --keys DIR -o basis.jws",
         )
     if example:
         sys.stdout.write(_example(record, *split_name(example)) + "\n")
@@ -71,15 +72,16 @@ def _example(record: str, site: str, node: str) -> str:
 def send(
     keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
     node: Annotated[str, typer.Argument(help="SITE/NODE")],
-    name: Annotated[str, typer.Argument(help="the command: ack; or order")],
+    name: Annotated[str, typer.Argument(help="the command: ack; or order, basis, view, config")],
     broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
     arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated")] = None,
-    file: Annotated[Path | None, typer.Option(help="order: the signed order")] = None,
+    file: Annotated[Path | None, typer.Option(help="the signed order, basis, view or configuration")] = None,
     store: Annotated[str, typer.Option(help="order: the ingest's store, from where uploads answer with it")] = "",
     officer: As = "",
     as_json: Json = False,
 ) -> None:
-    """Send a node a signed command over MQTT; it stands for a minute. Or a signed order: retained there, and put into the store."""
+    """Send a node a signed command over MQTT; it stands for a minute. Or what stands there until it is replaced: a signed basis,
+    view or configuration; or a signed order, which is put into the store too."""
     from central.bundle import split_name
 
     place = split_name(node)
@@ -87,8 +89,15 @@ def send(
         _send_order(keys, place, file, broker, store, officer, as_json)
         return
     from agent.messages import topic
-    from central.signing import command
+    from central.signing import KINDS, command, signed_record
 
+    if name in KINDS:
+        if not (file and broker):
+            raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
+        target = topic(*place, name, "desired")
+        _publish(keys, broker, target, signed_record(name, file, keys, place), retain=True)
+        show("send", {"topic": target}, f"sent {name} to {node}", as_json)
+        return
     if not broker:
         raise UsageError("send: --broker is needed", "a command goes over MQTT only")
     token = command(keys, *place, name, arguments(arg or []))

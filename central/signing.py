@@ -1,4 +1,4 @@
-"""Signing what a node obeys: basis, view and commands. Orders: central/orders.py."""
+"""Signing what a node obeys: basis, view, configuration and commands. Orders: central/orders.py."""
 
 from __future__ import annotations
 
@@ -10,21 +10,37 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from central.folder import signer
+from central.folder import listed, signer
 from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
 from privacy.command import COMMAND, LONGEST, Command
 from privacy.errors import RecordError, UsageError
 from privacy.models import STACKS
-from privacy.records import sign
+from privacy.records import sign, verify_listed
+from privacy.settings import CONFIG, Settings
 
 T = TypeVar("T")
-KINDS: dict[str, tuple[str, type[Basis] | type[View]]] = {"basis": (BASIS, Basis), "view": (VIEW, View)}
+KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {
+    "basis": (BASIS, Basis, "basis"),
+    "view": (VIEW, View, "basis"),
+    "config": (CONFIG, Settings, "command"),
+}
+"""Type of the record, what it holds, and the key that signs it."""
 
 
 def sign_record(name: str, source: Path, keys: Path) -> bytes:
     """The signed record from its JSON file; `RecordError` names field and rule where it is not one."""
-    kind, into = KINDS[name]
-    return sign(decoded(name, read_json(name, source), into), signer(keys, "basis"), kind)
+    kind, into, key = KINDS[name]
+    return sign(decoded(name, read_json(name, source), into), signer(keys, key), kind)
+
+
+def signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
+    """The signed record from a file, if it is of these keys and for that node: what a node would refuse is not sent."""
+    kind, into, key = KINDS[name]
+    token = read_json(name, source).strip()
+    record = verify_listed(token, kind, listed(keys, key), into)
+    if (record.site, record.node) != node:
+        raise RecordError(f"{name}: node: is for {record.site}/{record.node} (got {'/'.join(node)})", "send it there")
+    return token
 
 
 def read_json(name: str, source: Path) -> bytes:
@@ -52,6 +68,8 @@ def example(name: str, site: str, node: str) -> Any:
         whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
         area = Area("stop", "KBL11.5b", False, whole)
         return View("view-1", "basis-1", site, node, (area,))
+    if name == "config":
+        return Settings(site, node, 1, {"upload": {"what": "events"}})
     return Basis(
         id="basis-1",
         assessment="example, not an assessment",

@@ -1,4 +1,4 @@
-"""Credentials sealed to this machine, by systemd-creds: to its TPM where it has one, else to the key in /var/lib/systemd.
+"""systemd-creds: secrets that only this machine can read, by its TPM or its own key, and only under their name.
 
 A card that is read in another machine gives no key; the identity works until it is revoked (R30).
 """
@@ -8,27 +8,28 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from privacy.errors import AccessError, StorageError
+from privacy.errors import StorageError
 
-_PROGRAM = "systemd-creds"
-
-
-def seal(name: str, secret: bytes) -> bytes:
-    """What a unit names in LoadCredentialEncrypted=. name: that of the credential, e.g. camera.key. As root."""
-    return _run(["encrypt", f"--name={name}", "-", "-"], secret, name)
+_WAIT_S = 60
 
 
-def unseal(name: str, path: Path) -> bytes:
-    """The secret, where no service manager hands it out: to root at the command line."""
-    return _run(["decrypt", f"--name={name}", str(path), "-"], b"", name)
+def unsealed(path: Path, name: str) -> bytes:
+    """What a sealed file holds. Raises OSError for a file that is not there, `StorageError` for one of another machine."""
+    return _run("decrypt", name, path.read_bytes())
 
 
-def _run(words: list[str], data: bytes, name: str) -> bytes:
+def sealed(secret: bytes, name: str) -> bytes:
+    """The secret as LoadCredentialEncrypted=`name` takes it. As root."""
+    return _run("encrypt", name, secret)
+
+
+def _run(verb: str, name: str, data: bytes) -> bytes:
+    words = ["systemd-creds", verb, f"--name={name}", "-", "-"]
     try:
-        done = subprocess.run([_PROGRAM, *words], input=data, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(words, input=data, capture_output=True, timeout=_WAIT_S, check=False)
     except FileNotFoundError as problem:
-        raise StorageError(f"{name}: there is no {_PROGRAM} here", "Debian 12 or 13 has it in systemd") from problem
+        raise StorageError(f"{name}: there is no systemd-creds here", "Debian 12 or 13 has it in systemd") from problem
     if done.returncode:
         told = done.stderr.decode(errors="replace").strip()
-        raise AccessError(f"{name}: {_PROGRAM} {words[0]}: {told}", "run it as root, on the machine that sealed it")
+        raise StorageError(f"systemd-creds {verb} {name}: {told}", "run it as root; was the card moved?")
     return done.stdout

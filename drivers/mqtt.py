@@ -22,6 +22,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from privacy.errors import UnreachableError
+
 WILL_DELAY_S = 30
 SESSION_S = 3600
 _KEEPALIVE_S = 20
@@ -179,6 +181,41 @@ def send_once(
         return "no answer"
     finally:
         link.close()
+
+
+def gather(
+    client_id: str, credentials: Credentials, address: tuple[str, int], topics: str, wait_s: float, most: int
+) -> list[tuple[str, bytes]]:
+    """What stands retained at these topics, until nothing more came for `wait_s`; `UnreachableError` if there is no link."""
+    up, trouble = Event(), "no answer"
+
+    def changed(connected: bool, reason: str) -> None:
+        nonlocal trouble
+        trouble = reason
+        if connected:
+            up.set()
+
+    heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+    link = Link(
+        client_id,
+        credentials,
+        acknowledged=lambda _token, _refusal: None,
+        changed=changed,
+        received=lambda topic, payload: heard.put((topic, payload)),
+        subscribe=(topics,),
+    )
+    link.open(*address)
+    found: list[tuple[str, bytes]] = []
+    try:
+        if not up.wait(wait_s):
+            raise UnreachableError(f"broker {address[0]}:{address[1]}: {trouble}", "is it up, and does it trust our certificate?")
+        while len(found) < most:
+            found.append(heard.get(timeout=wait_s))
+    except Empty:
+        return found
+    finally:
+        link.close()
+    return found
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:

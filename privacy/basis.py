@@ -5,6 +5,7 @@ Both are frozen; `rule` is the one place that decides whether the camera may be 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -18,6 +19,8 @@ BASIS = "lykta-basis"
 VIEW = "lykta-view"
 STOCKHOLM = ZoneInfo("Europe/Stockholm")
 Profile = Literal["standard", "strict", "full"]
+_ASSESSED = ("type", "stop", "purpose", "hours", "least_profile", "retention_hours", "stacks")
+"""What only a new assessment may change (R05)."""
 PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
 Share = Annotated[float, Meta(ge=0, le=1)]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", max_length=63)]
@@ -94,14 +97,27 @@ class Ruling(Struct, frozen=True):
 
 def check_records(basis: Basis, view: View, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """Refuse records that are another node's, contradict each other or ask for less than was assessed."""
+    check_basis(basis, site, node)
+    check_view(basis, view)
+    check_running(basis, profile, stack)
+    return Permit(basis, view)
+
+
+def check_basis(basis: Basis, site: str, node: str) -> None:
+    """`RecordError` if the basis is another node's."""
     if (basis.site, basis.node) != (site, node):
         raise RecordError(
             f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}",
             "place this node's own basis",
         )
-    if (view.site, view.node) != (site, node):
+
+
+def check_view(basis: Basis, view: View) -> None:
+    """`RecordError` if the view is not of this basis and its node, or stands on what the basis does not give."""
+    if (view.site, view.node) != (basis.site, basis.node):
         raise RecordError(
-            f"view: site/node: is for {view.site}/{view.node}, this node is {site}/{node}", "place this node's own view"
+            f"view: site/node: is for {view.site}/{view.node}, this node is {basis.site}/{basis.node}",
+            "place this node's own view",
         )
     if view.basis != basis.id:
         raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
@@ -110,6 +126,10 @@ def check_records(basis: Basis, view: View, site: str, node: str, profile: Profi
             raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")
         if area.paragraph == "KBL11.5b" and not basis.stop.strip():
             raise RecordError('basis: stop: KBL 11 § 5 b needs the id of a stop (got "")', "name the stop and sign the basis again")
+
+
+def check_running(basis: Basis, profile: Profile, stack: str) -> None:
+    """`RecordError` if what runs is less than what was assessed (R04, R05)."""
     if PROFILES.index(profile) < PROFILES.index(basis.least_profile):
         raise RecordError(
             f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}",
@@ -119,7 +139,26 @@ def check_records(basis: Basis, view: View, site: str, node: str, profile: Profi
         raise RecordError(
             f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}", "install an assessed stack"
         )
-    return Permit(basis, view)
+
+
+def check_successor(old: Basis, new: Basis, used: Collection[str]) -> None:
+    """`RecordError` if a basis may not follow the one in force: an older one, or another law under the old assessment (R05).
+
+    used   ids and assessments that were ever in force here
+    """
+    if new.id == old.id or new.id in used:
+        raise RecordError(f"basis: id: was in force here before (got {new.id})", "a changed basis needs an id of its own")
+    if new.begin < old.begin:
+        raise RecordError(
+            f"basis: begin: is before {old.begin:%Y-%m-%d %H:%M}, that of the one in force (got {new.begin:%Y-%m-%d %H:%M})",
+            "an older basis never comes back; sign it anew",
+        )
+    changed = [name for name in _ASSESSED if getattr(old, name) != getattr(new, name)]
+    if changed and (new.assessment == old.assessment or new.assessment in used):
+        raise RecordError(
+            f"basis: assessment: {', '.join(changed)} changed, so it must be a new one (got {new.assessment!r})",
+            "assess first, then sign the basis with the new assessment's id",
+        )
 
 
 def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:

@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def place(path: Path, data: bytes) -> None:
-    """Put a whole file in place of whatever stood there; on the disk when this returns. Raises OSError."""
+def place(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Put a whole file in place of whatever stood there; on the disk when this returns. Raises OSError.
+
+    private   no user but ours ever sees it
+    """
     part = path.with_name(f".{path.name}.part")
+    if private:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with part.open("wb") as file:
         file.write(data)
         file.flush()

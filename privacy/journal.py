@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ ENTRY = "lykta-journal"
 HEADS = "heads"
 LONGEST = 1_000_000
 """Bytes after which a segment is closed before its day is over."""
+_NEWEST, _LONGEST_LINES = 8, 32_768
 Fact = str | int | float | None
 
 
@@ -171,6 +172,25 @@ def read_heads(said: object) -> dict[str, Head]:
 def head_of(folder: Path) -> Head:
     """Where somebody's chain stands now; nothing is verified, nothing changed."""
     return _resume(folder, mend=False).head
+
+
+def newest(folder: Path, otherwise: datetime) -> datetime:
+    """The latest time that the last entries of the newest segments bear, unverified; `otherwise` if there is none.
+
+    Of several: a boot without the time begins a segment in 1970. Not of all: a clock that was wrong once, by years ahead, must
+    not keep a node closed for ever.
+    """
+    return max((_last_time(path) for path in segments(folder)[-_NEWEST:] if _size(path)), default=otherwise)
+
+
+def _last_time(path: Path) -> datetime:
+    with path.open("rb") as file:
+        file.seek(max(0, _size(path) - _LONGEST_LINES))
+        tail = file.read()
+    for line in reversed(tail[: tail.rfind(b"\n") + 1].splitlines()):
+        with suppress(RecordError):  # torn or damaged, which `verify` finds
+            return peek(line, ENTRY, Entry).t
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def segments(folder: Path) -> list[Path]:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 AT_ISSUE = datetime.min.replace(tzinfo=UTC)
 """Judge a certificate as when it was issued: for records whose own time proves nothing."""
 PrivateKey = ec.EllipticCurvePrivateKey
+Certificates = tuple[x509.Certificate, ...]
 Chain = Sequence[x509.Certificate]
 
 
@@ -144,6 +145,15 @@ def peek(token: bytes, kind: str, into: type[T]) -> T:
     return _decode(bytes(jws.extract_compact(token.strip(), registry=_REGISTRY).payload), kind, into)
 
 
+def kind_of(token: bytes) -> str:
+    """What a signed record calls itself, unchecked; "" if it is none."""
+    try:
+        header: Any = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
+    except (JoseError, ValueError, TypeError, AttributeError):
+        return ""
+    return str(header.get("typ", "")) if isinstance(header, dict) else ""
+
+
 def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
     """JSON Web Key Set of public keys, to be signed by the CA."""
     return {"keys": [{**_jwk_public(k).as_dict(private=False), "kid": thumbprint(k)} for k in keys]}
@@ -225,6 +235,16 @@ def _party(chain: Chain, authority: Authority, kind: str) -> tuple[x509.Certific
         raise RecordError(f"{kind}: signer's certificate is not of this centre", "a record of another municipality?")
     key = _ec(leaf.public_key(), kind)
     return leaf, Party(_name(leaf, NameOID.COMMON_NAME), _name(leaf, NameOID.ORGANIZATIONAL_UNIT_NAME), key)
+
+
+def certificates_of(token: bytes, kind: str) -> tuple[x509.Certificate, ...]:
+    """The chain that a record carries, unverified."""
+    return _chain(_header(token, kind), kind)
+
+
+def certificate_party(chain: Chain, authority: Authority) -> Party:
+    """Whom a certificate names, if our CA issued it; otherwise `RecordError`."""
+    return _party(chain, authority, "certificate")[1]
 
 
 def _issued(leaf: x509.Certificate, ca: x509.Certificate) -> bool:

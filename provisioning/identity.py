@@ -7,19 +7,21 @@ the uplink's alone. No numpy here: io and uplink load this module.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from drivers.creds import unseal
+from drivers.creds import unsealed
 from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.errors import AccessError, EnrolmentError, RecordError
 from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
+from provisioning.keystore import matching
 from provisioning.layout import Layout
 
 Unit = Literal["camera", "io", "uplink", "retention"]
 UNITS: tuple[Unit, ...] = ("camera", "io", "uplink", "retention")
+TLS_AND_UNITS = ("tls", *UNITS)
 BASIS_KEYS = "lykta-basis-keys"
 COMMAND_KEYS = "lykta-command-keys"
 _NO_KEY = b"none"
@@ -36,8 +38,9 @@ class TlsFiles:
 def load_signer(layout: Layout, unit: Unit) -> Signer:
     """A unit's signing key with its certificate; `EnrolmentError` if the node has none."""
     key = load_private_key(_key(layout, f"{unit}.key"))
-    chain = load_chain(_read(layout.certificates / f"{unit}.pem"))
-    if chain[0].public_key() != key.public_key():
+    _read(layout.certificates / f"{unit}.pem")
+    chain = matching(layout.certificates, unit, key.public_key())
+    if chain is None:
         raise RecordError(f"credentials: {unit}.pem is not the certificate of {unit}.key", "place both files of one enrolment")
     return Signer(key, chain)
 
@@ -47,8 +50,16 @@ def tls_files(layout: Layout) -> TlsFiles:
     files = TlsFiles(layout.trust / "ca.pem", layout.certificates / "tls.pem", layout.credentials / "tls.key")
     for path in (files.ca, files.certificate):
         _read(path)
-    _key(layout, files.key.name)
+    key = load_private_key(_key(layout, files.key.name)).public_key()
+    if load_chain(files.certificate.read_bytes())[0].public_key() != key and matching(layout.certificates, "tls", key):
+        # A power cut came between the two steps of a renewal: `lykta renew` ends it.
+        return replace(files, certificate=layout.certificates / "tls.next.pem")
     return files
+
+
+def renewal_of(layout: Layout, unit: str) -> Path:
+    """A unit's wish for a certificate of its next key, while it waits."""
+    return layout.applied / f"{unit}.renewal.jws"
 
 
 def load_authority(layout: Layout) -> Authority:
@@ -74,16 +85,28 @@ def recipients(layout: Layout) -> tuple[str, ...]:
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
     """Basis and view, signatures checked; not yet whether they fit this node."""
-    keys = basis_keys(layout)
-    basis = verify_listed(_record(layout.basis), BASIS, keys, Basis)
-    allowed = TrustedKeys({kid: key for kid, key in keys.keys.items() if not basis.view_keys or kid in basis.view_keys})
-    return basis, verify_listed(_record(layout.view), VIEW, allowed, View)
+    # A node without an identity says so first.
+    load_authority(layout)
+    basis = verify_basis(layout, _record(layout.basis))
+    return basis, verify_view(layout, basis, _record(layout.view))
+
+
+def verify_basis(layout: Layout, token: bytes) -> Basis:
+    return verify_listed(token, BASIS, basis_keys(layout), Basis)
+
+
+def verify_view(layout: Layout, basis: Basis, token: bytes) -> View:
+    """The view, if a key signed it that the basis names; or any key for a basis that names none."""
+    keys = basis_keys(layout).keys
+    return verify_listed(
+        token, VIEW, TrustedKeys({k: key for k, key in keys.items() if not basis.view_keys or k in basis.view_keys}), View
+    )
 
 
 def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """Verified records that fit this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
     basis, view = load_records(layout)
-    _check_revoked(layout, basis, view)
+    check_revoked(layout, basis.id, view.id)
     return check_records(basis, view, site, node, profile, stack)
 
 
@@ -92,8 +115,8 @@ def revocations(layout: Layout) -> Path:
     return layout.camera / "revoked"
 
 
-def _check_revoked(layout: Layout, basis: Basis, view: View) -> None:
-    """`RecordError` if an obeyed order says that one of the two is no longer in force (R05)."""
+def check_revoked(layout: Layout, *ids: str) -> None:
+    """`RecordError` if an obeyed order says that one of these records is no longer in force (R05)."""
     try:
         paths = sorted(revocations(layout).iterdir()) if revocations(layout).exists() else []
     except PermissionError as problem:
@@ -103,7 +126,7 @@ def _check_revoked(layout: Layout, basis: Basis, view: View) -> None:
     for path in paths:
         # Verified when it was obeyed, in a folder that is the camera's alone; its key may have been retired since.
         order = peek(path.read_bytes(), ORDER, Order)
-        if order.record in (basis.id, view.id):
+        if order.record in ids:
             raise RecordError(f"{order.record}: was revoked by order {order.number}", "place a newly signed record with another id")
 
 
@@ -118,7 +141,7 @@ def _key(layout: Layout, name: str) -> bytes:
     """From the service manager, or as it lies on the disk, or, to root at the command line, out of its seal."""
     path, sealed = layout.credentials / name, (layout.certificates / name).with_suffix(".cred")
     if "CREDENTIALS_DIRECTORY" not in os.environ and not path.exists() and sealed.exists():
-        return unseal(name, sealed)
+        return unsealed(sealed, name)
     secret = _read(path)
     if secret.strip() in (b"", _NO_KEY):
         raise EnrolmentError(f"not enrolled: {sealed} is missing", "place the node's bundle and run `lykta seal-keys`")

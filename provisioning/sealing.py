@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.creds import seal, unseal
+from drivers.creds import sealed, unsealed
 from privacy.errors import EnrolmentError, StorageError
 from privacy.files import place, sync_folder
 from provisioning.layout import Layout
@@ -16,9 +16,8 @@ def seal_keys(layout: Layout) -> list[str]:
         raise EnrolmentError(f"not enrolled: {folder} holds no keys", "place the node's bundle under etc/lykta")
     for key in plain:
         secret, target = key.read_bytes(), key.with_suffix(".cred")
-        place(target, seal(key.name, secret))
-        target.chmod(0o600)
-        if unseal(key.name, target) != secret:
+        place(target, sealed(secret, key.name), private=True)
+        if unsealed(target, key.name) != secret:
             raise StorageError(f"{target}: does not open to what was sealed", "the plain key stays; is the TPM well?")
         key.unlink()
     sync_folder(folder)

@@ -31,8 +31,9 @@ pattern write lykta/v1/%u/#
 pattern read lykta/v1/%u/cmd/#
 pattern read lykta/v1/%u/order/#
 pattern read lykta/v1/%u/config/desired
-pattern read lykta/v1/%u/basis
-pattern read lykta/v1/%u/view
+pattern read lykta/v1/%u/basis/desired
+pattern read lykta/v1/%u/view/desired
+pattern read lykta/v1/%u/cert/+/desired
 """
 
 

@@ -35,7 +35,7 @@ MOST_MB = 60
 class Neighbour:
     """A service as the uplink sees it: its socket, its standing, and what it was handed."""
 
-    def __init__(self, layout: Layout, name: str) -> None:
+    def __init__(self, layout: Layout, name: str, socket: str = "uplink") -> None:
         self.standing: dict[str, Any] = {
             "state": "ready",
             "reason": "filming",
@@ -53,7 +53,7 @@ class Neighbour:
         self.at_ease.set()
         self._spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
         self._stop = threading.Event()
-        path = layout.socket(name, "uplink")
+        path = layout.socket(name, socket)
         path.parent.mkdir(parents=True, exist_ok=True)
         replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
         replies |= {"order": self._order, "heads": self._heads}

@@ -321,7 +321,7 @@ def test_sign_says_what_is_missing(keys: Path, tmp_path: Path) -> None:
     refused(5, "No such file", "sign", "basis", tmp_path / "none.json", "--keys", keys, "-o", target)
     (tmp_path / "torn.json").write_text('{"id": ')
     refused(5, "is not JSON", "sign", "basis", tmp_path / "torn.json", "--keys", keys, "-o", target)
-    refused(2, "must be basis, view or order (got 'x')", "sign", "x", tmp_path / "torn.json", "--keys", keys, "-o", target)
+    refused(2, "must be basis, view, config or order (got 'x')", "sign", "x", tmp_path / "torn.json", "--keys", keys, "-o", target)
     refused(2, "--keys and -o are needed", "sign", "basis")
     refused(2, "must be SITE/NODE", "sign", "basis", "--example", "city")
     assert not target.exists()

@@ -65,17 +65,26 @@ def test_clips_are_listed_and_verified_under_any_clock(shelf: Shelf, clock: str)
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_check_finds_under_any_clock_what_it_finds_under_the_right_one(shelf: Shelf, clock: str) -> None:
     node = Node(shelf.layout.root, shelf.layout.root)
-    words = node.words("check", "keys", "clock", "journal")
+    words = node.words("check", "keys", "journal")
     right = at("+0", words)
     assert right[1]["schema"] == "lykta.check/1"
-    assert {finding["group"] for finding in right[1]["findings"]} == {"keys", "clock", "journal"}
+    assert {finding["group"] for finding in right[1]["findings"]} == {"keys", "journal"}
     assert at(CLOCKS[clock], words) == right
+
+
+def test_check_says_that_a_clock_is_behind_what_the_node_knows(shelf: Shelf) -> None:
+    """R07: the certificates' begin, where there is no journal yet."""
+    node = Node(shelf.layout.root, shelf.layout.root)
+    code, said = at(CLOCKS["1970"], node.words("check", "clock"))
+    assert code == 1
+    assert said["findings"][0]["what"].startswith("1970-01-01 00:05 UTC is before ")
 
 
 def test_in_1970_the_lens_stays_closed_and_the_chain_goes_on(node: Node) -> None:
     """R07, R01: a node that believes itself in 1970 rests; back in its time it films, and its journal is one chain."""
     early = subprocess.Popen(["faketime", "-f", CLOCKS["1970"], *node.words("camera")], env=os.environ | STEADY)
-    until(lambda: node.state("camera") == ("off", "basis_not_yet"), "off")
+    until(lambda: node.state("camera") == ("off", "time_unknown"), "off")
+    assert node.status("camera")["detail"]["clock"] == "unknown"
     # faketime starts the command as its child and hands no signal on.
     os.kill(node.status("camera")["pid"], signal.SIGTERM)
     assert early.wait(10) == 0
@@ -85,3 +94,13 @@ def test_in_1970_the_lens_stays_closed_and_the_chain_goes_on(node: Node) -> None
     chain = verify_chain(node.layout.journal("camera"), "camera", load_authority(node.layout))
     assert chain.entries[-1].t.year > 2000
     assert node.run("check", "journal").returncode == 0
+
+
+def test_in_1970_help_works_and_says_that_it_knows_no_time(node: Node) -> None:
+    """R07, promise 5: neither io nor its READY waits for the time."""
+    early = subprocess.Popen(["faketime", "-f", CLOCKS["1970"], *node.words("io")], env=os.environ | STEADY)
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    found = node.status("io")
+    assert found["detail"]["clock"] == "unknown"
+    os.kill(found["pid"], signal.SIGTERM)
+    assert early.wait(10) == 0

@@ -66,9 +66,11 @@ def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Bro
         assert "help button" in describe.sensors
         [health] = [m.body for m in stop.messages(heard(), "health/privacy") if isinstance(m.body, Health)]
         assert health.values["masked"] == 5
+    reported = {f"{kind}/reported" for kind in ("basis", "view", "config")}
     with broker.ear() as later:
         until(
-            lambda: {one.tail for one in later()} == {"state", "describe", "journal", "alarm/help"}, "only what stands was retained"
+            lambda: {one.tail for one in later()} == {"state", "describe", "journal", "alarm/help", *reported},
+            "only what stands was retained",
         )
 
 

@@ -1,0 +1,73 @@
+"""What became of what the centre desired: written by `lykta apply`, read by everybody.
+
+<applied>/<kind>.json   the last judgement; what is in force lies below /etc/lykta and is never copied here
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from privacy.basis import BASIS, VIEW, Basis, View
+from privacy.errors import RecordError
+from privacy.records import peek
+from privacy.settings import CONFIG, Settings
+from provisioning.layout import Layout
+
+Kind = Literal["basis", "view", "config"]
+KINDS: tuple[Kind, ...] = ("basis", "view", "config")
+"""In the order of judging: a view, and a configuration, are held against the basis."""
+
+
+class Applied(Struct, frozen=True):
+    """desired: SHA-256 of the signed text; against: id of the basis it was held against ("" if there was none).
+
+    past  what was ever in force here and may not come back: ids and assessments, or versions
+    """
+
+    kind: Kind
+    desired: str
+    result: Literal["placed", "refused"]
+    reason: str
+    against: str
+    past: tuple[str, ...]
+    at: datetime
+
+
+def place_of(layout: Layout, kind: Kind) -> Path:
+    """Where what is in force lies."""
+    return {"basis": layout.basis, "view": layout.view, "config": layout.overlay}[kind]
+
+
+def note_of(layout: Layout, kind: Kind) -> Path:
+    return layout.applied / f"{kind}.json"
+
+
+def last_judgement(layout: Layout, kind: Kind) -> Applied | None:
+    """`RecordError` if the note is torn; None if there is none."""
+    try:
+        return msgspec.json.decode(note_of(layout, kind).read_bytes(), type=Applied)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"{note_of(layout, kind)}: {problem}", "delete it") from problem
+
+
+def names_in(kind: Kind, path: Path) -> tuple[str, ...]:
+    """The names of the record in a file, its own first; () if there is none, or it is torn. Unverified: to list, not to decide."""
+    try:
+        token = path.read_bytes()
+        if kind == "basis":
+            basis = peek(token, BASIS, Basis)
+            return (basis.id, basis.assessment)
+        return (peek(token, VIEW, View).id,) if kind == "view" else (str(peek(token, CONFIG, Settings).version),)
+    except (OSError, RecordError):
+        return ()
+
+
+def id_in_force(layout: Layout, kind: Kind) -> str:
+    return next(iter(names_in(kind, place_of(layout, kind))), "")

@@ -1,0 +1,42 @@
+"""This node's clock: the machine's, with the floor that the node's own journals and certificates set (R07)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent.config import Config
+from drivers.clock import BEGINNING, SystemClock
+from privacy.errors import LyktaError
+from privacy.journal import newest
+from privacy.records import load_chain
+from provisioning.identity import UNITS, Unit
+from provisioning.layout import Layout
+
+
+def clock_of(layout: Layout, config: Config, units: Sequence[str] = UNITS) -> SystemClock:
+    """units: whose journals count; a service may read its own only."""
+    return SystemClock(config.clock.trust, floor_of(layout, [unit for unit in UNITS if unit in units]))
+
+
+def floor_of(layout: Layout, units: Sequence[Unit]) -> datetime:
+    """The newest of the last entries, and of the certificates' begins: the bundle carries a minimum time where no journal is yet.
+
+    What cannot be read sets no floor: `lykta check` names it, and help waits for none of it.
+    """
+    found = [BEGINNING]
+    for unit in units:
+        for ask in (_entry, _issue):
+            try:
+                found.append(ask(layout, unit))
+            except (OSError, LyktaError):
+                continue
+    return max(found)
+
+
+def _entry(layout: Layout, unit: Unit) -> datetime:
+    return newest(layout.journal(unit), BEGINNING)
+
+
+def _issue(layout: Layout, unit: Unit) -> datetime:
+    return load_chain((layout.certificates / f"{unit}.pem").read_bytes())[0].not_valid_before_utc

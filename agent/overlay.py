@@ -1,0 +1,62 @@
+"""The settings in force: lykta.toml, and over it the signed configuration that `lykta apply` placed last.
+
+Its signature was verified when root placed it beside a lykta.toml that has none: who can write the one can write the other.
+So no key is needed to read it, and retiring a command key stops no node. Its form, its node and its values are checked each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agent.config import Config, build, load, read, tree
+from privacy.errors import ConfigError, LyktaError
+from privacy.records import peek
+from privacy.settings import CONFIG, Settings, merged
+from provisioning.layout import Layout
+
+
+@dataclass(frozen=True)
+class Effective:
+    """version: of the configuration that lies over lykta.toml, 0 if none does; trouble: why one that is there does not."""
+
+    config: Config
+    settings: dict[str, dict[str, Any]]
+    version: int = 0
+    trouble: LyktaError | None = None
+
+    def source(self, layout: Layout, section: str, key: str) -> str:
+        """Which of the files gave a setting its value; "default" if neither did."""
+        if key in self.settings.get(section, {}):
+            return f"{layout.overlay.name} {self.version}"
+        return layout.config.name if key in tree(read(layout.config)).get(section, {}) else "default"
+
+
+def effective(layout: Layout) -> Effective:
+    """`ConfigError` only for lykta.toml: help and the link go on without a configuration that does not hold."""
+    plain = load(layout.config)
+    try:
+        token = layout.overlay.read_bytes()
+    except FileNotFoundError:
+        return Effective(plain, {})
+    except OSError as problem:
+        return Effective(plain, {}, trouble=ConfigError(f"{layout.overlay}: {problem.strerror}", "`lykta config show`"))
+    try:
+        said = peek(token, CONFIG, Settings)
+        return Effective(laid_over(layout, said), said.settings, said.version)
+    except LyktaError as problem:
+        return Effective(plain, {}, trouble=problem)
+
+
+def laid_over(layout: Layout, said: Settings) -> Config:
+    """The configuration that would be in force with these settings; `ConfigError` if it would not be one."""
+    below = load(layout.config)
+    if (said.site, said.node) != (below.node.site, below.node.id):
+        raise ConfigError(
+            f"config: node: is for {said.site}/{said.node}, this node is {below.node.site}/{below.node.id}", "send it there"
+        )
+    return build(merged(tree(read(layout.config)), said.settings), layout.overlay.name)
+
+
+def settings_in_force(layout: Layout) -> Config:
+    return effective(layout).config

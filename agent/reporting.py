@@ -1,0 +1,71 @@
+"""What the node says of its records and settings: what is in force, and what became of what was desired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
+from agent.messages import CertificateWanted, Reported
+from privacy.errors import RecordError
+from provisioning.identity import TLS_AND_UNITS, renewal_of
+from provisioning.layout import Layout
+
+_Seen = tuple[tuple[int, int] | None, ...]
+
+
+class Reporter:
+    """Asked each second: looks at the files only when they changed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._seen: dict[Kind, _Seen] = {}
+        self._told: dict[Kind, Reported] = {}
+
+    def news(self, *, birth: bool) -> list[Reported]:
+        """What is to be said: all of it at birth, else what changed since it was `told`."""
+        return [said for kind in KINDS if (said := self._of(kind)) != self._told.get(kind) or birth]
+
+    def told(self, said: list[Reported]) -> None:
+        self._told |= {one.what: one for one in said}
+
+    def _of(self, kind: Kind) -> Reported:
+        seen = tuple(map(_mark, (place_of(self._layout, kind), note_of(self._layout, kind))))
+        if kind not in self._told or seen != self._seen.get(kind):
+            self._seen[kind] = seen
+            return reported(self._layout, kind)
+        return self._told[kind]
+
+
+class Wishes:
+    """Which units wait for a certificate of their next key."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: dict[str, tuple[int, int] | None] = {}
+
+    def news(self, *, birth: bool) -> list[CertificateWanted]:
+        """Wishes that were not told yet; at birth all."""
+        waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
+        due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
+        return [CertificateWanted(unit, renewal_of(self._layout, unit).read_text()) for unit in due]
+
+    def told(self, said: list[CertificateWanted]) -> None:
+        self._told |= {one.unit: _mark(renewal_of(self._layout, one.unit)) for one in said}
+
+
+def reported(layout: Layout, kind: Kind) -> Reported:
+    try:
+        last = last_judgement(layout, kind)
+    except RecordError as problem:
+        return Reported(kind, id_in_force(layout, kind), "", "none", str(problem))
+    if last is None:
+        return Reported(kind, id_in_force(layout, kind), "", "none", "")
+    return Reported(kind, id_in_force(layout, kind), last.desired, last.result, last.reason)
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return facts.st_mtime_ns, facts.st_size

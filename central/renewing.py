@@ -1,0 +1,93 @@
+"""Certificates that follow others: a node's unit asks with its present key, and gets the same role for its new one (R41)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from agent.messages import CertificateWanted, decode, topic
+from central.bundle import Address
+from central.certificates import certify
+from central.folder import authority, write
+from central.revoked import Revoked
+from central.signing import read_json
+from drivers.mqtt import Credentials, gather, send_once
+from privacy.errors import LyktaError, RecordError, UnreachableError
+from privacy.files import locked, place
+from privacy.records import certificates_of, thumbprint
+from privacy.renewal import RENEWAL, Renewal, read_request
+
+_FOLDER = "renewed"
+_WAIT_S = 3.0
+_MOST = 10_000
+Refused = dict[str, str]
+
+
+def renew(keys: Path, token: bytes) -> tuple[Renewal, bytes]:
+    """The certificate (PEM) for a wish; the same wish gets the same one. `RecordError` if it is not to be had.
+
+    Needs the CA's key. Kept in KEYS/renewed/<site>/<node>/.
+    """
+    trusted = authority(keys)
+    wish, key = read_request(token, trusted, datetime.now(UTC))
+    if Revoked(keys / "crl.pem", trusted).has(certificates_of(token, RENEWAL)[0].serial_number):
+        raise RecordError(f"renewal: {wish.site}/{wish.node}: its certificate was revoked", "a stolen node gets no new one")
+    folder = keys / _FOLDER / wish.site / wish.node
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{wish.unit}-{thumbprint(key)}.pem"
+    with locked(folder):
+        if not path.exists():
+            write(path, certify(keys, key, f"{wish.site}/{wish.node}", wish.unit), 0o644)
+    return wish, path.read_bytes()
+
+
+def to_files(keys: Path, wishes: list[Path], output: Path) -> tuple[list[str], Refused]:
+    """From files into OUTPUT/<site>/<node>/<unit>.pem: whose certificates were given, and who was refused, with the reason."""
+    given: list[str] = []
+    refused: Refused = {}
+    for path in wishes:
+        try:
+            wish, certificate = renew(keys, read_json("renewal", path))
+        except LyktaError as problem:
+            refused[str(path)] = str(problem)
+            continue
+        folder = output / wish.site / wish.node
+        folder.mkdir(parents=True, exist_ok=True)
+        place(folder / f"{wish.unit}.pem", certificate)
+        given.append(f"{wish.site}/{wish.node}/{wish.unit}")
+    return given, refused
+
+
+def over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
+    """The same for all wishes that stand at the broker; each is answered where its node hears it."""
+    address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
+    where, name = (address.host, address.port), f"ops-renew-{datetime.now(UTC).timestamp()}"
+    given: list[str] = []
+    refused: Refused = {}
+    standing = dict(gather(name, credentials, where, topic("+", "+", "cert", "+", "wanted"), _WAIT_S, _MOST))
+    for target, payload in sorted(standing.items()):
+        one = "/".join(target.split("/")[2:4] + target.split("/")[5:6])
+        try:
+            wish, certificate = renew(keys, _wish_in(payload))
+            if target != topic(wish.site, wish.node, "cert", wish.unit, "wanted"):
+                raise RecordError(f"renewal: is {wish.site}/{wish.node}'s for {wish.unit}", "each node asks for itself")
+            answer = topic(wish.site, wish.node, "cert", wish.unit, "desired")
+            trouble = send_once(name, credentials, where, answer, certificate, _WAIT_S, retain=True)
+            if trouble:
+                raise UnreachableError(f"renewal: broker: {trouble}", "run it again")
+            given.append(one)
+        except LyktaError as problem:
+            refused[one] = str(problem)
+    return given, refused
+
+
+def _wish_in(payload: bytes) -> bytes:
+    try:
+        body = decode(payload).body
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise RecordError(f"renewal: not a message: {problem}", "an older or newer node?") from problem
+    if not isinstance(body, CertificateWanted):
+        raise RecordError("renewal: another message", "an older or newer node?")
+    return body.jws.encode()
