@@ -26,6 +26,7 @@ import psutil
 
 from agent import demo_page
 from agent.control import ask
+from agent.downlink import SUBSCRIBED
 from agent.processes import Process, await_port, end, free_port, peak_mb, tool
 from agent.progress import note, progress
 from drivers.video import facts, still
@@ -188,7 +189,7 @@ trust = "host"
 
     def broker_files(self) -> None:
         here = f"lykta/v1/{SITE}/{NODE}"
-        reads = "".join(f"topic read {here}/{what}/#\n" for what in ("cmd", "order"))
+        reads = "".join(f"topic read {here}/{tail}\n" for tail in SUBSCRIBED)
         acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\n{reads}"
         (self.folder / "broker.acl").write_text(acl)
         (self.folder / "broker.conf").write_text(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.container.conftest import Figure
-from tests.container.rig import Container, Installed, booted
+from tests.container.rig import LAB, PREFIX, Container, Installed, booted
 from tests.nodes import until
 
 WATCHDOG_S = 20
@@ -111,3 +112,33 @@ def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path, figure:
         place(good)
         until(lambda: filming(container), "it films again", 30)
         assert container.pid("io") == io, "help was not disturbed"
+
+
+def test_a_basis_from_the_centre_is_placed_by_root_and_obeyed(installed: Installed, folder: Path, figure: Figure) -> None:
+    """R05: over the broker, through the inbox, verified by `lykta apply`, placed, read anew, reported; a forged one is not."""
+
+    def publish(container: Container, token: bytes) -> None:
+        container.file(f"/{LAB}/record").write_bytes(token)
+        tls = ["--cafile", f"/{LAB}/centre/ca.pem", "--cert", f"/{LAB}/centre/ops.pem", "--key", f"/{LAB}/centre/ops.key"]
+        where = ["-V", "5", "-h", "127.0.0.1", "-p", str(installed.ports.broker), "-q", "1", "-r", "-t", f"{PREFIX}/basis/desired"]
+        container.must("mosquitto_pub", *where, *tls, "-f", f"/{LAB}/record")
+
+    with booted(installed, folder) as container:
+        until(lambda: filming(container), "the camera films", 60)
+        until(lambda: container.told()[0] == "ready", "the centre hears it")
+        before = container.file("/etc/lykta/basis.jws").read_bytes()
+        publish(container, before[:-20] + b"A" * 20)
+        until(
+            lambda: [one for one in container.heard("basis/reported") if one["result"] == "refused"],
+            "the forged one is refused",
+            30,
+        )
+        assert container.file("/etc/lykta/basis.jws").read_bytes() == before
+        assert container.state("camera")[0] == "ready"
+        end = json.loads((installed.node.centre / "basis.json").read_text())["end"]
+        sent = time.monotonic()
+        publish(container, container.sign("basis", id="basis-at-night", assessment="2026-night", hours=night(), end=end))
+        until(lambda: container.file("/etc/lykta/basis.jws").read_bytes() != before, "it is placed", 10)
+        until(lambda: container.told()[0] == "blind", "the view was drawn for another basis: the lens shuts", 30)
+        figure("seconds from the broker to a shut lens", time.monotonic() - sent)
+        assert [one["result"] for one in container.heard("basis/reported")][-1] == "placed"
