@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-root-full test-powercut test-powercut-full test-mutations attack evaluate bench bench-store lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations attack evaluate bench bench-store lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,14 +33,18 @@ test: setup ## all tests that need no root
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
 	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
 
-test-root: setup ## the tests that need root: a full, a read-only and a dying disk
-	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
-	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 $(BIN)/pytest -q tests/root
+test-root: setup ## the tests that need root: bad disks, and nodes that boot in a container (about four minutes; the first time two more)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut container
+	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 $(BIN)/pytest -q tests/root tests/container
+
+test-container: setup ## of these the container suite alone: boot, hang, probes from inside each unit, broken nodes
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh container
+	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 $(BIN)/pytest -q tests/container
 
 test-root-full: setup ## the same, and `kill -9` at every step of the store instead of at some (about six minutes)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 LYKTA_KILLS=all \
-		$(BIN)/pytest -q tests/root tests/test_storage_faults.py
+		$(BIN)/pytest -q tests/root tests/container tests/test_storage_faults.py
 
 test-powercut: setup ## 500 states that a power cut could have left of the store, on real ext4 (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut

@@ -22,7 +22,7 @@ from provisioning.layout import Layout
 
 UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
 """The services that have the hook; data is the partition that /var/lib/lykta lies on."""
-_FINAL = {"2", "5", "7"}
+FINAL = {"2", "5", "7"}
 """RestartPreventExitStatus= of the units."""
 _SAME_MS = 600_000
 _MANY = 3
@@ -48,7 +48,7 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     before = last(layout, unit)
     again = before is not None and (before.result, before.status) == (result, status) and clock.mono_ms() - before.t_ms < _SAME_MS
     times = before.times + 1 if before and again else 1
-    word = Word(result, status, result == "exit-code" and status in _FINAL, clock.mono_ms(), times)
+    word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
     path = layout.last_word / f"{unit}.json"
     try:
         place(path, msgspec.json.encode(word))

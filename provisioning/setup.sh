@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
-# usage: setup.sh STEP...   steps: packages powercut venv models bench pi
+# usage: setup.sh STEP...   steps: packages powercut container venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,8 @@ packages=(
 )
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
+
+container=(systemd-container mmdebstrap debian-archive-keyring) # what the container suite boots, and makes its tree with
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -23,6 +25,8 @@ as_root() {
 step_packages() { install "${packages[@]}"; }
 
 step_powercut() { install "${rigs[@]}"; }
+
+step_container() { install "${container[@]}"; }
 
 install() {
   command -v apt-get >/dev/null || { printf 'error: no apt-get here\nhint: Debian 12 or 13 is needed\n' >&2; exit 1; }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import last_word
 from tests.nodes import PROJECT
 
 UNITS = PROJECT / "systemd"
@@ -20,7 +21,11 @@ def lines_of(name: str) -> list[str]:
     return (UNITS / f"lykta-{name}.service").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe"])
+ALL = sorted(path.name for path in UNITS.iterdir() if path.suffix in (".service", ".path", ".timer", ".target"))
+SERVICES = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup")
+
+
+@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe", "apply", "renew", "link", "setup", "failed@"])
 def test_all_but_the_uplink_have_no_network(name: str) -> None:
     """R17: the unit file says so; nothing but Unix sockets, in a network namespace of its own."""
     lines = lines_of(name)
@@ -31,11 +36,16 @@ def test_all_but_the_uplink_have_no_network(name: str) -> None:
 def test_the_uplink_has_no_devices_and_no_key_but_its_own() -> None:
     lines = lines_of("uplink")
     assert "PrivateDevices=yes" in lines
-    keys = {line.split("=")[1].split(":")[0] for line in lines if line.startswith("LoadCredential=")}
-    assert keys == {"uplink.key", "tls.key"}
-    assert [line for line in lines_of("camera") if line.startswith("LoadCredential=")] == [
-        "LoadCredential=camera.key:/etc/lykta/credentials/camera.key"
-    ]
+    assert keys_of("uplink") == {"uplink.key", "tls.key"}
+    assert keys_of("camera") == {"camera.key"}
+    assert keys_of("io") == {"io.key"}
+
+
+def keys_of(name: str) -> set[str]:
+    """Sealed to the machine, all of them (R30)."""
+    lines = [line for line in lines_of(name) if line.startswith("LoadCredential")]
+    assert all(re.fullmatch(r"LoadCredentialEncrypted=(\w+)\.key:/etc/lykta/credentials/\1\.cred", line) for line in lines)
+    return {line.split("=")[1].split(":")[0] for line in lines}
 
 
 def test_all_three_share_the_same_hardening() -> None:
@@ -55,9 +65,7 @@ def test_retention_has_the_cameras_user_and_sandbox_but_no_device_and_a_key_of_i
     lines = lines_of("retention")
     assert {"User=lykta-camera", "PrivateDevices=yes", "Type=oneshot"} <= set(lines)
     assert not [line for line in lines if line.startswith("DeviceAllow=")]
-    assert [line for line in lines if line.startswith("LoadCredential=")] == [
-        "LoadCredential=retention.key:/etc/lykta/credentials/retention.key"
-    ]
+    assert keys_of("retention") == {"retention.key"}
     services = (UNITS / "lykta-camera.service").read_text().split("UMask=0027")[1].split("[Install]")[0]
     assert (UNITS / "lykta-retention.service").read_text().split("UMask=0027")[1].strip() == services.strip()
 
@@ -69,9 +77,50 @@ def test_retention_runs_by_the_monotonic_clock() -> None:
     assert "OnCalendar" not in timer
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_whoever_fails_leaves_word(name: str) -> None:
+    """The hook knows the unit, and takes the exit codes for final after which systemd gives up."""
+    assert f"OnFailure=lykta-failed@{name}.service" in lines_of(name)
+    assert name in last_word.UNITS
+    prevented = [line.split("=")[1].split() for line in lines_of(name) if line.startswith("RestartPreventExitStatus=")]
+    assert prevented in ([], [sorted(last_word.FINAL)])
+
+
+def test_io_waits_for_nothing() -> None:
+    """Promise 5: no data partition, no time, no network, no key stands between the boot and the help button."""
+    lines = lines_of("io")
+    words = ("StateDirectory", "RequiresMountsFor", "Requires", "BindsTo", "Condition", "Assert")
+    assert [line for line in lines if line.startswith(words)] == []
+    assert not any("time-sync" in line or "network" in line for line in lines if line.startswith(("After", "Wants")))
+    assert "SetCredential=io.key:none" in lines
+    assert all(
+        part.startswith(("-", "/run/lykta/")) for line in lines if line.startswith("BindPaths=") for part in line[10:].split()
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_waits_for_the_time(name: str) -> None:
+    """R07: neither boot, nor io, nor READY."""
+    assert not any("time-sync.target" in line or "time-set.target" in line for line in lines_of(name))
+
+
+def test_all_is_wanted_by_one_target_or_started_by_one_that_is(tmp_path: Path) -> None:
+    """As `provisioning/install.sh` lays it out: no unit is forgotten, none is enabled twice."""
+    done = subprocess.run([str(PROJECT / "provisioning/install.sh"), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    installed = {path.name for path in (tmp_path / "usr/lib/systemd/system").glob("lykta*")}
+    assert installed == set(ALL)
+    wants = tmp_path / "etc/systemd/system"
+    assert [link.name for link in (wants / "multi-user.target.wants").iterdir()] == ["lykta.target"]
+    wanted = {link.name for link in (wants / "lykta.target.wants").iterdir()}
+    started = {name.rsplit(".", 1)[0] + ".service" for name in wanted if name.endswith((".timer", ".path"))}
+    assert installed - wanted - started == {"lykta.target", "lykta-failed@.service"}
+    assert (tmp_path / "usr/lib/lykta/reread").stat().st_mode & 0o111
+
+
 def test_users_of_the_units_are_made_by_sysusers() -> None:
     made = set(re.findall(r"(?m)^[ug] (\S+)", (UNITS / "lykta.sysusers.conf").read_text()))
-    for name in ("camera", "io", "uplink", "retention"):
+    for name in (*SERVICES, "failed@"):
         for line in lines_of(name):
             if line.startswith(("User=", "Group=", "SupplementaryGroups=")):
                 assert set(line.split("=")[1].split()) <= made, line
@@ -83,13 +132,25 @@ def test_no_python_in_the_folder() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-@pytest.mark.parametrize(("name", "most"), [("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("wipe", 30)])
-def test_exposure(tmp_path: Path, name: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        *(("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("setup", 5), ("failed@", 5)),
+        *(("wipe", 30), ("apply", 15), ("renew", 15), ("link", 15)),
+    ],
+)
+def test_exposure(name: str, most: int) -> None:
     unit = UNITS / f"lykta-{name}.service"
     words = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(unit)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]
-    verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("name", ALL)
+def test_every_unit_is_read_without_a_word(name: str) -> None:
+    """systemd-analyze warns with exit code 0: any line about a unit of ours is a failure."""
+    verified = subprocess.run(["systemd-analyze", "verify", str(UNITS / name)], capture_output=True, text=True, check=False)
     told = [
         line for line in verified.stderr.splitlines()
         if "lykta" in line and not any(key in line for key in NEWER) and "is not executable" not in line
