@@ -41,6 +41,7 @@ from provisioning.identity import load_permit, recipients
 from provisioning.layout import Layout
 
 REST_S = 10.0
+LIGHT_AGAIN_MS = 20_000
 # Bound of the error of our clock that a manifest states, milliseconds.
 TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
 _BLIND_S = 5.0
@@ -85,6 +86,8 @@ class CameraService:
         self._proving = Proving(runtime, self._keeper, detector, open_auditor, self._defer)
         self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
         self._presence, self._io = PresenceWatch(), Mouth(layout.presence)
+        self._night: bool | None = None
+        self._light_told_ms = 0
         self._recorder: Recorder | None = None
         self._news: Queue[Work] = Queue(64)
         self._complained = False
@@ -113,21 +116,36 @@ class CameraService:
                 self._film()
             else:
                 runtime.enter("off", ruling.reason, until=ruling.until)
-                runtime.ready()
-                runtime.fed()
-                runtime.stop.wait(REST_S)
+                self._rest()
+
+    def _rest(self) -> None:
+        """A decision was made that nothing can be filmed now: that is finished work, until the next one."""
+        self._runtime.ready()
+        self._runtime.fed()
+        self._runtime.stop.wait(REST_S)
 
     def _rule(self) -> Any:
         clock = self._runtime.clock
         return rule(self._permit.basis, clock.now(), clock.trusted())
 
     def _film(self) -> None:
-        """One open camera, until the service stops or the law says so."""
-        runtime, camera = self._runtime, open_camera(self._runtime)
+        """One open camera, until the service stops or the law says so; blind, with the reason, if it cannot be opened."""
+        runtime = self._runtime
+        try:
+            camera = open_camera(runtime)
+        except MediaError as problem:
+            if runtime.standing.reason != problem.code:
+                runtime.log("error", str(problem), hint=problem.hint)
+            runtime.enter("blind", problem.code, owner="technician")
+            self._rest()
+            return
         self._keeper.note("capture_on", basis=self._permit.basis.id, view=self._permit.view.id)
         done = threading.Event()
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
+        if encoder.refusal:
+            runtime.log("warning", f"encoder: {encoder.refusal}; {encoder.name} does it, at several times the cost")
+        runtime.report(encoder=encoder.name, camera_model=camera.model)
         self._recorder = recorder = self._new_recorder(camera, masker)
         pipeline = Pipeline(camera, self._detector, masker, encoder, self._listeners(camera, recorder))
         runtime.enter("starting", "first_frames")
@@ -137,11 +155,11 @@ class CameraService:
             runtime.spawn("detect", lambda: pipeline.detect(done.is_set)),
         ]
         writer = runtime.spawn("recorder", lambda: recorder.run(lambda: done.is_set() and not flow[0].is_alive()))
-        self._watch(pipeline, recorder)
+        self._watch(pipeline, recorder, camera)
         done.set()
         # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
         self._join((flow[0], writer) if runtime.stop.is_set() else (flow[0], writer, flow[1]))
-        camera.close()
+        self._join((runtime.spawn("close", camera.close),))
         self._recorder = None
         self._keeper.note("capture_off", frames=pipeline.tally.frames)
 
@@ -164,7 +182,7 @@ class CameraService:
             if thread.is_alive():
                 raise MediaError(f"{thread.name}: does not end", "the camera or the disk hangs; the service starts again")
 
-    def _watch(self, pipeline: Pipeline, recorder: Recorder) -> None:
+    def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera) -> None:
         runtime = self._runtime
         while not runtime.stop.wait(0.5) and self._rule().open:
             tally = pipeline.tally
@@ -175,6 +193,7 @@ class CameraService:
                 **{f"full_{cause}": number for cause, number in list(tally.full.items())},
                 looks=pipeline.looks,
                 look_ms=round(pipeline.look_ms / pipeline.looks, 1) if pipeline.looks else None,
+                pictures_lost=camera.lost,
                 queue_dropped=recorder.dropped,
                 clips_refused=recorder.refused,
                 clips=self._spool.count(),
@@ -185,6 +204,14 @@ class CameraService:
                 **self._proving.facts,
             )
             self._judge(recorder, tally.cause)
+            self._tell_light(camera.night)
+
+    def _tell_light(self, night: bool | None) -> None:
+        """To io, which lights the infrared lamp: at each change, and again before it takes silence for daylight."""
+        now_ms = self._runtime.clock.mono_ms()
+        if night is not None and (night != self._night or now_ms - self._light_told_ms >= LIGHT_AGAIN_MS):
+            self._night, self._light_told_ms = night, now_ms
+            self._io.say("dark" if night else "bright", "", now_ms)
 
     def _judge(self, recorder: Recorder, cause: str) -> None:
         """State from what leaves: frames that are all masked, because nothing is known of them, are a blind node."""
@@ -331,7 +358,7 @@ def open_camera(runtime: Runtime) -> Camera:
         size = (wanted.width, wanted.height)
         camera = VideoFile(Path(wanted.file), fps=wanted.fps, pace=True, loop=True, size=size)
     else:
-        camera = PiCamera(wanted.width, wanted.height, wanted.fps)
+        camera = PiCamera(wanted.width, wanted.height, wanted.fps, wanted.number, wanted.rotation)
     camera.open()
     runtime.log("info", "camera open", model=camera.model, width=camera.width, height=camera.height)
     return camera

@@ -24,10 +24,16 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):
-    """source "file" plays `file` in a loop as if it were a camera: for demo, tests and acceptance on site."""
+    """source "file" plays `file` in a loop as if it were a camera: for demo, tests and acceptance on site.
+
+    number    which camera, as `rpicam-hello --list-cameras` counts; must be said where there are several
+    rotation  degrees: 180 if it hangs upside down; a quarter turn is none that the sensor can do
+    """
 
     source: Literal["picamera2", "file"] = "picamera2"
     file: str = ""
+    number: Annotated[int, Meta(ge=0, le=7)] | None = None
+    rotation: Literal[0, 180] = 0
     width: Annotated[int, Meta(ge=320, le=1920, multiple_of=2)] = 1280
     height: Annotated[int, Meta(ge=180, le=1080, multiple_of=2)] = 720
     fps: Annotated[int, Meta(ge=5, le=30)] = 15

@@ -21,6 +21,7 @@ from privacy.errors import MediaError
 from privacy.frames import MaskedFrame, Plane, require_masked
 
 CLOCK = Fraction(1, 90_000)
+_CHIP, _SOFTWARE = "h264_v4l2m2m", "libx264"
 _V4L2_ENCODER = Path("/dev/video11")  # bcm2835-codec on a Pi 4; a Pi 5 has no H.264 encoder
 
 
@@ -40,30 +41,39 @@ class H264Encoder:
 
     bitrate   bits a second, or None for constant quality
     aspect    shape of a pixel, width to height
+    device    the chip's encoder, which only a bit rate can be asked of; libx264 where it is missing or refuses
     """
 
     def __init__(
-        self, width: int, height: int, fps: float, *, bitrate: int | None = None, threads: int = 1, aspect: Fraction | None = None
+        self,
+        width: int,
+        height: int,
+        fps: float,
+        *,
+        bitrate: int | None = None,
+        threads: int = 1,
+        aspect: Fraction | None = None,
+        device: Path = _V4L2_ENCODER,
     ) -> None:
-        self.name = "h264_v4l2m2m" if bitrate and _V4L2_ENCODER.exists() else "libx264"
         self._width, self._height = width, height
         self._first_ns: int | None = None
         self._stamps: dict[int, int] = {}
-        context = cast(VideoCodecContext, av.CodecContext.create(self.name, "w"))
-        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-        context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
-        context.gop_size, context.thread_count = max(1, round(fps)), threads
-        if aspect:
-            context.sample_aspect_ratio = aspect
-        if bitrate:
-            context.bit_rate = bitrate
-        if self.name == "libx264":
-            context.options = {"preset": "ultrafast", "tune": "zerolatency", **_rate(bitrate)}
+        self.refusal = ""
+        """Why the chip's encoder is not used though there is one."""
+        if bitrate and device.exists():
+            try:
+                self._context = _context(_CHIP, width, height, fps, threads, aspect, {}, bitrate)
+            except FFmpegError as problem:
+                self.refusal = f"{_CHIP} refuses {width}x{height}: {problem}"
+            else:
+                self.name = _CHIP
+                return
+        self.name = _SOFTWARE
         try:
-            context.open()
+            options = {"preset": "ultrafast", "tune": "zerolatency", **_rate(bitrate)}
+            self._context = _context(_SOFTWARE, width, height, fps, threads, aspect, options, bitrate)
         except FFmpegError as problem:
             raise MediaError(f"encoder: {self.name} refuses {width}x{height}: {problem}", "choose another size") from problem
-        self._context = context
 
     def encode(self, picture: MaskedFrame) -> list[Packet]:
         """Packets that are ready after this picture; reads its buffer, keeps nothing of it."""
@@ -87,6 +97,30 @@ class H264Encoder:
             pts = packet.pts or 0
             dts = pts if packet.dts is None else packet.dts
             yield Packet(bytes(packet), pts, dts, packet.is_keyframe, self._stamps.pop(pts, 0))
+
+
+def _context(
+    name: str,
+    width: int,
+    height: int,
+    fps: float,
+    threads: int,
+    aspect: Fraction | None,
+    options: dict[str, str],
+    bitrate: int | None,
+) -> VideoCodecContext:
+    """Open; raises `FFmpegError`."""
+    context = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
+    context.gop_size, context.thread_count = max(1, round(fps)), threads
+    if aspect:
+        context.sample_aspect_ratio = aspect
+    if bitrate:
+        context.bit_rate = bitrate
+    context.options = options
+    context.open()
+    return context
 
 
 def _rate(bitrate: int | None) -> dict[str, str]:

@@ -8,50 +8,61 @@ call into it may be trusted to return: the process ends and is started again.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from drivers.exposure import Exposure, Light
+from drivers.sensor_modes import Mode, choose
 from privacy.errors import MediaError
 from privacy.frames import Frame, Plane
 
 _WAIT_S = 5.0
 _HELD_S = 1.2
+_CABLE = "check the camera's cable and power, with the power off; `rpicam-hello --list-cameras`"
 
 
 class PiCamera:
-    """The first camera that libcamera finds. width, height: even; fps: frames a second."""
+    """One of the cameras that libcamera finds. width, height: even; fps: frames a second; rotation: 0 or 180 degrees."""
 
     model = "picamera2"
 
-    def __init__(self, width: int, height: int, fps: int) -> None:
+    def __init__(self, width: int, height: int, fps: int, number: int | None = None, rotation: int = 0) -> None:
         self.width, self.height, self._fps = width, height, fps
+        self._number, self._rotation = number, rotation
         self._camera: Any = None
-        self._stride = 0
-        self._index = 0
+        self._stride = self._index = self._exposed_ns = self.lost = 0
+        self._exposure, self._metered_s = Exposure(), 0.0
+        self.night: bool | None = None
 
     def open(self) -> None:
+        library = _library()
+        number = which(library.global_camera_info(), self._number)
         try:
-            from picamera2 import Picamera2
-        except ImportError as problem:
-            raise MediaError(
-                f"picamera2: cannot be imported: {problem}", "apt install python3-libcamera, then make setup-pi"
-            ) from problem
-        try:
-            self._camera = Picamera2()
+            self._camera = library(number)
         except (RuntimeError, IndexError) as problem:
-            raise MediaError(f"picamera2: no camera: {problem}", "check the cable; `rpicam-hello --list-cameras`") from problem
+            why = problem.__cause__ or problem
+            raise MediaError(f"picamera2: camera {number}: {why}", _CABLE, "no_camera") from problem
         self.model = str(self._camera.camera_properties.get("Model", "picamera2"))
         self._configure()
         self._camera.start()
 
     def _configure(self) -> None:
-        size = {"size": (self.width, self.height), "format": "YUV420"}
+        mode = choose([Mode.read(found) for found in self._camera.sensor_modes], self.width, self.height, self._fps)
         # No second stream and no raw one: neither exists in any interface (R14).
         configuration = self._camera.create_video_configuration(
-            main=size, raw=None, buffer_count=round(self._fps * _HELD_S) + 4, controls={"FrameRate": float(self._fps)}
+            main={"size": (self.width, self.height), "format": "YUV420"},
+            raw=None,
+            sensor={"output_size": mode.size, "bit_depth": mode.bits},
+            transform=_transform(self._rotation),
+            buffer_count=round(self._fps * _HELD_S) + 4,
+            controls={"FrameRate": float(self._fps)},
         )
         self._camera.configure(configuration)
         stream = self._camera.camera_configuration()["main"]
@@ -59,6 +70,7 @@ class PiCamera:
             raise MediaError(
                 f"picamera2: gives {stream['size']} {stream['format']}, not {self.width}x{self.height} YUV420",
                 "choose camera.width and camera.height from `rpicam-hello --list-cameras`",
+                "mode_refused",
             )
         self._stride = int(stream["stride"])
 
@@ -66,19 +78,81 @@ class PiCamera:
         try:
             request = self._camera.capture_request(wait=_WAIT_S)
         except TimeoutError as problem:
-            raise MediaError(f"picamera2: no picture for {_WAIT_S:.0f} s", "check the camera's cable and power") from problem
+            raise MediaError(f"picamera2: no picture for {_WAIT_S:.0f} s", _CABLE, "camera_lost") from problem
         now, wall = time.monotonic_ns(), time.time_ns()
-        exposed = int(request.get_metadata().get("SensorTimestamp", now))
+        metadata = request.get_metadata()
+        exposed = int(metadata.get("SensorTimestamp", now))
+        self._count(exposed)
+        self._meter(metadata, exposed / 1e9)
         mapped = _Mapped(request, self._stride, self.height)
         index, self._index = self._index, self._index + 1
         wall_ns = wall - max(0, now - exposed)
         return Frame(mapped.buffer, self.width, self.height, index, exposed, wall_ns, mapped.release)
 
+    def _count(self, exposed_ns: int) -> None:
+        if self._exposed_ns:
+            self.lost += max(0, round((exposed_ns - self._exposed_ns) * self._fps / 1e9) - 1)
+        self._exposed_ns = exposed_ns
+
+    def _meter(self, metadata: Mapping[str, Any], mono_s: float) -> None:
+        """Once a second: what the sensor says of the light. A camera that says nothing of it is left to its own devices."""
+        if mono_s - self._metered_s < 1.0 or "Lux" not in metadata:
+            return
+        self._metered_s = mono_s
+        exposure_us, gain = int(metadata.get("ExposureTime", 0)), float(metadata.get("AnalogueGain", 1.0))
+        advice = self._exposure.see(Light(mono_s, exposure_us, gain, float(metadata["Lux"])))
+        self.night = self._exposure.night
+        if advice == "lock":
+            self._camera.set_controls({"AeEnable": False, "AwbEnable": False, "ExposureTime": exposure_us, "AnalogueGain": gain})
+        elif advice == "meter":
+            self._camera.set_controls({"AeEnable": True, "AwbEnable": True})
+
     def close(self) -> None:
+        """May never return if the camera is gone: never on a thread that somebody waits for without end."""
         if self._camera is not None:
             self._camera.stop()
             self._camera.close()
             self._camera = None
+
+
+def which(found: Sequence[Mapping[str, Any]], number: int | None) -> int:
+    """The camera to open, out of picamera2's `global_camera_info()`."""
+    names = ", ".join(f"{one.get('Num', place)} {one.get('Model', '?')}" for place, one in enumerate(found))
+    if not found:
+        raise MediaError("picamera2: there is no camera", _CABLE, "no_camera")
+    if number is None and len(found) > 1:
+        raise MediaError(f"camera: number: must be said, there are {len(found)}: {names}", "set camera.number", "several_cameras")
+    if number is not None and number >= len(found):
+        raise MediaError(f"camera: number: there is no camera {number}: {names}", "set camera.number", "no_camera")
+    return number or 0
+
+
+def _library() -> Any:
+    """picamera2's class. Its previews need kms++, which only Raspberry Pi OS has; a node shows no preview."""
+    if find_spec("pykms") is None:
+        sys.modules["pykms"] = _NoPreviews("pykms")
+    try:
+        from picamera2 import Picamera2
+    except ImportError as problem:
+        raise MediaError(
+            f"picamera2: cannot be imported: {problem}", "apt install python3-libcamera, then make setup-pi", "camera_library"
+        ) from problem
+    return Picamera2
+
+
+class _NoPreviews(ModuleType):
+    """Names that picamera2 mentions when it is imported, and calls only for a preview on a screen."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _NoPreviews(name)
+
+
+def _transform(rotation: int) -> Any:
+    from libcamera import Transform
+
+    return Transform(hflip=1, vflip=1) if rotation else Transform()
 
 
 class _Mapped:

@@ -72,6 +72,8 @@ class VideoFile:
     """
 
     model = "video file"
+    lost = 0
+    night: bool | None = None
 
     def __init__(
         self,

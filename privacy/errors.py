@@ -57,7 +57,11 @@ class UnreachableError(LyktaError, ConnectionError):
 
 
 class MediaError(LyktaError, OSError):
-    pass
+    """code: what the node's state says of it, for as long as it lasts."""
+
+    def __init__(self, message: str, hint: str = "", code: str = "camera_fails") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class ModelError(LyktaError, ValueError):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import av
@@ -194,12 +195,27 @@ def test_a_second_instance_is_refused(node: Node) -> None:
     assert stop(service) == 0
 
 
-def test_a_missing_video_is_one_clear_error(node: Node) -> None:
-    node.settings(camera__file='"/nonexistent/video.avi"')
-    done = node.run("camera")
-    assert done.returncode == 1
-    assert done.stderr.count("error: ") == 1
-    assert "/nonexistent/video.avi" in done.stderr
+def test_what_cannot_be_opened_is_blind_and_films_once_it_can(node: Node, tmp_path: Path) -> None:
+    """One clear error, the state says why, nothing is filmed; no restart is needed once the cause is gone."""
+    late = tmp_path / "late.avi"
+    node.settings(camera__file=f'"{late}"')
+    service = node.start("camera")
+    until(lambda: node.state("camera") == ("blind", "camera_fails"), "blind")
+    time.sleep(1)
+    late.symlink_to(VIDEO)
+    until(lambda: node.state("camera") == ("ready", "filming"), "it films", 30)
+    assert stop(service) == 0
+    assert node.log().count(f"{late}: cannot be read") == 1
+
+
+@pytest.mark.parametrize("number", [None, 0])
+def test_a_machine_without_a_camera_is_blind(node: Node, number: int | None) -> None:
+    """No library, or no camera on it: the reason names which; the service goes on telling it."""
+    node.settings(camera__source='"picamera2"', **({} if number is None else {"camera__number": str(number)}))
+    service = node.start("camera")
+    until(lambda: node.state("camera")[0] == "blind", "blind")
+    assert node.state("camera")[1] in ("camera_library", "no_camera")
+    assert stop(service) == 0
 
 
 def test_a_power_cut_in_a_clip_leaves_a_torn_clip_that_opens(node: Node) -> None:

@@ -1,0 +1,78 @@
+"""What libcamera's virtual pipeline cannot do, stood in for around stock picamera2. Loaded by a .pth file; test only.
+
+It has no raw role, so the sensor's modes are those of its view finder; it knows neither the Pi's allocator nor YUV420, so an
+NV12 buffer, which has the same size and the same brightness, is handed out by that name. The driver is not touched.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+UNPLUGGED = Path("/srv/lab/unplugged")
+
+
+def stand_in(picamera2: ModuleType) -> None:
+    import libcamera
+    from picamera2.allocators import LibcameraAllocator
+
+    class VirtualPicamera2(picamera2.Picamera2):  # type: ignore[misc, name-defined]
+        @property
+        def sensor_modes(self) -> list[dict[str, Any]]:
+            return [mode | {"bit_depth": 8, "fps": 30.0, "crop_limits": (0, 0, *mode["size"])} for mode in self._get_raw_modes()]
+
+        def _get_raw_modes(self) -> list[dict[str, Any]]:
+            found = self.camera.generate_configuration([libcamera.StreamRole.Viewfinder]).at(0).formats
+            sizes = [(str(kind), (size.width, size.height)) for kind in found.pixel_formats for size in found.sizes(kind)]
+            return [{"format": kind, "size": size} for kind, size in sizes]
+
+        def create_video_configuration(self, main: dict[str, Any] | None = None, **words: Any) -> dict[str, Any]:
+            made: dict[str, Any]
+            if main is None:  # picamera2's own, while it is made
+                made = super().create_video_configuration(**words)
+                return made
+            if words.pop("raw") is not None or main["format"] != "YUV420":
+                raise AssertionError("one stream, YUV420, and no raw one (R14)")
+            words.pop("sensor")
+            self.allocator = LibcameraAllocator(self.camera)
+            made = super().create_video_configuration(main | {"format": "NV12"}, raw=None, **words)
+            return made
+
+        def capture_request(self, *words: Any, **more: Any) -> Any:
+            if UNPLUGGED.exists():
+                # Past picamera2, as a cable does it: no more pictures come, and nobody is told.
+                self.camera.stop()
+            return super().capture_request(*words, **more)
+
+        def camera_configuration(self) -> dict[str, Any]:
+            found: dict[str, Any] = super().camera_configuration()
+            return found | {"main": found["main"] | {"format": "YUV420"}}
+
+    picamera2.Picamera2 = VirtualPicamera2  # type: ignore[attr-defined]
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Stands in as soon as picamera2 is imported, and not before: nothing else pays for it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "picamera2":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        load = spec.loader.exec_module
+
+        def loaded(module: ModuleType) -> None:
+            load(module)
+            stand_in(module)
+
+        spec.loader.exec_module = loaded  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
