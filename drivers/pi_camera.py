@@ -56,12 +56,13 @@ class PiCamera:
     def _configure(self) -> None:
         mode = choose([Mode.read(found) for found in self._camera.sensor_modes], self.width, self.height, self._fps)
         # No second stream and no raw one: neither exists in any interface (R14).
+        wanted = round(self._fps * _HELD_S) + 4
         configuration = self._camera.create_video_configuration(
             main={"size": (self.width, self.height), "format": "YUV420"},
             raw=None,
             sensor={"output_size": mode.size, "bit_depth": mode.bits},
             transform=_transform(self._rotation),
-            buffer_count=round(self._fps * _HELD_S) + 4,
+            buffer_count=wanted,
             controls={"FrameRate": float(self._fps)},
         )
         self._camera.configure(configuration)
@@ -72,6 +73,10 @@ class PiCamera:
                 "choose camera.width and camera.height from `rpicam-hello --list-cameras`",
                 "mode_refused",
             )
+        given = len(self._camera.allocator.buffers(self._camera.stream_map["main"]))
+        if given < wanted - 2:
+            # The delay line would hold them all, and the camera run dry.
+            raise MediaError(f"picamera2: gives {given} buffers of {wanted}", "lower camera.fps, or give cma= more memory", "mode_refused")
         self._stride = int(stream["stride"])
 
     def capture(self) -> Frame:

@@ -42,7 +42,7 @@ def virtual(container: Container, names: tuple[str, ...] = ("Virtual0",), **sett
     pipeline.parent.mkdir(parents=True, exist_ok=True)
     pipeline.write_text(cameras(*names))
     container.drop_in("lykta-camera.service", UNIT)
-    configure(container, source='"picamera2"', width="1280", height="720", fps="15", **settings)
+    configure(container, **{"source": '"picamera2"', "width": "1280", "height": "720", "fps": "15"} | settings)
 
 
 def configure(container: Container, **settings: str) -> None:

@@ -58,8 +58,7 @@ static void wait_for_the_next_picture(void)
 	if (!fps)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	/* NV12 has two planes, and each is mapped by itself. */
-	due.tv_nsec += 1000000000L / (2 * atoi(fps));
+	due.tv_nsec += 1000000000L / atoi(fps);
 	if (due.tv_nsec >= 1000000000L) {
 		due.tv_nsec -= 1000000000L;
 		due.tv_sec++;

@@ -20,6 +20,18 @@ def stand_in(picamera2: ModuleType) -> None:
     import libcamera
     from picamera2.allocators import LibcameraAllocator
 
+    class ManyBuffers(LibcameraAllocator):  # type: ignore[misc]
+        """The pipeline gives four buffers at a time, whatever it is asked for: several times four."""
+
+        def allocate(self, libcamera_config: Any, _use: Any) -> None:
+            (stream,) = [one.stream for one in libcamera_config]
+            self._shares = [libcamera.FrameBufferAllocator(self.camera) for _ in range(6)]
+            for share in self._shares:
+                share.allocate(stream)
+
+        def buffers(self, stream: Any) -> list[Any]:
+            return [buffer for share in self._shares for buffer in share.buffers(stream)]
+
     class VirtualPicamera2(picamera2.Picamera2):  # type: ignore[misc, name-defined]
         @property
         def sensor_modes(self) -> list[dict[str, Any]]:
@@ -38,7 +50,7 @@ def stand_in(picamera2: ModuleType) -> None:
             if words.pop("raw") is not None or main["format"] != "YUV420":
                 raise AssertionError("one stream, YUV420, and no raw one (R14)")
             words.pop("sensor")
-            self.allocator = LibcameraAllocator(self.camera)
+            self.allocator = ManyBuffers(self.camera)
             made = super().create_video_configuration(main | {"format": "NV12"}, raw=None, **words)
             return made
 
