@@ -76,7 +76,9 @@ class PiCamera:
         given = len(self._camera.allocator.buffers(self._camera.stream_map["main"]))
         if given < wanted - 2:
             # The delay line would hold them all, and the camera run dry.
-            raise MediaError(f"picamera2: gives {given} buffers of {wanted}", "lower camera.fps, or give cma= more memory", "mode_refused")
+            raise MediaError(
+                f"picamera2: gives {given} buffers of {wanted}", "lower camera.fps, or give cma= more memory", "mode_refused"
+            )
         self._stride = int(stream["stride"])
 
     def capture(self) -> Frame:

@@ -206,7 +206,7 @@ def test_a_mask_that_is_weaker_than_the_basis_is_refused(site: Site) -> None:
     assert "standard is weaker" in site.apply()[1]["config"][2]
 
 
-@pytest.mark.parametrize("section", ["node", "broker", "ingest", "pins", "modem", "clock"])
+@pytest.mark.parametrize("section", ["node", "broker", "ingest", "pins", "clock"])
 def test_what_could_cut_off_or_move_a_node_is_not_set_from_afar(section: str) -> None:
     with pytest.raises(RecordError, match=f"{section}.host: may not be set from afar"):
         check_settings({section: {"host": "elsewhere"}})
