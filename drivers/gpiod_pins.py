@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -184,6 +185,19 @@ def _holder(factory: GpiodFactory, line: int) -> str:
         return f": it has {factory.chip.get_info().num_lines} lines"
     consumer = factory.chip.get_line_info(line).consumer
     return f": held by {consumer}" if consumer else ""
+
+
+def pulse(chip: str, line: int, seconds: float) -> None:
+    """Hold a line of its own high for a while, then let it go: a relay that is closed without current cuts power meanwhile."""
+    factory = GpiodFactory(chip)
+    try:
+        with _explained(factory, line):
+            settings = gpiod.LineSettings(direction=Direction.OUTPUT, output_value=Value.ACTIVE)
+            with factory.chip.request_lines({line: settings}, "lykta-link") as request:
+                time.sleep(seconds)
+                request.set_value(line, Value.INACTIVE)
+    finally:
+        factory.chip.close()
 
 
 def _value(high: bool) -> Value:

@@ -33,6 +33,9 @@ def test_cold_boot_to_ready(installed: Installed, folder: Path, figure: Figure) 
         until(lambda: container.told()[0] == "ready", "the centre hears it")
         assert container.must("systemctl", "--failed", "--plain", "--no-legend") == ""
         assert {container.show(f"lykta-{name}", "NRestarts") for name in ("camera", "io", "uplink")} == {"0"}
+        for name in ("retention", "apply", "renew", "link", "heal"):
+            container.must("systemctl", "start", f"lykta-{name}.service")
+        assert "connected; nothing to do" in container.journal("lykta-link")
 
 
 def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: Path, figure: Figure) -> None:

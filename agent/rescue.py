@@ -1,0 +1,104 @@
+"""The rungs of a dead link's rescue: which is due, and what forbids it. Pure: facts in, decision out.
+
+15 minutes without a broker: a fresh connection. 30: the modem's power, a modem that hangs being the commonest fault of a remote
+node. 6 hours: the board starts again, at most once in a day of powered time, not in assessed hours, nor while something is held or
+somebody calls for help. A day is counted in powered time, so that no wrong clock can bring it early.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+MINUTE = 60_000
+RECONNECT_MS, MODEM_MS, REBOOT_MS = 15 * MINUTE, 30 * MINUTE, 360 * MINUTE
+RECONNECT_AGAIN_MS, MODEM_AGAIN_MS, REBOOT_AGAIN_MS = 30 * MINUTE, 120 * MINUTE, 24 * 60 * MINUTE
+Rung = Literal["reconnect", "modem", "reboot"]
+Refusal = Literal["hours", "hold", "help", "daily"]
+
+
+class Course(Struct, frozen=True):
+    """What is remembered from minute to minute, and over a boot.
+
+    heard_ms      since boot: when the broker was last there, or the boot itself
+    tried_ms      since boot: of the last connection and the last modem cut
+    powered_ms    in all boots together; rebooted_ms: of it, when the board was last started again from here, None if never
+    told          refusals of this quiet time that were told already
+    """
+
+    boot_id: str
+    seen_ms: int = 0
+    heard_ms: int = 0
+    reconnect_ms: int | None = None
+    modem_ms: int | None = None
+    powered_ms: int = 0
+    rebooted_ms: int | None = None
+    told: tuple[str, ...] = ()
+
+    def now(self, boot_id: str, now_ms: int, connected: bool) -> Course:
+        """The course a moment later."""
+        same = boot_id == self.boot_id
+        powered = self.powered_ms + max(0, now_ms - self.seen_ms if same else now_ms)
+        base = self if same else Course(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
+        base = msgspec.structs.replace(base, seen_ms=now_ms, powered_ms=powered)
+        if connected:
+            return msgspec.structs.replace(base, heard_ms=now_ms, reconnect_ms=None, modem_ms=None, told=())
+        return base
+
+    @property
+    def quiet_ms(self) -> int:
+        return self.seen_ms - self.heard_ms
+
+
+class Facts(Struct, frozen=True):
+    """What may forbid a reboot. hours: whether the camera may film now; call: an open call for help, or nobody can say."""
+
+    hours: bool
+    hold: bool
+    call: bool
+
+
+class Decision(Struct, frozen=True):
+    rung: Rung | None = None
+    refusal: Refusal | None = None
+
+
+def decide(course: Course, facts: Facts) -> Decision:
+    """The highest rung that is due and allowed, and why a reboot that is due is not."""
+    refusal = _refusal(course, facts) if course.quiet_ms >= REBOOT_MS else None
+    if course.quiet_ms >= REBOOT_MS and refusal is None:
+        return Decision("reboot")
+    if course.quiet_ms >= MODEM_MS and _due(course, course.modem_ms, MODEM_AGAIN_MS):
+        return Decision("modem", refusal)
+    if course.quiet_ms >= RECONNECT_MS and _due(course, course.reconnect_ms, RECONNECT_AGAIN_MS):
+        return Decision("reconnect", refusal)
+    return Decision(None, refusal)
+
+
+def taken(course: Course, rung: Rung) -> Course:
+    """The course once a rung was taken: written down before it is, or a power cut in the middle would take it again."""
+    match rung:
+        case "reconnect":
+            return msgspec.structs.replace(course, reconnect_ms=course.seen_ms)
+        case "modem":
+            return msgspec.structs.replace(course, modem_ms=course.seen_ms, reconnect_ms=course.seen_ms)
+        case "reboot":
+            return msgspec.structs.replace(course, rebooted_ms=course.powered_ms)
+
+
+def _due(course: Course, last_ms: int | None, again_ms: int) -> bool:
+    return last_ms is None or course.seen_ms - last_ms >= again_ms
+
+
+def _refusal(course: Course, facts: Facts) -> Refusal | None:
+    if facts.call:
+        return "help"
+    if facts.hold:
+        return "hold"
+    if facts.hours:
+        return "hours"
+    if course.rebooted_ms is not None and course.powered_ms - course.rebooted_ms < REBOOT_AGAIN_MS:
+        return "daily"
+    return None

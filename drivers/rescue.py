@@ -1,0 +1,50 @@
+"""What gets a dead link going again: services and the board through systemd, a modem's power through a USB hub's port.
+
+A hub that switches power per port has a file `disable` for each (Linux 6.0, Documentation/ABI/testing/sysfs-bus-usb).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from privacy.errors import StorageError
+
+OFF_S = 10.0
+_WAIT_S = 60
+
+
+def systemctl(*words: str) -> None:
+    try:
+        done = subprocess.run(["systemctl", "--no-block", *words], capture_output=True, text=True, timeout=_WAIT_S, check=False)
+    except OSError as problem:
+        raise StorageError(f"systemctl: {problem.strerror}", "systemd runs this node") from problem
+    if done.returncode:
+        raise StorageError(f"systemctl {' '.join(words)}: {done.stderr.strip()}", "journalctl -u lykta-link")
+
+
+def usb_port(devices: Path, port: str) -> Path:
+    """The switch of a port: "1-1.2" is port 2 of the hub 1-1, "1-2" port 2 of the root hub usb1.
+
+    devices  /sys/bus/usb/devices
+    """
+    hub, dot, number = port.rpartition(".")
+    if not dot:
+        bus, _, number = port.partition("-")
+        return devices / f"{bus}-0:1.0" / f"usb{bus}-port{number}" / "disable"
+    return devices / f"{hub}:1.0" / f"{hub}-port{number}" / "disable"
+
+
+def cut_usb(switch: Path, off_s: float = OFF_S) -> None:
+    """Off, and on again whatever happens in between."""
+    try:
+        switch.write_text("1")
+        try:
+            time.sleep(off_s)
+        finally:
+            switch.write_text("0")
+    except OSError as problem:
+        raise StorageError(
+            f"modem: {switch}: {problem.strerror}", "does this hub switch power? is modem.usb_port right?"
+        ) from problem
