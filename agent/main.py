@@ -369,6 +369,16 @@ def help_test(as_json: Json = False) -> None:
     show(layout(), as_json)
 
 
+@app.command()
+def link(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what is due")] = False, as_json: Json = False
+) -> None:
+    """Get a dead link going again, as root each minute: reconnect, modem, restart of the node. 1 if a rung failed."""
+    from agent.link import command
+
+    raise typer.Exit(command(layout(), dry_run, as_json))
+
+
 @app.command("seal-keys")
 def seal_keys(as_json: Json = False) -> None:
     """Seal a bundle's keys to this machine, as its units load them, and remove the plain ones. As root."""

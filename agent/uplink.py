@@ -74,7 +74,8 @@ class Uplink:
         node = runtime.config.node
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
-        self._connected, self._failed = Event(), Event()
+        self._connected, self._failed, self._reopen = Event(), Event(), Event()
+        self._well_s: float | None = None
         self._refusal = ""
         self.storing = Storing(runtime, outbox)
         self._publisher = Publisher(runtime, outbox, self.storing, self._send)
@@ -96,6 +97,7 @@ class Uplink:
             will=self._will(),
         )
         runtime.answer("outbox", self._survey, on="ctl")
+        runtime.answer("reconnect", self._reconnect, on="ctl")
 
     def _will(self) -> Will | None:
         """What the broker says of us if we are lost; without room for its number, nothing until the next start."""
@@ -114,6 +116,11 @@ class Uplink:
 
     def _survey(self, request: Request) -> Request:
         return survey(self._outbox, request)
+
+    def _reconnect(self, _request: Request) -> Request:
+        """For `lykta link`: the link's own thread does it, within a second."""
+        self._reopen.set()
+        return {"reconnect": True}
 
     # -- the link ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +143,9 @@ class Uplink:
         self._link.open(place.host, place.port)
         told = ""
         while not runtime.stop.wait(1.0):
+            if self._reopen.is_set():
+                self._reopen.clear()
+                self._link.reopen(place.host, place.port)
             if self._connected.is_set():
                 told = ""
                 runtime.enter("ready", "connected")
@@ -146,12 +156,20 @@ class Uplink:
             publisher = self._publisher
             runtime.report(
                 connected=self._connected.is_set(),
+                away_s=self._away_s(),
                 pending=self._outbox.pending(),
                 storage_error=self.storing.trouble,
                 refused=publisher.refused,
                 expired=publisher.expired,
                 **self._downlink.ignored,
             )
+
+    def _away_s(self) -> float | None:
+        """How long the broker has been away; None if this process never had it. 0 while it is there."""
+        now = time.monotonic()
+        if self._connected.is_set():
+            self._well_s = now
+        return None if self._well_s is None else round(now - self._well_s, 1)
 
     def _tell_trouble(self, told: str) -> str:
         """What stands between us and the broker, logged when it is another than the one told before."""

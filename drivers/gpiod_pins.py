@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -188,3 +189,16 @@ def _holder(factory: GpiodFactory, line: int) -> str:
 
 def _value(high: bool) -> Value:
     return Value.ACTIVE if high else Value.INACTIVE
+
+
+def pulse(chip: str, line: int, seconds: float) -> None:
+    """Drive one line high so long, then low, and let it go; `LyktaError` if it cannot be had."""
+    settings = gpiod.LineSettings(direction=Direction.OUTPUT, output_value=Value.ACTIVE)
+    try:
+        with gpiod.request_lines(chip, {line: settings}, "lykta-link") as request:
+            try:
+                time.sleep(seconds)
+            finally:
+                request.set_value(line, Value.INACTIVE)
+    except (OSError, ValueError) as problem:
+        raise LyktaError(f"modem: line {line} of {chip}: {problem}", _HINT) from problem

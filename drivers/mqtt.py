@@ -83,6 +83,11 @@ class Link:
         self._client.connect_async(host, port, _KEEPALIVE_S, clean_start=False, properties=properties)
         self._client.loop_start()
 
+    def reopen(self, host: str, port: int) -> None:
+        """Drop the connection and begin anew, name and pauses too. Waits for an attempt under way."""
+        self.close()
+        self.open(host, port)
+
     def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> int:
         """Hand over one message with QoS 1; its token."""
         expiry = {} if expiry_s is None else {"MessageExpiryInterval": expiry_s}

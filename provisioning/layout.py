@@ -83,6 +83,11 @@ class Layout:
         return self.var / "uplink"
 
     @property
+    def link(self) -> Path:
+        """What `lykta link` remembers over restarts: powered time, rungs taken."""
+        return self.var / "link/state.json"
+
+    @property
     def inbox(self) -> Path:
         """What the uplink leaves, still signed, for a service that was away: receipts/ and orders/."""
         return self.var / "inbox"
