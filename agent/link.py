@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.clocks import clock_of
-from agent.config import Config
+from agent.config import Config, Modem
 from agent.control import ask
 from agent.inspect import show, table_of
 from agent.messages import Rescue
@@ -57,8 +57,12 @@ def _facts(layout: Layout, config: Config) -> Facts:
         outside=_outside(layout, config),
         held=_held(layout),
         call=None if io is None else io.get("call") != "none",
-        fitted=config.modem.power != "none",
+        fitted=_fitted(config.modem),
     )
+
+
+def _fitted(modem: Modem) -> bool:
+    return {"usb": bool(modem.usb_port), "gpio": modem.pin is not None, "none": False}[modem.power]
 
 
 def _detail(layout: Layout, service: str) -> dict[str, Any] | None:

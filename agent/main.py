@@ -170,7 +170,7 @@ def status(
 @app.command()
 def check(
     groups: Annotated[
-        list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services")
+        list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services, security")
     ] = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit 3 if there are warnings")] = False,
@@ -370,9 +370,7 @@ def help_test(as_json: Json = False) -> None:
 
 
 @app.command()
-def link(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what is due")] = False, as_json: Json = False
-) -> None:
+def link(dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what is due")] = False, as_json: Json = False) -> None:
     """Get a dead link going again, as root each minute: reconnect, modem, restart of the node. 1 if a rung failed."""
     from agent.link import command
 
