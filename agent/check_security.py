@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from agent.findings import Finding
+from drivers import board
 from privacy.errors import LyktaError
 from provisioning.layout import Layout
 
@@ -30,10 +29,12 @@ _ROOT = "run it as root: sudo lykta check security"
 
 def security(layout: Layout) -> list[Finding]:
     found: list[Finding] = []
-    for look in _LOOKS:
+    if layout.root != Path("/"):
+        found.append(_warn("machine: not looked at: this node lies in a folder", "firewall and SSH are this machine's own"))
+    for look in (*_OF_NODE, *(_OF_MACHINE if layout.root == Path("/") else ())):
         try:
             found += look(layout)
-        except (OSError, LyktaError, psutil.Error, subprocess.TimeoutExpired, ValueError, KeyError) as problem:
+        except (OSError, LyktaError, subprocess.TimeoutExpired, ValueError, KeyError) as problem:
             found.append(_unseen(look.__name__.strip("_"), str(problem)))
     return found
 
@@ -100,11 +101,7 @@ def _sshd(_layout: Layout) -> list[Finding]:
 
 
 def _listening(_layout: Layout) -> list[Finding]:
-    found = set()
-    for one in psutil.net_connections("inet"):
-        if one.status == psutil.CONN_LISTEN and not one.laddr.ip.startswith("127.") and one.laddr.ip != "::1":
-            found.add(one.laddr.port)
-    others = sorted(found - {_SSH})
+    others = sorted(board.listening() - {_SSH})
     if others:
         return [_warn(f"listening: TCP ports {', '.join(map(str, others))}", "ss -tlnp names the program: remove it")]
     return [_ok("listening: SSH at most")]
@@ -150,13 +147,5 @@ def _accounts(layout: Layout) -> list[Finding]:
     return [_ok("accounts: none has a password")]
 
 
-_LOOKS: tuple[Callable[[Layout], list[Finding]], ...] = (
-    _firewall,
-    _sshd,
-    _listening,
-    _credentials,
-    _drop_ins,
-    _watchdog,
-    _swap,
-    _accounts,
-)
+_OF_NODE: tuple[Callable[[Layout], list[Finding]], ...] = (_credentials, _drop_ins, _accounts)
+_OF_MACHINE: tuple[Callable[[Layout], list[Finding]], ...] = (_firewall, _sshd, _listening, _watchdog, _swap)

@@ -14,7 +14,7 @@ import pytest
 
 from agent.control import Request, listen
 from agent.messages import Rescue, decode
-from agent.outbox import Outbox
+from agent.outbox import Mark, Outbox
 from agent.rescue import Memory
 from drivers.clock import SystemClock
 from tests.site import NAME, Site
@@ -68,7 +68,7 @@ def remembered(site: Site) -> Memory:
 
 def told(site: Site) -> list[tuple[str, str]]:
     outbox = Outbox(site.layout.outbox, *NAME, SystemClock("host"))
-    bodies = [decode(one.payload).body for one in outbox.take({}, 100)]
+    bodies = [decode(one.payload).body for one in outbox.take(Mark(), 100)]
     outbox.close()
     return [(body.rung, body.result) for body in bodies if isinstance(body, Rescue)]
 
@@ -138,7 +138,8 @@ def test_a_reboot_is_remembered_and_told_before_it_is_done(site: Site) -> None:
         assert remembered(site).rebooted_s is not None
         assert site.run("link")[1]["rungs"] != [{"rung": "reboot", "result": "done"}]
     assert rehearsed(site).count("reboot") == 1
-    assert ("reboot", "done") in told(site) and ("reboot", "daily") in told(site)
+    assert ("reboot", "done") in told(site)
+    assert ("reboot", "daily") in told(site)
 
 
 @pytest.mark.parametrize(("call", "held", "reason"), [("open", False, "help"), ("none", True, "hold")])
@@ -150,7 +151,8 @@ def test_no_reboot_for_a_call_or_a_hold(site: Site, call: str, held: bool, reaso
     with answering(site, "io", {"call": call}):
         quiet(site, 7 * 3600)
         site.run("link")
-    assert ("reboot", reason) in told(site) and "reboot" not in rehearsed(site)
+    assert ("reboot", reason) in told(site)
+    assert "reboot" not in rehearsed(site)
 
 
 def test_no_reboot_where_the_hours_are_unknown(site: Site) -> None:
@@ -159,7 +161,8 @@ def test_no_reboot_where_the_hours_are_unknown(site: Site) -> None:
     with answering(site, "io", {"call": "none"}):
         quiet(site, 7 * 3600)
         site.run("link")
-    assert ("reboot", "hours") in told(site) and "reboot" not in rehearsed(site)
+    assert ("reboot", "hours") in told(site)
+    assert "reboot" not in rehearsed(site)
 
 
 def test_a_torn_memory_begins_anew(site: Site) -> None:
@@ -173,6 +176,9 @@ def test_a_dry_run_changes_nothing(site: Site) -> None:
     quiet(site, 7 * 3600)
     before = site.layout.link.read_bytes()
     code, said = site.run("link", "--dry-run")
-    assert code == 0 and said["dry_run"] and said["rungs"]
+    assert code == 0
+    assert said["dry_run"]
+    assert said["rungs"]
     assert site.layout.link.read_bytes() == before
-    assert rehearsed(site) == [] and not site.layout.outbox.exists()
+    assert rehearsed(site) == []
+    assert not site.layout.outbox.exists()

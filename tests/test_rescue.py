@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,10 +72,10 @@ def test_no_two_reboots_in_a_day_nor_when_forbidden(minutes: list[tuple], restar
         if cut or (index < len(restarts) and restarts[index]):
             node.restart()
     reboots = node.done("reboot")
-    assert all(later - sooner >= DAY_S for (sooner, _), (later, _) in zip(reboots, reboots[1:], strict=False))
+    assert all(later - sooner >= DAY_S for (sooner, _), (later, _) in itertools.pairwise(reboots))
     assert all(facts.outside and not facts.held and not facts.call for _, facts in reboots)
     modems = node.done("modem")
-    assert all(later - sooner >= AGAIN_S for (sooner, _), (later, _) in zip(modems, modems[1:], strict=False))
+    assert all(later - sooner >= AGAIN_S for (sooner, _), (later, _) in itertools.pairwise(modems))
     assert all(facts.fitted for _, facts in modems)
 
 
