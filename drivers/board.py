@@ -65,7 +65,9 @@ def listening() -> set[int]:
         every = psutil.net_connections("inet")
     except psutil.AccessDenied as problem:
         raise PermissionError(str(problem)) from problem
-    return {one.laddr[1] for one in every if one.status == psutil.CONN_LISTEN and not _local(one.laddr[0])}
+    # laddr is empty for a socket that is not bound; one that listens is.
+    bound = [tuple(one.laddr) for one in every if one.status == psutil.CONN_LISTEN]
+    return {int(port) for address, port in bound if not _local(str(address))}
 
 
 def _local(address: str) -> bool:
