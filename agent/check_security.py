@@ -20,7 +20,7 @@ _SSHD = {
     "maxauthtries": "3",
     "x11forwarding": "no",
     "allowagentforwarding": "no",
-    "allowtcpforwarding": "no",
+    "allowtcpforwarding": "local",
     "allowstreamlocalforwarding": "local",
 }
 _SSH = 22

@@ -65,9 +65,8 @@ def listening() -> set[int]:
         every = psutil.net_connections("inet")
     except psutil.AccessDenied as problem:
         raise PermissionError(str(problem)) from problem
-    # laddr is empty for a socket that is not bound; one that listens is.
-    bound = [tuple(one.laddr) for one in every if one.status == psutil.CONN_LISTEN]
-    return {int(port) for address, port in bound if not _local(str(address))}
+    bound = [one.laddr for one in every if one.status == psutil.CONN_LISTEN]
+    return {one.port for one in bound if one and not _local(one.ip)}
 
 
 def _local(address: str) -> bool:

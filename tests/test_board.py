@@ -33,7 +33,7 @@ def test_facts_of_a_board(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [board.serial, board.undervoltage, board.life_used, board.end_of_life, board.lifetime_written_mb])
 def test_another_machine_says_that_it_cannot_say(tmp_path: Path, read: object) -> None:
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         read(tmp_path)  # type: ignore[operator]
 
 

@@ -120,11 +120,14 @@ def serve(listener: socket.socket) -> threading.Thread:
     return thread
 
 
-def test_the_page_is_reached_by_its_socket_and_no_port_is(server: Server) -> None:
-    with socket.socket(socket.AF_UNIX) as page, socket.socket() as port:
+def test_the_page_is_reached_by_its_socket(server: Server) -> None:
+    """This needs AllowTcpForwarding local: with "no" sshd refuses sockets as well."""
+    with socket.socket(socket.AF_UNIX) as page:
         page.bind(str(server.folder / "page.sock"))
-        port.bind(("127.0.0.1", 0))
         serve(page)
-        serve(port)
         assert through(server, str(server.folder / "page.sock")) == b"page"
-        assert through(server, f"127.0.0.1:{port.getsockname()[1]}") == b""
+
+
+def test_no_port_of_the_node_is_opened_for_others(server: Server) -> None:
+    done = server.run("key", "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (255, "")
