@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
 
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 
 from agent.applied import KINDS, last_judgement
+from agent.check_security import security
 from agent.clocks import clock_of, floor_of
 from agent.config import Config
 from agent.control import ask
+from agent.findings import Finding
 from agent.inspect import SERVICES, show, table_of
 from agent.overlay import Effective, effective
 from privacy.errors import LyktaError, StorageError, UsageError
@@ -24,13 +25,6 @@ from provisioning.identity import TLS_AND_UNITS, UNITS, load_authority, load_per
 from provisioning.layout import Layout
 
 _LEAST_FREE_MB = 500
-
-
-class Finding(Struct, frozen=True):
-    group: str
-    result: Literal["ok", "warn", "fail"]
-    what: str
-    hint: str = ""
 
 
 Check = Callable[[Layout, Config], list[Finding]]
@@ -127,6 +121,7 @@ CHECKS: dict[str, Check] = {
     "clock": _clock,
     "journal": _journal,
     "services": _services,
+    "security": lambda layout, _config: security(layout),
 }
 
 

@@ -93,7 +93,7 @@ def _head(layout: Layout, unit: str) -> str:
 def _machine(layout: Layout) -> dict[str, Any]:
     system = platform.uname()
     place = layout.var if layout.var.exists() else Path("/")
-    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)))
+    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)), health.PowerEdges())
     return {
         "model": board.model(),
         "kernel": f"{system.system} {system.release} {system.machine}",

@@ -56,12 +56,34 @@ class Writes:
         return round((now[1] - self._seen[0][1]) / watched * _DAY_S, 1)
 
 
-def of_machine(storage: Path, writes: Writes) -> list[Health]:
+class PowerEdges:
+    """How often the power was low since this service started; counted at each reading."""
+
+    def __init__(self, bits: Callable[[], int] = board.throttled) -> None:
+        self._bits, self._edges = bits, board.Edges()
+
+    def readers(self) -> dict[str, Reader]:
+        names = {"undervoltage_times": board.UNDERVOLTAGE, "throttled_times": board.THROTTLING}
+        return {name: (lambda bit=bit: self._count(bit)) for name, bit in names.items()}  # type: ignore[misc]
+
+    def _count(self, bit: int) -> int:
+        self._edges.see(self._bits())
+        return self._edges.counts[bit]
+
+
+_WEAR: dict[str, Reader] = {
+    "life_used": board.life_used,
+    "end_of_life": board.end_of_life,
+    "lifetime_written_mb": board.lifetime_written_mb,
+}
+
+
+def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]:
     room: dict[str, Reader] = {"free_mb": lambda: board.free_mb(storage), "used_share": lambda: board.used_share(storage)}
     return [
         group("system", {"load_1m": board.load, "memory_available_mb": board.memory_mb, "temperature_c": board.temperature}),
-        group("power", {"throttled_now": board.throttled}),
-        group("storage", {**room, "written_mb": writes.mb, "written_mb_day": writes.mb_day}),
+        group("power", {"throttled_now": board.throttled, "undervoltage": board.undervoltage, **edges.readers()}),
+        group("storage", {**room, "written_mb": writes.mb, "written_mb_day": writes.mb_day, **_WEAR}),
     ]
 
 

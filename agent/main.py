@@ -153,7 +153,7 @@ def status(
 @app.command()
 def check(
     groups: Annotated[
-        list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services")
+        list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services, security")
     ] = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit 3 if there are warnings")] = False,

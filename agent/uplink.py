@@ -81,6 +81,7 @@ class Uplink:
         self._downlink = Downlink(runtime)
         self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
+        self._edges = health.PowerEdges()
         self._born = False
         self._state: State | None = None
         self._seen: dict[str, float] = {}
@@ -270,7 +271,7 @@ class Uplink:
     def _health(self) -> list[Health]:
         outbox, clock = self._outbox, self._runtime.clock
         return [
-            *health.of_machine(self._runtime.layout.var, self._writes),
+            *health.of_machine(self._runtime.layout.var, self._writes, self._edges),
             *health.of_camera(self._camera_detail),
             health.group("link", {"connected": lambda: int(self._connected.is_set())}),
             health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),

@@ -57,3 +57,79 @@ def written_mb(path: Path) -> float:
 def own_memory_mb() -> float:
     """Resident memory of this process."""
     return round(psutil.Process().memory_info().rss / 1_000_000, 1)
+
+
+def listening() -> set[int]:
+    """TCP ports that others than this machine may reach. `OSError` where it may not look."""
+    try:
+        every = psutil.net_connections("inet")
+    except psutil.AccessDenied as problem:
+        raise PermissionError(str(problem)) from problem
+    bound = [one.laddr for one in every if one.status == psutil.CONN_LISTEN]
+    return {one.port for one in bound if one and not _local(one.ip)}
+
+
+def _local(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
+
+
+# -- power and wear: files of sysfs, under any root ----------------------------------------------------------------------
+
+UNDERVOLTAGE, CAPPED, THROTTLING, HOT = 1, 2, 4, 8
+_NOW = UNDERVOLTAGE | CAPPED | THROTTLING | HOT
+
+
+class Edges:
+    """How often undervoltage and throttling began, counted by ourselves: the firmware's sticky bits (16 to 19) stay until the
+    next boot and say only that it happened. What began and ended between two looks shows as a sticky bit that is new: one.
+    """
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self.counts = dict.fromkeys((UNDERVOLTAGE, CAPPED, THROTTLING, HOT), 0)
+
+    def see(self, bits: int) -> None:
+        """bits: of get_throttled. What stood at the first look began before it, and counts once."""
+        before = self._before or 0
+        began = bits & ~before & _NOW
+        passed = (bits >> 16) & ~(before >> 16) & ~bits & _NOW
+        for bit in self.counts:
+            self.counts[bit] += bool((began | passed) & bit)
+        self._before = bits
+
+
+def serial(root: Path = Path("/")) -> str:
+    """The board's serial number; `OSError` off a Pi."""
+    return (root / "proc/device-tree/serial-number").read_text().rstrip("\0\n")
+
+
+def undervoltage(root: Path = Path("/")) -> int:
+    """1 while the kernel's rpi_volt sensor warns, else 0; `OSError` where there is none."""
+    for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
+        if name.read_text().strip() == "rpi_volt":
+            return int(name.with_name("in0_lcrit_alarm").read_text())
+    raise FileNotFoundError("no rpi_volt in /sys/class/hwmon")
+
+
+def life_used(root: Path = Path("/"), device: str = "mmcblk0") -> float:
+    """Share of its life that an eMMC has used, 0..1 in tenths, the worse of both kinds of cells (JEDEC 5.0, life_time).
+
+    `OSError` on a card: SD has no such register. `ValueError` if it is not told.
+    """
+    kinds = [int(text, 16) for text in (root / f"sys/block/{device}/device/life_time").read_text().split()]
+    if not any(kinds):
+        raise ValueError("life_time is not told by this device")
+    return min(max(kinds), 10) / 10
+
+
+def end_of_life(root: Path = Path("/"), device: str = "mmcblk0") -> int:
+    """Spare blocks of an eMMC: 1 normal, 2 80 % used, 3 urgent (pre_eol_info). `OSError` on a card, `ValueError` if not told."""
+    level = int((root / f"sys/block/{device}/device/pre_eol_info").read_text(), 16)
+    if level == 0:
+        raise ValueError("pre_eol_info is not told by this device")
+    return level
+
+
+def lifetime_written_mb(root: Path = Path("/"), partition: str = "mmcblk0p2") -> float:
+    """MB that ext4 has written to a partition since it was made."""
+    return int((root / f"sys/fs/ext4/{partition}/lifetime_write_kbytes").read_text()) * 1024 / 1e6

@@ -21,6 +21,9 @@ put lykta.sysusers.conf usr/lib/sysusers.d/lykta.conf
 put lykta.tmpfiles.conf usr/lib/tmpfiles.d/lykta.conf
 put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf
 put lykta-timesyncd.conf usr/lib/systemd/system/systemd-timesyncd.service.d/lykta.conf
+put lykta.nft usr/lib/lykta/lykta.nft
+# First of its names: sshd takes the first value that it reads.
+put lykta-sshd.conf etc/ssh/sshd_config.d/00-lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
 systemd-sysusers --root="${root:-/}"
 # In a tree the first boot makes the folders: from outside, rights of its users cannot be named.

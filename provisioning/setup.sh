@@ -11,7 +11,7 @@ packages=(
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
 
-container=(systemd-container mmdebstrap debian-archive-keyring) # what the container suite boots, and makes its tree with
+container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # what boots a container, firewall and SSH
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

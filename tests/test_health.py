@@ -27,7 +27,7 @@ class Card:
 
 
 def storage(folder: Path, writes: health.Writes) -> Health:
-    [found] = [one for one in health.of_machine(folder, writes) if one.group == "storage"]
+    [found] = [one for one in health.of_machine(folder, writes, health.PowerEdges()) if one.group == "storage"]
     return found
 
 

@@ -114,7 +114,8 @@ def test_all_is_wanted_by_one_target_or_started_by_one_that_is(tmp_path: Path) -
     assert [link.name for link in (wants / "multi-user.target.wants").iterdir()] == ["lykta.target"]
     wanted = {link.name for link in (wants / "lykta.target.wants").iterdir()}
     started = {name.rsplit(".", 1)[0] + ".service" for name in wanted if name.endswith((".timer", ".path"))}
-    assert installed - wanted - started == {"lykta.target", "lykta-failed@.service"}
+    assert [link.name for link in (wants / "sysinit.target.wants").iterdir()] == ["lykta-firewall.service"]
+    assert installed - wanted - started == {"lykta.target", "lykta-failed@.service", "lykta-firewall.service"}
     assert (tmp_path / "usr/lib/lykta/reread").stat().st_mode & 0o111
 
 
