@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,11 @@ from pathlib import Path
 from tests.nodes import PROJECT
 from tests.powercut import disk
 from tests.vm.machine import Machine, accelerator, tpm
-from tests.vm.node import SYSTEM, VirtualNode
+from tests.vm.node import SYSTEM, VirtualNode, make_system
 
 _LIMIT_S = {"kvm": 420.0, "tcg": 2400.0}
+_PATIENCE = {"kvm": 1, "tcg": 6}
+"""Minutes that the node is waited for."""
 _WATCHDOG_S = 14
 _NEEDS = ("qemu-system-x86_64", "qemu-img", "swtpm", "mke2fs", "mkswap", "mmdebstrap", "unshare")
 
@@ -99,12 +100,6 @@ def write_log(path: Path, rows: list[Row], accel: str, kernel: str, seconds: flo
     path.write_text(head + "".join(f"{row}\n" for row in rows))
 
 
-def timed(what: str, work: Callable[[], None]) -> None:
-    begin = time.monotonic()
-    work()
-    sys.stderr.write(f"vm: {what}: {time.monotonic() - begin:.0f} s\n")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.vm.run")
     parser.add_argument("--log", type=Path, default=PROJECT / "docs/test-vm.log")
@@ -121,11 +116,11 @@ def main() -> int:
 
 def judge_all(folder: Path, log: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    begin, accel, image = time.monotonic(), accelerator(), folder / "disk.img"
+    begin, image = time.monotonic(), folder / "disk.img"
+    make_system()
+    accel = accelerator(SYSTEM / "vmlinuz")
     sys.stderr.write(f"vm: QEMU by {accel.upper()}\n")
-    node: list[VirtualNode] = []
-    timed("installed", lambda: node.append(VirtualNode(folder / "installed", 1 if accel == "kvm" else 10)))
-    timed("disk made", lambda: node[0].disk(image))
+    VirtualNode(folder / "installed", _PATIENCE[accel]).disk(image)
     layer = folder / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image), str(layer)], check=True)
     rows = boots(folder, layer, accel)
