@@ -207,6 +207,17 @@ def pins_contract() -> Found:
     return Found(done.returncode == 0 and "skipped" not in last, " / ".join([last, *failed[:12]]))
 
 
+def acceptance_list() -> Found:
+    """`make test-pi`'s own program, here: what camera and io do with hardware, under their units' seccomp and W^X."""
+    out = LAB / "acceptance.json"
+    words = ["/opt/lykta/bin/python", "-m", "tests.hardware.run", "--out", str(out), "--load", "0"]
+    subprocess.run(words, capture_output=True, timeout=8 * PATIENCE_S, check=False, cwd=LAB)
+    items = json.loads(out.read_bytes())["items"]
+    steps = {name: item for name, item in items.items() if ": " in name and "enumerates" not in name}
+    failed = [f"{name}: {item['figure']}" for name, item in steps.items() if item["outcome"] != "PASS"]
+    return Found(len(steps) == 9 and not failed, " / ".join(failed) or "; ".join(f"{name}: {item['figure']}" for name, item in steps.items()))
+
+
 # -- sandboxes -------------------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +317,7 @@ def first(report: Report) -> None:
     report.check("keys sealed to the TPM", sealed_to_the_tpm)
     help_button(report)
     report.check("tests/test_pins.py on gpio-sim", pins_contract)
+    report.check("the list of make test-pi: import, detect and encode in the sandbox", acceptance_list)
     report.check("io at rest", rest_of_io)
     report.check("device control group: camera", lambda: device_cgroup("camera", {GPIO: "EPERM", VIDEO: "ok", "/dev/null": "ok"}))
     report.check("device control group: io", lambda: device_cgroup("io", {GPIO: "ok", VIDEO: "EPERM", "/dev/null": "ok"}))

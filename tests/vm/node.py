@@ -51,6 +51,7 @@ class VirtualNode(Installed):
             shutil.copy(HERE / name, lab)
         (lab / "tests").mkdir()
         shutil.copy(PROJECT / "tests/test_pins.py", lab / "tests")
+        shutil.copytree(PROJECT / "tests/hardware", lab / "tests/hardware", ignore=shutil.ignore_patterns("__pycache__"))
         settings = root / "etc/lykta/lykta.toml"
         settings.write_text(settings.read_text().replace('factory = "mock"', 'factory = "gpio"'))
         (root / "etc/fstab").write_text("/dev/vda / ext4 rw,errors=remount-ro 0 1\n/dev/vdb none swap sw 0 0\n")
