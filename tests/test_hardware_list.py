@@ -41,7 +41,9 @@ def test_off_a_pi_each_item_is_skipped_with_a_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "outcome"), [(NOW, "PASS"), (NOW + 59, "PASS"), (NOW - 61, "FAIL"), (NOW + 61, "FAIL")], ids=["same", "near", "ahead", "behind"]
+    ("now", "outcome"),
+    [(NOW, "PASS"), (NOW + 59, "PASS"), (NOW - 61, "FAIL"), (NOW + 61, "FAIL")],
+    ids=["same", "near", "ahead", "behind"],
 )
 def test_a_clock_must_agree(tmp_path: Path, now: float, outcome: str) -> None:
     root = put(tmp_path, sys__class__rtc__rtc0__since_epoch=f"{NOW:.0f}\n", sys__class__rtc__rtc0__name="rpi-rtc\n")
@@ -77,7 +79,9 @@ def test_a_watchdog_counts_only_if_it_runs(tmp_path: Path, state: str, outcome: 
 
 
 @pytest.mark.parametrize(
-    ("after", "bits", "outcome"), [("65000", "0x0", "PASS"), ("81200", "0x0", "FAIL"), ("65000", "0x50005", "FAIL")], ids=["cool", "hot", "throttled"]
+    ("after", "bits", "outcome"),
+    [("65000", "0x0", "PASS"), ("81200", "0x0", "FAIL"), ("65000", "0x50005", "FAIL")],
+    ids=["cool", "hot", "throttled"],
 )
 def test_heat_is_read_after_the_load(tmp_path: Path, after: str, bits: str, outcome: str) -> None:
     zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
@@ -85,7 +89,11 @@ def test_heat_is_read_after_the_load(tmp_path: Path, after: str, bits: str, outc
     throttled = tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled"
     throttled.parent.mkdir(parents=True)
     throttled.write_text(f"{bits}\n")
-    found = board.heat(tmp_path, lambda: None if zone.write_text(f"{after}\n") else None)
+
+    def warm() -> None:
+        zone.write_text(f"{after}\n")
+
+    found = board.heat(tmp_path, warm)
     assert found.outcome == outcome
     assert found.figure.startswith("48.0 °C at rest")
 
@@ -115,7 +123,9 @@ def test_a_program_that_was_killed_is_a_finding() -> None:
 
 
 def test_steps_are_told_one_by_one() -> None:
-    text = json.dumps({"only_unix_sockets": {"passed": True, "figure": "refused"}, "enumerates": {"passed": False, "figure": "none"}})
+    text = json.dumps(
+        {"only_unix_sockets": {"passed": True, "figure": "refused"}, "enumerates": {"passed": False, "figure": "none"}}
+    )
     assert run.steps("camera", f"a library's chatter\n{text}\n", "") == {
         "camera: only unix sockets": Result("PASS", "refused"),
         "camera: enumerates": Result("FAIL", "none"),
@@ -125,7 +135,9 @@ def test_steps_are_told_one_by_one() -> None:
 def test_what_the_sandboxed_program_does_works_at_all() -> None:
     """Without the sandbox, on this machine: it imports, encodes and says so, and sees that nothing refuses it a socket."""
     program = (PROJECT / "tests/hardware/sandboxed.py").read_bytes()
-    done = subprocess.run([sys.executable, "-", "camera"], input=program, cwd=PROJECT, capture_output=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-", "camera"], input=program, cwd=PROJECT, capture_output=True, check=False, timeout=120
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["imports"]["passed"]
     assert found["encodes"]["passed"], found

@@ -22,7 +22,9 @@ def av() -> str:
     picture = av.VideoFrame.from_ndarray(numpy.full((360, 320), 90, numpy.uint8), format="yuv420p")
     data = b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
     decoder = av.CodecContext.create("h264", "r")
-    frames = [frame for packet in decoder.parse(data) + decoder.parse(None) for frame in decoder.decode(packet)] + decoder.decode(None)
+    frames = [frame for packet in decoder.parse(data) + decoder.parse(None) for frame in decoder.decode(packet)] + decoder.decode(
+        None
+    )
     assert [(frame.width, frame.height) for frame in frames] == [(320, 240)]
     return f"{av.__version__}: a picture through libx264 and back, {len(data)} bytes"
 

@@ -53,7 +53,7 @@ def must(words: list[str], limit_s: float = _LIMIT_S) -> None:
 
 
 def inside(*words: str) -> list[str]:
-    environment = ["env", "PYTHONPATH=/opt/lykta:/mnt/lykta", "LC_ALL=C.UTF-8", "LIBCAMERA_LOG_LEVELS=*:ERROR", *words]
+    environment = ["env", "PYTHONPATH=/mnt/custom:/opt/lykta:/mnt/lykta", "LC_ALL=C.UTF-8", "LIBCAMERA_LOG_LEVELS=*:ERROR", *words]
     return [str(HERE / "enter.sh"), str(ROOT), "/usr/bin/env", *environment[1:]]
 
 
@@ -94,13 +94,24 @@ def install() -> dict[str, int]:
     lock = entries((PROJECT / "requirements/pi.txt").read_text())
     site, spare = ROOT / "opt/lykta", ROOT / "mnt"
     shutil.rmtree(site, ignore_errors=True)
-    spare.mkdir(exist_ok=True)
+    (spare / "custom").mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE / "sitecustomize.py", spare / "custom")
     wheels = {name: text for name, text in lock.items() if name not in SOURCES}
     (spare / "wheels.txt").write_text("\n".join(wheels.values()) + "\n")
     (spare / "sources.txt").write_text("\n".join(lock[name] for name in SOURCES) + "\n")
     options = ["--implementation", "cp", "--python-version", "3.13", "--abi", "cp313", "--abi", "abi3", "--abi", "none"]
     options += [word for name in _PLATFORMS for word in ("--platform", f"{name}_aarch64")]
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--ignore-requires-python"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--ignore-requires-python",
+    ]
     must([*pip, "--only-binary=:all:", *options, "--target", str(site), "-r", str(spare / "wheels.txt")])
     build()
     return {"wheels": len(wheels), "built": len(SOURCES)}
@@ -151,7 +162,8 @@ def main() -> int:
     passed = sum(outcome == "PASS" for outcome, _ in rows.values())
     head = (
         f"make test-arm64, {datetime.now(UTC):%Y-%m-%d}: Debian 13 for arm64 under qemu-user {qemu} on {platform.machine()}\n"
-        f"requirements/pi.txt for aarch64, CPython 3.13, by hash: {counts['wheels']} wheels; built from source: {', '.join(SOURCES)}\n"
+        f"requirements/pi.txt for aarch64, CPython 3.13, by hash: {counts['wheels']} wheels; "
+        f"built from source: {', '.join(SOURCES)}\n"
         f"{passed} passed, {len(rows) - passed} failed\n\n"
     )
     chosen.log.write_text(head + "".join(f"{outcome}  {name}: {figure}\n" for name, (outcome, figure) in rows.items()))

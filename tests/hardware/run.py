@@ -134,7 +134,9 @@ def boot_time() -> Result:
     if not microseconds:
         return Result("FAIL", "lykta-camera has not been ready since this boot")
     seconds = microseconds / 1e6
-    return Result("PASS" if seconds <= BOOT_S else "FAIL", f"camera ready {seconds:.1f} s after the kernel began (or since its last start)")
+    return Result(
+        "PASS" if seconds <= BOOT_S else "FAIL", f"camera ready {seconds:.1f} s after the kernel began (or since its last start)"
+    )
 
 
 def io_at_rest() -> Result:

@@ -40,7 +40,6 @@ def no_writable_code() -> str:
 
 def imports() -> str:
     import agent.camera  # noqa: F401
-    import agent.io
     import drivers.pi_camera  # noqa: F401
 
     return f"{len(sys.modules)} modules"

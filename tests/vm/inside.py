@@ -6,6 +6,8 @@ With `lab=stolen` on the kernel's line the same disk stands in another machine, 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -28,7 +30,7 @@ GPIO, VIDEO = "/dev/gpiochip0", "/dev/video0"
 # How systemd 257 marks what a sealed credential needs (src/shared/creds-util.h), as the first of its bytes after base64.
 TPM_SEALS = {
     "0c7cc07b117645919c4b0bea08bc20fe": "TPM",
-    "93a8940948744490" "90caf2fc93cab553": "host key and TPM",
+    "93a894094874449090caf2fc93cab553": "host key and TPM",
 }
 OUTCOMES = {True: "PASS", False: "FAIL", None: "SKIP"}
 PATIENCE_S = 60 * int(os.environ.get("LAB_PATIENCE", "1"))
@@ -106,7 +108,10 @@ def ready() -> Found:
 
 def no_unit_failed() -> Found:
     failed = [line.split()[0] for line in run("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
-    if failed == ["lykta-link.service"] and subprocess.run(["/opt/lykta/bin/lykta", "link", "--help"], capture_output=True, check=False).returncode:
+    if (
+        failed == ["lykta-link.service"]
+        and subprocess.run(["/opt/lykta/bin/lykta", "link", "--help"], capture_output=True, check=False).returncode
+    ):
         return Found(None, "none but lykta-link, whose command is not in this version")
     return Found(failed == [], ", ".join(failed) or "none failed")
 
@@ -118,7 +123,9 @@ def sealed_to_the_tpm() -> Found:
     seals = {path.name: base64.b64decode(path.read_bytes())[:16].hex() for path in sorted(folder.glob("*.cred"))}
     words = {name: TPM_SEALS.get(seal, f"no TPM ({seal})") for name, seal in seals.items()}
     plain = [path.name for path in folder.glob("*.key")]
-    return Found(bool(words) and set(seals.values()) <= set(TPM_SEALS) and not plain, f"{words}, plain keys left: {plain or 'none'}")
+    return Found(
+        bool(words) and set(seals.values()) <= set(TPM_SEALS) and not plain, f"{words}, plain keys left: {plain or 'none'}"
+    )
 
 
 def closed_to_another_tpm() -> Found:
@@ -193,7 +200,7 @@ def blinks() -> Found:
     while time.monotonic() < end:
         levels.append((LAMP / "value").read_text().strip())
         time.sleep(0.02)
-    edges = sum(a != b for a, b in zip(levels, levels[1:], strict=False))
+    edges = sum(a != b for a, b in itertools.pairwise(levels))
     return Found(edges >= 6, f"{edges} changes of the line in 4 s")
 
 
@@ -215,7 +222,9 @@ def acceptance_list() -> Found:
     items = json.loads(out.read_bytes())["items"]
     steps = {name: item for name, item in items.items() if ": " in name and "enumerates" not in name}
     failed = [f"{name}: {item['figure']}" for name, item in steps.items() if item["outcome"] != "PASS"]
-    return Found(len(steps) == 9 and not failed, " / ".join(failed) or "; ".join(f"{name}: {item['figure']}" for name, item in steps.items()))
+    return Found(
+        len(steps) == 9 and not failed, " / ".join(failed) or "; ".join(f"{name}: {item['figure']}" for name, item in steps.items())
+    )
 
 
 # -- sandboxes -------------------------------------------------------------------------------------------------------------
@@ -265,10 +274,8 @@ def swap_stays_out() -> Found:
 
 def squeezed(group: Path, leader: int) -> int:
     """kB of a process in swap after its group was told to give memory back; it gives what it can and refuses the rest."""
-    try:
+    with contextlib.suppress(BlockingIOError):
         (group / "memory.reclaim").write_text("48M")
-    except BlockingIOError:
-        pass
     (line,) = [line for line in Path(f"/proc/{leader}/status").read_text().splitlines() if line.startswith("VmSwap")]
     return int(line.split()[1])
 

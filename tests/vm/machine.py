@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_KERNEL_LINE = "root=/dev/vda rw console=ttyS0 panic=0 loglevel=4 systemd.show_status=0 mitigations=off systemd.journald.forward_to_console=1"
+_KERNEL_LINE = (
+    "root=/dev/vda rw console=ttyS0 panic=0 loglevel=4 systemd.show_status=0 mitigations=off systemd.journald.forward_to_console=1"
+)
 _MEMORY_MB = 1536
 _KVM_S = 15
 _FAST = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max"]}

@@ -61,7 +61,9 @@ def boots(folder: Path, node_disk: Path, accel: str) -> list[Row]:
             ended = machine.run(node_disk, swap, SYSTEM, socket, line, _LIMIT_S[accel])
         rows += [Row(said["outcome"], said["check"], said["figure"]) for _, said in machine.lines if "check" in said]
         rows += judge(machine)
-        rows.append(Row("PASS" if ended else "FAIL", f"{name} machine: switched itself off", "in time" if ended else console(place)))
+        rows.append(
+            Row("PASS" if ended else "FAIL", f"{name} machine: switched itself off", "in time" if ended else console(place))
+        )
     return rows
 
 
@@ -91,11 +93,14 @@ def other_judged(machine: Machine) -> list[Row]:
 
 
 def write_log(path: Path, rows: list[Row], accel: str, kernel: str, seconds: float) -> None:
-    commit = subprocess.run(["git", "-C", str(PROJECT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "-C", str(PROJECT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("PASS", "FAIL", "SKIP")}
     head = (
-        f"make test-vm, {datetime.now(UTC):%Y-%m-%d}, after commit {commit.stdout.strip()}: Debian 13, Linux {kernel}, QEMU by {accel.upper()}, "
-        f"2 processors\n{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped in {seconds:.0f} s\n\n"
+        f"make test-vm, {datetime.now(UTC):%Y-%m-%d}, after commit {commit.stdout.strip()}: Debian 13, Linux {kernel}, "
+        f"QEMU by {accel.upper()}, 2 processors\n"
+        f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped in {seconds:.0f} s\n\n"
     )
     path.write_text(head + "".join(f"{row}\n" for row in rows))
 
