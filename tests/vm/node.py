@@ -37,8 +37,8 @@ def make_system() -> None:
 class VirtualNode(Installed):
     """Installed over the tree with a kernel; a first boot seals the keys to the machine it finds itself in."""
 
-    def __init__(self, folder: Path, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, folder: Path, patience: int, watchdog_s: int) -> None:
+        self.patience, self.watchdog_s = patience, watchdog_s
         super().__init__(folder, SYSTEM / "layer", TREE / "root")
 
     def _seal(self, root: Path) -> None:
@@ -65,6 +65,9 @@ class VirtualNode(Installed):
                 path = root / f"etc/systemd/system/lykta-{service}.service.d/slow.conf"
                 path.parent.mkdir()
                 path.write_text(_SLOW)
+            slow = root / "etc/systemd/system.conf.d/slow.conf"
+            slow.parent.mkdir(parents=True, exist_ok=True)
+            slow.write_text(f"[Manager]\nRuntimeWatchdogSec={self.watchdog_s}s\n")
 
     def disk(self, target: Path) -> None:
         """An ext4 image of the whole node."""

@@ -10,7 +10,7 @@ for bank in node bench; do # the first is /dev/gpiochip0, the node's; the other 
   echo 1 > "$folder/live"
   lines=/sys/devices/platform/$(cat "$folder/dev_name")/$(cat "$folder/pins/chip_name")
   ln -sfn "$lines" "/run/lab-$bank"
-  for pull in "$lines"/sim_gpio*/pull; do echo pull-up > "$pull"; done
+  for line in 17 22 23 27; do echo pull-up > "$lines/sim_gpio$line/pull"; done
 done
 udevadm settle --timeout=30
 for key in /etc/lykta/credentials/*.key; do
