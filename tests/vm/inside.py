@@ -106,6 +106,11 @@ def ready() -> Found:
     return Found(set(restarts.values()) == {"0"}, f"ready {up:.1f} s after the kernel began, restarts {restarts}")
 
 
+def help_ready() -> Found:
+    seconds = until(lambda: all(state(name).startswith("ready") for name in ("io", "uplink")), "io and uplink are ready")
+    return Found(True, f"io and uplink, {seconds:.1f} s after the pins were there")
+
+
 def no_unit_failed() -> Found:
     failed = [line.split()[0] for line in run("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
     if (
@@ -319,10 +324,11 @@ def watchdog_runs() -> Found:
 
 
 def first(report: Report) -> None:
+    report.check("keys sealed to the TPM", sealed_to_the_tpm)
+    report.check("help is ready", help_ready)
+    help_button(report)
     report.check("three services ready, no restart", ready)
     report.check("no unit failed", no_unit_failed)
-    report.check("keys sealed to the TPM", sealed_to_the_tpm)
-    help_button(report)
     report.check("tests/test_pins.py on gpio-sim", pins_contract)
     report.check("the list of make test-pi: import, detect and encode in the sandbox", acceptance_list)
     report.check("io at rest", rest_of_io)
