@@ -1,4 +1,4 @@
-"""`make test-arm64`: the node's locked packages for a Pi's Debian 13, each imported and used once under emulation. Root; ~5 min.
+"""`make test-arm64`: the node's locked packages for a Pi's Debian 13, each imported and used once under emulation. Root; slow.
 
 Wheels are resolved for aarch64 and CPython 3.13 and checked by the lock's hashes; the four packages without such wheels are
 built from their locked sources with arm64's own compiler. What it cannot show: speed, seccomp, and anything of a board.

@@ -1,4 +1,4 @@
-"""`make test-vm`: what only a machine of its own can show. Root; about four minutes with KVM, the kernel once more two.
+"""`make test-vm`: what only a machine of its own can show. Root; many minutes without KVM.
 
 usage: python -m tests.vm.run [--log FILE] [--keep DIR]
 Exit 0: every check passed; 1: one failed, or the machine did not end by itself; 6: something that it needs is missing.
