@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations attack evaluate bench bench-boot bench-store lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack evaluate bench bench-boot bench-store lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,17 @@ test-powercut-full: setup ## 4,000 of them, of a longer run (root; three to five
 test-mutations: setup ## take one sync, link or rule out of the code at a time: some test must fail each time (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@$(BIN)/python -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)")
+
+test-vm: setup ## a virtual node with a TPM, a hardware watchdog, swap and pins by gpio-sim; log into docs/ (root)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh vm
+	@$(BIN)/python -m tests.vm.run
+
+test-pi: ## on a real Raspberry Pi with the node installed: the acceptance list, one file to send in (root)
+	@$(BIN)/python -m tests.hardware.run --out out/acceptance.json
+
+test-arm64: setup ## the locked packages of a Pi, each imported and used under emulation; log into docs/ (root)
+	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh arm64
+	@$(BIN)/python -m tests.arm64.run
 
 evaluate: setup ## recall, leaks and over-masking: VIDEO=… LABELS=… [FPS=… PROFILE=…]; alone: the tables of ../shared
 	@$(BIN)/python -m tests.bench.evaluate $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)") \

@@ -11,6 +11,7 @@ from pathlib import Path
 from privacy.errors import StorageError
 
 _WAIT_S = 60
+_TPM = Path("/dev/tpmrm0")
 
 
 def unsealed(path: Path, name: str) -> bytes:
@@ -19,12 +20,15 @@ def unsealed(path: Path, name: str) -> bytes:
 
 
 def sealed(secret: bytes, name: str) -> bytes:
-    """The secret as LoadCredentialEncrypted=`name` takes it. As root."""
-    return _run("encrypt", name, secret)
+    """The secret as LoadCredentialEncrypted=`name` takes it. As root.
+
+    To the TPM too where there is one: systemd's own choice leaves it out on boards whose firmware does not know it, as a Pi's.
+    """
+    return _run("encrypt", name, secret, "--with-key=host+tpm2" if _TPM.exists() else "--with-key=host")
 
 
-def _run(verb: str, name: str, data: bytes) -> bytes:
-    words = ["systemd-creds", verb, f"--name={name}", "-", "-"]
+def _run(verb: str, name: str, data: bytes, *options: str) -> bytes:
+    words = ["systemd-creds", verb, f"--name={name}", *options, "-", "-"]
     try:
         done = subprocess.run(words, input=data, capture_output=True, timeout=_WAIT_S, check=False)
     except FileNotFoundError as problem:

@@ -19,6 +19,7 @@ done
 install -D -m 755 "$from/reread.sh" "$root/usr/lib/lykta/reread"
 put lykta.sysusers.conf usr/lib/sysusers.d/lykta.conf
 put lykta.tmpfiles.conf usr/lib/tmpfiles.d/lykta.conf
+put lykta.rules usr/lib/udev/rules.d/60-lykta.rules
 put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf
 put lykta-timesyncd.conf usr/lib/systemd/system/systemd-timesyncd.service.d/lykta.conf
 put lykta.nft usr/lib/lykta/lykta.nft

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
-# usage: setup.sh STEP...   steps: packages powercut container venv models bench pi
+# usage: setup.sh STEP...   steps: packages powercut container vm arm64 venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +12,8 @@ packages=(
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
 
 container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # what boots a container, firewall and SSH
+machine=(qemu-system-x86 qemu-utils swtpm e2fsprogs mmdebstrap debian-archive-keyring util-linux) # make test-vm
+foreign=(qemu-user-static mmdebstrap debian-archive-keyring util-linux)                          # make test-arm64
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -27,6 +29,10 @@ step_packages() { install "${packages[@]}"; }
 step_powercut() { install "${rigs[@]}"; }
 
 step_container() { install "${container[@]}"; }
+
+step_vm() { install "${machine[@]}"; }
+
+step_arm64() { install "${foreign[@]}"; }
 
 install() {
   command -v apt-get >/dev/null || { printf 'error: no apt-get here\nhint: Debian 12 or 13 is needed\n' >&2; exit 1; }

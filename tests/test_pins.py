@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from drivers.gpio import Input, LampState, Pins, WiredPins
+from drivers.gpio import OUTPUTS, Input, LampState, Pins, WiredPins
 from privacy.errors import ConfigError, LyktaError, UsageError
 
 LINES = {"help_button": 17, "help_lamp": 27, "door": 22, "light": 23}
@@ -48,8 +48,9 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "gpio":
         if not CHIP:
             pytest.skip("no lines on this machine: `make test-vm` runs it on gpio-sim")
-        for line in LINES.values():
-            Path(SIM, f"sim_gpio{line}", "pull").write_text("pull-up")
+        # As the wiring does it: contacts are pulled up, and a lamp whose line nobody holds is dark.
+        for part, line in LINES.items():
+            Path(SIM, f"sim_gpio{line}", "pull").write_text("pull-down" if part in OUTPUTS else "pull-up")
     bench = Bench(request.param)
     yield bench
     bench.pins.close()

@@ -23,7 +23,6 @@ from tests.broker import PATIENCE
 from tests.nodes import MODELS, PROJECT, VIDEO, Node, until
 
 TREE = PROJECT / "out/container"
-TREE = PROJECT / "out/container"
 HERE = Path(__file__).parent
 LAB = "srv/lab"
 _OWN = ("etc/lykta", "var/lib/lykta")
@@ -46,13 +45,16 @@ def overlay(target: Path, upper: Path, *lower: Path) -> None:
 
 
 class Installed:
-    """The tree with the project installed as a package would, and a node that was enrolled. Made once a session."""
+    """The tree with the project installed as a package would, and a node that was enrolled. Made once a session.
 
-    def __init__(self, folder: Path) -> None:
+    lower  what the tree consists of, the uppermost first
+    """
+
+    def __init__(self, folder: Path, *lower: Path) -> None:
         self.folder, self.layer = folder, folder / "layer/files"
         subprocess.run([str(HERE / "tree.sh"), str(TREE)], check=True)
         root = folder / "root"
-        overlay(root, folder / "layer", TREE / "root")
+        overlay(root, folder / "layer", *(lower or (TREE / "root",)))
         self._program(root)
         self.node = self._node(root)
         self._lab(root)
@@ -97,9 +99,12 @@ class Installed:
         demo.broker_files()
         for name in ("broker.acl", "broker.conf"):
             (lab / name).write_text((demo.folder / name).read_text().replace(str(demo.folder), f"/{LAB}"))
-        self._in(root, "/opt/lykta/bin/lykta", "seal-keys")
+        self._seal(root)
         self.ports = demo.ports
         return Node(demo.node, demo.centre)
+
+    def _seal(self, root: Path) -> None:
+        self._in(root, "/opt/lykta/bin/lykta", "seal-keys")
 
     def _lab(self, root: Path) -> None:
         """What is not ours: the broker and the operator's ear."""
