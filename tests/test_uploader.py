@@ -266,7 +266,7 @@ def test_help_first_then_events_and_routine_stays(stop: Stop, odd: OddIngest) ->
     stop.start()
     until(lambda: stop.detail("uploaded") == 3, "what is wanted is up", 40)
     assert odd.clips_put() == [clips[3], clips[1], clips[2]]
-    assert stop.detail("upload_waiting") == 0
+    until(lambda: stop.detail("upload_waiting") == 0, "nothing waits")
     assert all(sealed(stop, clips[n]) for n in (0, 4))
 
 
