@@ -8,9 +8,9 @@ mkdir -p "$state"
 
 files() {
   case $1 in
-    camera) echo lykta.toml config.jws basis.jws view.jws trust/* credentials/camera.* ;;
-    io) echo lykta.toml config.jws trust/ca.pem trust/command-keys.jws credentials/io.* ;;
-    uplink) echo lykta.toml config.jws trust/ca.pem credentials/tls.* credentials/uplink.* ;;
+    camera) echo lykta.toml config.jws basis.jws view.jws trust/* credentials/camera.cred credentials/camera.pem ;;
+    io) echo lykta.toml config.jws trust/ca.pem trust/command-keys.jws credentials/io.cred credentials/io.pem ;;
+    uplink) echo lykta.toml config.jws trust/ca.pem credentials/tls.cred credentials/tls.pem credentials/uplink.cred credentials/uplink.pem ;;
   esac
 }
 
