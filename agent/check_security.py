@@ -108,10 +108,10 @@ def _listening(_layout: Layout) -> list[Finding]:
 
 
 def _credentials(layout: Layout) -> list[Finding]:
-    keys = sorted(layout.certificates.glob("*.key*"))
+    keys = sorted(path for pattern in ("*.key", "*.cred") for path in layout.certificates.glob(pattern))
     wide = [path.name for path in keys if path.stat().st_mode & 0o077]
     if wide:
-        return [_fail(f"credentials: others may read {', '.join(wide)}", f"chmod 600 {layout.certificates}/*.key")]
+        return [_fail(f"credentials: others may read {', '.join(wide)}", f"chmod 600 {wide[0]}, in {layout.certificates}")]
     return [_ok(f"credentials: {len(keys)} keys for their owner only")]
 
 
