@@ -54,11 +54,13 @@ def hear(path: Path, stop: Event, heard: Callable[[Word], None], odd: Callable[[
         ear.settimeout(0.5)
         while not stop.is_set():
             try:
-                heard(_word(ear.recv(_LONGEST)))
+                word = _word(ear.recv(_LONGEST))
             except TimeoutError:
-                continue
+                continue  # nobody spoke: look whether to stop
             except LyktaError as problem:
                 odd(str(problem))
+            else:
+                heard(word)
 
 
 def _word(data: bytes) -> Word:
