@@ -65,7 +65,7 @@ class Pins(Struct, frozen=True, forbid_unknown_fields=True):
 
     factory "mock" is the fake that ships; its inputs are worked through `lykta`'s control socket.
 
-    service_button  inside the cabinet: held for 5 s it begins a visit
+    service_button  inside the cabinet: held for 5 s it stands in the journal, so that somebody was on site
     light           the stop's own light; light_current: an input that is closed while current flows through it
     ir_light        lit while the camera films in the dark
     tamper, door    switches that are closed while all is well
@@ -179,7 +179,20 @@ def build(data: dict[str, Any], name: str) -> Config:
         raise ConfigError(f"{name}: {_explain(str(problem), data)}", "`lykta config schema` lists every setting") from problem
     if config.camera.source == "file" and not config.camera.file:
         raise ConfigError(f'{name}: camera.file: must be set when camera.source is "file" (got "")', "name a video file")
+    _check_modem(config, name)
     return config
+
+
+def _check_modem(config: Config, name: str) -> None:
+    """A switch must be named, and a line has one use."""
+    modem, lines = config.modem, msgspec.structs.asdict(config.pins)
+    if modem.power == "usb" and not modem.usb_port:
+        raise ConfigError(f'{name}: modem.usb_port: must be set when modem.power is "usb" (got "")', 'for instance "1-1.2"')
+    if modem.power == "gpio" and modem.pin is None:
+        raise ConfigError(f'{name}: modem.pin: must be set when modem.power is "gpio" (got none)', "see the wiring plan")
+    for part, line in lines.items():
+        if modem.pin is not None and line == modem.pin:
+            raise ConfigError(f"{name}: modem.pin and pins.{part}: must differ (got {line} twice)", "see the wiring plan")
 
 
 def load(path: Path) -> Config:

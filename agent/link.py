@@ -94,7 +94,7 @@ def _climb(layout: Layout, config: Config, decision: Decision) -> bool:
 
 
 def _cut_modem(layout: Layout, modem: Modem, chip: str) -> bool:
-    if modem.power == "usb" and modem.usb_port:
+    if modem.power == "usb":
         cut_usb(usb_port(layout.root / "sys/bus/usb/devices", modem.usb_port))
         return True
     if modem.power == "gpio" and modem.pin is not None:

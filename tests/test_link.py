@@ -199,3 +199,18 @@ def test_a_reboot_waits_for_the_hours_the_hold_and_the_call(node: Node, systemd:
     assert stop(service) == 0
     told = [result for rung, result in events(node) if rung == "reboot"]
     assert told == ["help", "hours", "hold", "help", "done", "daily"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ('power = "usb"', "modem.usb_port: must be set"),
+        ('power = "gpio"', "modem.pin: must be set"),
+        ('power = "gpio"\npin = 27', "modem.pin and pins.help_lamp: must differ (got 27 twice)"),
+    ],
+)
+def test_a_modem_that_cannot_be_switched_is_refused_before_it_is_needed(node: Node, settings: str, problem: str) -> None:
+    node.layout.config.write_text(f"{node.layout.config.read_text()}\n[modem]\n{settings}\n")
+    done = node.run("config", "validate")
+    assert done.returncode == 5
+    assert problem in done.stderr
