@@ -15,6 +15,9 @@ from privacy.records import peek
 from privacy.settings import CONFIG, Settings, merged
 from provisioning.layout import Layout
 
+_OF_HELP = ("node", "broker", "ingest", "pins", "light", "clock")
+"""Sections that io reads, and those without which there is no configuration at all."""
+
 
 @dataclass(frozen=True)
 class Effective:
@@ -46,6 +49,16 @@ def effective(layout: Layout) -> Effective:
         return Effective(laid_over(layout, said), said.settings, said.version)
     except LyktaError as problem:
         return Effective(plain, {}, trouble=problem)
+
+
+def for_help(layout: Layout) -> Effective:
+    """The same for io, which a slip in what it does not read must not keep down: then those sections alone that it needs."""
+    try:
+        return effective(layout)
+    except ConfigError as problem:
+        sections = tree(read(layout.config))
+        needed = {name: sections[name] for name in _OF_HELP if name in sections}
+        return Effective(build(needed, layout.config.name), {}, trouble=problem)
 
 
 def laid_over(layout: Layout, said: Settings) -> Config:

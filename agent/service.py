@@ -27,7 +27,7 @@ from agent.clocks import clock_of
 from agent.config import Config
 from agent.control import Reply, Request, listen
 from agent.messages import Owner, StateName
-from agent.overlay import effective
+from agent.overlay import effective, for_help
 from drivers import sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from provisioning.layout import Layout
@@ -168,7 +168,7 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     """Run a service until it is told to stop or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
-        settings = effective(layout)
+        settings = for_help(layout) if name == "io" else effective(layout)
         if settings.trouble and name == "camera":
             # It may have asked for a stronger mask: every failure makes the picture darker. Help and the link go on without it.
             raise settings.trouble

@@ -41,7 +41,7 @@ def test_a_press_without_camera_and_network(node: Node) -> None:
     (event, pressed), (alarm, raised) = said(node)
     assert (event, pressed["action"]) == ("event/help", "pressed")
     assert (alarm, raised["ref"]) == ("alarm/help", pressed["press"])
-    assert node.status("io")["detail"]["dropped_datagrams"] == 1
+    until(lambda: node.status("io")["detail"]["dropped_datagrams"] == 1, "the camera's deafness is counted")
     assert stop(service) == 0
     assert node.run("check", "journal").returncode == 0
 
@@ -135,7 +135,7 @@ def detail(node: Node, name: str) -> str:
 
 
 def test_a_stop_with_everything_wired(node: Node) -> None:
-    """Light by presence while it is dark, a dead lamp, the door, the case, a visit: contact in, lamps and messages out."""
+    """Light by presence in the dark, a dead lamp, door, case and service button: contact in, lamps and messages out."""
     node.settings(**{f"pins__{name}": line for name, line in WIRED.items()})
     service = node.start("io")
     until(lambda: node.state("io") == ("ready", "listening"), "ready")
@@ -158,7 +158,7 @@ def test_a_stop_with_everything_wired(node: Node) -> None:
     assert ("event/tamper", "found") in bodies(node, "action"), "the case stood open when this began"
     until(lambda: ("event/tamper", "over") in bodies(node, "action"), "the case is shut")
     work(node, "service_button", True)
-    until(node.layout.visit.exists, "a visit begins")
+    until(lambda: "service_button_held" in node.run("journal", "show", "io", "--json").stdout, "it is in the journal", 30)
     assert [tail for tail, body in said(node) if tail == "event/motion"] == ["event/motion"]
     assert stop(service) == 0
 
@@ -232,4 +232,22 @@ def test_without_its_key_help_goes_on(node: Node, key: str) -> None:
     press(node)
     until(lambda: lamp(node) == "blinking", "the lamp blinks")
     until(lambda: [tail for tail, _ in said(node)] == ["event/help", "alarm/help"], "event and alarm are there")
+    assert stop(service) == 0
+
+
+@pytest.mark.parametrize("slip", ["[camera]\nfps = 1000\n", "[cammera]\nfps = 15\n", '[modem]\npower = "usb"\n'])
+def test_a_slip_in_other_settings_does_not_keep_help_down(node: Node, slip: str) -> None:
+    """Promise 5: what io does not read cannot stop it; the camera and the uplink refuse the file, and it says so."""
+    text = (
+        node.layout.config.read_text().replace("[camera]", "[unused]")
+        if slip.startswith("[camera]")
+        else node.layout.config.read_text()
+    )
+    node.layout.config.write_text(f"{text}\n{slip}")
+    assert node.run("uplink").returncode == 5
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "ready")
+    assert "lykta.toml" in detail(node, "config_trouble")
+    press(node)
+    until(lambda: lamp(node) == "blinking", "the lamp blinks")
     assert stop(service) == 0
