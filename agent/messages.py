@@ -48,9 +48,10 @@ class State(Struct, frozen=True, tag_field="type", tag="state"):
 
 
 class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
-    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15)."""
+    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15). serial: of the board, "" off a Pi."""
 
     model: str
+    serial: str
     sensors: tuple[str, ...]
     software: str
     schemas: dict[str, int]

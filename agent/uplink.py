@@ -257,7 +257,8 @@ class Uplink:
         config = self._runtime.config
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
         sensors = (camera, *fitted(config.pins))
-        return Describe(board.model(), sensors, f"lykta {version('lykta')}", {"message": 1, "manifest": 1}, tuple(COMMANDS))
+        software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
+        return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS))
 
     def tell_health(self) -> None:
         """The health thread: all groups in one write, soon after the start and then each minute; and what was dropped since."""
@@ -278,6 +279,13 @@ class Uplink:
             health.of_outbox(outbox),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
+
+
+def _serial() -> str:
+    try:
+        return board.serial()
+    except OSError:  # no Pi
+        return ""
 
 
 def _sync_age_s(clock: SystemClock) -> int:
