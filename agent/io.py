@@ -149,7 +149,7 @@ class Io:
         now_ms = self._runtime.clock.mono_ms()
         self._expire(now_ms)
         if self._switches.tick(now_ms):
-            self._begin_visit()
+            self._store.note("service_button_held")
         self._light(now_ms)
         if now_ms >= self._test_ms:
             self._test()
@@ -203,14 +203,6 @@ class Io:
             except (OSError, ValueError):
                 celsius = None
             self._pins.show("fan", "steady" if fan_on(self._pins.shown("fan") == "steady", celsius) else "off")
-
-    def _begin_visit(self) -> None:
-        self._store.note("visit_begins")
-        try:
-            self._runtime.layout.visit.parent.mkdir(parents=True, exist_ok=True)
-            self._runtime.layout.visit.touch()
-        except OSError as problem:
-            self._runtime.log("error", f"visit: {problem}", hint="systemd-tmpfiles --create makes the folder")
 
     def _test(self) -> str:
         """The path, not the lamp: a message as a press would send, that alarms nobody."""

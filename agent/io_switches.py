@@ -13,7 +13,7 @@ from drivers.gpio import Input
 QUIET_MS = 60_000
 """Without motion for so long, it is over."""
 HELD_MS = 5_000
-"""The service button, held for so long, begins a visit."""
+"""The service button is held once it was closed for so long."""
 JAMMED_MS = 60_000
 """A help button that is closed for so long is not pressed by anybody."""
 FAN_ON, FAN_OFF = 60.0, 50.0
@@ -55,7 +55,7 @@ class Switches:
             self._moved(now_ms)
 
     def tick(self, now_ms: int) -> bool:
-        """Whether a visit begins now."""
+        """Whether the service button is held, once for each time."""
         if self._moving and self._moved_ms is not None and "motion" not in self._held and now_ms - self._moved_ms >= QUIET_MS:
             self._moving = False
             self._say(Switch("motion", "over"))

@@ -119,11 +119,6 @@ class Layout:
         return self.run / "presence/io.sock"
 
     @property
-    def visit(self) -> Path:
-        """Made by io when the service button was held: a visit begins, and `lykta-setup` with it."""
-        return self.run / "visit/begun"
-
-    @property
     def last_word(self) -> Path:
-        """<unit>.json: how a unit ended, left by its failure hook for the uplink, gone with the next start that gets ready."""
+        """<unit>.json: how a unit last ended, left by its failure hook for the uplink."""
         return self.run / "last"

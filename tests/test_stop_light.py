@@ -125,8 +125,8 @@ def test_a_case_that_was_opened_is_tamper_until_it_is_shut() -> None:
     assert heard.cleared == ["alarm/case"]
 
 
-def test_a_visit_begins_once_when_the_service_button_was_held() -> None:
-    """R35: on site only; a short press does nothing, and a long one begins one visit."""
+def test_the_service_button_is_held_once_each_time() -> None:
+    """A short press does nothing, and a long one counts once."""
     heard = Heard()
     heard.switches.changed("service_button", True, 0, AT)
     assert not heard.switches.tick(HELD_MS - 1)
