@@ -26,6 +26,7 @@ put lykta.nft usr/lib/lykta/lykta.nft
 # First of its names: sshd takes the first value that it reads.
 put lykta-sshd.conf etc/ssh/sshd_config.d/00-lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
+mkdir -p "$root/usr/bin" && ln -sfn /opt/lykta/bin/lykta "$root/usr/bin/lykta"
 systemd-sysusers --root="${root:-/}"
 # In a tree the first boot makes the folders: from outside, rights of its users cannot be named.
 [ -n "$root" ] || systemd-tmpfiles --create lykta.conf

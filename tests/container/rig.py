@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,11 @@ class Installed:
         (wheel,) = (root / "mnt").glob("lykta-*.whl")
         self._in(root, "/opt/lykta/bin/pip", "install", "-q", "--no-deps", "--no-index", f"/mnt/{wheel.name}")
         subprocess.run(["systemd-machine-id-setup", f"--root={root}"], check=True, capture_output=True)
-        subprocess.run([str(PROJECT / "provisioning/install.sh"), str(root)], check=True)
+        # As the README says it: in place, with the system's own users, and by its own tools.
+        shutil.copytree(PROJECT / "systemd", root / "mnt/systemd")
+        (root / "mnt/provisioning").mkdir()
+        shutil.copy(PROJECT / "provisioning/install.sh", root / "mnt/provisioning")
+        self._in(root, "/mnt/provisioning/install.sh")
 
     def _node(self, root: Path) -> Node:
         """A demo's node, its keys sealed to this tree."""
@@ -148,7 +153,9 @@ class Container:
         """Power on; returns once systemd lets itself be entered."""
         self.powered_s = time.monotonic()
         binds = [f"{how}={self.folder}/own/{path}:/{path}" for path, how in self.binds.items()]
-        words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk), *binds]
+        # A name of its own: systemd-nspawn keeps a folder for each, and two runs on one machine must not meet in it.
+        name = f"--machine=lykta-{uuid.uuid4().hex[:12]}"
+        words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk), name, *binds]
         with (self.folder / "console").open("wb") as console:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         self._leader = int(until(self._find_leader, f"systemd starts; see {self.folder}/console", 20))

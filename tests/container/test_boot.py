@@ -38,6 +38,26 @@ def test_cold_boot_to_ready(installed: Installed, folder: Path, figure: Figure) 
         assert "connected; nothing to do" in container.journal("lykta-link")
 
 
+def test_a_dead_link_gets_a_fresh_uplink(installed: Installed, folder: Path) -> None:
+    """The rescue's first rung, taken by its own unit in its sandbox: 16 minutes without a broker, and told when it is back."""
+    with booted(installed, folder) as container:
+        until(lambda: container.told()[0] == "ready", "the centre hears it", 60)
+        pid = container.pid("uplink")
+        container.must("systemctl", "stop", "lab-broker")
+        until(lambda: container.status("uplink")["detail"]["connected"] is False, "the link is down")
+        container.must("systemctl", "stop", "lykta-link.timer")
+        container.must("systemctl", "start", "lykta-link")
+        course = json.loads(container.file("/var/lib/lykta/link/course.json").read_bytes())
+        container.file("/var/lib/lykta/link/course.json").write_text(
+            json.dumps(course | {"heard_ms": course["seen_ms"] - 16 * 60_000})
+        )
+        container.must("systemctl", "start", "lykta-link")
+        until(lambda: container.pid("uplink") not in (0, pid), "the uplink is a new process")
+        container.must("systemctl", "start", "lab-broker")
+        until(lambda: container.heard("event/link"), "the rung is told", 60)
+        assert [(one["rung"], one["result"]) for one in container.heard("event/link")] == [("reconnect", "done")]
+
+
 def test_a_lawful_night_is_off_without_a_restart(installed: Installed, folder: Path, figure: Figure) -> None:
     """R07: outside the assessed hours the service is up, rests, and feeds its watchdog; for longer than that counts."""
 
