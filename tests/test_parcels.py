@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,20 @@ from tests.broker import NODE, SITE, Broker, Centre, until
 from tests.ingests import OddIngest, until_quiet
 from tests.stop import MOST_MB, Stop
 
-TODAY = datetime.now(UTC).replace(microsecond=0)
+
+def this_day() -> datetime:
+    """Now, with a minute of the day left at least: the node under test begins a segment of its own at midnight."""
+    while f"{(now := datetime.now(UTC)):%H:%M}" == "23:59":
+        time.sleep(1)
+    return now.replace(microsecond=0)
 
 
 def keep_journal(stop: Stop, unit: Unit, days: int) -> Path:
     """A chain of some days, three entries each, that ends today; its folder."""
+    now = this_day()
     for back in range(days - 1, -1, -1):
-        journal = Journal(
-            stop.layout.journal(unit), unit, load_signer(stop.layout, unit), lambda back=back: TODAY - timedelta(back)
-        )  # type: ignore[misc]
+        t = now - timedelta(back)
+        journal = Journal(stop.layout.journal(unit), unit, load_signer(stop.layout, unit), lambda t=t: t)  # type: ignore[misc]
         for _ in range(3):
             journal.append("capture_on", reason="hours")
     return stop.layout.journal(unit)
