@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 LAB = "srv/lab"
 _OWN = ("etc/lykta", "var/lib/lykta")
 PREFIX = f"lykta/v1/{SITE}/{NODE}"
-_ENTER = ("nsenter", "-m", "-u", "-i", "-n", "-p", "-C")
+_ENTER = ("nsenter", "-m", "-u", "-i", "-n", "-p", "-C", "-T")
 _NSPAWN = (
     "mount --make-rprivate / && { umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup; } && "
     'exec systemd-nspawn -q -D "$0" -b --register=no --keep-unit --console=pipe --private-network --link-journal=no '
@@ -155,7 +155,10 @@ class Container:
         binds = [f"{how}={self.folder}/own/{path}:/{path}" for path, how in self.binds.items()]
         # A name of its own: systemd-nspawn keeps a folder for each, and two runs on one machine must not meet in it.
         name = f"--machine=lykta-{uuid.uuid4().hex[:12]}"
-        words = ["unshare", "--mount", "--cgroup", "bash", "-c", _NSPAWN, str(self.disk), name, *binds]
+        # Its time since power begins here: a machine that has been up for hours would have every timer due at once.
+        clocks = {"--boottime": time.CLOCK_BOOTTIME, "--monotonic": time.CLOCK_MONOTONIC}
+        shifts = [f"{name}=-{int(time.clock_gettime(clock))}" for name, clock in clocks.items()]
+        words = ["unshare", "--mount", "--cgroup", "--time", *shifts, "bash", "-c", _NSPAWN, str(self.disk), name, *binds]
         with (self.folder / "console").open("wb") as console:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         self._leader = int(until(self._find_leader, f"systemd starts; see {self.folder}/console", 20))

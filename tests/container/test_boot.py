@@ -40,20 +40,21 @@ def test_cold_boot_to_ready(installed: Installed, folder: Path, figure: Figure) 
 
 def test_a_dead_link_gets_a_fresh_uplink(installed: Installed, folder: Path) -> None:
     """The rescue's first rung, taken by its own unit in its sandbox: 16 minutes without a broker, and told when it is back."""
+    uplink_to_broker = f"meta skuid lykta-uplink tcp dport {installed.ports.broker}"
+    chain = "add table inet lab; add chain inet lab out { type filter hook output priority 0; }"
     with booted(installed, folder) as container:
         until(lambda: container.told()[0] == "ready", "the centre hears it", 60)
-        pid = container.pid("uplink")
-        container.must("systemctl", "stop", "lab-broker")
-        until(lambda: container.status("uplink")["detail"]["connected"] is False, "the link is down")
         container.must("systemctl", "stop", "lykta-link.timer")
         container.must("systemctl", "start", "lykta-link")
-        course = json.loads(container.file("/var/lib/lykta/link/course.json").read_bytes())
-        container.file("/var/lib/lykta/link/course.json").write_text(
-            json.dumps(course | {"heard_ms": course["seen_ms"] - 16 * 60_000})
-        )
+        pid = container.pid("uplink")
+        container.must("nft", f"{chain}; add rule inet lab out {uplink_to_broker} reject with tcp reset")
+        until(lambda: container.status("uplink")["detail"]["connected"] is False, "the link is down")
+        course = container.file("/var/lib/lykta/link/course.json")
+        known = json.loads(course.read_bytes())
+        course.write_text(json.dumps(known | {"heard_ms": known["heard_ms"] - 16 * 60_000}))
         container.must("systemctl", "start", "lykta-link")
         until(lambda: container.pid("uplink") not in (0, pid), "the uplink is a new process")
-        container.must("systemctl", "start", "lab-broker")
+        container.must("nft", "delete table inet lab")
         until(lambda: container.heard("event/link"), "the rung is told", 60)
         assert [(one["rung"], one["result"]) for one in container.heard("event/link")] == [("reconnect", "done")]
 
