@@ -33,6 +33,8 @@ from privacy.errors import AccessError, LyktaError, UsageError
 from provisioning.layout import Layout
 
 _JOIN_S = 1.5
+_LONGEST_PATH = 107
+"""Bytes of a Unix socket's path (sun_path of unix(7), without the NUL)."""
 _PR_SET_DUMPABLE = 4
 
 
@@ -97,7 +99,7 @@ class Runtime:
             self._detail |= numbers
 
     def answer(self, verb: str, reply: Reply, *, on: Literal["ctl", "uplink"]) -> None:
-        """Answer a request on one of the two sockets."""
+        """Answer a request on one of the two sockets that every service has."""
         self._replies[on][verb] = reply
 
     def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
@@ -145,8 +147,12 @@ class Runtime:
 
     def open_sockets(self) -> None:
         for name, replies in self._replies.items():
-            path = self.layout.socket(self.name, name)
-            self.spawn(name, lambda path=path, replies=replies: listen(path, replies, self.stop))  # type: ignore[misc]
+            self.open_socket(name, replies)
+
+    def open_socket(self, name: str, replies: dict[str, Reply]) -> None:
+        """Answer on a socket of this name until the service stops."""
+        path = self.layout.socket(self.name, name)
+        self.spawn(name, lambda: listen(path, replies, self.stop))
 
     def join(self) -> None:
         """Wait for the threads; one that will not end is an error."""
@@ -218,6 +224,10 @@ def _end(runtime: Runtime) -> None:
 def _only_instance(layout: Layout, name: str) -> TextIO:
     """The lock that keeps a second instance out; held until the process ends."""
     folder = layout.run / name
+    longest = max((os.fsencode(path) for path in (layout.socket("uplink", "uplink"), layout.trigger, layout.presence)), key=len)
+    if len(longest) > _LONGEST_PATH:
+        over = len(longest) - _LONGEST_PATH
+        raise UsageError(f"LYKTA_ROOT: its sockets' paths would be {over} bytes too long (got {layout.root})", "a shorter folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")

@@ -184,6 +184,17 @@ def test_a_broken_detector_yields_only_fully_masked_frames(node: Node, broken: s
             assert np.abs(luma.astype(int) - NOTHING[0]).max() <= 12
 
 
+def test_a_folder_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
+    """Found under a test runner that adds a folder: the kernel takes 107 bytes, and the service said that it should not happen."""
+    node = Node(tmp_path / ("deep" * 25), tmp_path)
+    node.root.mkdir()
+    for service in ("camera", "io", "uplink"):
+        refused = node.run(service)
+        assert refused.returncode == 2
+        assert "error: LYKTA_ROOT: its sockets' paths would be" in refused.stderr
+        assert "hint: a shorter folder" in refused.stderr
+
+
 def test_a_second_instance_is_refused(node: Node) -> None:
     service = node.start("camera")
     until(lambda: node.state("camera")[0] == "ready", "ready")

@@ -91,10 +91,10 @@ def test_a_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> N
     assert (tmp_path / "letters.txt").read_text() == "dear"
 
 
-def test_without_broker_and_ingest_nothing_is_lost(tmp_path: Path) -> None:
+def test_without_broker_and_ingest_nothing_is_lost(folder: Path) -> None:
     """Promise 3: both are killed while clips and events are made; when they are back, all arrive, in one unbroken sequence,
     and the camera frees each clip on its receipt."""
-    demo = Demo(tmp_path / "demo", VIDEO, MODELS)
+    demo = Demo(folder / "demo", VIDEO, MODELS)
     demo.prepare()
     node = Node(demo.node, demo.centre)
     node.settings(record__post_roll="1", record__pre_roll="2")
@@ -124,10 +124,10 @@ def test_without_broker_and_ingest_nothing_is_lost(tmp_path: Path) -> None:
         until(lambda: _unbroken(heard_by(demo.folder)), "the sequence is whole", 20)
 
 
-def test_an_order_of_the_centre_is_obeyed_by_the_running_node_and_answered(tmp_path: Path) -> None:
+def test_an_order_of_the_centre_is_obeyed_by_the_running_node_and_answered(folder: Path) -> None:
     """R29, R32, R33b: signed at the centre, retained at the broker, obeyed by the camera, answered and signed; and the heads
     of all journals are told, noted by the other units, and hold."""
-    demo = Demo(tmp_path / "demo", VIDEO, MODELS)
+    demo = Demo(folder / "demo", VIDEO, MODELS)
     demo.prepare()
     node = Node(demo.node, demo.centre)
     node.settings(record__post_roll="1", record__pre_roll="2")
@@ -140,9 +140,9 @@ def test_an_order_of_the_centre_is_obeyed_by_the_running_node_and_answered(tmp_p
         node.trigger()
         until(node.clips, "a clip is sealed", 40)
         [clip] = node.clips()
-        _central("sign", "order", _order(tmp_path, clip.name), "--keys", demo.centre, "-o", tmp_path / "order.jws")
+        _central("sign", "order", _order(folder, clip.name), "--keys", demo.centre, "-o", folder / "order.jws")
         where = f"127.0.0.1:{demo.ports.broker}"
-        _central("send", demo.centre, f"{SITE}/{NODE}", "order", "--file", tmp_path / "order.jws", "--broker", where)
+        _central("send", demo.centre, f"{SITE}/{NODE}", "order", "--file", folder / "order.jws", "--broker", where)
         until(lambda: _said(demo, "rsp/order-1"), "the order is answered", 40)
         until((clip / "hold.jws").exists, "the clip is held")
         until(lambda: {"camera", "io", "uplink"} <= set(_said(demo, "journal").get("heads", {})), "the heads are told", 60)
