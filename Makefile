@@ -3,6 +3,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PARTS := agent central drivers privacy provisioning
 SECONDS_OF_DEMO ?= 60
+# Many tests wait for a service: one more at a time than there are processors.
+TESTERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
 .PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack evaluate bench bench-boot bench-store lock clean
 
@@ -28,7 +30,7 @@ check: ## format, lint, types, layers, dead code, unit files
 	@! find systemd -name '*.py' | grep . || { echo 'error: Python in systemd/'; exit 1; }
 
 test: setup ## all tests that need no root
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n $(TESTERS) --dist worksteal
 
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
 	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
