@@ -1,12 +1,14 @@
 """`lykta camera`: the composition root of the service that sees raw frames. No network.
 
-The order is the promise: records first, then the model, then the hours, and only then the camera's `open`.
+The order is the promise: records first, then the model, then the hours, and only then the camera's `open`. A visit alone opens it
+at another hour: for who stands before it, masked, with neither recorder nor encoder (R35).
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,21 +18,22 @@ from typing import Any
 from agent.custody import Custody
 from agent.datagrams import Mouth, Word, hear
 from agent.later import Work
-from agent.pipeline import Listeners, Pipeline
+from agent.pipeline import Coding, Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
 from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
+from agent.visit import Visit
 from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from drivers.pi_camera import PiCamera
 from drivers.video import VideoFile
 from privacy.audit import LONG_SIDE
-from privacy.basis import Permit, deadline, rule
+from privacy.basis import PROFILES, Permit, Profile, Ruling, deadline, rule, rule_visit
 from privacy.delay import Seen
 from privacy.detection import Detector
-from privacy.errors import MediaError, RecordError
+from privacy.errors import MediaError, RecordError, UsageError
 from privacy.frames import MaskedFrame
 from privacy.journal import HEADS, Fact, read_heads
 from privacy.manifest import Manifest
@@ -89,6 +92,7 @@ class CameraService:
         self._night: bool | None = None
         self._light_told_ms = 0
         self._recorder: Recorder | None = None
+        self._visit: Visit | None = None
         self._news: Queue[Work] = Queue(64)
         self._complained = False
         self._blind_since = runtime.clock.mono_ms() / 1000
@@ -106,75 +110,182 @@ class CameraService:
         runtime.answer("order", self._order, on="uplink")
         runtime.answer("heads", self._heads, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
+        page = {"status": self._visit_status, "picture": self._visit_picture, "end": self._visit_end}
+        runtime.open_socket("setup", page)
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
         runtime.spawn("audit", lambda: self._proving.run(runtime.stop))
+        runtime.layout.visit.unlink(missing_ok=True)
         while not runtime.stop.is_set():
-            ruling = self._rule()
-            if ruling.open:
+            visit, ruling = self._visit, self._rule()
+            if visit:
+                self._receive(visit)
+            elif ruling.open:
                 self._film()
             else:
                 runtime.enter("off", ruling.reason, until=ruling.until)
                 self._rest()
 
     def _rest(self) -> None:
-        """A decision was made that nothing can be filmed now: that is finished work, until the next one."""
+        """A decision was made that nothing can be filmed now: that is finished work, until the next one, or a visit."""
         self._runtime.ready()
         self._runtime.fed()
-        self._runtime.stop.wait(REST_S)
+        visit, end = self._visit, time.monotonic() + REST_S
+        while time.monotonic() < end and self._visit is visit and not self._runtime.stop.wait(0.5):
+            pass
 
-    def _rule(self) -> Any:
+    def _rule(self) -> Ruling:
         clock = self._runtime.clock
         return rule(self._permit.basis, clock.now(), clock.trusted())
 
-    def _film(self) -> None:
-        """One open camera, until the service stops or the law says so; blind, with the reason, if it cannot be opened."""
+    def _open(self) -> Camera | None:
+        """The camera, open; blind, with the reason, if it does not."""
         runtime = self._runtime
         try:
-            camera = open_camera(runtime)
+            return open_camera(runtime)
         except MediaError as problem:
             if runtime.standing.reason != problem.code:
                 runtime.log("error", str(problem), hint=problem.hint)
             runtime.enter("blind", problem.code, owner="technician")
             self._rest()
+            return None
+
+    def _film(self) -> None:
+        """One open camera, until the service stops or the law says so."""
+        runtime = self._runtime
+        camera = self._open()
+        if not camera:
             return
         self._keeper.note("capture_on", basis=self._permit.basis.id, view=self._permit.view.id)
-        done = threading.Event()
         masker = Masker(camera.width, camera.height, self._permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
         if encoder.refusal:
             runtime.log("warning", f"encoder: {encoder.refusal}; {encoder.name} does it, at several times the cost")
         runtime.report(encoder=encoder.name, camera_model=camera.model)
         self._recorder = recorder = self._new_recorder(camera, masker)
-        pipeline = Pipeline(camera, self._detector, masker, encoder, self._listeners(camera, recorder))
+        listeners = self._listeners(camera, self._saw, Coding(encoder, recorder.take).encode)
+        pipeline = Pipeline(camera, self._detector, masker, listeners)
         runtime.enter("starting", "first_frames")
         self._blind_since = runtime.clock.mono_ms() / 1000
-        flow = [
-            runtime.spawn("capture", lambda: pipeline.capture(done.is_set)),
-            runtime.spawn("detect", lambda: pipeline.detect(done.is_set)),
-        ]
-        writer = runtime.spawn("recorder", lambda: recorder.run(lambda: done.is_set() and not flow[0].is_alive()))
-        self._watch(pipeline, recorder, camera)
-        done.set()
-        # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
-        self._join((flow[0], writer) if runtime.stop.is_set() else (flow[0], writer, flow[1]))
-        self._join((runtime.spawn("close", camera.close),))
+        self._flow(camera, pipeline, lambda: self._watch(pipeline, recorder, camera), recorder.run)
         self._recorder = None
         self._keeper.note("capture_off", frames=pipeline.tally.frames)
 
-    def _listeners(self, camera: Camera, recorder: Recorder) -> Listeners:
+    def _flow(
+        self, camera: Camera, pipeline: Pipeline, watch: Work, record: Callable[[Callable[[], bool]], None] | None = None
+    ) -> None:
+        """Let pictures flow until `watch` returns, then end the threads in order and close the camera."""
+        runtime, done = self._runtime, threading.Event()
+        capture = runtime.spawn("capture", lambda: pipeline.capture(done.is_set))
+        detect = runtime.spawn("detect", lambda: pipeline.detect(done.is_set))
+        ending = [capture]
+        if record:
+            ending.append(runtime.spawn("recorder", lambda: record(lambda: done.is_set() and not capture.is_alive())))
+        watch()
+        done.set()
+        # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
+        self._join((*ending,) if runtime.stop.is_set() else (*ending, detect))
+        self._join((runtime.spawn("close", camera.close),))
+
+    def _listeners(self, camera: Camera, told: Callable[[Seen, int], None], leaves: Callable[[MaskedFrame], None]) -> Listeners:
         size = (camera.width, camera.height)
 
         def saw(seen: Seen, wall_ns: int) -> str:
-            self._saw(seen, wall_ns)
+            told(seen, wall_ns)
             return self._watching.seen(seen, size, wall_ns)
 
         def painted(picture: MaskedFrame, masker: Masker) -> None:
             self._watching.painted(picture, masker)
             self._proving.painted(picture, masker)
 
-        return Listeners(recorder.take, saw, painted, self._proving.looked)
+        return Listeners(saw, painted, leaves, self._proving.looked)
+
+    # -- a visit -------------------------------------------------------------------------------------------------------
+
+    def _visited(self) -> None:
+        """The service button was held: somebody stands here and wants to see. A second time prolongs nothing."""
+        if self._visit:
+            return
+        visit = Visit(self._runtime.clock.mono_ms())
+        ruling = self._rule_visit(visit)
+        if not ruling.open:
+            self._runtime.log("warning", "visit: refused", reason=ruling.reason)
+            self._defer(lambda: self._keeper.note("visit_refused", reason=ruling.reason))
+            return
+        self._visit = visit
+        facts = {"basis": self._permit.basis.id, "view": self._permit.view.id, "profile": self._visit_profile}
+        self._defer(lambda: self._keeper.note("visit_begun", **facts))
+
+    @property
+    def _visit_profile(self) -> Profile:
+        """The stronger of what runs here and `strict`."""
+        return max("strict", self._runtime.config.mask.profile, key=PROFILES.index)
+
+    def _rule_visit(self, visit: Visit) -> Ruling:
+        clock = self._runtime.clock
+        return rule_visit(self._permit.basis, clock.now(), clock.trusted(), visit.begun_ms, clock.mono_ms())
+
+    def _receive(self, visit: Visit) -> None:
+        """A visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, nobody's presence told."""
+        runtime, ruling = self._runtime, self._rule_visit(visit)
+        camera = self._open() if ruling.open else None
+        if camera:
+            runtime.layout.visit.parent.mkdir(parents=True, exist_ok=True)
+            runtime.layout.visit.touch()
+            masker = Masker(camera.width, camera.height, self._permit.view, self._visit_profile)
+            pipeline = Pipeline(camera, self._detector, masker, self._listeners(camera, self._unseen, self._showing(visit)))
+            runtime.enter("setup", "visit", until=ruling.until, owner="technician")
+            self._flow(camera, pipeline, lambda: self._stay(visit, camera))
+        why = self._why_over(visit)
+        if why:
+            self._visit = None
+            runtime.layout.visit.unlink(missing_ok=True)
+            self._keeper.note("visit_over", reason=why, pictures=visit.pictures)
+
+    def _why_over(self, visit: Visit) -> str:
+        """Empty while it goes on."""
+        ruling = self._rule_visit(visit)
+        return "service_stops" if self._runtime.stop.is_set() else visit.ended or ("" if ruling.open else ruling.reason)
+
+    def _stay(self, visit: Visit, camera: Camera) -> None:
+        while not self._runtime.stop.wait(0.5) and not self._why_over(visit):
+            self._tell_light(camera.night)
+
+    def _unseen(self, seen: Seen, _wall_ns: int) -> None:
+        if seen.cause:
+            self._complain(seen)
+
+    def _showing(self, visit: Visit) -> Callable[[MaskedFrame], None]:
+        def show(picture: MaskedFrame) -> None:
+            visit.leaves(picture)
+            self._runtime.ready()
+            self._runtime.fed()
+
+        return show
+
+    def _visit_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """How it stands with the visit; until: None without one."""
+        visit = self._visit
+        until = self._rule_visit(visit).until if visit and not visit.ended else None
+        standing = self._runtime.standing
+        return {"until": until.isoformat() if until else None, "state": standing.state, "reason": standing.reason}
+
+    def _visit_picture(self, request: dict[str, Any]) -> dict[str, Any]:
+        shown = self._visit_of(request).newest()
+        return {"jpeg": b64encode(shown.jpeg).decode(), "mono_ms": shown.mono_ns // 1_000_000, "cause": shown.cause}
+
+    def _visit_end(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._visit_of(request).ended = "ended_on_site"
+        return {"ended": True}
+
+    def _visit_of(self, request: dict[str, Any]) -> Visit:
+        """The visit that goes on, for the one phone that looks."""
+        visit = self._visit
+        if not visit or visit.ended:
+            raise UsageError("visit: there is none", "hold the service button for five seconds")
+        visit.admit(str(request.get("phone", "")))
+        return visit
 
     def _join(self, threads: tuple[threading.Thread, ...]) -> None:
         for thread in threads:
@@ -184,7 +295,7 @@ class CameraService:
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera) -> None:
         runtime = self._runtime
-        while not runtime.stop.wait(0.5) and self._rule().open:
+        while not runtime.stop.wait(0.5) and self._rule().open and not self._visit:
             tally = pipeline.tally
             runtime.report(
                 frames=tally.frames,
@@ -305,7 +416,9 @@ class CameraService:
         hear(self._runtime.layout.trigger, self._runtime.stop, self._triggered, odd)
 
     def _triggered(self, word: Word) -> None:
-        if self._recorder:
+        if word.kind == "visit":
+            self._visited()
+        elif self._recorder:
             self._recorder.take(Trigger(word.kind, word.id))
 
 

@@ -1,6 +1,7 @@
 """One small datagram from a service to its neighbour, each way on a socket of its own: what, which, when. Nothing is answered.
 
-io to camera: help (a press). Camera to io: waiting, empty (whether somebody is at the stop, never how many), dark, bright.
+io to camera: help (a press), visit (the service button was held). Camera to io: waiting, empty (is somebody at the stop, never how
+many), dark, bright.
 A neighbour that is off, full or gone loses the word; neither ever waits for the other.
 """
 

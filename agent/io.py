@@ -150,6 +150,7 @@ class Io:
         self._expire(now_ms)
         if self._switches.tick(now_ms):
             self._store.note("service_button_held")
+            self._camera.say("visit", "", now_ms)
         self._light(now_ms)
         if now_ms >= self._test_ms:
             self._test()

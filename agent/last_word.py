@@ -20,7 +20,7 @@ from privacy.errors import ConfigError, LyktaError, StorageError, UsageError
 from privacy.files import place
 from provisioning.layout import Layout
 
-UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "data")
+UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
 """The services that have the hook; data is the partition that /var/lib/lykta lies on."""
 FINAL = {"2", "5", "7"}
 """RestartPreventExitStatus= of the units."""

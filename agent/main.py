@@ -190,6 +190,15 @@ def diag(
     raise typer.Exit(command(layout(), out, send, as_json))
 
 
+@app.command()
+def setup() -> None:
+    """The page of a visit: what the camera sees, masked, on one phone, for an hour at most. systemd starts it by the held
+    service button; `ssh -L 8080:/run/lykta/setup/page.sock NODE` brings it to http://localhost:8080 there."""
+    from agent.setup import serve as show
+
+    raise typer.Exit(show(layout()))
+
+
 @app.command("help-test")
 def help_test(as_json: Json = False) -> None:
     """Send a test down the help path, without lamp, alarm or clip: the centre shows whether it came."""

@@ -1,6 +1,6 @@
 """The frame path of the camera service: capture and release on one thread, the detector on another.
 
-    capture ─► DelayLine ─► Masker ─► encoder ─► Recorder's queue
+    capture ─► DelayLine ─► Masker ─► who looks at it: encoder ─► Recorder's queue, or a visit's page
         └─► (one picture at a time) detector ─► answers ┘
 
 Neither waits for the other. A detector that is late, hangs or fails leaves frames without a verdict, and those leave
@@ -30,37 +30,43 @@ from privacy.masking import Masker, Tally
 class Listeners:
     """Who hears of what happens in a pipeline. None of them may wait.
 
-    take       a coded picture, with its record
     saw        the answer of a look, with the UTC time of its picture (ns); says why everything must be masked, or ""
-    painted    a masked frame, before it is encoded
+    painted    a masked frame, before it leaves
+    leaves     the same, to encode or to show; its buffer goes back to the camera afterwards
     looked     a look is over; on the detector's thread
     """
 
-    take: Callable[[Taken], None]
     saw: Callable[[Seen, int], str]
     painted: Callable[[MaskedFrame, Masker], None]
+    leaves: Callable[[MaskedFrame], None]
     looked: Callable[[], None]
+
+
+class Coding:
+    """Encodes what leaves. take: gets each coded picture with its record."""
+
+    def __init__(self, encoder: H264Encoder, take: Callable[[Taken], None]) -> None:
+        self._encoder, self._take = encoder, take
+        self._records: dict[int, tuple[MaskRecord, int]] = {}
+
+    def encode(self, picture: MaskedFrame) -> None:
+        self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
+        for packet in self._encoder.encode(picture):
+            record, wall_ns = self._records.pop(packet.mono_ns)
+            self._take(Taken(packet, record, wall_ns))
 
 
 class Pipeline:
     """One open camera. `capture` and `detect` are the bodies of two threads."""
 
-    def __init__(
-        self,
-        camera: Camera,
-        detector: Detector,
-        masker: Masker,
-        encoder: H264Encoder,
-        listeners: Listeners,
-    ) -> None:
-        self._camera, self._detector, self._encoder, self._masker = camera, detector, encoder, masker
+    def __init__(self, camera: Camera, detector: Detector, masker: Masker, listeners: Listeners) -> None:
+        self._camera, self._detector, self._masker = camera, detector, masker
         self._listeners = listeners
         self._path = FramePath(masker)
         self._wanted: Queue[Frame] = Queue(1)
         self._answers: Queue[tuple[Seen, int]] = Queue()
         self._looking = False
         self._pace = Pace()
-        self._records: dict[int, tuple[MaskRecord, int]] = {}
         self.tally = Tally()
         self.looks, self.look_ms = 0, 0.0
 
@@ -79,9 +85,9 @@ class Pipeline:
             self._ask(frame)
             self._learn()
             for picture in self._path.ready(frame.mono_ns):
-                self._encode(picture)
+                self._let_go(picture)
         for picture in self._path.end():
-            self._encode(picture)
+            self._let_go(picture)
 
     def detect(self, stopped: Callable[[], bool]) -> None:
         """Until stopped: look at the one picture that waits."""
@@ -114,12 +120,8 @@ class Pipeline:
             self._path.learn(seen)
             self._path.hidden = self._listeners.saw(seen, wall_ns)
 
-    def _encode(self, picture: MaskedFrame) -> None:
+    def _let_go(self, picture: MaskedFrame) -> None:
         self.tally.count(picture)
         self._listeners.painted(picture, self._masker)
-        self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
-        packets = self._encoder.encode(picture)
+        self._listeners.leaves(picture)
         picture.release()
-        for packet in packets:
-            record, wall_ns = self._records.pop(packet.mono_ns)
-            self._listeners.take(Taken(packet, record, wall_ns))

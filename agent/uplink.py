@@ -37,7 +37,7 @@ from provisioning.layout import Layout
 HEALTH_S = 60.0
 SILENT_S = 30.0
 _SERVICES = ("camera", "io")
-_WELL = ("ready", "off", "degraded", "blind")
+_WELL = ("ready", "off", "degraded", "blind", "setup")
 
 
 def serve(layout: Layout) -> int:

@@ -1,6 +1,7 @@
-"""The two records that open the lens: the basis (limits in words) and the view (pixels). R01, R02, R03, R04, R07, R12.
+"""The two records that open the lens: the basis (limits in words) and the view (pixels). R01, R02, R03, R04, R07, R12, R35.
 
-Both are frozen; `rule` is the one place that decides whether the camera may be open at a moment.
+Both are frozen; `rule` is the one place that decides whether the camera may be open at a moment, `rule_visit` whether somebody on
+site may look while it is set up.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ STOCKHOLM = ZoneInfo("Europe/Stockholm")
 Profile = Literal["standard", "strict", "full"]
 _ASSESSED = ("type", "stop", "purpose", "hours", "least_profile", "retention_hours", "stacks")
 """What only a new assessment may change (R05)."""
+VISIT_MS = 60 * 60_000
+"""The longest visit (R35)."""
 PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
 Share = Annotated[float, Meta(ge=0, le=1)]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", max_length=63)]
@@ -58,6 +61,8 @@ class Basis(Struct, frozen=True, forbid_unknown_fields=True):
     begin: Moment
     end: Moment
     view_keys: tuple[str, ...] = ()
+    commissioning: Annotated[tuple[date, ...], Meta(max_length=31)] = ()
+    """Days, local, on which somebody on site may look while the node is set up; on none if the basis names none."""
 
 
 class Area(Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,6 +179,23 @@ def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
             return Ruling(True, "assessed_hours", min(end, basis.end))
     upcoming = [begin for begin, _ in _spans(basis, now) if begin > now]
     return Ruling(False, "outside_hours", min(upcoming, default=None))
+
+
+def rule_visit(basis: Basis, now: datetime, trusted_time: bool, begun_ms: int, now_ms: int) -> Ruling:
+    """May somebody on site look at `now` (aware), in a visit that began then (milliseconds since boot)? R35.
+
+    The one exception to the hours, and to nothing else: not past the basis's own end, nor at an unknown time.
+    """
+    if not trusted_time:
+        return Ruling(False, "time_unknown", None)
+    if not basis.begin <= now < basis.end:
+        return Ruling(False, "basis_not_in_force", None)
+    if now.astimezone(STOCKHOLM).date() not in basis.commissioning:
+        return Ruling(False, "no_commissioning_day", None)
+    left_ms = VISIT_MS - (now_ms - begun_ms)
+    if not 0 < left_ms <= VISIT_MS:
+        return Ruling(False, "time_is_up", None)
+    return Ruling(True, "commissioning_day", min(now + timedelta(milliseconds=left_ms), basis.end))
 
 
 def deadline(basis: Basis, ended: datetime) -> datetime:

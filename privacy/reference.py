@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.errors import MediaError
-from privacy.frames import MaskedFrame, Plane, planes_of
+from privacy.frames import MaskedFrame, Plane
 from privacy.mask_record import NOTHING
+from privacy.preview import Planes, jpeg, shrunk
 
 LONG_SIDE = 320
 SAMPLES = 15
 EVERY_NS = 10_000_000_000
 _ENOUGH = 3  # one sample in so many must show a place: whom a single look missed is in no reference
-_Sample = tuple[tuple[Plane, Plane, Plane], npt.NDArray[np.bool_]]
+_Sample = tuple[Planes, npt.NDArray[np.bool_]]
 
 
 class Reference:
@@ -39,13 +40,10 @@ class Reference:
         if picture.full:
             return
         self._last_ns = picture.mono_ns
-        scale = LONG_SIDE / max(picture.width, picture.height)
-        width, height = (max(2, round(side * scale / 2) * 2) for side in (picture.width, picture.height))
-        sizes = ((width, height), (width // 2, height // 2), (width // 2, height // 2))
-        planes = planes_of(picture.buffer, picture.width, picture.height)
-        small = tuple(cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane, size in zip(planes, sizes, strict=True))
+        small = shrunk(picture, LONG_SIDE)
+        height, width = small[0].shape
         painted = cv2.resize(raster, (width, height), interpolation=cv2.INTER_AREA) > 0
-        self._samples.append((small, painted))  # type: ignore[arg-type]
+        self._samples.append((small, painted))
 
     def clear(self) -> None:
         """Begin anew: the view is another one."""
@@ -57,11 +55,8 @@ class Reference:
         if not self._samples:
             raise MediaError("view: no reference picture yet", "it takes ten seconds of pictures that are not fully masked")
         painted = np.stack([where for _, where in self._samples])
-        planes = [self._median(index, painted if index == 0 else _halved(painted)) for index in range(3)]
-        packed = np.concatenate([plane.reshape(-1) for plane in planes])
-        height, width = planes[0].shape
-        picture = cv2.cvtColor(packed.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
-        return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+        halved = _halved(painted)
+        return jpeg((self._median(0, painted), self._median(1, halved), self._median(2, halved)))
 
     def _median(self, index: int, painted: npt.NDArray[np.bool_]) -> Plane:
         values = np.stack([planes[index] for planes, _ in self._samples])

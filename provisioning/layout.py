@@ -105,7 +105,7 @@ class Layout:
         return self.var / "journal" / unit
 
     def socket(self, service: str, name: str) -> Path:
-        """name: ctl (technicians), uplink (status and signed envelopes)."""
+        """name: ctl (technicians), uplink (status and signed envelopes), setup (the camera's, for the page of a visit)."""
         return self.run / service / f"{name}.sock"
 
     @property
@@ -117,6 +117,16 @@ class Layout:
     def presence(self) -> Path:
         """Where the camera tells io that somebody waits: the other way, again a folder of its own."""
         return self.run / "presence/io.sock"
+
+    @property
+    def visit(self) -> Path:
+        """There while somebody on site may look: systemd starts the page by it."""
+        return self.run / "camera/setup/visit"
+
+    @property
+    def page(self) -> Path:
+        """Where a technician's SSH forwards a browser to."""
+        return self.run / "setup/page.sock"
 
     @property
     def last_word(self) -> Path:

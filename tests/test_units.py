@@ -22,10 +22,10 @@ def lines_of(name: str) -> list[str]:
 
 
 ALL = sorted(path.name for path in UNITS.iterdir() if path.suffix in (".service", ".path", ".timer", ".target"))
-SERVICES = ("camera", "io", "uplink", "retention", "apply", "renew", "link")
+SERVICES = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup")
 
 
-@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe", "apply", "renew", "link", "failed@"])
+@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe", "apply", "renew", "link", "setup", "failed@"])
 def test_all_but_the_uplink_have_no_network(name: str) -> None:
     """R17: the unit file says so; nothing but Unix sockets, in a network namespace of its own."""
     lines = lines_of(name)
@@ -136,7 +136,7 @@ def test_no_python_in_the_folder() -> None:
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        *(("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("failed@", 5)),
+        *(("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("setup", 5), ("failed@", 5)),
         *(("wipe", 30), ("apply", 15), ("renew", 15), ("link", 15)),
     ],
 )

@@ -214,6 +214,9 @@ class Container:
     def press(self) -> None:
         ask(self.root / "run/lykta/io/ctl.sock", {"verb": "press", "name": "help"})
 
+    def set_contact(self, name: str, closed: bool) -> None:
+        ask(self.root / "run/lykta/io/ctl.sock", {"verb": "set", "name": name, "closed": closed})
+
     def lamp(self) -> str:
         return str(self.status("io").get("detail", {}).get("lamp"))
 

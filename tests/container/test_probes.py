@@ -33,8 +33,8 @@ BUSES = (
 )
 
 
-def replaced(container: Container, service: str, facts: dict[str, list[str]]) -> dict[str, str]:
-    """What a program finds that runs as the service, in its sandbox, with its user and credentials."""
+def probed(container: Container, service: str, facts: dict[str, list[str]]) -> dict[str, str]:
+    """What a program finds that runs as the unit, in its sandbox, with its user and credentials; the unit rests afterwards."""
     unit, out = f"lykta-{service}.service", f"/run/lykta/{service}/probe.json"
     program = f"/usr/bin/python3 /{LAB}/probe.py {out} '{json.dumps(facts)}'"
     lines = ("Type=oneshot", "Restart=no", "WatchdogSec=0", "ExecStart=", f"ExecStart={program}")
@@ -44,7 +44,13 @@ def replaced(container: Container, service: str, facts: dict[str, list[str]]) ->
     found: dict[str, str] = json.loads(container.file(out).read_bytes())
     container.file(f"/etc/systemd/system/{unit}.d/test.conf").unlink()
     container.must("systemctl", "daemon-reload")
-    container.must("systemctl", "restart", "--no-block", unit)
+    return found
+
+
+def replaced(container: Container, service: str, facts: dict[str, list[str]]) -> dict[str, str]:
+    """The same of a service, which is itself again afterwards."""
+    found = probed(container, service, facts)
+    container.must("systemctl", "restart", "--no-block", f"lykta-{service}")
     until(lambda: container.state(service)[0] == "ready", f"{service} is itself again", 60)
     return found
 
@@ -113,6 +119,13 @@ def test_the_camera_has_no_network_no_pins_and_no_neighbour(found: dict[str, dic
 def test_io_has_nothing_but_pins(found: dict[str, dict[str, str]]) -> None:
     """Promise 5 and R13, R17: no picture, no clip, no network; one word to the camera, which it may send into a full queue."""
     assert open_doors(found["io"]) == {"tell /run/lykta/trigger/camera.sock"}
+
+
+def test_the_page_of_a_visit_has_the_cameras_masked_pictures_alone(running: Container, found: dict[str, dict[str, str]]) -> None:
+    """R35: no network, no key, no clip, no journal; of all sockets the one that the camera has for it."""
+    facts = facts_of(running, "setup")
+    facts["sockets"].append("/run/lykta/camera/setup.sock")
+    assert open_doors(probed(running, "setup", facts)) == {"call /run/lykta/camera/setup.sock"}
 
 
 def test_a_compromised_uplink_cannot_delete_forge_command_or_see(found: dict[str, dict[str, str]]) -> None:

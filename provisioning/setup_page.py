@@ -1,0 +1,139 @@
+"""The installer's page: what the camera sees, masked, while a visit lasts (R35).
+
+One page, one script, no request to anywhere else. It knows no key and no picture but the one that it hands on.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from privacy.errors import LyktaError
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+"""One request to the camera, its answer; `LyktaError` if it refuses or is away."""
+PHONE = "phone"
+_PRIVATE = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; connect-src 'self'; script-src 'self'; style-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class SetupPage:
+    """The page's calls. node: who it is, as site/node."""
+
+    def __init__(self, node: str, ask: Ask) -> None:
+        self._node, self._ask = node, ask
+
+    def app(self) -> Starlette:
+        """The application."""
+        files = {"/style.css": (_STYLE, "text/css"), "/page.js": (_SCRIPT, "text/javascript")}
+        routes = [Route("/", self.page), Route("/picture", self.picture), Route("/state", self.state)]
+        routes += [Route(path, _file(*what)) for path, what in files.items()]
+        return Starlette(routes=[*routes, Route("/end", self.end, methods=["POST"])], exception_handlers={LyktaError: _refused})
+
+    def page(self, request: Request) -> Response:
+        """The page; a browser that has none gets a word of its own, and the camera shows pictures to the first one only."""
+        response = Response(_PAGE.format(node=escape(self._node)), media_type="text/html", headers=_PRIVATE)
+        if not request.cookies.get(PHONE):
+            response.set_cookie(PHONE, secrets.token_urlsafe(24), httponly=True, samesite="strict")
+        return response
+
+    def picture(self, request: Request) -> Response:
+        """The newest picture; its age and, where all of it is masked, why, stand in its headers."""
+        answer = self._ask({"verb": "picture", "phone": request.cookies.get(PHONE, "")})
+        facts = {"X-Taken-Ms": str(answer["mono_ms"]), "X-Masked-Because": str(answer["cause"])}
+        return Response(b64decode(answer["jpeg"]), media_type="image/jpeg", headers=_PRIVATE | facts)
+
+    def state(self, _request: Request) -> Response:
+        """Until when the visit lasts, None if it is over, and how the camera stands."""
+        return JSONResponse(self._ask({"verb": "status"}), headers=_PRIVATE)
+
+    def end(self, request: Request) -> Response:
+        """End the visit before its hour is over."""
+        return JSONResponse(self._ask({"verb": "end", "phone": request.cookies.get(PHONE, "")}), headers=_PRIVATE)
+
+
+def _file(text: str, kind: str) -> Callable[[Request], Response]:
+    def answer(_request: Request) -> Response:
+        return Response(text, media_type=kind, headers=_PRIVATE)
+
+    return answer
+
+
+def _refused(_request: Request, problem: Exception) -> Response:
+    hint = problem.hint if isinstance(problem, LyktaError) else ""
+    return JSONResponse({"error": str(problem), "hint": hint}, status_code=409, headers=_PRIVATE)
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Lykta: visit at {node}</title><link rel="stylesheet" href="/style.css"><script src="/page.js" defer></script>
+<main><h1>Visit at {node}</h1>
+<p id="left" role="status">…</p>
+<img id="picture" alt="What the camera sees now; people and vehicles are painted over" width="640" height="360">
+<p id="why"></p>
+<p>Masked as <code>strict</code>, two pictures a second, to this phone alone. Nothing of it is recorded or sent; that there was a
+visit stands in the node's journal.</p>
+<p>The camera: <span id="camera">…</span>. For the others: <code>lykta status</code> over the same SSH.</p>
+<button id="end" type="button">End the visit</button></main></html>
+"""
+_STYLE = """
+body{font:17px/1.5 system-ui,sans-serif;margin:0;color:#1c2430;background:#fbfaf7}
+main{max-width:42rem;margin:0 auto;padding:1rem}h1{font-size:1.4rem;margin:.2rem 0}
+img{width:100%;height:auto;background:#1c2430;border-radius:4px;display:block}#why:empty{display:none}
+#why{color:#a3000f;font-weight:600}
+button{font:inherit;padding:.6rem 1.2rem;border:2px solid #1c2430;border-radius:4px;background:#fff}
+button:focus-visible{outline:3px solid #1463c4;outline-offset:2px}
+"""
+_SCRIPT = """
+"use strict";
+const at = (id) => document.getElementById(id);
+let over = false;
+async function told(path, options) {
+  const answer = await fetch(path, options);
+  if (answer.ok) return answer;
+  const { error, hint } = await answer.json();
+  throw new Error(`${error}. ${hint}`);
+}
+async function look() {
+  try {
+    const answer = await told("/picture");
+    const because = answer.headers.get("X-Masked-Because");
+    const before = at("picture").src;
+    at("picture").src = URL.createObjectURL(await answer.blob());
+    URL.revokeObjectURL(before);
+    at("why").textContent = because ? `All masked: ${because}` : "";
+  } catch (problem) { at("why").textContent = problem.message; }
+  if (!over) setTimeout(look, 500);
+}
+async function judge() {
+  try {
+    const { until, state, reason } = await (await told("/state")).json();
+    over = !until;
+    const minutes = until ? Math.ceil((new Date(until) - Date.now()) / 60000) : 0;
+    at("left").textContent = until ? `${minutes} min left` : "The visit is over.";
+    at("camera").textContent = `${state}, ${reason.replaceAll("_", " ")}`;
+  } catch (problem) {
+    at("left").textContent = "The node does not answer: the visit is over, or it starts again.";
+  }
+  if (!over) setTimeout(judge, 2000);
+  else { at("picture").removeAttribute("src"); at("why").textContent = ""; at("end").disabled = true; }
+}
+at("end").addEventListener("click", async () => {
+  try { await told("/end", { method: "POST" }); } catch (problem) { at("why").textContent = problem.message; }
+});
+look();
+judge();
+"""

@@ -1,0 +1,230 @@
+"""A visit, as an installer has it: the service button held, a phone that looks, and two lines in the journal left behind (R35)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.control import ask
+from agent.visit import EVERY_NS, Visit
+from privacy.basis import STOCKHOLM, VISIT_MS, rule_visit
+from privacy.errors import LyktaError
+from privacy.mask_record import TONES
+from tests.nodes import Node, stop, until
+from tests.scenes import picture
+from tests.test_basis import ANY_TIME, BASIS
+
+QUARTER = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]
+
+
+def days(first: int = 0) -> list[str]:
+    """The day that is so many from now, local, and the next: a test may run past midnight."""
+    here = datetime.now(STOCKHOLM).date() + timedelta(days=first)
+    return [here.isoformat(), (here + timedelta(days=1)).isoformat()]
+
+
+# -- the rule ----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    ANY_TIME,
+    st.sets(st.dates(date(2025, 12, 1), date(2027, 2, 1)), max_size=5),
+    st.integers(0, 2**40),
+    st.integers(0, 2 * VISIT_MS),
+)
+def test_a_visit_is_an_hour_at_most_on_its_days_within_the_basis(now: datetime, days: set[date], begun: int, lasted: int) -> None:
+    """R35, by who has a calendar and a watch; and by no other clock than the one since boot is its hour counted."""
+    here = now.astimezone(STOCKHOLM).date()
+    for given_days in (days, days | {here}):
+        basis = msgspec.structs.replace(BASIS, commissioning=tuple(sorted(given_days)))
+        ruling = rule_visit(basis, now, True, begun, begun + lasted)
+        assert ruling.open == (here in given_days and lasted < VISIT_MS and BASIS.begin <= now < BASIS.end)
+        assert not rule_visit(basis, now, False, begun, begun + lasted).open
+        if ruling.open and ruling.until:
+            assert now < ruling.until <= min(now + timedelta(milliseconds=VISIT_MS - lasted), BASIS.end)
+
+
+def test_a_basis_that_names_no_day_allows_no_visit() -> None:
+    assert not rule_visit(BASIS, datetime(2026, 6, 1, tzinfo=UTC), True, 0, 0).open
+
+
+def test_a_visit_takes_masked_frames_only() -> None:
+    """R24: the run-time half of what mypy says."""
+    with pytest.raises((TypeError, AttributeError)):
+        Visit(0).leaves(picture(0))  # type: ignore[arg-type]
+
+
+# -- on the node -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Site:
+    """A node at night on one of its commissioning days, only a quarter of its picture to be seen."""
+
+    node: Node
+    services: list[subprocess.Popen[bytes]]
+
+    def hold(self) -> None:
+        ask(self.node.layout.socket("io", "ctl"), {"verb": "set", "name": "service_button", "closed": True})
+
+    def let_go(self) -> None:
+        ask(self.node.layout.socket("io", "ctl"), {"verb": "set", "name": "service_button", "closed": False})
+
+    def begin(self) -> None:
+        self.hold()
+        until(lambda: self.node.state("camera") == ("setup", "visit"), "the visit begins")
+        self.let_go()
+
+    def page(self) -> subprocess.Popen[bytes]:
+        until(self.node.layout.visit.exists, "systemd may start the page")
+        page = self.node.start("setup", log="page")
+        until(self.node.layout.page.exists, "the page is there")
+        self.services.append(page)
+        return page
+
+    def curl(self, path: str, jar: Path, *words: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body, as a browser with this jar of cookies gets them through the socket."""
+        fixed = ["curl", "-s", "-i", "--unix-socket", str(self.node.layout.page), "-b", str(jar), "-c", str(jar), *words]
+        out = subprocess.run([*fixed, f"http://localhost{path}"], capture_output=True, check=True, timeout=30).stdout
+        head, _, body = out.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+    def entries(self) -> list[dict[str, Any]]:
+        shown = self.node.run("journal", "show", "camera", "--last", "99", "--json").stdout
+        return [entry for entry in json.loads(shown)["entries"] if entry["kind"].startswith("visit")]
+
+
+@pytest.fixture
+def site(node: Node) -> Iterator[Site]:
+    node.sign("basis", hours=[], commissioning=days())
+    node.sign("view", areas=[{"kind": "stop", "paragraph": "KBL11.5b", "workplace": False, "polygon": QUARTER}])
+    node.settings(pins__service_button="22")
+    services = [node.start("camera"), node.start("io", log="io")]
+    until(lambda: node.state("camera") == ("off", "outside_hours"), "the camera rests")
+    until(lambda: node.state("io")[0] == "ready", "io is ready")
+    yield Site(node, services)
+    for service in services:
+        service.kill()
+        service.wait()
+
+
+def test_a_visit_from_the_button_to_the_journal(site: Site, tmp_path: Path) -> None:
+    """R35: masked pictures to the first phone, at most two a second, to no other; nothing recorded; journalled; over when told."""
+    site.begin()
+    page = site.page()
+    phone, other = tmp_path / "phone", tmp_path / "other"
+    status, headers, body = site.curl("/", phone)
+    assert (status, b"linkoping-demo/stop-1" in body) == (200, True)
+    assert "samesite=strict" in headers["set-cookie"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    until(lambda: site.curl("/picture", phone)[0] == 200, "the first picture")
+    taken, end = {}, time.monotonic() + 4
+    while time.monotonic() < end:
+        _, headers, jpeg = site.curl("/picture", phone)
+        taken[int(headers["x-taken-ms"])] = jpeg
+    assert len(taken) > 2
+    assert min(np.diff(sorted(taken))) >= EVERY_NS // 1_000_000 - 1
+    assert len(set(taken.values())) == len(taken)
+    site.curl("/", other)
+    status, _, body = site.curl("/picture", other)
+    assert (status, "another phone" in json.loads(body)["error"]) == (409, True)
+    assert site.curl("/picture", tmp_path / "none", "-b", "")[0] == 409
+    assert site.curl("/end", other, "-X", "POST")[0] == 409
+    everything_outside_the_view_is_painted(jpeg)
+    assert site.node.clips() == []
+    assert site.curl("/end", phone, "-X", "POST")[0] == 200
+    assert page.wait(30) == 0
+    until(lambda: site.node.state("camera") == ("off", "outside_hours"), "the camera rests again")
+    assert not site.node.layout.visit.exists()
+    assert list(site.node.layout.spool.iterdir()) == []
+    until(lambda: len(site.entries()) == 2, "begin and end are in the journal")
+    begun, over = (entry["facts"] for entry in site.entries())
+    assert (begun["profile"], over["reason"]) == ("strict", "ended_on_site")
+    assert over["pictures"] >= len(taken)
+    assert list(site.node.root.rglob("*.jp*g")) == []
+    assert "presence" not in site.node.run("outbox", "list").stdout
+
+
+def everything_outside_the_view_is_painted(jpeg: bytes) -> None:
+    """Three quarters hold the mask's tones alone, but for what JPEG makes of their edges; the fourth shows something."""
+    luma = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE).astype(int)
+    height, width = luma.shape
+    assert max(width, height) == 640
+    tones = [round((y - 16) * 255 / 219) for y, _, _ in TONES]
+    painted = np.min([abs(luma - tone) for tone in tones], axis=0) <= 3
+    assert painted[height // 2 + 16 :].mean() > 0.97
+    assert painted[:, width // 2 + 16 :].mean() > 0.97
+    assert painted[: height // 2 - 16, : width // 2 - 16].mean() < 0.9
+
+
+def test_no_visit_on_another_day_nor_without_a_hold(node: Node, site: Site) -> None:
+    """A press that is too short is none; on a day that the basis does not name the lens stays shut, and the journal says so."""
+    assert stop(site.services[0]) == 0
+    node.sign("basis", hours=[], commissioning=days(2))
+    site.services[0] = node.start("camera")
+    until(lambda: node.state("camera") == ("off", "outside_hours"), "the camera rests")
+    site.hold()
+    site.let_go()
+    site.hold()
+    until(lambda: len(site.entries()) == 1, "it is refused")
+    assert (site.entries()[0]["kind"], site.entries()[0]["facts"]["reason"]) == ("visit_refused", "no_commissioning_day")
+    assert node.state("camera") == ("off", "outside_hours")
+    assert not node.layout.visit.exists()
+    refused = node.run("setup")
+    assert (refused.returncode, "there is no visit" in refused.stderr) == (4, True)
+
+
+def test_a_visit_ends_with_the_basis(site: Site) -> None:
+    """What was signed to end now ends now, whoever looks."""
+    node = site.node
+    assert stop(site.services[0]) == 0
+    node.sign("basis", hours=[], commissioning=days(), end=(datetime.now(UTC) + timedelta(seconds=25)).isoformat())
+    site.services[0] = node.start("camera")
+    until(lambda: node.state("camera") == ("off", "outside_hours"), "the camera rests")
+    site.begin()
+    until(lambda: node.state("camera") == ("off", "basis_expired"), "it is over", 60)
+    until(lambda: [entry["facts"].get("reason") for entry in site.entries()][-1:] == ["basis_not_in_force"], "it is in the journal")
+
+
+def test_a_visit_in_assessed_hours_stops_the_recording(node: Node, site: Site) -> None:
+    """Filming ends for as long as somebody looks, a press for help records nothing meanwhile; then it goes on."""
+    assert stop(site.services[0]) == 0
+    node.sign("basis", commissioning=days())
+    site.services[0] = node.start("camera")
+    until(lambda: node.state("camera") == ("ready", "filming"), "it films")
+    site.begin()
+    ask(node.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+    until(lambda: node.status("io")["detail"]["lamp"] == "blinking", "help is as it was")
+    time.sleep(2)
+    before = set(node.clips())
+    with pytest.raises(LyktaError):
+        ask(node.layout.socket("camera", "setup"), {"verb": "end"})
+    ask(node.layout.socket("camera", "setup"), {"verb": "end", "phone": "mine"})
+    until(lambda: node.state("camera") == ("ready", "filming"), "it films again")
+    assert set(node.clips()) == before
+
+
+def test_a_camera_that_starts_again_has_no_visit_any_more(site: Site) -> None:
+    """Fail closed: nothing of a visit is on a disk; the page ends too."""
+    site.begin()
+    page = site.page()
+    site.services[0].kill()
+    site.services[0].wait()
+    site.services[0] = site.node.start("camera")
+    until(lambda: site.node.state("camera") == ("off", "outside_hours"), "the camera rests")
+    assert not site.node.layout.visit.exists()
+    assert page.wait(60) == 0
