@@ -22,7 +22,6 @@ from agent.io_switches import Switches, fan_on
 from agent.messages import Alarm, Help, HelpTest, Switch
 from agent.service import Runtime, run_service
 from agent.stop_light import LampWatch, Sight, lit
-from drivers import board
 from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins
 from privacy.command import verify_command
 from privacy.errors import RecordError, UsageError
@@ -199,6 +198,8 @@ class Io:
 
     def _cool(self) -> None:
         if "fan" in self._pins.fitted:
+            from drivers import board
+
             try:
                 celsius: float | None = board.temperature()
             except (OSError, ValueError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agent.groups import Json, basis, clips, config, journal, layout, order, outbox, view
-from privacy.errors import LyktaError
+from agent.start import serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,11 +29,6 @@ def options(
 ) -> None:
     if root:
         os.environ["LYKTA_ROOT"] = root
-
-
-def serve(service: str) -> int:
-    code: int = import_module(f"agent.{service}").serve(layout())
-    return code
 
 
 @app.command()
@@ -246,17 +240,3 @@ def decommission(
     from agent.wiping import decommission as wipe
 
     raise typer.Exit(wipe(layout(), decided, performed, case, sure, as_json))
-
-
-def main() -> None:
-    """Entry point: errors in the words of the design, with their exit code."""
-    try:
-        # Not through typer: it loads pydantic when it parses, 8 MB that a service would keep for its whole life.
-        if sys.argv[1:] in (["camera"], ["io"], ["uplink"]):
-            sys.exit(serve(sys.argv[1]))
-        app()
-    except LyktaError as problem:
-        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -1,0 +1,34 @@
+"""Entry point of `lykta`: errors in the words of the design, with their exit code.
+
+A service starts from here without the command line's libraries, which it would keep in memory for its whole life.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from privacy.errors import LyktaError
+from provisioning.layout import Layout
+
+SERVICES = ("camera", "io", "uplink")
+
+
+def serve(service: str) -> int:
+    """Run a service until it ends; its exit code."""
+    code: int = import_module(f"agent.{service}").serve(Layout.from_environment())
+    return code
+
+
+def main() -> None:
+    try:
+        if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
+            sys.exit(serve(sys.argv[1]))
+        from agent.main import app
+
+        app()
+    except LyktaError as problem:
+        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
