@@ -318,7 +318,7 @@ def no_core() -> Found:
 
 
 def rest_of_io() -> Found:
-    """The issue's figures for io at rest: under 40 MB and under 1 % of a core, if that is a core: an emulated one is told, not judged."""
+    """At rest: under 40 MB and, unless the core is emulated, under 1 % of one."""
     (line,) = [line for line in Path(f"/proc/{pid('io')}/status").read_text().splitlines() if line.startswith("VmRSS")]
     megabytes = int(line.split()[1]) / 1024
 
