@@ -110,13 +110,12 @@ class CameraService:
         runtime.answer("order", self._order, on="uplink")
         runtime.answer("heads", self._heads, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
-        page = {"status": self._visit_status, "picture": self._visit_picture, "end": self._visit_end}
-        runtime.open_socket("setup", page)
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
+        runtime.layout.visit.unlink(missing_ok=True)
+        runtime.open_socket("setup", {"status": self._visit_status, "picture": self._visit_picture, "end": self._visit_end})
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
         runtime.spawn("audit", lambda: self._proving.run(runtime.stop))
-        runtime.layout.visit.unlink(missing_ok=True)
         while not runtime.stop.is_set():
             visit, ruling = self._visit, self._rule()
             if visit:
