@@ -144,7 +144,10 @@ def _key(layout: Layout, name: str) -> bytes:
         return unsealed(sealed, name)
     secret = _read(path)
     if secret.strip() in (b"", _NO_KEY):
-        raise EnrolmentError(f"not enrolled: {sealed} is missing", "place the node's bundle and run `lykta seal-keys`")
+        raise EnrolmentError(
+            f"not enrolled: {sealed} is missing, or was sealed on another machine",
+            "place the node's bundle and run `lykta seal-keys`",
+        )
     return secret
 
 

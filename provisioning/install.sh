@@ -7,7 +7,7 @@ root=${1:-}; root=${root%/}
 
 put() { install -D -m 644 "$from/$1" "$root/$2"; }
 
-for unit in "$from"/*.service "$from"/*.path "$from"/*.timer "$from"/*.target; do
+for unit in "$from"/*.service "$from"/*.path "$from"/*.socket "$from"/*.timer "$from"/*.target; do
   name=${unit##*/}
   put "$name" "usr/lib/systemd/system/$name"
   # [Install] as systemd reads it, without asking it: in a tree there is none to ask.

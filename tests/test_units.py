@@ -21,11 +21,11 @@ def lines_of(name: str) -> list[str]:
     return (UNITS / f"lykta-{name}.service").read_text().splitlines()
 
 
-ALL = sorted(path.name for path in UNITS.iterdir() if path.suffix in (".service", ".path", ".timer", ".target"))
+ALL = sorted(path.name for path in UNITS.iterdir() if path.suffix in (".service", ".path", ".socket", ".timer", ".target"))
 SERVICES = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup")
 
 
-@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe", "apply", "renew", "link", "setup", "failed@"])
+@pytest.mark.parametrize("name", ["camera", "io", "retention", "wipe", "apply", "renew", "link", "setup", "failed@", "io-key@"])
 def test_all_but_the_uplink_have_no_network(name: str) -> None:
     """R17: the unit file says so; nothing but Unix sockets, in a network namespace of its own."""
     lines = lines_of(name)
@@ -38,12 +38,14 @@ def test_the_uplink_has_no_devices_and_no_key_but_its_own() -> None:
     assert "PrivateDevices=yes" in lines
     assert keys_of("uplink") == {"uplink.key", "tls.key"}
     assert keys_of("camera") == {"camera.key"}
-    assert keys_of("io") == {"io.key"}
+    assert keys_of("io") == set()
+    assert "LoadCredential=io.key:/run/lykta/io-key.sock" in lines_of("io")
+    assert "ExecStart=/usr/bin/systemd-creds decrypt --name=io.key /etc/lykta/credentials/io.cred -" in lines_of("io-key@")
 
 
 def keys_of(name: str) -> set[str]:
     """Sealed to the machine, all of them (R30)."""
-    lines = [line for line in lines_of(name) if line.startswith("LoadCredential")]
+    lines = [line for line in lines_of(name) if line.startswith("LoadCredentialEncrypted=")]
     assert all(re.fullmatch(r"LoadCredentialEncrypted=(\w+)\.key:/etc/lykta/credentials/\1\.cred", line) for line in lines)
     return {line.split("=")[1].split(":")[0] for line in lines}
 
@@ -114,6 +116,7 @@ def test_all_is_wanted_by_one_target_or_started_by_one_that_is(tmp_path: Path) -
     assert [link.name for link in (wants / "multi-user.target.wants").iterdir()] == ["lykta.target"]
     wanted = {link.name for link in (wants / "lykta.target.wants").iterdir()}
     started = {name.rsplit(".", 1)[0] + ".service" for name in wanted if name.endswith((".timer", ".path"))}
+    started |= {name.replace(".socket", "@.service") for name in wanted if name.endswith(".socket")}
     assert [link.name for link in (wants / "sysinit.target.wants").iterdir()] == ["lykta-firewall.service"]
     assert installed - wanted - started == {"lykta.target", "lykta-failed@.service", "lykta-firewall.service"}
     assert (tmp_path / "usr/lib/lykta/reread").stat().st_mode & 0o111
@@ -137,7 +140,7 @@ def test_no_python_in_the_folder() -> None:
     ("name", "most"),
     [
         *(("camera", 5), ("io", 5), ("uplink", 11), ("retention", 5), ("setup", 5), ("failed@", 5)),
-        *(("wipe", 30), ("apply", 15), ("renew", 15), ("link", 15)),
+        *(("wipe", 30), ("apply", 15), ("renew", 15), ("link", 15), ("io-key@", 15)),
     ],
 )
 def test_exposure(name: str, most: int) -> None:

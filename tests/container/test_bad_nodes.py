@@ -26,10 +26,14 @@ def no_camera_key(container: Container) -> None:
     container.file(CAMERA).unlink()
 
 
-def foreign_camera_key(container: Container) -> None:
-    """As on a card that was put into another board."""
-    path = container.file(CAMERA)
+def foreign(container: Container, unit: str) -> None:
+    """As on a card that was put into another board: the seal does not open there."""
+    path = container.file(f"/etc/lykta/credentials/{unit}.cred")
     path.write_bytes(path.read_bytes()[:-40] + b"A" * 39 + b"\n")
+
+
+def foreign_camera_key(container: Container) -> None:
+    foreign(container, "camera")
 
 
 def time_unknown(container: Container) -> None:
@@ -68,9 +72,18 @@ def test_told_and_helped(installed: Installed, folder: Path, harm: Callable[[Con
         assert list(container.file("/var/lib/lykta/spool").glob("*/clip.age")) == []
 
 
-def test_without_its_key_io_helps_all_the_same(installed: Installed, folder: Path) -> None:
+def no_io_key(container: Container) -> None:
+    container.file("/etc/lykta/credentials/io.cred").unlink()
+
+
+def foreign_io_key(container: Container) -> None:
+    foreign(container, "io")
+
+
+@pytest.mark.parametrize("harm", [no_io_key, foreign_io_key])
+def test_without_its_key_io_helps_all_the_same(installed: Installed, folder: Path, harm: Callable[[Container], None]) -> None:
     """Promise 5: a key is for the journal; the lamp and the event need none."""
-    with booted(installed, folder, lambda container: container.file("/etc/lykta/credentials/io.cred").unlink()) as container:
+    with booted(installed, folder, harm) as container:
         until(lambda: container.state("io") == ("degraded", "not_enrolled"), "io says what is missing", 30)
         helps(container)
         until(lambda: container.heard("event/help"), "the centre hears the press", 30)
