@@ -13,7 +13,7 @@ rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-stor
 
 container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # what boots a container, firewall and SSH
 machine=(qemu-system-x86 qemu-utils swtpm e2fsprogs mmdebstrap debian-archive-keyring util-linux) # make test-vm
-foreign=(qemu-user-static mmdebstrap debian-archive-keyring util-linux)                          # make test-arm64
+foreign=(mmdebstrap debian-archive-keyring util-linux)                                           # make test-arm64
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
