@@ -27,6 +27,8 @@ _PATIENCE = {"kvm": 1, "tcg": 6}
 """Minutes that the node is waited for."""
 _WATCHDOG_S = {"kvm": 14, "tcg": 40}
 """RuntimeWatchdogSec: the node's own, or what an emulated PID 1 can keep."""
+_POWERS = 3
+"""So often a machine is switched on until its kernel lives long enough for the node to speak."""
 _NEEDS = ("qemu-system-x86_64", "qemu-img", "swtpm", "mke2fs", "mkswap", "mmdebstrap", "unshare")
 
 
@@ -55,15 +57,22 @@ def boots(folder: Path, node_disk: Path, accel: str) -> list[Row]:
     subprocess.run(["mkswap", "-q", str(swap)], check=True, timeout=60)
     rows: list[Row] = []
     for name, line, judge in (("own", "", judged), ("other", "lab=stolen", other_judged)):
-        place = folder / name
-        place.mkdir()
-        machine = Machine(place, accel)
-        with tpm(place / "tpm") as socket:
-            ended = machine.run(node_disk, swap, SYSTEM, socket, line, _LIMIT_S[accel])
+        for power in range(1, _POWERS + 1):
+            place = folder / f"{name}-{power}"
+            place.mkdir()
+            machine = Machine(place, accel)
+            with tpm(folder / f"{name}-tpm") as socket:
+                ended = machine.run(node_disk, swap, SYSTEM, socket, line, _LIMIT_S[accel])
+            if machine.lines:
+                break
         rows += [Row(said["outcome"], said["check"], said["figure"]) for _, said in machine.lines if "check" in said]
         rows += judge(machine)
         rows.append(
-            Row("PASS" if ended else "FAIL", f"{name} machine: switched itself off", "in time" if ended else console(place))
+            Row(
+                "PASS" if ended else "FAIL",
+                f"{name} machine: switched itself off",
+                f"in time, power {power} of {_POWERS} at most" if ended else console(place),
+            )
         )
     return rows
 
