@@ -16,6 +16,9 @@ SERVICES = ("camera", "io", "uplink")
 
 def serve(service: str) -> int:
     """Run a service until it ends; its exit code."""
+    if service == "io":
+        # hashlib then takes Python's own SHA-2: OpenSSL's would keep 4 MB for the few bytes that io ever hashes.
+        sys.modules["_hashlib"] = None  # type: ignore[assignment]
     code: int = import_module(f"agent.{service}").serve(Layout.from_environment())
     return code
 

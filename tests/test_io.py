@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from agent.control import ask
 from central.signing import command
 from drivers.gpio import WiredPins
 from privacy.errors import ConfigError, LyktaError
-from tests.nodes import Node, stop, until
+from tests.nodes import BIN, Node, stop, until
 
 
 def press(node: Node) -> None:
@@ -63,6 +65,16 @@ def test_taken_by_a_signed_command_and_by_nothing_else(node: Node) -> None:
     assert ask(door, {"verb": "command", "name": "ack", "jws": good})["obeyed"] is False
     until(lambda: said(node)[-1] == ("alarm/help", {}), "the alarm is cleared")
     assert ("event/help", "taken") in [(tail, body.get("action")) for tail, body in said(node)]
+    assert stop(service) == 0
+
+
+def test_io_keeps_no_library_that_it_does_not_need(node: Node) -> None:
+    """It is to stay under 40 MB: neither the command line's libraries, nor numpy, nor OpenSSL twice."""
+    service = subprocess.Popen([BIN / "lykta", "io"], env=os.environ | {"LYKTA_ROOT": str(node.root)}, stderr=subprocess.DEVNULL)
+    until(lambda: node.state("io") == ("ready", "listening"), "ready")
+    maps = Path(f"/proc/{service.pid}/maps").read_text()
+    assert "_rust.abi3.so" in maps  # cryptography: it checks what the operator signed
+    assert [name for name in ("libcrypto", "numpy", "cv2", "pydantic", "psutil") if name in maps] == []
     assert stop(service) == 0
 
 
