@@ -42,10 +42,10 @@ class PiCamera:
         self.night: bool | None = None
 
     def open(self) -> None:
-        library = _library()
-        number = which(library.global_camera_info(), self._number)
+        picamera2 = library()
+        number = which(picamera2.global_camera_info(), self._number)
         try:
-            self._camera = library(number)
+            self._camera = picamera2(number)
         except (RuntimeError, IndexError) as problem:
             why = problem.__cause__ or problem
             raise MediaError(f"picamera2: camera {number}: {why}", _CABLE, "no_camera") from problem
@@ -134,7 +134,7 @@ def which(found: Sequence[Mapping[str, Any]], number: int | None) -> int:
     return number or 0
 
 
-def _library() -> Any:
+def library() -> Any:
     """picamera2's class. Its previews need kms++, which only Raspberry Pi OS has; a node shows no preview."""
     if find_spec("pykms") is None:
         sys.modules["pykms"] = _NoPreviews("pykms")

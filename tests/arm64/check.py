@@ -158,9 +158,9 @@ def paho() -> str:
 
 
 def picamera2() -> str:
-    from picamera2 import Picamera2
+    from drivers.pi_camera import library
 
-    return f"imported with Debian's libcamera; cameras here: {Picamera2.global_camera_info()}"
+    return f"imported with Debian's libcamera, as the node does; cameras here: {library().global_camera_info()}"
 
 
 def psutil() -> str:
@@ -251,7 +251,7 @@ def uvicorn() -> str:
 
 
 def lykta() -> str:
-    """Every module of the node, and its own command."""
+    """Every module of the node; nanodet's converter runs at set-up only, and its onnx is not on a node."""
     import importlib
     import pkgutil
 
@@ -259,6 +259,7 @@ def lykta() -> str:
         module.name
         for package in ("agent", "drivers", "privacy", "provisioning")
         for module in pkgutil.walk_packages([f"/mnt/lykta/{package}"], f"{package}.")
+        if module.name != "provisioning.nanodet"
     ]
     for name in names:
         importlib.import_module(name)

@@ -54,7 +54,7 @@ def must(words: list[str], limit_s: float = _LIMIT_S) -> None:
 
 
 def inside(*words: str) -> list[str]:
-    environment = ["env", "PYTHONPATH=/mnt/custom:/opt/lykta:/mnt/lykta", "LC_ALL=C.UTF-8", "LIBCAMERA_LOG_LEVELS=*:ERROR", *words]
+    environment = ["env", "PYTHONPATH=/opt/lykta:/mnt/lykta", "LC_ALL=C.UTF-8", "LIBCAMERA_LOG_LEVELS=*:ERROR", *words]
     return [str(HERE / "enter.sh"), str(QEMU), str(ROOT), "/usr/bin/env", *environment[1:]]
 
 
@@ -91,7 +91,7 @@ def tree() -> None:
 
 
 def emulator() -> None:
-    """Debian 13's own: with the 7.2 of Debian 12 the four builds did not end in ten minutes."""
+    """Debian 13's own: the 7.2 of Debian 12 answers close_range(2) by a walk through 2^31 descriptors, ten seconds a process."""
     if QEMU.exists():
         return
     spare = OUT / "spare"
@@ -105,8 +105,7 @@ def install() -> dict[str, int]:
     lock = entries((PROJECT / "requirements/pi.txt").read_text())
     site, spare = ROOT / "opt/lykta", ROOT / "mnt"
     shutil.rmtree(site, ignore_errors=True)
-    (spare / "custom").mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "sitecustomize.py", spare / "custom")
+    spare.mkdir(exist_ok=True)
     wheels = {name: text for name, text in lock.items() if name not in SOURCES}
     (spare / "wheels.txt").write_text("\n".join(wheels.values()) + "\n")
     (spare / "sources.txt").write_text("\n".join(lock[name] for name in SOURCES) + "\n")
