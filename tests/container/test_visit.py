@@ -23,6 +23,12 @@ print(browser.open(urllib.request.Request("http://127.0.0.1:8080/end", method="P
 """
 
 
+_SSH = [
+    *("ssh", "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"),
+    *("-o", "ExitOnForwardFailure=yes", "-i", f"/{LAB}/tech"),
+]
+
+
 def at_night_on_a_commissioning_day(container: Container) -> None:
     here = datetime.now(STOCKHOLM).date()
     days = [here.isoformat(), (here + timedelta(days=1)).isoformat()]
@@ -36,16 +42,18 @@ def technician(container: Container) -> None:
     container.must("useradd", "--create-home", "--groups", "lykta-cli", "tech")
     container.must("ssh-keygen", "-qt", "ed25519", "-N", "", "-f", f"/{LAB}/tech")
     container.must("install", "-D", "-o", "tech", "-m", "600", f"/{LAB}/tech.pub", "/home/tech/.ssh/authorized_keys")
-    quiet = ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "ExitOnForwardFailure=yes"]
-    tunnel = ["ssh", *quiet, "-i", f"/{LAB}/tech", "-N", "-L", "8080:/run/lykta/setup/page.sock", "tech@127.0.0.1"]
-    container.must("systemd-run", "--unit=lab-tunnel", *tunnel)
+    tunnel = ["-N", "-L", "8080:/run/lykta/setup/page.sock", "tech@127.0.0.1"]
+    container.must("systemd-run", "--unit=lab-tunnel", *_SSH, *tunnel)
     until(lambda: container.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080").returncode == 0, "SSH forwards")
 
 
 def test_an_installer_looks_by_ssh(installed: Installed, folder: Path) -> None:
+    """From the held button to the journal; root gets in by no key."""
     with booted(installed, folder, at_night_on_a_commissioning_day) as container:
         until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera rests", 30)
         technician(container)
+        container.must("install", "-D", "-m", "600", f"/{LAB}/tech.pub", "/root/.ssh/authorized_keys")
+        assert "Permission denied" in container.run(*_SSH, "root@127.0.0.1", "true").stderr
         assert container.show("lykta-setup", "ActiveState") == "inactive"
         container.set_contact("service_button", closed=True)
         until(lambda: container.show("lykta-setup", "ActiveState") == "active", "the page is started")
