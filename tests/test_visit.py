@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import cv2
@@ -18,13 +20,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.control import ask
+from agent.control import ask, listen
 from agent.visit import EVERY_NS, Visit
 from privacy.basis import STOCKHOLM, VISIT_MS, rule_visit
+from privacy.delay import Verdict
 from privacy.errors import LyktaError
 from privacy.mask_record import TONES
+from privacy.masking import Masker
 from tests.nodes import Node, stop, until
-from tests.scenes import picture
+from tests.scenes import picture, view
 from tests.test_basis import ANY_TIME, BASIS
 
 QUARTER = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]
@@ -65,6 +69,23 @@ def test_a_visit_takes_masked_frames_only() -> None:
     """R24: the run-time half of what mypy says."""
     with pytest.raises((TypeError, AttributeError)):
         Visit(0).leaves(picture(0))  # type: ignore[arg-type]
+
+
+def test_the_noisiest_picture_goes_through_the_socket(tmp_path: Path) -> None:
+    """A night's noise does not compress: an answer that is too long would read as a camera that does not answer."""
+    noise = picture(0, width=640, height=640)
+    noise.buffer[:] = np.random.default_rng(1).integers(0, 255, noise.buffer.shape, np.uint8)
+    visit, done = Visit(0), Event()
+    visit.leaves(Masker(640, 640, view()).mask(noise, Verdict()))
+    path = tmp_path / "sock"
+    reply = {"picture": lambda _: {"jpeg": b64encode(visit.newest().jpeg).decode()}}
+    answering = Thread(target=listen, args=(path, reply, done))
+    answering.start()
+    until(path.exists, "the socket is there")
+    assert b64decode(ask(path, {"verb": "picture"})["jpeg"]) == visit.newest().jpeg
+    assert len(visit.newest().jpeg) > 300_000
+    done.set()
+    answering.join()
 
 
 # -- on the node -------------------------------------------------------------------------------------------------------
