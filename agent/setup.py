@@ -54,6 +54,7 @@ def _listening(path: Path) -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     door.bind(str(path))
     path.chmod(0o660)
+    door.listen()
     return door
 
 

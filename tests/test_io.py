@@ -204,7 +204,7 @@ def test_the_camera_tells_io_who_waits_and_when_it_is_dark(node: Node) -> None:
     """A word each way on a socket of its own: never a count, and nothing that is not a word."""
     node.settings(pins__light="6", pins__ir_light="13")
     service = node.start("io")
-    until(lambda: node.state("io")[0] == "ready", "ready")
+    until(node.layout.presence.exists, "io listens to the camera")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
         for word in (b"no word", b"{}", b'{"kind": 1}'):
             mouth.sendto(word, str(node.layout.presence))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from base64 import b64decode, b64encode
@@ -38,6 +39,12 @@ def days(first: int = 0) -> list[str]:
     """The day that is so many from now, local, and the next: a test may run past midnight."""
     here = datetime.now(STOCKHOLM).date() + timedelta(days=first)
     return [here.isoformat(), (here + timedelta(days=1)).isoformat()]
+
+
+def connects(path: Path) -> bool:
+    """A socket is there a moment before somebody listens on it."""
+    with socket.socket(socket.AF_UNIX) as line:
+        return line.connect_ex(str(path)) == 0
 
 
 # -- the rule ----------------------------------------------------------------------------------------------------------
@@ -81,7 +88,7 @@ def test_the_noisiest_picture_goes_through_the_socket(tmp_path: Path) -> None:
     reply = {"picture": lambda _: {"jpeg": b64encode(visit.newest().jpeg).decode()}}
     answering = Thread(target=listen, args=(path, reply, done))
     answering.start()
-    until(path.exists, "the socket is there")
+    until(lambda: connects(path), "somebody listens")
     assert b64decode(ask(path, {"verb": "picture"})["jpeg"]) == visit.newest().jpeg
     assert len(visit.newest().jpeg) > 300_000
     done.set()
@@ -112,7 +119,7 @@ class Site:
     def page(self) -> subprocess.Popen[bytes]:
         until(self.node.layout.visit.exists, "systemd may start the page")
         page = self.node.start("setup", log="page")
-        until(self.node.layout.page.exists, "the page is there")
+        until(lambda: connects(self.node.layout.page), "the page is there")
         self.services.append(page)
         return page
 
