@@ -2,8 +2,9 @@
 
     make bench-boot      (root; a container is booted twice, about two minutes)
 
-Both cameras show bars of 1280x720 at 15 a second. The file is raw I420: it costs next to no decoding. libcamera's virtual
-pipeline draws its picture for each frame in a thread of its own, which no sensor needs: it is shown apart.
+Both cameras show bars of 1280x720. The file is raw I420: it costs next to no decoding. libcamera's virtual pipeline draws its
+picture for each frame in a thread of its own, which no sensor needs: it is shown apart. It gives fewer than the 15 a second that
+are asked for, and the detector costs by the second, not by the frame: the file plays as many as the virtual camera gave.
 """
 
 from __future__ import annotations
@@ -79,24 +80,27 @@ def presses(container: Container) -> list[float]:
     return took
 
 
-def bars(container: Container) -> None:
+def bars(container: Container, fps: int) -> None:
+    """The file plays camera."""
     target = container.file(f"/{LAB}/bars.avi")
-    source = ["-f", "lavfi", "-i", "smptebars=size=1280x720:rate=15", "-t", "6"]
+    source = ["-f", "lavfi", "-i", f"smptebars=size=1280x720:rate={fps}", "-t", "6"]
     subprocess.run(["ffmpeg", "-v", "error", *source, "-c:v", "rawvideo", "-pix_fmt", "yuv420p", str(target)], check=True)
-    configure(container, file=f'"/{LAB}/bars.avi"', width="1280", height="720", fps="15")
+    configure(container, file=f'"/{LAB}/bars.avi"', width="1280", height="720", fps=str(fps))
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lykta-bench-") as name:
         folder = Path(name)
         installed = Installed(folder / "installed")
-        with booted(installed, folder / "file", bars) as container:
-            per_file, file_threads, _ = camera(container)
-            facts: dict[str, object] = {"io": rest(container), "press_to_broker_ms": presses(container)}
         with booted(installed, folder / "virtual", virtual) as container:
             per_virtual, virtual_threads, count = camera(container)
+        fps = round(count / SPAN_S)
+        with booted(installed, folder / "file", lambda container: bars(container, fps)) as container:
+            per_file, file_threads, played = camera(container)
+            facts: dict[str, object] = {"io": rest(container), "press_to_broker_ms": presses(container)}
     drawn = sum(ms for name, ms in virtual_threads.items() if name.startswith("draws-pictures"))
-    facts |= {"file_ms": per_file, "virtual_ms": per_virtual, "of_it_drawing_ms": drawn, "frames": count}
+    facts |= {"file_ms": per_file, "virtual_ms": per_virtual, "of_it_drawing_ms": drawn}
+    facts |= {"file_frames": played, "virtual_frames": count}
     facts |= {"ratio_without_drawing": (per_virtual - drawn) / per_file}
     facts |= {"file_threads_ms": file_threads, "virtual_threads_ms": virtual_threads}
     sys.stdout.write(json.dumps(facts, indent=1) + "\n")
