@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,17 +22,17 @@ from agent.presence import PresenceWatch, rises
 from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
-from agent.visit import Visit
+from agent.visit import Visit, Visits
 from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from drivers.pi_camera import PiCamera
 from drivers.video import VideoFile
 from privacy.audit import LONG_SIDE
-from privacy.basis import PROFILES, Permit, Profile, Ruling, deadline, rule, rule_visit
+from privacy.basis import Permit, Ruling, deadline, rule
 from privacy.delay import Seen
 from privacy.detection import Detector
-from privacy.errors import MediaError, RecordError, UsageError
+from privacy.errors import MediaError, RecordError
 from privacy.frames import MaskedFrame
 from privacy.journal import HEADS, Fact, read_heads
 from privacy.manifest import Manifest
@@ -92,7 +91,7 @@ class CameraService:
         self._night: bool | None = None
         self._light_told_ms = 0
         self._recorder: Recorder | None = None
-        self._visit: Visit | None = None
+        self._visits = Visits(runtime, permit, self._keeper, self._defer)
         self._news: Queue[Work] = Queue(64)
         self._complained = False
         self._blind_since = runtime.clock.mono_ms() / 1000
@@ -111,13 +110,12 @@ class CameraService:
         runtime.answer("heads", self._heads, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
-        runtime.layout.visit.unlink(missing_ok=True)
-        runtime.open_socket("setup", {"status": self._visit_status, "picture": self._visit_picture, "end": self._visit_end})
+        self._visits.listen()
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
         runtime.spawn("audit", lambda: self._proving.run(runtime.stop))
         while not runtime.stop.is_set():
-            visit, ruling = self._visit, self._rule()
+            visit, ruling = self._visits.now, self._rule()
             if visit:
                 self._receive(visit)
             elif ruling.open:
@@ -130,8 +128,8 @@ class CameraService:
         """A decision was made that nothing can be filmed now: that is finished work, until the next one, or a visit."""
         self._runtime.ready()
         self._runtime.fed()
-        visit, end = self._visit, time.monotonic() + REST_S
-        while time.monotonic() < end and self._visit is visit and not self._runtime.stop.wait(0.5):
+        visit, end = self._visits.now, time.monotonic() + REST_S
+        while time.monotonic() < end and self._visits.now is visit and not self._runtime.stop.wait(0.5):
             pass
 
     def _rule(self) -> Ruling:
@@ -200,55 +198,20 @@ class CameraService:
 
         return Listeners(saw, painted, leaves, self._proving.looked)
 
-    # -- a visit -------------------------------------------------------------------------------------------------------
-
-    def _visited(self) -> None:
-        """The service button was held: somebody stands here and wants to see. A second time prolongs nothing."""
-        if self._visit:
-            return
-        visit = Visit(self._runtime.clock.mono_ms())
-        ruling = self._rule_visit(visit)
-        if not ruling.open:
-            self._runtime.log("warning", "visit: refused", reason=ruling.reason)
-            self._defer(lambda: self._keeper.note("visit_refused", reason=ruling.reason))
-            return
-        self._visit = visit
-        facts = {"basis": self._permit.basis.id, "view": self._permit.view.id, "profile": self._visit_profile}
-        self._defer(lambda: self._keeper.note("visit_begun", **facts))
-
-    @property
-    def _visit_profile(self) -> Profile:
-        """The stronger of what runs here and `strict`."""
-        return max("strict", self._runtime.config.mask.profile, key=PROFILES.index)
-
-    def _rule_visit(self, visit: Visit) -> Ruling:
-        clock = self._runtime.clock
-        return rule_visit(self._permit.basis, clock.now(), clock.trusted(), visit.begun_ms, clock.mono_ms())
-
     def _receive(self, visit: Visit) -> None:
         """A visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, nobody's presence told."""
-        runtime, ruling = self._runtime, self._rule_visit(visit)
+        ruling = self._visits.rule(visit)
         camera = self._open() if ruling.open else None
         if camera:
-            runtime.layout.visit.parent.mkdir(parents=True, exist_ok=True)
-            runtime.layout.visit.touch()
-            masker = Masker(camera.width, camera.height, self._permit.view, self._visit_profile)
+            self._visits.show()
+            masker = Masker(camera.width, camera.height, self._permit.view, self._visits.profile)
             pipeline = Pipeline(camera, self._detector, masker, self._listeners(camera, self._unseen, self._showing(visit)))
-            runtime.enter("setup", "visit", until=ruling.until, owner="technician")
+            self._runtime.enter("setup", "visit", until=ruling.until, owner="technician")
             self._flow(camera, pipeline, lambda: self._stay(visit, camera))
-        why = self._why_over(visit)
-        if why:
-            self._visit = None
-            runtime.layout.visit.unlink(missing_ok=True)
-            self._keeper.note("visit_over", reason=why, pictures=visit.pictures)
-
-    def _why_over(self, visit: Visit) -> str:
-        """Empty while it goes on."""
-        ruling = self._rule_visit(visit)
-        return "service_stops" if self._runtime.stop.is_set() else visit.ended or ("" if ruling.open else ruling.reason)
+        self._visits.close(visit)
 
     def _stay(self, visit: Visit, camera: Camera) -> None:
-        while not self._runtime.stop.wait(0.5) and not self._why_over(visit):
+        while not self._runtime.stop.wait(0.5) and not self._visits.why_over(visit):
             self._tell_light(camera.night)
 
     def _unseen(self, seen: Seen, _wall_ns: int) -> None:
@@ -263,29 +226,6 @@ class CameraService:
 
         return show
 
-    def _visit_status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """How it stands with the visit; until: None without one."""
-        visit = self._visit
-        until = self._rule_visit(visit).until if visit and not visit.ended else None
-        standing = self._runtime.standing
-        return {"until": until.isoformat() if until else None, "state": standing.state, "reason": standing.reason}
-
-    def _visit_picture(self, request: dict[str, Any]) -> dict[str, Any]:
-        shown = self._visit_of(request).newest()
-        return {"jpeg": b64encode(shown.jpeg).decode(), "mono_ms": shown.mono_ns // 1_000_000, "cause": shown.cause}
-
-    def _visit_end(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._visit_of(request).ended = "ended_on_site"
-        return {"ended": True}
-
-    def _visit_of(self, request: dict[str, Any]) -> Visit:
-        """The visit that goes on, for the one phone that looks."""
-        visit = self._visit
-        if not visit or visit.ended:
-            raise UsageError("visit: there is none", "hold the service button for five seconds")
-        visit.admit(str(request.get("phone", "")))
-        return visit
-
     def _join(self, threads: tuple[threading.Thread, ...]) -> None:
         for thread in threads:
             thread.join(_JOIN_S)
@@ -294,7 +234,7 @@ class CameraService:
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera) -> None:
         runtime = self._runtime
-        while not runtime.stop.wait(0.5) and self._rule().open and not self._visit:
+        while not runtime.stop.wait(0.5) and self._rule().open and not self._visits.now:
             tally = pipeline.tally
             runtime.report(
                 frames=tally.frames,
@@ -416,7 +356,7 @@ class CameraService:
 
     def _triggered(self, word: Word) -> None:
         if word.kind == "visit":
-            self._visited()
+            self._visits.begin()
         elif self._recorder:
             self._recorder.take(Trigger(word.kind, word.id))
 

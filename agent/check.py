@@ -14,8 +14,9 @@ from agent.clocks import clock_of, floor_of
 from agent.config import Config
 from agent.control import ask
 from agent.findings import Finding
-from agent.inspect import SERVICES, show, table_of
+from agent.inspect import show, table_of
 from agent.overlay import Effective, effective
+from agent.start import SERVICES
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of

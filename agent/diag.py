@@ -18,9 +18,10 @@ from agent import health
 from agent.check import CHECKS, look
 from agent.control import ask
 from agent.inbox import folder_of
-from agent.inspect import SERVICES, show, table_of
+from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.parcels import MOST_BYTES, Sent
+from agent.start import SERVICES
 from drivers import board, sysd
 from privacy.errors import LyktaError, StorageError
 from privacy.files import place

@@ -21,6 +21,7 @@ from agent.last_word import last, reason
 from agent.overlay import effective
 from agent.progress import note
 from agent.spool import check_files
+from agent.start import SERVICES
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
 from privacy.manifest import Manifest
@@ -28,7 +29,6 @@ from privacy.manifest import read_manifest as verified
 from provisioning.identity import load_authority, load_permit, load_records
 from provisioning.layout import Layout
 
-SERVICES = ("camera", "io", "uplink")
 _WIDE = 160
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from agent.clocks import clock_of
 from agent.control import ask
-from agent.inspect import SERVICES, show, table_of
+from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
+from agent.start import SERVICES
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
