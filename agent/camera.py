@@ -26,8 +26,8 @@ from agent.visit import Visit, Visits
 from agent.watching import Watching
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
+from drivers.file_camera import FileCamera
 from drivers.pi_camera import PiCamera
-from drivers.video import VideoFile
 from privacy.audit import LONG_SIDE
 from privacy.basis import Permit, Ruling, deadline, rule
 from privacy.delay import Seen
@@ -407,8 +407,7 @@ def open_camera(runtime: Runtime) -> Camera:
     wanted = runtime.config.camera
     camera: Camera
     if wanted.source == "file":
-        size = (wanted.width, wanted.height)
-        camera = VideoFile(Path(wanted.file), fps=wanted.fps, pace=True, loop=True, size=size)
+        camera = FileCamera(Path(wanted.file), wanted.width, wanted.height, wanted.fps, wanted.rotation)
     else:
         camera = PiCamera(wanted.width, wanted.height, wanted.fps, wanted.number, wanted.rotation)
     camera.open()

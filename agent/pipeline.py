@@ -20,7 +20,6 @@ from drivers.encoder import H264Encoder
 from privacy.delay import Seen
 from privacy.detection import Detector
 from privacy.engine import FramePath, Pace, look
-from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
 from privacy.mask_record import MaskRecord
 from privacy.masking import Masker, Tally
@@ -79,8 +78,6 @@ class Pipeline:
         """Until stopped: pull a picture, ask the detector when it is idle, let go of what has its verdict."""
         while not stopped():
             frame = self._camera.capture()
-            if frame is None:
-                raise MediaError(f"{self._camera.model}: the source has ended", "a camera goes on; a file needs its loop")
             self._path.push(frame)
             self._ask(frame)
             self._learn()

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from drivers.camera import WAIT_S, Loan, buffers, in_use, not_open
 from drivers.exposure import Exposure, Light
 from drivers.sensor_modes import Mode, choose
 from privacy.errors import MediaError
 from privacy.frames import Frame, Plane
 
-_WAIT_S = 5.0
-_HELD_S = 1.2
 _CABLE = "check the camera's cable and power, with the power off; `rpicam-hello --list-cameras`"
 
 
@@ -42,21 +41,32 @@ class PiCamera:
         self.night: bool | None = None
 
     def open(self) -> None:
+        if self._camera is not None:
+            raise in_use("picamera2")
         picamera2 = library()
         number = which(picamera2.global_camera_info(), self._number)
         try:
             self._camera = picamera2(number)
         except (RuntimeError, IndexError) as problem:
             why = problem.__cause__ or problem
+            if "busy" in str(why):
+                raise in_use(f"picamera2: camera {number}") from problem
             raise MediaError(f"picamera2: camera {number}: {why}", _CABLE, "no_camera") from problem
         self.model = str(self._camera.camera_properties.get("Model", "picamera2"))
-        self._configure()
+        try:
+            self._configure()
+        except MediaError:
+            self.close()
+            raise
+        self._index = self._exposed_ns = self.lost = 0
         self._camera.start()
 
     def _configure(self) -> None:
-        mode = choose([Mode.read(found) for found in self._camera.sensor_modes], self.width, self.height, self._fps)
+        # A USB camera names formats without sizes: none of them is a sensor's mode.
+        modes = [Mode.read(found) for found in self._camera.sensor_modes if "size" in found]
+        mode = choose(modes, self.width, self.height, self._fps)
         # No second stream and no raw one: neither exists in any interface (R14).
-        wanted = round(self._fps * _HELD_S) + 4
+        wanted = buffers(self._fps)
         configuration = self._camera.create_video_configuration(
             main={"size": (self.width, self.height), "format": "YUV420"},
             raw=None,
@@ -82,10 +92,14 @@ class PiCamera:
         self._stride = int(stream["stride"])
 
     def capture(self) -> Frame:
+        if self._camera is None:
+            raise not_open("picamera2")
         try:
-            request = self._camera.capture_request(wait=_WAIT_S)
+            request = self._camera.capture_request(wait=WAIT_S)
         except TimeoutError as problem:
-            raise MediaError(f"picamera2: no picture for {_WAIT_S:.0f} s", _CABLE, "camera_lost") from problem
+            # Else what we asked for stands before everything that is asked of it afterwards, closing included.
+            self._camera.cancel_all_and_flush()
+            raise MediaError(f"picamera2: no picture for {WAIT_S:.0f} s", _CABLE, "camera_lost") from problem
         now, wall = time.monotonic_ns(), time.time_ns()
         metadata = request.get_metadata()
         exposed = int(metadata.get("SensorTimestamp", now))
@@ -94,7 +108,7 @@ class PiCamera:
         mapped = _Mapped(request, self._stride, self.height)
         index, self._index = self._index, self._index + 1
         wall_ns = wall - max(0, now - exposed)
-        return Frame(mapped.buffer, self.width, self.height, index, exposed, wall_ns, mapped.release)
+        return Frame(mapped.buffer, self.width, self.height, index, exposed, wall_ns, Loan(mapped.release).release)
 
     def _count(self, exposed_ns: int) -> None:
         if self._exposed_ns:
@@ -136,7 +150,7 @@ def which(found: Sequence[Mapping[str, Any]], number: int | None) -> int:
 
 def library() -> Any:
     """picamera2's class. Its previews need kms++, which only Raspberry Pi OS has; a node shows no preview."""
-    if find_spec("pykms") is None:
+    if "pykms" not in sys.modules and find_spec("pykms") is None:
         sys.modules["pykms"] = _NoPreviews("pykms")
     try:
         from picamera2 import Picamera2

@@ -52,6 +52,10 @@ class Turn:
     def size(self, width: int, height: int) -> Size:
         return (height, width) if self.swap else (width, height)
 
+    def over(self) -> Turn:
+        """And then by 180 degrees."""
+        return Turn(self.swap, not self.mirror, not self.flip)
+
     def apply(self, rows: Plane) -> Plane:
         rows = rows.T if self.swap else rows
         return rows[:: -1 if self.flip else 1, :: -1 if self.mirror else 1]

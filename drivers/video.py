@@ -1,4 +1,4 @@
-"""Video files through PyAV as a camera: for the demo, for tests and for `lykta mask`.
+"""Video files through PyAV: for `lykta mask`, and for the camera that a file plays (`drivers.file_camera`).
 
 What FFmpeg opens comes out as frames of one even size, upright, 8 bit, deinterlaced, with rising time stamps. What was done
 for that, what was dropped and what was wrong with the file is told by `VideoFile.notes`. A picture that cannot be trusted
@@ -61,32 +61,26 @@ class Facts:
 
 
 class VideoFile:
-    """A video file as a camera.
+    """The pictures of a file, as fast as they are asked for; None after the last one.
 
-    fps      None: the file's own time stamps; a number: pictures are that far apart whatever the file says
-    pace     True: as a camera would deliver them, in real time; False: as fast as they are asked for
-    loop     start again at the end; time goes on
-    size     (width, height) to scale to, or None
+    fps       None: the file's own time stamps; a number: pictures are that far apart whatever the file says
+    size      (width, height) to scale to, or None
+    rotation  0 or 180 degrees, on top of what the file says
 
-    damaged  indices of frames that are black because what they were decoded from is damaged
+    damaged   indices of frames that are black because what they were decoded from is damaged
     """
-
-    model = "video file"
-    lost = 0
-    night: bool | None = None
 
     def __init__(
         self,
         path: Path,
         *,
         fps: float | None = None,
-        pace: bool = False,
-        loop: bool = False,
         size: Size | None = None,
+        rotation: int = 0,
         threads: int = 1,
     ) -> None:
-        self._path, self._fps, self._pace, self._loop, self._threads = path, fps, pace, loop, threads
-        self._size = size
+        self._path, self._fps, self._threads = path, fps, threads
+        self._size, self._upside_down = size, rotation == 180
         self.width, self.height = size or (0, 0)
         self._decoder: Decoder | None = None
         self._turns: dict[int, Turn] = {}
@@ -96,12 +90,14 @@ class VideoFile:
         self._first: Picture | None = None
         self.damaged: set[int] = set()
         self.rescaled = self.restamped = self._index = 0
-        self._step_ns = self._start_ns = self._shift_ns = 0
+        self._step_ns = self._shift_ns = 0
         self._stamp_ns = -1
 
     def open(self) -> None:
         """Read as far as the first picture: only it tells its true size and which side is up."""
-        self._reopen()
+        self.close()
+        self._decoder = Decoder(self._path, self._threads)
+        self._pictures = self._decoder.pictures()
         try:
             self._first = next(self._pictures, None)
             if self._first is None:
@@ -112,17 +108,12 @@ class VideoFile:
             raise
         self.width, self.height = self._size or (self.facts.width, self.facts.height)
         self._step_ns = round(SECOND / (self._fps or self.facts.fps))
-        self._start_ns = time.monotonic_ns()
 
     def capture(self) -> Frame | None:
-        picture = self._next()
+        picture, self._first = self._first or next(self._pictures, None), None
         if picture is None:
             return None
         self._stamp_ns = self._stamp(picture.native)
-        mono_ns = self._stamp_ns
-        if self._pace:
-            mono_ns += self._start_ns
-            time.sleep(max(0.0, (mono_ns - time.monotonic_ns()) / SECOND))
         buffer = self._free.pop() if self._free else np.empty((self.height * 3 // 2, self.width), np.uint8)
         if picture.damaged:
             self.damaged.add(self._index)
@@ -130,7 +121,7 @@ class VideoFile:
         else:
             self._copy(picture.native, buffer)
         release = partial(self._free.append, buffer)
-        frame = Frame(buffer, self.width, self.height, self._index, mono_ns, time.time_ns(), release)
+        frame = Frame(buffer, self.width, self.height, self._index, self._stamp_ns, time.time_ns(), release)
         self._index += 1
         return frame
 
@@ -164,11 +155,6 @@ class VideoFile:
             raise MediaError(f"{self._path}: not open", "call open() first")
         return self._decoder
 
-    def _reopen(self) -> None:
-        self.close()
-        self._decoder = Decoder(self._path, self._threads)
-        self._pictures = self._decoder.pictures()
-
     def _facts(self, native: av.VideoFrame) -> Facts:
         container, stream = self._open.container, self._open.stream
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -185,16 +171,9 @@ class VideoFile:
             stream.codec_context.name, native.format.name, turn, dict(+dropped), _said(container.metadata, stream.metadata),
         )  # fmt: skip
 
-    def _next(self) -> Picture | None:
-        picture, self._first = self._first or next(self._pictures, None), None
-        if picture is None and self._loop and self._index:
-            self._reopen()
-            picture = next(self._pictures, None)
-        return picture
-
     def _stamp(self, native: av.VideoFrame) -> int:
         """Time of a picture in nanoseconds since the first: strictly rising, whatever the file says."""
-        if self._fps or self._loop:
+        if self._fps:
             return self._index * self._step_ns
         if native.time is None:
             return self._stamp_ns + self._step_ns if self._index else 0
@@ -216,7 +195,8 @@ class VideoFile:
         cyclic collection, and a picture is too large for that."""
         if native.rotation not in self._turns:
             try:
-                self._turns[native.rotation] = Turn.of(native)
+                turn = Turn.of(native)
+                self._turns[native.rotation] = turn.over() if self._upside_down else turn
             except MediaError as problem:
                 raise MediaError(f"{self._path}: {problem}", problem.hint) from problem
         return self._turns[native.rotation]

@@ -211,12 +211,12 @@ def test_what_cannot_be_opened_is_blind_and_films_once_it_can(node: Node, tmp_pa
     late = tmp_path / "late.avi"
     node.settings(camera__file=f'"{late}"')
     service = node.start("camera")
-    until(lambda: node.state("camera") == ("blind", "camera_fails"), "blind")
+    until(lambda: node.state("camera") == ("blind", "no_camera"), "blind")
     time.sleep(1)
     late.symlink_to(VIDEO)
     until(lambda: node.state("camera") == ("ready", "filming"), "it films", 30)
     assert stop(service) == 0
-    assert node.log().count(f"{late}: cannot be read") == 1
+    assert node.log().count(f"{late}: there is no camera") == 1
 
 
 @pytest.mark.parametrize("number", [None, 0])

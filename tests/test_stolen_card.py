@@ -196,7 +196,7 @@ def pieces(frames: list[np.ndarray]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def frames(card: Card) -> list[np.ndarray]:
     """What the camera filmed, as raw I420 before any mask."""
-    camera = VideoFile(VIDEO, fps=10, pace=False, loop=False, size=SMALL)
+    camera = VideoFile(VIDEO, fps=10, size=SMALL)
     camera.open()
     got = [np.concatenate([plane.ravel() for plane in camera.capture().planes]) for _ in range(150)]
     camera.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.rig import HERE, LAB, Container, Installed, booted
-from tests.nodes import until
+from tests.nodes import PROJECT, until
 
 LIBRARY = "opt/lykta/lib/python3.13/site-packages"
 HEAP = "/opt/lykta/lib/lykta-test-heap.so"
@@ -95,6 +95,25 @@ def test_what_cannot_be_opened_is_blind_and_says_why(
         if reason in ("several_cameras", "mode_refused"):
             configure(container, number="0", height="720", fps="15")
             until(lambda: container.told()[0] == "ready", "it films", 60)
+
+
+def test_the_contract_of_the_camera_port_holds(installed: Installed, folder: Path) -> None:
+    """tests/test_cameras.py, which `make test` runs on the file that plays camera: here on picamera2, none skipped."""
+
+    def wire(container: Container) -> None:
+        virtual(container)
+        tests = container.file(f"/{LAB}/tests")
+        tests.mkdir()
+        shutil.copy(PROJECT / "tests/test_cameras.py", tests)
+
+    with booted(installed, folder, wire) as container:
+        until(lambda: container.state("camera")[0] == "ready", "it films", 60)
+        container.must("systemctl", "stop", "lykta-camera")
+        words = ["env", f"LD_PRELOAD={HEAP}", "LYKTA_TEST_FPS=15", f"LYKTA_VIRTUAL_CAMERA=/{LAB}/unplugged"]
+        pytest_ = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
+        done = container.run(*words, *pytest_, f"/{LAB}/tests/test_cameras.py", "-k", "picamera2", limit=300)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+        assert "skipped" not in done.stdout
 
 
 def clips(container: Container) -> list[dict[str, object]]:

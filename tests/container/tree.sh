@@ -6,7 +6,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 out=$1; mkdir -p "$out"; out=$(cd "$out" && pwd)
-now=$(cat "$here/tests/container/tree.sh" "$here/requirements/pi.txt" | sha256sum)
+now=$(cat "$here/tests/container/tree.sh" "$here"/requirements/{pi,all}.txt | sha256sum)
 exec 9> "$out/lock"; flock 9 # the suite waits for a tree that is under way
 [ "$(cat "$out/stamp" 2>/dev/null)" = "$now" ] && exit 0
 
@@ -30,8 +30,8 @@ unshare --mount --propagation private bash -euo pipefail -c '
   if [ -e "$root/etc/resolv.conf" ] || [ -L "$root/etc/resolv.conf" ]; then mv "$root/etc/resolv.conf" "$root/etc/resolv.conf.own"; fi
   cp "$root/mnt/resolv.conf" "$root/etc/resolv.conf"
   trap "rm -f $root/etc/resolv.conf; [ ! -L $root/etc/resolv.conf.own ] || mv $root/etc/resolv.conf.own $root/etc/resolv.conf" EXIT
-  # setuptools from the lock builds the source packages
-  awk "/^(setuptools|wheel|packaging)==/ { keep = 1; print; next } /^[a-zA-Z]/ { keep = 0 } keep && !/^ *#/" "$locks/all.txt" > "$root/mnt/build.txt"
+  # setuptools from the lock builds the source packages; pytest runs the suites that need what only a node has
+  awk "/^(setuptools|wheel|packaging|pytest|iniconfig|pluggy|pygments)==/ { keep = 1; print; next } /^[a-zA-Z]/ { keep = 0 } keep && !/^ *#/" "$locks/all.txt" > "$root/mnt/build.txt"
   chroot "$root" /opt/lykta/bin/pip install -q --require-hashes -r /mnt/build.txt
   chroot "$root" /opt/lykta/bin/pip install -q --no-build-isolation --require-hashes -r /mnt/pi.txt
 ' tree "$out/root" "$here/requirements"

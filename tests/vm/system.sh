@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes what the virtual node has beyond the container's tree: a kernel with its initrd, TPM libraries, gpio-sim, pytest. OUT/layer
+# Makes what the virtual node has beyond the container's tree: a kernel with its initrd, TPM libraries, gpio-sim. OUT/layer
 # is a layer over the tree of tests/container/tree.sh, which stays as it was made; OUT/vmlinuz and OUT/initrd are started directly.
 # Debian builds no gpio-sim (CONFIG_GPIO_SIM is not set): it is built here from Debian's own linux-source of the same kernel.
-# Made anew when this file, the tree or the lock changes. Root; needs this machine's mirrors.
+# Made anew when this file or the tree changes. Root; needs this machine's mirrors.
 # usage: system.sh TREE OUT
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 tree=$(cd "$1" && pwd); mkdir -p "$2"; out=$(cd "$2" && pwd)
-now=$(cat "$tree/stamp" "$here/tests/vm/system.sh" "$here/requirements/all.txt" | sha256sum)
+now=$(cat "$tree/stamp" "$here/tests/vm/system.sh" | sha256sum)
 exec 9> "$out/lock"; flock 9
 [ "$(cat "$out/stamp" 2>/dev/null)" = "$now" ] && exit 0
 
@@ -21,7 +21,7 @@ mkdir -p "$out/root" "$out/layer" "$out/work" "$out/build" "$out/build-work"
 # What a program in the tree needs of the outside, in a mount namespace of its own: nothing stays mounted whatever happens.
 # Two layers, so that what is only needed to build gpio-sim does not come into the image.
 unshare --mount --propagation private bash -euo pipefail -c '
-  tree=$1 out=$2 locks=$3 root=$2/root
+  tree=$1 out=$2 root=$2/root
   enter() {
     mount --bind /etc/ssl/certs "$root/etc/ssl/certs"
     mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"
@@ -40,9 +40,6 @@ unshare --mount --propagation private bash -euo pipefail -c '
   echo MODULES=list > "$root/etc/initramfs-tools/conf.d/lykta"
   get $packages
   printf "%s\n" virtio_pci virtio_blk ext4 >> "$root/etc/initramfs-tools/modules"
-  awk "/^(pytest|iniconfig|pluggy|packaging|pygments)==/ { keep = 1; print; next } /^[a-zA-Z]/ { keep = 0 } keep && !/^ *#/" \
-    "$locks/all.txt" > "$root/mnt/tests.txt"
-  chroot "$root" /opt/lykta/bin/pip install -q --require-hashes --no-deps -r /mnt/tests.txt
   leave
 
   mount -t overlay overlay -o "lowerdir=$out/layer:$tree/root,upperdir=$out/build,workdir=$out/build-work" "$root"
@@ -69,6 +66,6 @@ unshare --mount --propagation private bash -euo pipefail -c '
   rm -rf "$root"/var/lib/apt/lists/*
   cp "$root/boot/vmlinuz-$kernel" "$out/vmlinuz"; cp "$root/boot/initrd.img-$kernel" "$out/initrd"
   leave
-' system "$tree" "$out" "$here/requirements"
+' system "$tree" "$out"
 rm -rf --one-file-system "$out/build" "$out/build-work"
 printf '%s\n' "$now" > "$out/stamp"

@@ -9,11 +9,8 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-UNPLUGGED = Path("/srv/lab/unplugged")
 
 
 def stand_in(picamera2: ModuleType) -> None:
@@ -53,12 +50,6 @@ def stand_in(picamera2: ModuleType) -> None:
             self.allocator = ManyBuffers(self.camera)
             made = super().create_video_configuration(main | {"format": "NV12"}, raw=None, **words)
             return made
-
-        def capture_request(self, *words: Any, **more: Any) -> Any:
-            if UNPLUGGED.exists():
-                # Past picamera2, as a cable does it: no more pictures come, and nobody is told.
-                self.camera.stop()
-            return super().capture_request(*words, **more)
 
         def camera_configuration(self) -> dict[str, Any]:
             found: dict[str, Any] = super().camera_configuration()
