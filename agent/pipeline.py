@@ -51,7 +51,9 @@ class Coding:
     def encode(self, picture: MaskedFrame) -> None:
         self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
         for packet in self._encoder.encode(picture):
-            record, wall_ns = self._records.pop(packet.mono_ns)
+            record, wall_ns = self._records[packet.mono_ns]
+            # A picture that the encoder gave no packet for is before one that it did.
+            self._records = {at: one for at, one in self._records.items() if at > packet.mono_ns}
             self._take(Taken(packet, record, wall_ns))
 
 

@@ -1,11 +1,17 @@
 """H.264 through PyAV: libx264, or the kernel's h264_v4l2m2m where a device for it exists. It takes nothing but `MaskedFrame`.
 
 Also the two writers: fragmented MP4 into a seal (one-second fragments, never seeks), plain MP4 and FFV1 masks into files.
+
+The chip's encoder differs from a library, and `tests/test_encoders.py` asks the same of both: it sends its parameter sets once,
+in a packet of their own (raspberrypi/linux, pull request 4002), and FFmpeg hands it rows as they lie, whatever stride it wants
+(libavcodec/v4l2_buffers.c), so that only widths are taken whose rows need no padding.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +29,10 @@ from privacy.frames import MaskedFrame, Plane, require_masked
 CLOCK = Fraction(1, 90_000)
 _CHIP, _SOFTWARE = "h264_v4l2m2m", "libx264"
 _V4L2_ENCODER = Path("/dev/video11")  # bcm2835-codec on a Pi 4; a Pi 5 has no H.264 encoder
+_ALIGNED = 64
+"""Bytes that a row of bcm2835-codec's pictures is a multiple of."""
+_UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
+_SLICES, _SPS = range(1, 6), 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,12 @@ class H264Encoder:
         self._width, self._height = width, height
         self._first_ns: int | None = None
         self._stamps: dict[int, int] = {}
+        self._sets = b""
         self.refusal = ""
         """Why the chip's encoder is not used though there is one."""
-        if bitrate and device.exists():
+        if bitrate and device.exists() and width % _ALIGNED:
+            self.refusal = f"{_CHIP} takes widths that are a multiple of {_ALIGNED}, not {width}"
+        elif bitrate and device.exists():
             try:
                 self._context = _context(_CHIP, width, height, fps, threads, aspect, {}, bitrate)
             except FFmpegError as problem:
@@ -76,27 +89,69 @@ class H264Encoder:
             raise MediaError(f"encoder: {self.name} refuses {width}x{height}: {problem}", "choose another size") from problem
 
     def encode(self, picture: MaskedFrame) -> list[Packet]:
-        """Packets that are ready after this picture; reads its buffer, keeps nothing of it."""
+        """Packets that are ready after this picture; reads its buffer, keeps nothing of it.
+
+        `MediaError` if it does keep it: the camera's next picture would be in there, before it is masked.
+        """
         require_masked(picture)
         if (picture.width, picture.height) != (self._width, self._height):
             raise MediaError(f"encoder: a picture of {picture.width}x{picture.height}", "the size of a stream is fixed")
+        if self.name == _CHIP and picture.buffer.shape[1] != picture.width:
+            raise MediaError(f"encoder: {_CHIP} takes no stride of {picture.buffer.shape[1]}", "choose another camera.width")
         if self._first_ns is None:
             self._first_ns = picture.mono_ns
-        native = av.VideoFrame.from_numpy_buffer(picture.buffer, "yuv420p", picture.width)
+        # A view of its own, which lives for as long as FFmpeg holds on to it.
+        view = picture.buffer[:]
+        kept = weakref.ref(view)
+        native = av.VideoFrame.from_numpy_buffer(view, "yuv420p", picture.width)
         native.pts = round((picture.mono_ns - self._first_ns) * CLOCK.denominator / 1_000_000_000)
         native.time_base = CLOCK
         self._stamps[native.pts] = picture.mono_ns
-        return list(self._packets(native))
+        packets = list(self._packets(native))
+        del view, native
+        if kept() is not None:
+            raise MediaError(f"encoder: {self.name} keeps a picture that it was to read", "it is behind: lower camera.fps")
+        return packets
 
     def end(self) -> list[Packet]:
         """The packets still inside."""
         return list(self._packets(None))
 
     def _packets(self, native: av.VideoFrame | None) -> Iterator[Packet]:
-        for packet in self._context.encode(native):
-            pts = packet.pts or 0
+        for packet in self._code(native):
+            data, pts = bytes(packet), packet.pts or 0
+            kinds = set(_units(data))
+            if kinds.isdisjoint(_SLICES):
+                # The chip's parameter sets, with a stamp that means nothing.
+                self._sets += data
+                continue
+            if packet.is_keyframe and _SPS not in kinds:
+                data = self._sets + data
             dts = pts if packet.dts is None else packet.dts
-            yield Packet(bytes(packet), pts, dts, packet.is_keyframe, self._stamps.pop(pts, 0))
+            yield Packet(data, pts, dts, packet.is_keyframe, self._stamp(pts))
+
+    def _code(self, native: av.VideoFrame | None) -> list[av.Packet[VideoStream]]:
+        try:
+            return self._context.encode(native)
+        except FFmpegError as problem:
+            raise MediaError(f"encoder: {self.name}: {problem}", "the service starts again") from problem
+
+    def _stamp(self, pts: int) -> int:
+        """When the picture of a packet was taken; those before it that gave no packet are forgotten."""
+        if pts not in self._stamps:
+            raise MediaError(f"encoder: {self.name} codes a picture of {pts}, which it was not given", "please report it")
+        mono_ns = self._stamps[pts]
+        self._stamps = {at: ns for at, ns in self._stamps.items() if at > pts}
+        return mono_ns
+
+
+def _units(data: bytes) -> Iterator[int]:
+    """Kinds of the NAL units of one access unit, up to its first slice (ITU-T H.264, table 7-1 and annex B)."""
+    for found in _UNIT.finditer(data):
+        kind = found[1][0] & 31
+        yield kind
+        if kind in _SLICES:
+            return
 
 
 def _context(

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
   mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
+  libx264-dev                                                                   # what codes in tests/chip, in an encoder chip's place
 )
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
