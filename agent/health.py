@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +72,21 @@ class PowerEdges:
         return self._edges.counts[bit]
 
 
-_WEAR: dict[str, Reader] = {
-    "life_used": board.life_used,
-    "end_of_life": board.end_of_life,
-    "lifetime_written_mb": board.lifetime_written_mb,
-}
-
-
 def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]:
-    room: dict[str, Reader] = {"free_mb": lambda: board.free_mb(storage), "used_share": lambda: board.used_share(storage)}
+    disk = {
+        name: partial(read, storage)
+        for name, read in {
+            "free_mb": board.free_mb,
+            "used_share": board.used_share,
+            "life_used": board.life_used,
+            "end_of_life": board.end_of_life,
+            "lifetime_written_mb": board.lifetime_written_mb,
+        }.items()
+    }
     return [
         group("system", {"load_1m": board.load, "memory_available_mb": board.memory_mb, "temperature_c": board.temperature}),
         group("power", {"throttled_now": board.throttled, "undervoltage": board.undervoltage, **edges.readers()}),
-        group("storage", {**room, "written_mb": writes.mb, "written_mb_day": writes.mb_day, **_WEAR}),
+        group("storage", {**disk, "written_mb": writes.mb, "written_mb_day": writes.mb_day}),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+_ROOT = Path("/")
 _MODEL = Path("/proc/device-tree/model")
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
@@ -42,16 +43,6 @@ def free_mb(path: Path) -> int:
 def used_share(path: Path) -> float:
     """0..1"""
     return round(psutil.disk_usage(str(path)).percent / 100, 3)
-
-
-def written_mb(path: Path) -> float:
-    """MB written since the start to the block device under a path. `OSError` where the file system has none of its own.
-
-    Field 7 of the kernel's block statistics: sectors of 512 bytes (Documentation/block/stat.rst).
-    """
-    device = path.stat().st_dev
-    counts = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
-    return round(int(counts[6]) * 512 / 1e6, 3)
 
 
 def own_memory_mb() -> float:
@@ -98,12 +89,12 @@ class Edges:
         self._before = bits
 
 
-def serial(root: Path = Path("/")) -> str:
+def serial(root: Path = _ROOT) -> str:
     """The board's serial number; `OSError` off a Pi."""
     return (root / "proc/device-tree/serial-number").read_text().rstrip("\0\n")
 
 
-def undervoltage(root: Path = Path("/")) -> int:
+def undervoltage(root: Path = _ROOT) -> int:
     """1 while the kernel's rpi_volt sensor warns, else 0; `OSError` where there is none."""
     for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
         if name.read_text().strip() == "rpi_volt":
@@ -111,25 +102,50 @@ def undervoltage(root: Path = Path("/")) -> int:
     raise FileNotFoundError("no rpi_volt in /sys/class/hwmon")
 
 
-def life_used(root: Path = Path("/"), device: str = "mmcblk0") -> float:
+# What lies under a path: its file system's block device, whatever the board stores on. `OSError` where it has none of its own.
+
+
+def written_mb(path: Path, root: Path = _ROOT) -> float:
+    """MB written since the start: sectors of 512 bytes, field 7 of the kernel's block statistics (Documentation/block/stat.rst)."""
+    return round(int((_device(path, root) / "stat").read_text().split()[6]) * 512 / 1e6, 3)
+
+
+def life_used(path: Path, root: Path = _ROOT) -> float:
     """Share of its life that an eMMC has used, 0..1 in tenths, the worse of both kinds of cells (JEDEC 5.0, life_time).
 
-    `OSError` on a card: SD has no such register. `ValueError` if it is not told.
+    `OSError` on anything else: SD has no such register. `ValueError` if it is not told.
     """
-    kinds = [int(text, 16) for text in (root / f"sys/block/{device}/device/life_time").read_text().split()]
+    kinds = [int(text, 16) for text in (_disk(path, root) / "device/life_time").read_text().split()]
     if not any(kinds):
         raise ValueError("life_time is not told by this device")
     return min(max(kinds), 10) / 10
 
 
-def end_of_life(root: Path = Path("/"), device: str = "mmcblk0") -> int:
-    """Spare blocks of an eMMC: 1 normal, 2 80 % used, 3 urgent (pre_eol_info). `OSError` on a card, `ValueError` if not told."""
-    level = int((root / f"sys/block/{device}/device/pre_eol_info").read_text(), 16)
+def end_of_life(path: Path, root: Path = _ROOT) -> int:
+    """Spare blocks of an eMMC: 1 normal, 2 80 % used, 3 urgent (pre_eol_info).
+
+    `OSError` on anything else, `ValueError` if it is not told.
+    """
+    level = int((_disk(path, root) / "device/pre_eol_info").read_text(), 16)
     if level == 0:
         raise ValueError("pre_eol_info is not told by this device")
     return level
 
 
-def lifetime_written_mb(root: Path = Path("/"), partition: str = "mmcblk0p2") -> float:
+def lifetime_written_mb(path: Path, root: Path = _ROOT) -> float:
     """MB that ext4 has written to a partition since it was made."""
-    return int((root / f"sys/fs/ext4/{partition}/lifetime_write_kbytes").read_text()) * 1024 / 1e6
+    return int((root / "sys/fs/ext4" / _device(path, root).name / "lifetime_write_kbytes").read_text()) * 1024 / 1e6
+
+
+def _device(path: Path, root: Path) -> Path:
+    """Its folder in sysfs."""
+    number = path.stat().st_dev
+    device = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    if not device.exists():
+        raise FileNotFoundError(f"{path}: lies on no block device of its own")
+    return device.resolve()
+
+
+def _disk(path: Path, root: Path) -> Path:
+    device = _device(path, root)
+    return device.parent if (device / "partition").exists() else device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,29 +19,56 @@ def write(root: Path, path: str, text: str) -> None:
     (root / path).write_text(text)
 
 
+def disk(root: Path, name: str = "mmcblk0/mmcblk0p2") -> Path:
+    """The disk under `root` itself, as the kernel would show it: its folder in sysfs."""
+    device = root / "sys/devices/platform/soc/block" / name
+    device.mkdir(parents=True)
+    number = root.stat().st_dev
+    link = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(device)
+    if "/" in name:
+        (device / "partition").write_text("2\n")
+        return device.parent
+    return device
+
+
 def test_facts_of_a_board(tmp_path: Path) -> None:
     write(tmp_path, "proc/device-tree/serial-number", "10000000abcd\0")
     write(tmp_path, "sys/class/hwmon/hwmon0/name", "cpu_thermal\n")
     write(tmp_path, "sys/class/hwmon/hwmon1/name", "rpi_volt\n")
     write(tmp_path, "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
-    write(tmp_path, "sys/block/mmcblk0/device/life_time", "0x02 0x03\n")
-    write(tmp_path, "sys/block/mmcblk0/device/pre_eol_info", "0x01\n")
-    write(tmp_path, "sys/fs/ext4/mmcblk0p2/lifetime_write_kbytes", "1000000\n")
     assert (board.serial(tmp_path), board.undervoltage(tmp_path)) == ("10000000abcd", 1)
-    assert (board.life_used(tmp_path), board.end_of_life(tmp_path)) == (0.3, 1)
-    assert board.lifetime_written_mb(tmp_path) == 1024.0
 
 
-@pytest.mark.parametrize("read", [board.serial, board.undervoltage, board.life_used, board.end_of_life, board.lifetime_written_mb])
-def test_another_machine_says_that_it_cannot_say(tmp_path: Path, read: object) -> None:
+@pytest.mark.parametrize("name", ["mmcblk0/mmcblk0p2", "nvme0n1/nvme0n1p1", "sda"])
+def test_wear_is_that_of_the_disk_under_the_data(tmp_path: Path, name: str) -> None:
+    """On a partition, or on a whole disk; what has no register of an eMMC says so and still tells what was written."""
+    whole = disk(tmp_path, name)
+    write(tmp_path, f"sys/fs/ext4/{Path(name).name}/lifetime_write_kbytes", "1000000\n")
+    write(whole.parent, f"{name}/stat", "1 2 3 4 5 6 1000000 8\n")
+    assert board.lifetime_written_mb(tmp_path, tmp_path) == 1024.0
+    assert board.written_mb(tmp_path, tmp_path) == 512.0
     with pytest.raises(FileNotFoundError):
-        read(tmp_path)  # type: ignore[operator]
+        board.life_used(tmp_path, tmp_path)
+    write(whole, "device/life_time", "0x02 0x03\n")
+    write(whole, "device/pre_eol_info", "0x01\n")
+    assert (board.life_used(tmp_path, tmp_path), board.end_of_life(tmp_path, tmp_path)) == (0.3, 1)
+
+
+def test_another_machine_says_that_it_cannot_say(tmp_path: Path) -> None:
+    for read in (board.serial, board.undervoltage):
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path)
+    for of_disk in (board.written_mb, board.life_used, board.end_of_life, board.lifetime_written_mb):
+        with pytest.raises(FileNotFoundError):
+            of_disk(tmp_path, tmp_path)
 
 
 def test_a_device_that_does_not_tell_its_wear(tmp_path: Path) -> None:
-    write(tmp_path, "sys/block/mmcblk0/device/life_time", "0x00 0x00\n")
+    write(disk(tmp_path), "device/life_time", "0x00 0x00\n")
     with pytest.raises(ValueError, match="not told"):
-        board.life_used(tmp_path)
+        board.life_used(tmp_path, tmp_path)
 
 
 def test_health_counts_edges() -> None:
