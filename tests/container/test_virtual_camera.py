@@ -97,21 +97,23 @@ def test_what_cannot_be_opened_is_blind_and_says_why(
             until(lambda: container.told()[0] == "ready", "it films", 60)
 
 
-def test_the_contract_of_the_camera_port_holds(installed: Installed, folder: Path) -> None:
-    """tests/test_cameras.py, which `make test` runs on the file that plays camera: here on picamera2, none skipped."""
+def test_the_contracts_of_camera_and_service_manager_hold(installed: Installed, folder: Path) -> None:
+    """The files that `make test` runs on the fakes that ship: here on picamera2 and on systemd, none skipped."""
+    files = ("test_cameras.py", "test_sysd.py")
 
     def wire(container: Container) -> None:
         virtual(container)
         tests = container.file(f"/{LAB}/tests")
         tests.mkdir()
-        shutil.copy(PROJECT / "tests/test_cameras.py", tests)
+        for name in files:
+            shutil.copy(PROJECT / "tests" / name, tests)
 
     with booted(installed, folder, wire) as container:
         until(lambda: container.state("camera")[0] == "ready", "it films", 60)
         container.must("systemctl", "stop", "lykta-camera")
-        words = ["env", f"LD_PRELOAD={HEAP}", "LYKTA_TEST_FPS=15", f"LYKTA_VIRTUAL_CAMERA=/{LAB}/unplugged"]
-        pytest_ = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
-        done = container.run(*words, *pytest_, f"/{LAB}/tests/test_cameras.py", "-k", "picamera2", limit=300)
+        have = [f"LD_PRELOAD={HEAP}", "LYKTA_TEST_FPS=15", f"LYKTA_VIRTUAL_CAMERA=/{LAB}/unplugged", "LYKTA_SYSTEMD=1"]
+        words = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "picamera2 or systemd"]
+        done = container.run("env", *have, *words, *(f"/{LAB}/tests/{name}" for name in files), limit=300)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
         assert "skipped" not in done.stdout
 
