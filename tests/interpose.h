@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -23,6 +24,24 @@ static int is_named(int fd, const char *mark)
 		return 0;
 	name[size] = 0;
 	return strstr(name, mark) != NULL;
+}
+
+/* What the device answers, by the stand-in that includes this; 0 if the descriptor or the request is not its own. */
+static int answered(int fd, unsigned long request, void *argument, int *answer);
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int, unsigned long, void *);
+	va_list rest;
+	void *argument;
+	int answer;
+
+	va_start(rest, request);
+	argument = va_arg(rest, void *);
+	va_end(rest);
+	if (!real)
+		real = dlsym(RTLD_NEXT, "ioctl");
+	return answered(fd, request & 0xffffffff, argument, &answer) ? answer : real(fd, request, argument);
 }
 
 /* Defines open() and its like: IS(path) says whether that is the device, GIVE is what opens it. */
