@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -189,8 +188,5 @@ class _Mapped:
         self.buffer: Plane = np.frombuffer(memory, np.uint8)[: rows * stride].reshape(rows, stride)
 
     def release(self) -> None:
-        # The Pi's allocator only ends the processor's access here. libcamera's own one unmaps, which Python refuses while our
-        # view lives; the memory then goes with the view. In any case the camera gets its buffer back, or it would run dry.
-        with suppress(BufferError):
-            self._mapping.__exit__(None, None, None)
+        self._mapping.__exit__(None, None, None)
         self._request.release()

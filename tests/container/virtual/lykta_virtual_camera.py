@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import mmap
 import sys
 from types import ModuleType
 from typing import Any
@@ -15,16 +16,35 @@ from typing import Any
 
 def stand_in(picamera2: ModuleType) -> None:
     import libcamera
-    from picamera2.allocators import LibcameraAllocator
+    from picamera2.allocators.allocator import Allocator, Sync
 
-    class ManyBuffers(LibcameraAllocator):  # type: ignore[misc]
+    class Kept(Sync):  # type: ignore[misc]
+        """Memory stays mapped, as with the Pi's allocator."""
+
+        def __init__(self, allocator: ManyBuffers, buffer: Any, _write: bool) -> None:
+            self._memory = allocator.mapped[buffer.planes[0].fd]
+
+        def __enter__(self) -> mmap.mmap:
+            return self._memory
+
+        def __exit__(self, *_problem: object) -> None:
+            pass
+
+    class ManyBuffers(Allocator):  # type: ignore[misc]
         """The pipeline gives four buffers at a time, whatever it is asked for: several times four."""
+
+        def __init__(self, camera: Any) -> None:
+            super().__init__()
+            self.camera, self.sync, self.mapped = camera, Kept, dict[int, mmap.mmap]()
 
         def allocate(self, libcamera_config: Any, _use: Any) -> None:
             (stream,) = [one.stream for one in libcamera_config]
             self._shares = [libcamera.FrameBufferAllocator(self.camera) for _ in range(6)]
             for share in self._shares:
                 share.allocate(stream)
+            for buffer in self.buffers(stream):
+                size = sum(plane.length for plane in buffer.planes)
+                self.mapped[buffer.planes[0].fd] = mmap.mmap(buffer.planes[0].fd, size)
 
         def buffers(self, stream: Any) -> list[Any]:
             return [buffer for share in self._shares for buffer in share.buffers(stream)]
