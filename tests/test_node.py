@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +102,7 @@ def test_without_broker_and_ingest_nothing_is_lost(folder: Path) -> None:
     node.settings(record__post_roll="1", record__pre_roll="2")
     with ExitStack() as stack:
         centre = demo.start_centre(stack)
-        for name in ("io", "uplink", "camera"):
-            demo.start_service(stack, name)
+        services = {name: demo.start_service(stack, name) for name in ("io", "uplink", "camera")}
         until(lambda: any(topic.endswith("/describe") for topic, _ in heard_by(demo.folder)), "birth")
         for process in centre.values():
             process.kill()
@@ -114,9 +115,10 @@ def test_without_broker_and_ingest_nothing_is_lost(folder: Path) -> None:
         assert node.state("camera")[0] == "ready"
         waiting = {clip.name for clip in node.clips()}
         time.sleep(3)
-        demo.start_broker(stack)
-        demo.start_ingest(stack)
-        stack.enter_context(_ear(demo))
+        with standing_still(services["uplink"]):
+            demo.start_broker(stack)
+            demo.start_ingest(stack)
+            _second_ear(demo, stack)
         stored = demo.store
         until(lambda: waiting <= {path.parent.name for path in stored.glob("*/*/*/receipt.jws")}, "all clips arrive", 90)
         until(lambda: not waiting & {clip.name for clip in node.clips()}, "the camera frees them", 30)
@@ -179,12 +181,20 @@ def _kinds(node: Node, unit: str) -> set[str]:
     return {entry["kind"] for entry in entries}
 
 
-def _ear(demo: Demo) -> ExitStack:
-    """A second ear, there before the uplink is back: a broker that was killed remembers no subscription."""
-    stack = ExitStack()
-    tool = ["mosquitto_sub", *demo.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
+@contextmanager
+def standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _second_ear(demo: Demo, stack: ExitStack) -> None:
+    """It listens before the uplink is back: a broker that was killed remembers no subscription."""
+    tool = ["stdbuf", "-oL", "mosquitto_sub", "-d", *demo.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"]
     demo.start(stack, "messages", tool)
-    return stack
+    until(lambda: "received SUBACK" in (demo.logs / "messages.log").read_text(), "it has subscribed")
 
 
 def _unbroken(messages: list[tuple[str, str]]) -> bool:
