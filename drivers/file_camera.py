@@ -84,11 +84,9 @@ class FileCamera:
     def _picture(self, video: VideoFile) -> Frame:
         """The next one of the file; after its last, its first."""
         try:
-            picture = video.capture()
-            while picture is None:
+            while (picture := video.capture()) is None:
                 video.close()
                 self._video = video = self._play()
-                picture = video.capture()
         except MediaError as problem:
             raise MediaError(str(problem), problem.hint, "camera_lost") from problem
         return picture

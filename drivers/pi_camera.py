@@ -24,6 +24,7 @@ from privacy.errors import MediaError
 from privacy.frames import Frame, Plane
 
 _CABLE = "check the camera's cable and power, with the power off; `rpicam-hello --list-cameras`"
+_MEMORY = "lower camera.fps or camera.width, or give cma= more memory"
 
 
 class PiCamera:
@@ -54,16 +55,16 @@ class PiCamera:
         self.model = str(self._camera.camera_properties.get("Model", "picamera2"))
         try:
             self._configure()
-        except MediaError:
+            self._camera.start()
+        except (RuntimeError, OSError) as problem:
             self.close()
-            raise
+            if isinstance(problem, MediaError):
+                raise
+            raise MediaError(f"picamera2: camera {number} does not start: {problem}", _MEMORY, "mode_refused") from problem
         self._index = self._exposed_ns = self.lost = 0
-        self._camera.start()
 
     def _configure(self) -> None:
-        # A USB camera names formats without sizes: none of them is a sensor's mode.
-        modes = [Mode.read(found) for found in self._camera.sensor_modes if "size" in found]
-        mode = choose(modes, self.width, self.height, self._fps)
+        mode = choose(Mode.read_all(self._camera.sensor_modes), self.width, self.height, self._fps)
         # No second stream and no raw one: neither exists in any interface (R14).
         wanted = buffers(self._fps)
         configuration = self._camera.create_video_configuration(
@@ -85,9 +86,7 @@ class PiCamera:
         given = len(self._camera.allocator.buffers(self._camera.stream_map["main"]))
         if given < wanted - 2:
             # The delay line would hold them all, and the camera run dry.
-            raise MediaError(
-                f"picamera2: gives {given} buffers of {wanted}", "lower camera.fps, or give cma= more memory", "mode_refused"
-            )
+            raise MediaError(f"picamera2: gives {given} buffers of {wanted}", _MEMORY, "mode_refused")
         self._stride = int(stream["stride"])
 
     def capture(self) -> Frame:

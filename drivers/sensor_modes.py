@@ -28,6 +28,11 @@ class Mode(Struct, frozen=True):
         view = found.get("crop_limits", (0, 0, width, height))[2:]
         return cls((int(width), int(height)), (int(view[0]), int(view[1])), int(found["bit_depth"]), float(found["fps"]))
 
+    @classmethod
+    def read_all(cls, found: Sequence[Mapping[str, Any]]) -> list[Mode]:
+        """From picamera2's `sensor_modes`. A USB camera names formats without sizes: none of them is a sensor's mode."""
+        return [cls.read(one) for one in found if "size" in one]
+
     def __str__(self) -> str:
         return f"{self.size[0]}x{self.size[1]} at {self.fps:.0f} fps"
 

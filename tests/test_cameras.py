@@ -1,7 +1,7 @@
 """One suite over both adapters of the port `Camera`: the file that ships as a fake, and stock picamera2.
 
 The second needs cameras: the container suite brings libcamera's virtual one, runs this file beside it and says so in
-LYKTA_VIRTUAL_CAMERA, with the path that unplugs it while it exists.
+LYKTA_VIRTUAL_CAMERA, with the folder in which a file `unplugged` is a loose cable and `no-memory` is memory that is used up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drivers.pi_camera import PiCamera
 from privacy.errors import MediaError
 from privacy.frames import Frame
 
-UNPLUGGED = os.environ.get("LYKTA_VIRTUAL_CAMERA", "")
+LAB = os.environ.get("LYKTA_VIRTUAL_CAMERA", "")
 WIDTH, HEIGHT, FPS = 640, 480, 15
 STEP_NS = 1_000_000_000 // FPS
 Kind = Literal["file", "picamera2"]
@@ -54,11 +54,12 @@ class Bench:
         if self.kind == "file":
             self._video.unlink()
         else:
-            Path(UNPLUGGED).touch()
+            Path(LAB, "unplugged").touch()
 
     def end(self) -> None:
         if self.kind == "picamera2":
-            Path(UNPLUGGED).unlink(missing_ok=True)
+            for name in ("unplugged", "no-memory"):
+                Path(LAB, name).unlink(missing_ok=True)
         for camera in self._opened:
             camera.close()
 
@@ -78,7 +79,7 @@ def film(path: Path) -> None:
 
 @pytest.fixture(params=["file", "picamera2"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    if request.param == "picamera2" and not UNPLUGGED:
+    if request.param == "picamera2" and not LAB:
         pytest.skip("no camera on this machine: the container suite runs it on libcamera's virtual one")
     bench = Bench(request.param, tmp_path)
     yield bench
@@ -233,6 +234,18 @@ def test_a_size_it_does_not_have_is_refused_each_time_and_nothing_is_held(bench:
         problem = refused("mode_refused", camera.open)
         assert "1920x1080" in str(problem)
     bench.film().capture().release()
+
+
+def test_without_memory_for_its_buffers_it_is_refused_and_nothing_is_held(bench: Bench) -> None:
+    if bench.kind == "file":
+        pytest.skip("a file takes memory as it plays")
+    Path(LAB, "no-memory").touch()
+    camera = bench.camera()
+    for _ in range(2):
+        assert "does not start" in str(refused("mode_refused", camera.open))
+    Path(LAB, "no-memory").unlink()
+    camera.open()
+    camera.capture().release()
 
 
 def test_a_camera_that_is_not_there_is_refused_each_time(bench: Bench) -> None:

@@ -48,6 +48,13 @@ def test_a_size_that_no_mode_gives_is_refused_with_the_list() -> None:
         choose((), 640, 480, 15)
 
 
+def test_a_usb_camera_is_no_sensor() -> None:
+    """picamera2 lists its formats without sizes; that was a crash."""
+    with pytest.raises(MediaError, match="no mode of the sensor") as problem:
+        choose(Mode.read_all([{"format": "MJPEG"}, {"format": "YUYV"}]), 640, 480, 15)
+    assert problem.value.code == "mode_refused"
+
+
 @given(st.lists(st.builds(Mode, st.tuples(st.integers(320, 5000), st.integers(240, 4000)), st.tuples(st.integers(320, 5000), st.integers(240, 4000)), st.sampled_from((8, 10, 12)), st.floats(1, 120)), max_size=8))  # fmt: skip  # noqa: E501
 def test_what_is_chosen_fits_and_loses_almost_nothing_of_the_view(modes: list[Mode]) -> None:
     fit = [mode for mode in modes if mode.size[0] >= 1280 and mode.size[1] >= 720 and mode.fps >= 15]

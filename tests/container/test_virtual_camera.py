@@ -111,7 +111,7 @@ def test_the_contracts_of_camera_and_service_manager_hold(installed: Installed, 
     with booted(installed, folder, wire) as container:
         until(lambda: container.state("camera")[0] == "ready", "it films", 60)
         container.must("systemctl", "stop", "lykta-camera")
-        have = [f"LD_PRELOAD={HEAP}", "LYKTA_TEST_FPS=15", f"LYKTA_VIRTUAL_CAMERA=/{LAB}/unplugged", "LYKTA_SYSTEMD=1"]
+        have = [f"LD_PRELOAD={HEAP}", "LYKTA_TEST_FPS=15", f"LYKTA_VIRTUAL_CAMERA=/{LAB}", "LYKTA_SYSTEMD=1"]
         words = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "picamera2 or systemd"]
         done = container.run("env", *have, *words, *(f"/{LAB}/tests/{name}" for name in files), limit=300)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

@@ -5,7 +5,8 @@
  * does nothing. Test only. Formats: Linux, include/uapi/linux/dma-heap.h, udmabuf.h and dma-buf.h.
  *
  * The virtual pipeline draws as fast as it gets buffers. It maps each buffer to draw into it: there it is held back, so that
- * pictures come LYKTA_TEST_FPS times a second, as from a sensor, and none while the cable is loose: while a certain file exists.
+ * pictures come LYKTA_TEST_FPS times a second, as from a sensor, and none while the cable is loose. Two files, while they exist, are
+ * a loose cable and memory that is used up.
  *
  * It also never says whether a picture succeeded (libcamera 0.4): picamera2 then drops the pictures of those buffers whose memory
  * was not zero, which means success, when they were made. So what C++ allocates begins as zero.
@@ -20,7 +21,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-static const char UNPLUGGED[] = "/srv/lab/unplugged";
+static const char UNPLUGGED[] = "/srv/lab/unplugged", FULL[] = "/srv/lab/no-memory";
 static const char *const HEAPS[] = {"/dev/dma_heap/linux,cma", "/dev/dma_heap/system", "/dev/udmabuf"};
 static const char MARK[] = "lykta-test-heap", BUFFER[] = "lykta-test-buffer";
 
@@ -92,7 +93,7 @@ static int heap_ioctl(unsigned long request, void *argument)
 {
 	if (request == (DMA_HEAP_IOCTL_ALLOC & 0xffffffff)) {
 		struct dma_heap_allocation_data *wish = argument;
-		int fd = memfd_create(BUFFER, MFD_CLOEXEC);
+		int fd = access(FULL, F_OK) == 0 ? -1 : memfd_create(BUFFER, MFD_CLOEXEC);
 
 		if (fd < 0 || ftruncate(fd, wish->len) < 0)
 			return -1;

@@ -40,8 +40,8 @@ def stand_in(picamera2: ModuleType) -> None:
         def allocate(self, libcamera_config: Any, _use: Any) -> None:
             (stream,) = [one.stream for one in libcamera_config]
             self._shares = [libcamera.FrameBufferAllocator(self.camera) for _ in range(6)]
-            for share in self._shares:
-                share.allocate(stream)
+            if any(share.allocate(stream) < 0 for share in self._shares):
+                raise RuntimeError("Failed to allocate buffers.")  # picamera2's own words
             for buffer in self.buffers(stream):
                 size = sum(plane.length for plane in buffer.planes)
                 self.mapped[buffer.planes[0].fd] = mmap.mmap(buffer.planes[0].fd, size)
