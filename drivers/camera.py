@@ -7,7 +7,7 @@ Who comes late gets the newest picture, and the others count as lost. A camera h
 gets no more pictures. A camera that goes away raises `camera_lost` and is not mended in place: the process ends and is started
 again.
 
-Codes: no_camera, several_cameras, mode_refused, camera_in_use, camera_library, camera_lost.
+Codes: no_camera, several_cameras, mode_refused, camera_in_use, camera_library, camera_lost; camera_fails for all else.
 """
 
 from __future__ import annotations

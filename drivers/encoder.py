@@ -71,9 +71,10 @@ class H264Encoder:
         self._sets = b""
         self.refusal = ""
         """Why the chip's encoder is not used though there is one."""
-        if bitrate and device.exists() and width % _ALIGNED:
+        chip = bool(bitrate) and device.exists()
+        if chip and width % _ALIGNED:
             self.refusal = f"{_CHIP} takes widths that are a multiple of {_ALIGNED}, not {width}"
-        elif bitrate and device.exists():
+        elif chip:
             try:
                 self._context = _context(_CHIP, width, height, fps, threads, aspect, {}, bitrate)
             except FFmpegError as problem:
@@ -123,7 +124,7 @@ class H264Encoder:
             kinds = set(_units(data))
             if kinds.isdisjoint(_SLICES):
                 # The chip's parameter sets, with a stamp that means nothing.
-                self._sets += data
+                self._sets = data if _SPS in kinds else self._sets
                 continue
             if packet.is_keyframe and _SPS not in kinds:
                 data = self._sets + data

@@ -36,7 +36,12 @@ class PiCamera:
         self.width, self.height, self._fps = width, height, fps
         self._number, self._rotation = number, rotation
         self._camera: Any = None
-        self._stride = self._index = self._exposed_ns = self.lost = 0
+        self._stride = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """What is known of a camera that has just been opened: nothing yet."""
+        self._index = self._exposed_ns = self.lost = 0
         self._exposure, self._metered_s = Exposure(), 0.0
         self.night: bool | None = None
 
@@ -61,7 +66,7 @@ class PiCamera:
             if isinstance(problem, MediaError):
                 raise
             raise MediaError(f"picamera2: camera {number} does not start: {problem}", _MEMORY, "mode_refused") from problem
-        self._index = self._exposed_ns = self.lost = 0
+        self._begin()
 
     def _configure(self) -> None:
         mode = choose(Mode.read_all(self._camera.sensor_modes), self.width, self.height, self._fps)

@@ -174,7 +174,7 @@ class TestStandIn:
             words, env=os.environ | chip | {CHIP: "1"}, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stdout[-4000:]
-        assert "11 passed, 2 skipped" in done.stdout
+        assert ", 2 skipped in" in done.stdout, "all but what starts the stand-in"
 
     def test_a_node_films_with_it(self, node: Node, chip: dict[str, str], tmp_path: Path) -> None:
         """Pictures, a ring that begins at any key picture, sealed clips that the centre opens and plays."""

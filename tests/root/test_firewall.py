@@ -22,15 +22,12 @@ print("up", flush=True)
 while 1: s.accept()
 """
 REACH = "import socket,sys\nsocket.create_connection((sys.argv[1],int(sys.argv[2])),2)"
-# Prints the ports that datagrams came from, until none comes for a second.
+# Prints the ports that datagrams came from, until one comes from port 9, by which the node itself ends it.
 HEAR = """import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.bind(("::", int(sys.argv[1])))
-s.settimeout(1)
 print("up", flush=True)
-try:
-    while 1: print(s.recvfrom(99)[1][1], flush=True)
-except TimeoutError: pass
+while (port := s.recvfrom(99)[1][1]) != 9: print(port, flush=True)
 """
 SAY = """import socket, sys
 own, port, host, to = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -99,6 +96,7 @@ def heard(port: int, *said: tuple[str, int, str]) -> list[int]:
     ear = _serve(NODE, port, HEAR)
     for own, source, host in said:
         assert inside(OTHER, "python3", "-c", SAY, own, str(source), host, str(port)).returncode == 0
+    assert inside(NODE, "python3", "-c", SAY, "127.0.0.1", "9", "127.0.0.1", str(port)).returncode == 0
     return [int(line) for line in ear.communicate(timeout=30)[0].split()]
 
 
