@@ -9,26 +9,33 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from privacy.errors import RecordError
+from privacy.errors import RecordError, ZoneError
+from privacy.far import FarLine
+from privacy.foreign import END
+from privacy.zone import stockholm
 
 BASIS = "lykta-basis"
 VIEW = "lykta-view"
-STOCKHOLM = ZoneInfo("Europe/Stockholm")
 Profile = Literal["standard", "strict", "full"]
 _ASSESSED = ("type", "stop", "purpose", "hours", "least_profile", "retention_hours", "stacks")
 """What only a new assessment may change (R05)."""
+ZONE_UNKNOWN = "zone_unknown"
+"""The reason of a ruling where the zone's file is missing or torn: the node's fault, no lawful rest."""
 VISIT_MS = 60 * 60_000
 """The longest visit (R35)."""
+_WEEK = timedelta(days=7, hours=2)
+"""Hours repeat weekly: what is open longer than a week, whatever the clock did in it, ends with the basis only."""
 PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
 Share = Annotated[float, Meta(ge=0, le=1)]
-Label = Annotated[str, Meta(pattern=r"^[a-z0-9-]+$", max_length=63)]
+Polygon = Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
+Label = Annotated[str, Meta(pattern=rf"^[a-z0-9-]+{END}", max_length=63)]
 Moment = Annotated[datetime, Meta(tz=True)]
-Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+Span = tuple[datetime, datetime]
+Clock = Annotated[str, Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}|^24:00{END}")]
 
 
 class Hours(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,18 +78,22 @@ class Area(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["stop", "path"]
     paragraph: Literal["KBL11.5b", "KBL8-9"]
     workplace: bool
-    polygon: Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
+    polygon: Polygon
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the installer drew on site; it can only narrow the basis."""
+    """What the installer drew on site; it can only narrow the basis.
+
+    far   above this line people may be too small to be found: never shown
+    """
 
     id: str
     basis: str
     site: Label
     node: Label
     areas: Annotated[tuple[Area, ...], Meta(min_length=1)]
-    zones: tuple[tuple[tuple[Share, Share], ...], ...] = ()
+    zones: tuple[Polygon, ...] = ()
+    far: FarLine | UnsetType = UNSET
 
 
 class Permit(Struct, frozen=True):
@@ -167,17 +178,21 @@ def check_successor(old: Basis, new: Basis, used: Collection[str]) -> None:
 
 
 def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
-    """May the lens be open at `now` (aware)? Unknown time: no (R07)."""
+    """May the lens be open at `now` (aware)? Unknown time, or local time of unknown rules: no (R07)."""
     if not trusted_time:
         return Ruling(False, "time_unknown", None)
     if now < basis.begin:
         return Ruling(False, "basis_not_yet", basis.begin)
     if now >= basis.end:
         return Ruling(False, "basis_expired", None)
-    for begin, end in _spans(basis, now):
+    try:
+        spans = _spans(basis, now)
+    except ZoneError:
+        return Ruling(False, ZONE_UNKNOWN, None)
+    for begin, end in spans:
         if begin <= now < end:
-            return Ruling(True, "assessed_hours", min(end, basis.end))
-    upcoming = [begin for begin, _ in _spans(basis, now) if begin > now]
+            return Ruling(True, "assessed_hours", basis.end if end - now > _WEEK else min(end, basis.end))
+    upcoming = [begin for begin, _ in spans if begin > now]
     return Ruling(False, "outside_hours", min(upcoming, default=None))
 
 
@@ -190,7 +205,11 @@ def rule_visit(basis: Basis, now: datetime, trusted_time: bool, begun_ms: int, n
         return Ruling(False, "time_unknown", None)
     if not basis.begin <= now < basis.end:
         return Ruling(False, "basis_not_in_force", None)
-    if now.astimezone(STOCKHOLM).date() not in basis.commissioning:
+    try:
+        today = now.astimezone(stockholm()).date()
+    except ZoneError:
+        return Ruling(False, ZONE_UNKNOWN, None)
+    if today not in basis.commissioning:
         return Ruling(False, "no_commissioning_day", None)
     left_ms = VISIT_MS - (now_ms - begun_ms)
     if not 0 < left_ms <= VISIT_MS:
@@ -203,17 +222,36 @@ def deadline(basis: Basis, ended: datetime) -> datetime:
     return ended + timedelta(hours=basis.retention_hours)
 
 
-def _spans(basis: Basis, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Assessed spans from yesterday to a week ahead, in UTC. Where the clock is put forward or back, the shorter reading."""
-    first = now.astimezone(STOCKHOLM).date() - timedelta(days=1)
-    days = [first + timedelta(days=n) for n in range(9)]
-    spans = []
-    for hours in basis.hours:
-        for day in days:
-            if day.isoweekday() in hours.days:
-                last = day + timedelta(days=1) if _clock(hours.end) <= _clock(hours.begin) else day
-                spans.append((max(_moments(day, hours.begin)), min(_moments(last, hours.end))))
-    return sorted(span for span in spans if span[0] < span[1])
+def _spans(basis: Basis, now: datetime) -> list[Span]:
+    """Assessed spans from yesterday to a week ahead, in UTC, apart from each other: hours that adjoin are one span.
+
+    Where the clock is put forward or back, the shorter reading of a span's ends. They are joined by the wall clock first, which no
+    change of it parts, and again in UTC, because the shorter reading of a joined begin may be the later one.
+    """
+    written = _written(basis.hours, now.astimezone(stockholm()).date() - timedelta(days=1))
+    return _joined([(max(_moments(begin)), min(_moments(end))) for begin, end in [*written, *_joined(written)]])
+
+
+def _written(hours: tuple[Hours, ...], first: date) -> list[Span]:
+    """The spans that begin in the ten days from `first`, by the wall clock."""
+    days = [first + timedelta(days=n) for n in range(10)]
+    return [_on(day, one) for one in hours for day in days if day.isoweekday() in one.days]
+
+
+def _on(day: date, hours: Hours) -> tuple[datetime, datetime]:
+    midnight, begin, end = datetime.combine(day, time()), _clock(hours.begin), _clock(hours.end)
+    return midnight + timedelta(minutes=begin), midnight + timedelta(minutes=end, days=end <= begin)
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """In order; those that overlap or adjoin as one, empty ones left out."""
+    joined: list[Span] = []
+    for begin, end in sorted(span for span in spans if span[0] < span[1]):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def _clock(text: str) -> int:
@@ -221,12 +259,9 @@ def _clock(text: str) -> int:
     return int(hour) * 60 + int(minute)
 
 
-def _moments(day: date, text: str) -> tuple[datetime, datetime]:
+def _moments(wall: datetime) -> tuple[datetime, datetime]:
     """Both readings of a local time: they differ where the clock shows it twice, or skips it."""
-    minutes = _clock(text)
-    if minutes == 24 * 60:
-        day, minutes = day + timedelta(days=1), 0
-    local = datetime.combine(day, time(minutes // 60, minutes % 60), STOCKHOLM)
+    local = wall.replace(tzinfo=stockholm())
     return local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)
 
 

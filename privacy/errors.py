@@ -11,7 +11,8 @@
     ├── ModelError(ValueError)          exit 5   model files absent, torn or not the pinned ones
     ├── DetectorError(RuntimeError)     exit 1   no usable detection for one picture; the frame is fully masked
     ├── SealError(ValueError)           exit 1   a sealed file is torn or not ours
-    └── StorageError(OSError)           exit 1   the disk refused a write
+    ├── StorageError(OSError)           exit 1   the disk refused a write
+    └── ZoneError(LookupError)          exit 1   no whole file of the local time's rules
 
 An error says what happened; its hint says what to do. Both are lower case and end without a full stop.
 """
@@ -44,6 +45,10 @@ class RecordError(LyktaError, ValueError):
     exit_code = 5
 
 
+class DamageError(RecordError):
+    """Bytes that are not what anybody signed, or that the disk no longer gives."""
+
+
 class AccessError(LyktaError, PermissionError):
     exit_code = 6
 
@@ -72,9 +77,17 @@ class DetectorError(LyktaError, RuntimeError):
     pass
 
 
+class CrowdError(DetectorError):
+    """More finds in one picture than can be followed."""
+
+
 class SealError(LyktaError, ValueError):
     pass
 
 
 class StorageError(LyktaError, OSError):
+    pass
+
+
+class ZoneError(LyktaError, LookupError):
     pass

@@ -7,12 +7,13 @@ up to which byte the camera had signed before the cut.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from privacy.basis import Label, Moment
 from privacy.errors import RecordError
+from privacy.foreign import END
 from privacy.records import Authority, Party, verify_issued
 
 MANIFEST = "lykta-manifest"
@@ -20,9 +21,15 @@ PARCEL = "lykta-parcel"
 RECEIPT = "lykta-receipt"
 PART = 5 * 1024 * 1024
 """Bytes of one part of an upload; the last one of a file may be shorter. The least that S3 allows."""
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-ClipId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
-FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=64)]
+LARGEST = 2 << 30
+"""Bytes of one sealed file, at most: the longest clip at the highest rate has a third of it."""
+Sha256 = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{END}")]
+ClipId = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{8}}-[0-9a-f]{{4}}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}{END}")]
+FileName = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*{END}", max_length=64)]
+Text = Annotated[str, Meta(max_length=200)]
+Pixels = Annotated[int, Meta(ge=2, le=4096)]
+Frames = Annotated[int, Meta(ge=0, le=100_000)]
+Milliseconds = Annotated[int, Meta(ge=0, le=10**13)]
 Kind = Literal["clip", "journal", "report", "diag"]
 CLIP, MASKS, TAIL = "clip.age", "masks.age", "tail.age"
 """Video; mask records; of a torn clip only, what both had not yet filled a chunk with (see `privacy.seal.Tail`)."""
@@ -32,7 +39,7 @@ class SealedFile(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of an object as it stands on the disk: its size in bytes and the hash of those bytes."""
 
     name: FileName
-    size: Annotated[int, Meta(ge=0)]
+    size: Annotated[int, Meta(ge=0, le=LARGEST)]
     sha256: Sha256
 
 
@@ -43,31 +50,31 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     clip: ClipId
-    site: str
-    node: str
-    area: str
+    site: Label
+    node: Label
+    area: Text
     state: Literal["open", "complete", "torn"]
-    trigger: str
-    begin: datetime
-    end: datetime
-    time_error_ms: int
-    mono_ms: int
-    boot_id: str
+    trigger: Text
+    begin: Moment
+    end: Moment
+    time_error_ms: Milliseconds
+    mono_ms: Milliseconds
+    boot_id: Text
     clock: Literal["synced", "holdover", "unknown"]
-    width: int
-    height: int
-    frames: int
-    full: dict[str, int]
-    profile: str
-    stack: str
-    models: dict[str, Sha256]
+    width: Pixels
+    height: Pixels
+    frames: Frames
+    full: Annotated[dict[Text, Frames], Meta(max_length=64)]
+    profile: Text
+    stack: Text
+    models: Annotated[dict[Text, Sha256], Meta(max_length=32)]
     zones_sha256: Sha256
-    basis: str
-    view: str
-    deadline: datetime
-    recipients: tuple[str, ...]
-    files: tuple[SealedFile, ...]
-    previous: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
+    basis: Text
+    view: Text
+    deadline: Moment
+    recipients: Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=32)]
+    files: Annotated[tuple[SealedFile, ...], Meta(max_length=3)]
+    previous: Annotated[str, Meta(pattern=rf"^([0-9a-f]{{64}})?{END}")]
     checkpoint: str = ""
 
     def __post_init__(self) -> None:
@@ -92,12 +99,12 @@ class Parcel(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: ClipId
     kind: Literal["journal", "report", "diag"]
-    site: str
-    node: str
-    unit: str
-    t: datetime
+    site: Label
+    node: Label
+    unit: Literal["camera", "io", "uplink", "retention"]
+    t: Moment
     files: Annotated[tuple[SealedFile, ...], Meta(min_length=1, max_length=8)]
-    facts: dict[str, str | int]
+    facts: Annotated[dict[Text, Text | Annotated[int, Meta(ge=0, le=10**10 - 1)]], Meta(max_length=16)]
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,11 +115,11 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: ClipId
     kind: Kind
-    site: str
-    node: str
+    site: Label
+    node: Label
     record_sha256: Sha256
-    files: tuple[SealedFile, ...]
-    received: datetime
+    files: Annotated[tuple[SealedFile, ...], Meta(max_length=8)]
+    received: Moment
 
 
 def read_manifest(token: bytes, authority: Authority) -> tuple[Manifest, Party]:

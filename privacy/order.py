@@ -14,13 +14,14 @@ from msgspec import Meta, Struct
 from privacy.basis import Label, Moment
 from privacy.errors import RecordError
 from privacy.manifest import ClipId, Sha256
-from privacy.records import Authority, TrustedKeys, verify_issued, verify_listed
+from privacy.records import Authority, TrustedKeys, sha256_hex, token_id, verify_issued, verify_listed
 
 ORDER = "lykta-order"
 ANSWER = "lykta-order-answer"
 Act = Literal["hold", "release", "export", "erase", "revoke", "wipe"]
 Ground = Literal["crime", "accident", "data_subject", "controller"]
 """Codes of the Secrecy Act 32:3 for what leaves the controller; `controller` is its own decision and hands nothing out."""
+Number = Annotated[int, Meta(ge=1, le=99_999_999)]
 Words = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -35,7 +36,7 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
     decided, performed      two people
     """
 
-    number: Annotated[int, Meta(ge=1)]
+    number: Number
     act: Act
     site: Label
     node: Label
@@ -69,17 +70,21 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
-    """What came of an order, signed by the unit that obeyed. clips: those that it concerned."""
+    """What came of an order, signed by the unit that obeyed. clips: those that it concerned.
 
-    number: int
+    unit           only these two have the clips in hand, so that no other key can answer (decision 0039)
+    order_sha256   the order's `token_id`
+    """
+
+    number: Number
     act: Act
     site: str
     node: str
-    unit: str
+    unit: Literal["camera", "retention"]
     order_sha256: Sha256
     result: Literal["done", "refused"]
-    reason: str
-    clips: tuple[ClipId, ...]
+    reason: Annotated[str, Meta(max_length=1000)]
+    clips: Annotated[tuple[ClipId, ...], Meta(max_length=1000)]
     t: datetime
 
 
@@ -89,6 +94,18 @@ def verify_order(token: bytes, trusted: TrustedKeys, site: str, node: str) -> Or
     if (order.site, order.node) != (site, node):
         raise RecordError(f"order: node: is for {order.site}/{order.node}, this node is {site}/{node}", "send it there")
     return order
+
+
+def answers_to(answer: Answer, order: bytes) -> bool:
+    """Whether an answer names this signed order: by its `token_id`, or as nodes did before, by the hash of the whole token."""
+    return answer.order_sha256 in (token_id(order), sha256_hex(order.strip()))
+
+
+def touches(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
+    """Whether an order is about a clip: it names it, or any moment between its begin and its end."""
+    if clip in order.clips:
+        return True
+    return order.since is not None and order.to is not None and begin <= order.to and order.since <= end
 
 
 def read_answer(token: bytes, authority: Authority) -> Answer:

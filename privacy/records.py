@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+from msgspec import Struct
 
 from privacy.errors import RecordError
+from privacy.foreign import LONGEST, decode
 
 T = TypeVar("T")
 AT_ISSUE = datetime.min.replace(tzinfo=UTC)
@@ -42,6 +46,28 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=["ES256"])
+_LONGEST_CHAIN = 4
+UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What `cryptography` raises for certificates and requests that are torn, or of kinds that it does not know."""
+_BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
+
+
+class _Header(Struct, frozen=True):
+    """The header of a record of ours."""
+
+    typ: str
+    alg: Literal["ES256"]
+    kid: str = ""
+    x5c: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A compact JWS taken apart, its signature unchecked. signed: what the signature covers."""
+
+    header: _Header
+    payload: bytes
+    signed: bytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +77,7 @@ class Signer:
     key: PrivateKey
     chain: tuple[x509.Certificate, ...] = ()
 
-    @property
+    @cached_property
     def kid(self) -> str:
         return thumbprint(self.key.public_key())
 
@@ -107,10 +133,10 @@ def sign(record: Any, signer: Signer, kind: str) -> bytes:
 
 def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) -> T:
     """The record inside, if a listed key signed it; otherwise `RecordError`."""
-    header = _header(token, kind)
-    key = trusted.keys.get(str(header.get("kid")))
+    kid = _header(token, kind).kid
+    key = trusted.keys.get(kid)
     if key is None:
-        raise RecordError(f"{kind}: signed by a key that is not trusted here (kid {header.get('kid')})", "ask the centre")
+        raise RecordError(f"{kind}: signed by a key that is not trusted here (kid {kid[:80]})", "ask the centre")
     return _decode(_payload(token, key, kind), kind, into)
 
 
@@ -139,19 +165,26 @@ def verify_issued(
     return record, party
 
 
+def check_intact(token: bytes, kind: str, into: type[T]) -> None:
+    """`RecordError` if a record is not what its own certificate's key signed, whoever that is: to find damage, never to trust."""
+    chain = certificates_of(token, kind)
+    if not chain:
+        raise RecordError(f"{kind}: carries no certificate", "the record was made by an unenrolled unit")
+    _decode(_payload(token, _ec(chain[0].public_key(), kind), kind), kind, into)
+
+
 def peek(token: bytes, kind: str, into: type[T]) -> T:
     """The record inside, its signature unchecked: to list and to sort by, never to decide by. `RecordError` if it is none."""
     _header(token, kind)
-    return _decode(bytes(jws.extract_compact(token.strip(), registry=_REGISTRY).payload), kind, into)
+    return _decode(_taken_apart(token, kind).payload, kind, into)
 
 
 def kind_of(token: bytes) -> str:
     """What a signed record calls itself, unchecked; "" if it is none."""
     try:
-        header: Any = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
-    except (JoseError, ValueError, TypeError, AttributeError):
+        return _taken_apart(token, "record").header.typ
+    except RecordError:
         return ""
-    return str(header.get("typ", "")) if isinstance(header, dict) else ""
 
 
 def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
@@ -159,16 +192,21 @@ def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
     return {"keys": [{**_jwk_public(k).as_dict(private=False), "kid": thumbprint(k)} for k in keys]}
 
 
-def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys:
-    """The keys of a key set that a CA itself signed."""
-    signed_by = str(_header(token, kind).get("kid"))
+def verify_by_ca(token: bytes, kind: str, authority: Authority, into: type[T]) -> T:
+    """The record inside, if a CA itself signed it; otherwise `RecordError`."""
+    signed_by = _header(token, kind).kid
     own = {thumbprint(key): key for key in (_ec(ca.public_key(), kind) for ca in authority.cas)}
     if signed_by not in own:
-        raise RecordError(f"{kind}: not signed by this centre's CA (kid {signed_by})", "fetch the trust folder again")
-    listed = _decode(_payload(token, own[signed_by], kind), kind, dict[str, list[dict[str, Any]]])
+        raise RecordError(f"{kind}: not signed by this centre's CA (kid {signed_by[:80]})", "fetch the trust folder again")
+    return _decode(_payload(token, own[signed_by], kind), kind, into)
+
+
+def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys:
+    """The keys of a key set that a CA itself signed."""
+    listed = verify_by_ca(token, kind, authority, dict[str, list[dict[str, Any]]])
     try:
         keys = [_ec(ECKey.import_key(k).public_key, kind) for k in listed["keys"]]
-    except (JoseError, KeyError, ValueError) as problem:
+    except (JoseError, KeyError, AttributeError, *UNUSABLE) as problem:
         raise RecordError(f"{kind}: not a key set: {problem}", "fetch the trust folder again") from problem
     return TrustedKeys({thumbprint(k): k for k in keys})
 
@@ -177,7 +215,7 @@ def load_private_key(pem: bytes) -> PrivateKey:
     """A P-256 private key from PEM."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except ValueError as problem:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
         raise RecordError(f"private key: {problem}", "the key file is torn; enrol again") from problem
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise RecordError("private key: not a P-256 key", "enrol again")
@@ -187,44 +225,78 @@ def load_private_key(pem: bytes) -> PrivateKey:
 def load_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
     """Certificates from PEM, leaf first."""
     try:
-        return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as problem:
+        return _usable(x509.load_pem_x509_certificates(pem))  # noqa: TID251 - here
+    except UNUSABLE as problem:
         raise RecordError(f"certificate: {problem}", "the certificate file is torn; enrol again") from problem
 
 
-def _header(token: bytes, kind: str) -> dict[str, Any]:
+def token_id(token: bytes) -> str:
+    """What a signed record is known by: the SHA-256 of its signing input (RFC 7515 section 5.1).
+
+    Not of the whole token: space around it and another valid signature over the same text make no other record.
+    """
+    return sha256_hex(token.strip().rpartition(b".")[0])
+
+
+def _taken_apart(token: bytes, kind: str, most: int = LONGEST) -> _Token:
+    token = token.strip()
+    if len(token) > most:
+        raise RecordError(f"{kind}: must be at most {most} bytes (got {len(token)})", "the file is torn or was edited")
+    parts = token.split(b".")
+    if len(parts) != 3:
+        raise RecordError(f"{kind}: not a signed record: {len(parts)} parts, not three", "the file is torn or was edited")
+    header, payload, _ = (_from_base64url(part, kind) for part in parts)
+    if len(header) > _Registry.max_header_length:
+        raise RecordError(f"{kind}: not a signed record: its header is too long", "the file is torn or was edited")
+    found = decode(header, _Header, f"{kind}: not a signed record: header", hint="the file is torn or was edited")
+    return _Token(found, payload, token.rpartition(b".")[0])
+
+
+def _from_base64url(text: bytes, kind: str) -> bytes:
+    """RFC 7515 section 2: URL-safe base64 without padding."""
+    if not _BASE64URL.fullmatch(text):
+        raise RecordError(f"{kind}: not a signed record: not base64url", "the file is torn or was edited")
     try:
-        header: Any = jws.extract_compact(token.strip(), registry=_REGISTRY).headers()
-    except (JoseError, ValueError, TypeError, AttributeError) as problem:  # joserfc looks into a header that is no object
+        return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except ValueError as problem:
         raise RecordError(f"{kind}: not a signed record: {problem}", "the file is torn or was edited") from problem
-    if not isinstance(header, dict):
-        raise RecordError(f"{kind}: not a signed record: its header is no object", "the file is torn or was edited")
-    if header.get("typ") != kind or header.get("alg") != "ES256":
-        raise RecordError(f"{kind}: this is a {header.get('typ')!r} signed with {header.get('alg')!r}", "wrong file")
+
+
+def _header(token: bytes, kind: str) -> _Header:
+    header = _taken_apart(token, kind).header
+    if header.typ != kind:
+        raise RecordError(f"{kind}: this is a {header.typ[:40]!r}", "wrong file")
     return header
 
 
 def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
     try:
         return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), registry=_REGISTRY).payload)
-    except (JoseError, ValueError) as problem:
+    except (JoseError, KeyError, AttributeError, *UNUSABLE) as problem:
         raise RecordError(f"{kind}: bad signature", "the record was changed after signing or signed by another key") from problem
 
 
 def _decode(payload: bytes, kind: str, into: type[T]) -> T:
-    try:
-        return msgspec.json.decode(payload, type=into)
-    except msgspec.ValidationError as problem:
-        raise RecordError(f"{kind}: {problem}", "signed by a newer or older lykta-central?") from problem
-    except msgspec.DecodeError as problem:
-        raise RecordError(f"{kind}: not JSON: {problem}", "sign the record again") from problem
+    return decode(payload, into, kind, hint="signed by a newer or older lykta-central?")
 
 
-def _chain(header: dict[str, Any], kind: str) -> tuple[x509.Certificate, ...]:
+def _chain(header: _Header, kind: str) -> tuple[x509.Certificate, ...]:
+    if len(header.x5c) > _LONGEST_CHAIN:
+        raise RecordError(f"{kind}: at most {_LONGEST_CHAIN} certificates (got {len(header.x5c)})", "the record was edited")
     try:
-        return tuple(x509.load_der_x509_certificate(base64.b64decode(c)) for c in header.get("x5c", []))
-    except (ValueError, TypeError) as problem:
+        der = (base64.b64decode(text, validate=True) for text in header.x5c)
+        return _usable(x509.load_der_x509_certificate(one) for one in der)  # noqa: TID251 - here
+    except UNUSABLE as problem:
         raise RecordError(f"{kind}: torn certificate chain: {problem}", "the record was edited") from problem
+
+
+def _usable(certificates: Iterable[x509.Certificate]) -> Certificates:
+    """The same, each read through: a certificate is decoded where it is asked, and may be refused only there."""
+    found = tuple(certificates)
+    for one in found:
+        one.public_key()
+        one.subject, one.issuer, one.not_valid_before_utc, one.not_valid_after_utc  # noqa: B018 - each may raise
+    return found
 
 
 def _party(chain: Chain, authority: Authority, kind: str) -> tuple[x509.Certificate, Party]:
@@ -250,7 +322,7 @@ def certificate_party(chain: Chain, authority: Authority) -> Party:
 def _issued(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
     try:
         leaf.verify_directly_issued_by(ca)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

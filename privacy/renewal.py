@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from privacy.basis import Label, Moment
 from privacy.errors import RecordError
-from privacy.records import Authority, Signer, certificate_party, peek, sign, verify_issued
+from privacy.records import UNUSABLE, Authority, Signer, certificate_party, peek, sign, verify_issued
 
 RENEWAL = "lykta-renewal"
 GRACE = timedelta(days=30)
@@ -78,16 +78,17 @@ def check_answer(chain: tuple[x509.Certificate, ...], authority: Authority, node
 
 
 def _new_public_key(wish: Renewal) -> ec.EllipticCurvePublicKey:
+    """The key of the request inside; `RecordError` unless it is one of ours, signed by itself."""
+    anew = "`lykta renew` makes it anew"
     try:
         csr = x509.load_pem_x509_csr(wish.csr.encode())
-    except ValueError as problem:
-        raise RecordError(f"renewal: csr: {problem}", "`lykta renew` makes it anew") from problem
-    if not csr.is_signature_valid:
-        raise RecordError("renewal: csr: not signed by its own key", "`lykta renew` makes it anew")
-    names = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        key, valid, names = csr.public_key(), csr.is_signature_valid, csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except UNUSABLE as problem:
+        raise RecordError(f"renewal: csr: {problem}", anew) from problem
+    if not valid:
+        raise RecordError("renewal: csr: not signed by its own key", anew)
     if not names or names[0].value != f"{wish.site}/{wish.node}":
-        raise RecordError("renewal: csr: bears another name", "`lykta renew` makes it anew")
-    key = csr.public_key()
+        raise RecordError("renewal: csr: bears another name", anew)
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise RecordError("renewal: csr: not a P-256 key", "`lykta renew` makes it anew")
+        raise RecordError("renewal: csr: not a P-256 key", anew)
     return key

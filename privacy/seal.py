@@ -28,6 +28,8 @@ from privacy.errors import RecordError, SealError
 
 CHUNK = 64 * 1024
 TAG = 16
+LONGEST_HEAD = 16 * 1024
+"""A header of 16 recipients takes under 2 KB."""
 NONCE = 16
 _VERSION = b"age-encryption.org/v1"
 _LABEL = b"age-encryption.org/v1/X25519"
@@ -86,7 +88,7 @@ class Seal:
 
     def __init__(self, sink: Sink, recipients: Sequence[Recipient], entropy: Entropy = os.urandom) -> None:
         if not recipients:
-            raise RecordError("recipients: none given", "put at least one age1… line into trust/recipients.txt")
+            raise RecordError("recipients: none given", "trust/recipients.txt names whom the centre chose")
         self._sink = sink
         self._pending = bytearray()
         self._counter = 0
@@ -178,6 +180,17 @@ def head_size(data: bytes) -> int:
     if not data.startswith(_VERSION) or start < 0 or end < 0 or len(data) < end + 1 + NONCE:
         raise SealError("sealed file: torn inside its header", "nothing of this file can be opened")
     return end + 1 + NONCE
+
+
+def stanzas(head: bytes) -> int:
+    """Recipients that can open a sealed file, by the first bytes of it; `SealError` if its header does not end within them.
+
+    Each stanza but age's own random ones ("grease", which no writer of ours makes) is one recipient.
+    """
+    end = head.find(b"\n--- ")
+    if not head.startswith(_VERSION + b"\n") or end < 0:
+        raise SealError("sealed file: no whole header", "nothing of this file can be opened")
+    return sum(line.startswith(b"-> ") for line in head[:end].split(b"\n"))
 
 
 def _header(file_key: bytes, recipients: Sequence[Recipient], entropy: Entropy) -> bytes:
