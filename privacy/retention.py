@@ -1,8 +1,11 @@
 """How long a clip may stay, whatever the clock says (R27, R28), and what goes first when there is no room.
 
-Three limits count, and the earliest one decides: the deadline on the wall clock, the powered time since the clip began, and
-the number of boots since. The wall clock is never taken back behind the latest trusted time plus the powered time since. While
-nobody vouches for the time the deadline waits, at most six hours of powered time in all; the other two limits never wait.
+A clip of this boot expires by the monotonic clock alone, which nobody can set. For a clip of an earlier boot three limits count,
+and the earliest one decides: the deadline on the wall clock, the powered time since the clip began, and the number of boots since.
+Within a boot the wall clock is never taken back behind the latest trusted time plus the powered time since, and a trusted time that
+is more than a day away from the boot's first one counts as unknown; the first one of a boot may correct what an earlier boot
+believed (decision 0048). While nobody vouches for the time the deadline waits, at most six hours of powered time in all; the other
+two limits never wait.
 
 An `Odometer` counts boots and powered time, suspended time included. It is saved every five minutes; a boot that ended
 without saving is charged the whole five minutes, so that pulling the plug prolongs nothing.
@@ -11,20 +14,24 @@ without saving is charged the whole five minutes, so that pulling the plug prolo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from privacy.errors import RecordError
+from privacy.foreign import EARLIEST, LATEST, decode
+from privacy.trusted_time import LONGEST_STEP
 
 BOOTS = 64
+_TWO = 2
 UNKNOWN_MS = 6 * 3_600_000
 SAVE_MS = 5 * 60_000
 PROTECTED_EVERY = timedelta(minutes=10)
 Reason = Literal["", "deadline", "powered", "boots"]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=10**13)]
+"""Milliseconds, of three centuries at most: sums with dates stay dates."""
 
 
 class Boot(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,18 +50,27 @@ class Instant(Struct, frozen=True):
     mono_ms: int
 
 
+class First(Struct, frozen=True, forbid_unknown_fields=True):
+    """The first trusted time of a boot, and the milliseconds since that boot."""
+
+    wall: datetime
+    mono_ms: Count
+
+
 class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
     """Boots and powered time of this node so far.
 
     boots     the last 65, oldest first; the last one is the present one
     ran_ms    powered time of the present boot
     latest    the latest trusted wall time, if there was any; at_ms: the powered time, of all boots, when it was
+    first     the first trusted time of the present boot, if there was any
     """
 
-    boots: tuple[Boot, ...] = ()
+    boots: Annotated[tuple[Boot, ...], Meta(max_length=BOOTS + 1)] = ()
     ran_ms: Count = 0
     latest: datetime | None = None
     at_ms: Count = 0
+    first: First | None = None
 
     @property
     def total_ms(self) -> int:
@@ -64,9 +80,19 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
         """The odometer at this instant. A clock that is set back, and a monotonic one that would be, change nothing."""
         begun = self._boot(instant.boot_id)
         moved = msgspec.structs.replace(begun, ran_ms=max(begun.ran_ms, instant.mono_ms))
-        if not instant.trusted:
+        if not moved.vouches(instant):
             return moved
+        if moved.first is None:
+            first = First(instant.now, instant.mono_ms)
+            return msgspec.structs.replace(moved, first=first, latest=instant.now, at_ms=moved.total_ms)
         return msgspec.structs.replace(moved, latest=max(instant.now, moved.least(instant.now)), at_ms=moved.total_ms)
+
+    def vouches(self, instant: Instant) -> bool:
+        """Whether that trusted time may be believed: the boot's first one, or no more than a day away from it."""
+        if not instant.trusted or self.first is None:
+            return instant.trusted
+        expected = self.first.wall + timedelta(milliseconds=instant.mono_ms - self.first.mono_ms)
+        return abs(instant.now - expected) <= LONGEST_STEP
 
     def _boot(self, boot_id: str) -> Odometer:
         """Begin a boot, if it is a new one. The charge is powered time that did not pass: `least` must not run ahead by it."""
@@ -81,6 +107,16 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
         if self.latest is None:
             return otherwise
         return self.latest + timedelta(milliseconds=self.total_ms - self.at_ms)
+
+    def boot_of(self, begin: datetime, instant: Instant) -> tuple[str, int]:
+        """The boot in which a clip began, by the wall clock alone, and the milliseconds since that boot.
+
+        One from before the present boot counts as one of the end of the boot before.
+        """
+        since_ms = instant.mono_ms - (instant.now - begin) // timedelta(milliseconds=1)
+        if since_ms >= 0 or len(self.boots) < _TWO:
+            return instant.boot_id, max(0, since_ms)
+        return self.boots[-2].id, self.boots[-1].before_ms - self.boots[-2].before_ms
 
     def since(self, boot_id: str, mono_ms: int) -> tuple[int, int] | None:
         """Boots and powered milliseconds since an instant of a boot; None if that boot is longer ago than is counted.
@@ -108,15 +144,29 @@ class Kept(Struct, frozen=True):
 
 
 def expired(kept: Kept, odometer: Odometer, instant: Instant) -> Reason:
-    """Why a clip must go now, or "". A hold puts its end in place of an earlier deadline, and stops the count of boots."""
+    """Why a clip must go now, or "". In its own boot the monotonic clock alone says when the deadline is.
+
+    A hold puts its end in place of an earlier deadline, and stops the count of boots.
+    """
     end = max(kept.deadline, kept.held) if kept.held else kept.deadline
-    known = instant.trusted or odometer.total_ms - odometer.at_ms >= UNKNOWN_MS
-    if known and max(instant.now, odometer.least(instant.now)) >= end:
-        return "deadline"
     spent = odometer.since(kept.boot_id, kept.mono_ms)
-    if spent and timedelta(milliseconds=spent[1]) >= end - kept.begin:
+    ran_out = spent is not None and timedelta(milliseconds=spent[1]) >= end - kept.begin
+    if spent and spent[0] == 0:
+        return "deadline" if ran_out else ""
+    if _past(end, odometer, instant):
+        return "deadline"
+    if ran_out:
         return "powered"
     return "boots" if not kept.held and (spent is None or spent[0] > BOOTS) else ""
+
+
+def _past(end: datetime, odometer: Odometer, instant: Instant) -> bool:
+    """Whether the wall clock is past an end; a trusted time that may not be believed is no reason, what was known before is."""
+    least = odometer.least(instant.now)
+    if odometer.vouches(instant):
+        return max(instant.now, least) >= end
+    waited = odometer.total_ms - odometer.at_ms >= UNKNOWN_MS
+    return waited and (least if instant.trusted else max(instant.now, least)) >= end
 
 
 def protected(kept: Iterable[Kept]) -> set[str]:
@@ -147,12 +197,12 @@ def _rank(one: Kept) -> int:
 
 def read_odometer(data: bytes) -> Odometer:
     """An odometer from its file; `RecordError` if it is torn."""
-    try:
-        return msgspec.json.decode(data, type=Odometer)
-    except msgspec.DecodeError as problem:
-        raise RecordError(f"odometer: {problem}", "it begins anew; clips of earlier boots count as at least as old") from problem
+    return decode(data, Odometer, "odometer", hint="it begins anew; clips of earlier boots count as at least as old")
 
 
 def first_moment(clip: str) -> datetime:
-    """When a clip began, from its id (UUIDv7): for one whose manifest cannot be read."""
-    return datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
+    """When a clip began, from its id (UUIDv7): for one whose manifest cannot be read. `EARLIEST` for a name that is no such id."""
+    with suppress(ValueError, OverflowError):
+        found = datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
+        return found if found < LATEST else EARLIEST
+    return EARLIEST

@@ -2,6 +2,8 @@
 
 Three things vouch: a synchronisation in this boot, for 24 hours of monotonic time; a real-time clock that agrees; or whoever runs
 the machine. Whatever vouches, the time is never earlier than the floor: the last entry of the journals, the certificate's begin.
+And it moves on with the monotonic clock: the first synchronisation of a boot may be any step, a later one over 24 h makes the time
+unknown, for as long as the clock stays there (decision 0048).
 """
 
 from __future__ import annotations
@@ -19,6 +21,26 @@ SLACK = timedelta(seconds=60)
 """How far a clock that nobody set may seem to drift, and two clocks may differ: the error that a manifest states for holdover."""
 
 
+LONGEST_STEP = timedelta(hours=24)
+"""How far the clock may be from what the first synchronisation of the boot and the monotonic clock say."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The first time of a boot that somebody vouched for: seconds since boot, wall clock, and whether by a synchronisation."""
+
+    mono_s: float
+    wall: datetime
+    synced: bool
+
+    def at(self, mono_s: float) -> datetime:
+        """The wall clock then, if nobody had set it since."""
+        return self.wall + timedelta(seconds=mono_s - self.mono_s)
+
+    def fits(self, mono_s: float, wall: datetime) -> bool:
+        return abs(wall - self.at(mono_s)) <= LONGEST_STEP
+
+
 @dataclass(frozen=True)
 class Facts:
     """mono_s: seconds since boot, time asleep included; mark: when the last synchronisation was, by the wall clock of then."""
@@ -30,10 +52,13 @@ class Facts:
 
 
 class TimeWatch:
-    """One boot as one process sees it."""
+    """One boot as one process sees it.
 
-    def __init__(self, trust: Trust, floor: datetime) -> None:
-        self._trust, self._floor = trust, floor
+    anchor   what an earlier process of this boot held on to; None at the first
+    """
+
+    def __init__(self, trust: Trust, floor: datetime, anchor: Anchor | None = None) -> None:
+        self._trust, self._floor, self.anchor = trust, floor, anchor
         self._mark: datetime | None = None
         self._sync: tuple[float, datetime] | None = None
         self._seen_s = 0.0
@@ -42,10 +67,23 @@ class TimeWatch:
         self._note_mark(facts)
         self._seen_s = facts.mono_s
         state = "unknown" if facts.wall < self._floor else self._vouched(facts)
+        if state != "unknown" and not self._follows(facts):
+            state = "unknown"
         if state != "unknown":
             # What was written meanwhile is not far from now: the time may not go back behind it either.
             self._floor = max(self._floor, facts.wall - SLACK)
         return state
+
+    def likely(self, mono_s: float, wall: datetime) -> datetime:
+        """The wall clock, or what the monotonic clock says where it was set too far away: journals bear no false year."""
+        return wall if self.anchor is None or self.anchor.fits(mono_s, wall) else self.anchor.at(mono_s)
+
+    def _follows(self, facts: Facts) -> bool:
+        """Whether the time moved on from the boot's first one; a real-time clock's gives way to the first synchronisation."""
+        here = Anchor(facts.mono_s, facts.wall, self._trust == "host" or self._sync is not None)
+        if self.anchor is None or (here.synced and not self.anchor.synced):
+            self.anchor = here
+        return self.anchor.fits(facts.mono_s, facts.wall)
 
     def sync_age_s(self, mono_s: float) -> float | None:
         """Since the last synchronisation of this boot, None if there was none that fits the clock."""
