@@ -37,6 +37,11 @@ class Detector(Protocol):
     def detect(self, frame: Frame) -> tuple[Detection, ...]: ...
 
 
+def crowded(answer: object) -> bool:
+    """Whether there are more finds than can be followed: a crowd, or a detector gone wrong."""
+    return isinstance(answer, tuple) and len(answer) > MOST
+
+
 def flaw(answer: object, width: int, height: int) -> str:
     """What shows that no detector in its right mind made this answer; empty if nothing does."""
     if not isinstance(answer, tuple) or len(answer) > MOST:

@@ -1,8 +1,8 @@
 """The frame path between camera and encoder: raw frames in, masked frames out, the same number in the same order.
 
 `FramePath` joins what looks at frames (the detector, the light, the second gate of `strict`) with what paints them. The
-camera service gives it answers from a thread of its own (`agent.pipeline`); `Engine` runs it over a file at a fixed cadence,
-so that the same file gives the same masks under any load.
+camera service gives it answers from a thread of its own (`agent.pipeline`); `Engine` runs it over a file and looks by the
+file's own time stamps, so that the same file gives the same masks under any load.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from collections.abc import Iterator
 
 from privacy.background import BackgroundGate
 from privacy.delay import DelayLine, Seen, Verdict
-from privacy.detection import Detector, flaw
+from privacy.detection import Detector, crowded, flaw
+from privacy.errors import CrowdError
 from privacy.frames import Frame, MaskedFrame
+from privacy.frozen import fingerprint
 from privacy.light import dark_regions, small_luma
 from privacy.masking import Masker
 
-# Seconds between looks, at most: inside the bound of 0.7 s also when a frame is lost.
-CADENCE = 0.6
-# On a node: as often as costs this share of one core, between these bounds.
-LEAST = 0.3
+# Seconds between looks: in a file always, on a node as often as that costs no more than this share of one core.
+CADENCE = 0.3
 SHARE = 0.1
+# And on a node at most: inside the bound of 0.7 s also when a frame is lost.
+SLOWEST = 0.6
 SECOND = 1_000_000_000
+# With a little for stamps that are rounded to milliseconds.
+CADENCE_NS = round(CADENCE * SECOND) + 5_000_000
 # Long side of the small picture that the view guard compares.
 GUARD_SIDE = 160
 
@@ -35,20 +39,26 @@ def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
     """Ask the detector about one frame; whatever goes wrong is an answer that says nothing but why."""
     try:
         answer = detector.detect(frame)
+    except CrowdError as problem:
+        return Seen(frame.mono_ns, cause="crowd", detail=str(problem))
     except Exception as problem:  # noqa: BLE001 - a network may raise anything; the frame is then fully masked, counted, told
         return Seen(frame.mono_ns, cause="detector_error", detail=f"{type(problem).__name__}: {problem}")
+    if crowded(answer):
+        return Seen(frame.mono_ns, cause="crowd", detail=f"{len(answer)} finds in one picture")
     absurd = flaw(answer, frame.width, frame.height)
     if absurd:
         return Seen(frame.mono_ns, cause="detector_absurd", detail=absurd)
-    luma = small_luma(frame, GUARD_SIDE) if guard else None
-    return Seen(frame.mono_ns, answer, dark_regions(frame), luma)
+    if not guard:
+        return Seen(frame.mono_ns, answer, dark_regions(frame))
+    luma = small_luma(frame, GUARD_SIDE)
+    return Seen(frame.mono_ns, answer, dark_regions(frame), luma, fingerprint(frame))
 
 
 class Pace:
     """When a node looks next: it adapts to its load, within the bound. Times in nanoseconds."""
 
     def __init__(self) -> None:
-        self._every = round(LEAST * SECOND)
+        self._every = round(CADENCE * SECOND)
         self._asked: int | None = None
         self._before: int | None = None
 
@@ -63,7 +73,7 @@ class Pace:
 
     def took(self, lasted_ns: int) -> None:
         """A look took so long by the clock."""
-        self._every = round(min(max(lasted_ns / SHARE, LEAST * SECOND), CADENCE * SECOND))
+        self._every = round(min(max(lasted_ns / SHARE, CADENCE * SECOND), SLOWEST * SECOND))
 
 
 class FramePath:
@@ -105,21 +115,36 @@ class FramePath:
 
 
 class Engine:
-    """A frame path that looks at every `every`-th frame itself."""
+    """A frame path that looks by itself.
 
-    def __init__(self, detector: Detector, masker: Masker, every: int) -> None:
-        self._detector, self._path, self._every = detector, FramePath(masker), every
+    every     frames from one look to the next, at most
+    within_ns time from one look to the next, at most, by the frames' stamps; frames that are further apart are all looked at
+    """
+
+    def __init__(self, detector: Detector, masker: Masker, every: int, within_ns: int | None = None) -> None:
+        self._detector, self._path, self._every, self._within_ns = detector, FramePath(masker), every, within_ns
         self._last: Frame | None = None
+        self._looked: Frame | None = None
+        self.looks = 0
 
     def feed(self, frame: Frame) -> Iterator[MaskedFrame]:
+        if self._last and self._looked and self._within_ns and frame.mono_ns - self._looked.mono_ns > self._within_ns:
+            # Only the next frame tells that the one before it was the last in time.
+            self._look(self._last)
         self._path.push(frame)
         self._last = frame
-        if frame.index % self._every == 0:
-            self._path.learn(look(self._detector, frame))
+        if self._looked is None or frame.index - self._looked.index >= self._every:
+            self._look(frame)
         yield from self._path.ready(frame.mono_ns)
 
     def end(self) -> Iterator[MaskedFrame]:
-        """The frames still in the line; the last one is looked at whatever the cadence says."""
-        if self._last is not None and self._last.index % self._every:
-            self._path.learn(look(self._detector, self._last))
+        """The frames still in the line; the last one is looked at in any case."""
+        if self._last:
+            self._look(self._last)
         yield from self._path.end()
+
+    def _look(self, frame: Frame) -> None:
+        if frame is not self._looked:
+            self._looked = frame
+            self.looks += 1
+            self._path.learn(look(self._detector, frame))

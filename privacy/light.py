@@ -33,7 +33,18 @@ def small_luma(frame: Frame, long_side: int) -> Plane:
     """The luma plane at small size (rows, columns), for whatever looks at light and edges."""
     scale = long_side / max(frame.width, frame.height)
     size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
-    return np.asarray(cv2.resize(frame.planes[0], size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(halved(frame.planes[0], scale), size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def halved(plane: Plane, scale: float) -> Plane:
+    """The plane at half size as long as it is more than twice too large for that scale.
+
+    Exact halves cost a tenth of any other area mean.
+    """
+    while scale <= 0.5 and not (plane.shape[0] % 2 or plane.shape[1] % 2):
+        plane = np.asarray(cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA), np.uint8)
+        scale *= 2
+    return plane
 
 
 def dark_regions(frame: Frame) -> tuple[Region, ...]:

@@ -1,6 +1,6 @@
 """The masker: paints over what must not be seen, in place, and is the only maker of `MaskedFrame`.
 
-Solid fill, never blur (R22): outside the view's polygons and static zones first, vehicles in a tone of their own, people
+Solid fill, never blur (R22): outside the view's polygons, static zones and far zone first, vehicles in a tone of their own, people
 and faces above in one tone. Everything, with the cause, when the delay line has no verdict (R18, R19) or the picture is
 too dark for any detector (measured: nobody is found at a mean luma under 1).
 """
@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from privacy.basis import Profile, View
 from privacy.delay import Verdict
+from privacy.far import FarLine
 from privacy.frames import _FROM_MASKER, Frame, MaskedFrame, Plane
 from privacy.light import FLOOR, level
 from privacy.mask_record import NOTHING, ORDER, SCHEMA, TONE_OF, TONES, MaskHeader, MaskRecord, Tone, outside_of, tone_map
@@ -57,13 +59,15 @@ class Tally:
 
 
 class Masker:
-    """Paints frames of one size under one view and profile."""
+    """Paints frames of one size under one view and profile. far: of pictures without a view; a view has its own."""
 
-    def __init__(self, width: int, height: int, view: View | None, profile: Profile = "standard") -> None:
+    def __init__(
+        self, width: int, height: int, view: View | None, profile: Profile = "standard", far: FarLine | UnsetType = UNSET
+    ) -> None:
         self.width, self.height, self.profile = width, height, profile
-        areas, zones = (view.areas, view.zones) if view else (None, ())
-        self.header = MaskHeader(SCHEMA, width, height, profile, areas, zones)
-        self.outside = outside_of(width, height, areas, zones)
+        areas, zones, far = (view.areas, view.zones, view.far) if view else (None, (), far)
+        self.header = MaskHeader(SCHEMA, width, height, profile, areas, zones, far)
+        self.outside = outside_of(self.header)
         self._curtain = _draw_curtain(self.outside) if self.outside.any() else None
 
     @property

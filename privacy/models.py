@@ -37,10 +37,11 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Stack:
-    """Networks that run together."""
+    """Networks that run together. long_side: of the picture that they look at, pixels."""
 
     name: str
     files: tuple[ModelFile, ...]
+    long_side: int
 
 
 _SAMPLE = "https://raw.githubusercontent.com/Kazuhito00/YOLOX-ONNX-TFLite-Sample/3d4f1119d0694200671c08069ecb847aa0d8495a/model/"
@@ -53,6 +54,20 @@ YOLOX_NANO = ModelFile(
     "Apache-2.0 (Megvii YOLOX)",
     "any_size",
     (Source("yolox_nano.onnx", "695e750a5d5754bb5a8d5325643b59282191a7e7a564e435a415fd3c578eab14", _SAMPLE + "yolox_nano.onnx"),),
+)
+_RTM = "https://raw.githubusercontent.com/zli20/RtmDet-RtmPose-OnnxRuntime/f7cb01b156d0ddce64ea09dfd24e450103782db9/models/"
+RTMDET_NANO = ModelFile(
+    "rtmdet_nano_person.onnx",
+    "f6239222b361c7826f13d6d5cf961a596459de03aa9ebcf176be1a97f0a21e45",
+    "Apache-2.0 (open-mmlab RTMDet); the carrier has no licence file, the terms of Objects365 were not checked",
+    "rtmdet",
+    (
+        Source(
+            "rtmdet_nano_person.onnx",
+            "4720eda18a18402e7b76d85827d4bc60fba18111fc0b74b559e4d24da9ddc3d2",
+            _RTM + "rtmdet_nano.onnx",
+        ),
+    ),
 )
 YUNET = ModelFile(
     "yunet_n_640_640.onnx",
@@ -102,8 +117,9 @@ CENTERFACE = ModelFile(
     ),
 )
 STACKS = (
-    Stack("yolox-nano+yunet", (YOLOX_NANO, YUNET)),
-    Stack("nanodet-g+centerface", (NANODET, CENTERFACE)),
+    Stack("rtmdet-nano+yolox-nano+yunet", (RTMDET_NANO, YOLOX_NANO, YUNET), 416),
+    Stack("yolox-nano+yunet", (YOLOX_NANO, YUNET), 416),
+    Stack("nanodet-g+centerface", (NANODET, CENTERFACE), 320),
 )
 CARRIER_SHA256 = {
     _HUMAN: "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",

@@ -1,13 +1,15 @@
-"""Detectors made of two small networks on OpenCV's dnn: whole persons and vehicles, and faces as a supplement.
+"""Detectors made of small networks on OpenCV's dnn: whole persons and vehicles, and faces as a supplement.
 
-Both look at one analysis picture, made from the I420 planes at its own small size: the full frame is never converted or
+All look at one analysis picture, made from the I420 planes at its own small size: the full frame is never converted or
 copied. Decoding follows the networks' published heads: YOLOX (arXiv 2107.08430: grid, exp, objectness times class),
 NanoDet (Generalized Focal Loss, arXiv 2006.04388: the mean of a distribution over distances), CenterFace
-(arXiv 1911.03599: centre heat map at stride 4).
+(arXiv 1911.03599: centre heat map at stride 4), RTMDet (arXiv 2212.07784: distances from a cell's corner).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.detection import Detection, Detector, Kind
-from privacy.errors import DetectorError
+from privacy.errors import CrowdError, DetectorError
 from privacy.frames import Frame, Plane
-from privacy.light import NIGHT, level
+from privacy.light import NIGHT, halved, level
 from privacy.models import load_files, stack_of
 
 Array = npt.NDArray[np.float32]
@@ -27,8 +29,14 @@ _PERSON = 0
 _VEHICLES = [2, 3, 5, 7]  # COCO: car, motorcycle, bus, truck
 VEHICLE_SCORE = 0.3
 _OVERLAP = 0.5
+# Levels between the darkest and the brightest hundredth of the luma: below the first by day a picture is stretched, as if they
+# were at least the second.
+_FAINT, _FAINTEST = 110, 16
 # Faces are a supplement to whole persons: they are looked for at every third look, and the tracker holds them meanwhile.
 _FACES_NS = 1_500_000_000
+# Two boxes with this intersection over union are one person.
+_SAME = 0.5
+_DEVIATION = np.array((57.375, 57.12, 58.395), np.float32).reshape(1, 3, 1, 1)
 BINS = 11  # NanoDet-g: distances 0 to 10, in strides
 _MOST = 1000
 
@@ -45,18 +53,20 @@ class Network(Protocol):
 class StackDetector:
     """The `Detector` of one stack. Not thread-safe: one thread looks."""
 
-    def __init__(self, name: str, models: dict[str, str], people: Network, faces: Network, long_side: int) -> None:
+    def __init__(self, name: str, models: dict[str, str], people: tuple[Network, ...], faces: Network, long_side: int) -> None:
         self.name, self.models = name, models
         self._people, self._faces, self._long_side = people, faces, long_side
         self._faces_ns = 0
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
-        image, scale = analysis_image(frame, self._long_side)
         dim = level(frame) < NIGHT
+        image, scale = analysis_image(frame, self._long_side, faint=not dim)
+        answers = [network.find(image, dim) for network in self._people]
+        if self._due(frame):
+            answers.append(self._faces.find(image, dim))
         found: list[Detection] = []
-        for network in (self._people, self._faces) if self._due(frame) else (self._people,):
-            for kind, boxes, scores in network.find(image, dim):
-                found += _detections(kind, boxes / scale, scores, max(frame.width, frame.height))
+        for kind, boxes, scores in _without_doubles(answers):
+            found += _detections(kind, boxes / scale, scores, max(frame.width, frame.height))
         return tuple(found)
 
     def _due(self, frame: Frame) -> bool:
@@ -77,34 +87,41 @@ def open_stack(name: str, folder: Path, threads: int = 1, long_side: int = 0) ->
     cv2.setNumThreads(threads)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     hashes = {file.name: file.sha256 for file in stack.files}
-    if name == "yolox-nano+yunet":
-        return StackDetector(
-            name, hashes, YoloxNano(data["yolox_nano.onnx"]), YuNet(data["yunet_n_640_640.onnx"]), long_side or 416
-        )
-    return StackDetector(name, hashes, NanoDet(data["nanodet_g.onnx"]), CenterFace(data["centerface.onnx"]), long_side or 320)
+    long_side = long_side or stack.long_side
+    people, faces = _NETWORKS[name]
+    return StackDetector(name, hashes, people(data), faces(data), long_side)
 
 
-def analysis_image(frame: Frame, long_side: int) -> tuple[Plane, float]:
-    """The frame at small size as BGR, padded to multiples of 32 at the right and below, and small/full scale."""
+def analysis_image(frame: Frame, long_side: int, *, faint: bool = False) -> tuple[Plane, float]:
+    """The frame at small size as BGR, padded to multiples of 32 at the right and below, and small/full scale.
+
+    faint   stretch a picture of little contrast, as in fog
+    """
     scale = long_side / max(frame.width, frame.height)
     width, height = _even(frame.width * scale), _even(frame.height * scale)
     small = np.empty((height * 3 // 2, width), np.uint8)
-    luma, *chroma = (_halved(plane, scale) for plane in frame.planes)
+    luma, *chroma = (halved(plane, scale) for plane in frame.planes)
     cv2.resize(luma, (width, height), dst=small[:height], interpolation=cv2.INTER_AREA)
     quarter = small[height:].reshape(2, height // 2, width // 2)
     for plane, target in zip(chroma, quarter, strict=True):
         cv2.resize(plane, (width // 2, height // 2), dst=target, interpolation=cv2.INTER_AREA)
+    if faint:
+        _stretch(small, height)
     image = np.full((-(-height // 32) * 32, -(-width // 32) * 32, 3), PAD, np.uint8)
     image[:height, :width] = cv2.cvtColor(small, cv2.COLOR_YUV2BGR_I420)
     return image, scale
 
 
-def _halved(plane: Plane, scale: float) -> Plane:
-    """The plane at half size as long as it is more than twice too large: exact halves cost a tenth of any other area mean."""
-    while scale <= 0.5 and not (plane.shape[0] % 2 or plane.shape[1] % 2):
-        plane = np.asarray(cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA), np.uint8)
-        scale *= 2
-    return plane
+def _stretch(small: Plane, height: int) -> None:
+    """In place: where nearly all of the luma lies within `_FAINT` levels, spread it, and the colour with it."""
+    counts = np.bincount(small[:height].reshape(-1), minlength=256).cumsum()
+    low, high = (int(np.searchsorted(counts, share * counts[-1])) for share in (0.01, 0.99))
+    if high - low >= _FAINT:
+        return
+    gain, levels = 219 / max(high - low, _FAINTEST), np.arange(256)
+    for part, before, after in ((small[:height], low, 16), (small[height:], 128, 128)):
+        table = np.clip((levels - before) * gain + after, 0, 255).astype(np.uint8)
+        cv2.LUT(part, table, dst=part)
 
 
 class YoloxNano:
@@ -112,30 +129,38 @@ class YoloxNano:
 
     SCORE, DIM_SCORE = 0.05, 0.025
 
-    def __init__(self, data: bytes) -> None:
-        self._net = _open(data)
-        self._grids: dict[tuple[int, int], tuple[Array, Array]] = {}
+    def __init__(self, data: bytes, score: float = SCORE) -> None:
+        self._net, self._score = _open(data), score
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
         output = _run(self._net, cv2.dnn.blobFromImage(image))[0][0]
-        cells, strides = self._grid(image.shape[0], image.shape[1])
+        cells, strides = _grid(image.shape[0], image.shape[1], 0.0)
         centre = (output[:, :2] + cells) * strides
         half = np.exp(output[:, 2:4]) * strides / 2
         boxes = np.hstack((centre - half, centre + half))
         scores = output[:, 4:5] * output[:, 5:]
-        return _persons_and_vehicles(boxes, scores, self.DIM_SCORE if dim else self.SCORE)
+        return _persons_and_vehicles(boxes, scores, self.DIM_SCORE if dim else self._score)
 
-    def _grid(self, height: int, width: int) -> tuple[Array, Array]:
-        if (height, width) not in self._grids:
-            self._grids[height, width] = _grid(height, width, 0.0)
-        return self._grids[height, width]
+
+class RtmDet:
+    """Persons; BGR with NanoDet's mean and deviation; class maps and distances in strides, for each of three strides."""
+
+    SCORE, DIM_SCORE = 0.26, 0.13
+
+    def __init__(self, data: bytes) -> None:
+        self._net = _open(data)
+
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
+        outputs = _run(self._net, _normal(image), ["cls8", "cls16", "cls32", "reg8", "reg16", "reg32"])
+        scores = 1 / (1 + np.exp(-np.concatenate([out.reshape(-1) for out in outputs[:3]])))
+        cells, strides = _grid(image.shape[0], image.shape[1], 0.0)
+        sides = np.concatenate([out[0].reshape(4, -1).T for out in outputs[3:]]) * strides
+        boxes = np.hstack((cells * strides - sides[:, :2], cells * strides + sides[:, 2:]))
+        return [_chosen("person", boxes, scores, self.DIM_SCORE if dim else self.SCORE)]
 
 
 class NanoDet:
     """Persons and vehicles; BGR with NanoDet's mean and deviation; class maps and distance distributions a stride."""
-
-    _MEAN = (103.53, 116.28, 123.675)
-    _DEVIATION = np.array((57.375, 57.12, 58.395), np.float32).reshape(1, 3, 1, 1)
 
     SCORE, DIM_SCORE = 0.15, 0.10
 
@@ -143,8 +168,7 @@ class NanoDet:
         self._net = _open(data)
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
-        blob = cv2.dnn.blobFromImage(image, mean=self._MEAN) / self._DEVIATION
-        outputs = _run(self._net, blob, ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
+        outputs = _run(self._net, _normal(image), ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
         scores = np.concatenate([out[0].reshape(80, -1).T for out in outputs[:3]])
         bins = np.concatenate([out[0].reshape(4, BINS, -1).transpose(2, 0, 1) for out in outputs[3:]])
         weights = np.exp(bins - bins.max(axis=2, keepdims=True))
@@ -190,21 +214,47 @@ class CenterFace:
 def _persons_and_vehicles(boxes: Array, scores: Array, person_score: float) -> list[tuple[Kind, Array, Array]]:
     """Split by kind, keep what is above its threshold, suppress doubles."""
     vehicles = scores[:, _VEHICLES].max(axis=1)
-    chosen: list[tuple[Kind, Array, float]] = [("person", scores[:, _PERSON], person_score), ("vehicle", vehicles, VEHICLE_SCORE)]
-    found: list[tuple[Kind, Array, Array]] = []
-    for kind, score, least in chosen:
-        # NaN compares false: without this a network gone wrong would look like an empty street.
-        if not np.isfinite(score).all():
-            raise DetectorError(f"detector: {kind} scores are not finite", "the model or the picture is damaged")
-        keep = score >= least
-        found.append((kind, *_suppress(boxes[keep], score[keep])))
-    return found
+    return [
+        _chosen("person", boxes, scores[:, _PERSON], person_score),
+        _chosen("vehicle", boxes, vehicles, VEHICLE_SCORE),
+    ]
+
+
+def _chosen(kind: Kind, boxes: Array, scores: Array, least: float) -> tuple[Kind, Array, Array]:
+    # NaN compares false: without this a network gone wrong would look like an empty street.
+    if not np.isfinite(scores).all():
+        raise DetectorError(f"detector: {kind} scores are not finite", "the model or the picture is damaged")
+    keep = scores >= least
+    return kind, *_suppress(boxes[keep], scores[keep])
+
+
+def _without_doubles(answers: list[list[tuple[Kind, Array, Array]]]) -> Iterator[tuple[Kind, Array, Array]]:
+    """What the networks found, each in turn; a person whom an earlier one found too is left out.
+
+    Two boxes of one person would be two tracks, and the way between them would be painted.
+    """
+    known = np.empty((0, 4), np.float32)
+    for answer in answers:
+        for kind, boxes, scores in answer:
+            if kind == "person":
+                fresh = ~(_overlaps(boxes, known) >= _SAME).any(axis=1)
+                boxes, scores = boxes[fresh], scores[fresh]  # noqa: PLW2901
+                known = np.vstack((known, boxes))
+            yield kind, boxes, scores
+
+
+def _overlaps(some: Array, others: Array) -> Array:
+    """(some, others): intersection over union."""
+    sides = np.minimum(some[:, None, 2:], others[:, 2:]) - np.maximum(some[:, None, :2], others[:, :2])
+    common = sides.clip(0).prod(axis=2)
+    area, area_others = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (some, others))
+    return np.asarray(common / np.maximum(area[:, None] + area_others - common, 1e-6), np.float32)
 
 
 def _suppress(boxes: Array, scores: Array) -> tuple[Array, Array]:
-    """Non-maximum suppression; a flood of boxes is an error, not work."""
+    """Non-maximum suppression; more boxes than a crowd has are an error, not work."""
     if len(boxes) > _MOST:
-        raise DetectorError(f"detector: {len(boxes)} boxes in one picture", "the model or the picture is damaged")
+        raise CrowdError(f"detector: {len(boxes)} boxes in one picture", "a crowd, or a damaged model or picture")
     if not len(boxes):
         return boxes, scores
     corner_size = np.hstack((boxes[:, :2], boxes[:, 2:] - boxes[:, :2])).astype(np.float64)
@@ -224,6 +274,7 @@ def _detections(kind: Kind, boxes: Array, scores: Array, longest: int) -> list[D
     ]
 
 
+@lru_cache(maxsize=8)
 def _grid(height: int, width: int, shift: float) -> tuple[Array, Array]:
     """Cell coordinates (cells, 2) and strides (cells, 1) of strides 8, 16, 32, row by row."""
     cells, strides = [], []
@@ -238,6 +289,11 @@ def _open(data: bytes) -> cv2.dnn.Net:
     return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
 
 
+def _normal(image: Plane) -> npt.NDArray[np.float32]:
+    """(1, 3, h, w) with the mean and deviation of ImageNet's pictures, BGR."""
+    return np.asarray(cv2.dnn.blobFromImage(image, mean=(103.53, 116.28, 123.675)) / _DEVIATION, np.float32)
+
+
 def _run(net: cv2.dnn.Net, blob: npt.NDArray[np.generic], names: list[str] | None = None) -> list[Array]:
     net.setInput(np.asarray(blob, np.float32))
     outputs = net.forward(names) if names else [net.forward()]
@@ -246,3 +302,21 @@ def _run(net: cv2.dnn.Net, blob: npt.NDArray[np.generic], names: list[str] | Non
 
 def _even(value: float) -> int:
     return max(2, round(value / 2) * 2)
+
+
+_Files = dict[str, bytes]
+_NETWORKS: dict[str, tuple[Callable[[_Files], tuple[Network, ...]], Callable[[_Files], Network]]] = {
+    # Beside another network YOLOX needs to be surer: what both find, both find well.
+    "rtmdet-nano+yolox-nano+yunet": (
+        lambda files: (RtmDet(files["rtmdet_nano_person.onnx"]), YoloxNano(files["yolox_nano.onnx"], 0.08)),
+        lambda files: YuNet(files["yunet_n_640_640.onnx"]),
+    ),
+    "yolox-nano+yunet": (
+        lambda files: (YoloxNano(files["yolox_nano.onnx"]),),
+        lambda files: YuNet(files["yunet_n_640_640.onnx"]),
+    ),
+    "nanodet-g+centerface": (
+        lambda files: (NanoDet(files["nanodet_g.onnx"]),),
+        lambda files: CenterFace(files["centerface.onnx"]),
+    ),
+}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,18 +22,23 @@ def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, he
     tile            width and height of a tile in pixels of the picture
     width, height   of the picture; tiles may reach beyond it
     """
-    rows = len(grid)
     wide, high = tile
-    found: list[Region] = []
-    open_runs: dict[tuple[int, int], int] = {}
-    for row in range(rows + 1):
-        runs = _runs(grid[row]) if row < rows else []
-        for run in [run for run in open_runs if run not in runs]:
-            corners = (run[0] * wide, open_runs.pop(run) * high, run[1] * wide, row * high)
-            found.append(enclose(part, corners, width, height))
+    begun: dict[tuple[int, int], int] = {}
+    found: list[tuple[int, int, int, int]] = []
+
+    def close(row: int, kept: frozenset[tuple[int, int]]) -> None:
+        for run in [run for run in begun if run not in kept]:
+            found.append((run[0], begun.pop(run), run[1], row))
+
+    before = -1
+    for row, runs in _runs(grid):
+        close(before + 1, frozenset(runs) if row == before + 1 else frozenset())
         for run in runs:
-            open_runs.setdefault(run, row)
-    return tuple(found)
+            begun.setdefault(run, row)
+        before = row
+    close(before + 1, frozenset())
+    corners = ((left * wide, top * high, right * wide, bottom * high) for left, top, right, bottom in found)
+    return tuple(enclose(part, four, width, height) for four in corners)
 
 
 def tiles_of(plane: npt.NDArray[np.bool_], side: int, least: int = 1) -> Grid:
@@ -45,7 +54,9 @@ def pixels_of(grid: Grid, side: int, shape: tuple[int, int]) -> npt.NDArray[np.b
     return np.asarray(grid.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]])
 
 
-def _runs(row: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Begin and end of each run of set tiles."""
-    edges = np.flatnonzero(np.diff(row.astype(np.int8), prepend=0, append=0)).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
+def _runs(grid: Grid) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Rows in which tiles are set, each with the begin and end of its runs."""
+    rows, columns = np.nonzero(np.diff(grid.astype(np.int8), axis=1, prepend=0, append=0))
+    edges = zip(rows[::2].tolist(), columns[::2].tolist(), columns[1::2].tolist(), strict=True)
+    for row, runs in groupby(edges, key=itemgetter(0)):
+        yield row, [(begin, end) for _, begin, end in runs]

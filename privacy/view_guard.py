@@ -373,7 +373,11 @@ def _coarse(luma: Plane) -> Floats:
 def _unpack(reference: bytes) -> tuple[Floats, float]:
     try:
         columns, rows = reference[:2]
-        kept = np.frombuffer(zlib.decompress(reference[4:]), np.uint8).reshape(rows, columns)
+        packed = zlib.decompressobj()
+        # One byte more than fits: a few kilobytes of zlib may hold gigabytes.
+        kept = np.frombuffer(packed.decompress(reference[4:], rows * columns + 1), np.uint8).reshape(rows, columns)
+        if not packed.eof:
+            raise ValueError("incomplete")
     except (zlib.error, ValueError) as problem:
         raise RecordError(f"view reference: torn: {problem}", "confirm the view again: lykta view confirm") from problem
     angle = (kept.astype(np.float32) - 1) * np.float32(np.pi / 4)
