@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from privacy.errors import MediaError
-from privacy.files import place
+from privacy.files import PUBLIC, place
 from privacy.models import sha256_of
 from provisioning.models import say
 
@@ -31,7 +31,7 @@ def install(target: Path) -> None:
     if sha256_of(data) != SHA256:
         raise MediaError("demo video: sha256: is not the pinned one", "the package changed; name another video with --video")
     target.parent.mkdir(parents=True, exist_ok=True)
-    place(target, data)
+    place(target, data, mode=PUBLIC)
     say(f"demo video: {target} ({len(data):,} bytes)")
 
 

@@ -13,7 +13,8 @@ from typing import Literal
 
 from drivers.creds import unsealed
 from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
-from privacy.errors import AccessError, EnrolmentError, RecordError
+from privacy.errors import AccessError, EnrolmentError, RecordError, StorageError
+from privacy.files import read
 from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
 from provisioning.keystore import matching
@@ -75,12 +76,10 @@ def command_keys(layout: Layout) -> TrustedKeys:
 
 
 def recipients(layout: Layout) -> tuple[str, ...]:
-    """The age recipients that clips are sealed to, a line each; `RecordError` if there is none."""
-    lines = (line.strip() for line in _read(layout.trust / "recipients.txt").decode(errors="replace").splitlines())
-    found = tuple(line for line in lines if line and not line.startswith("#"))
-    if not found:
-        raise RecordError("recipients: trust/recipients.txt names nobody", "put the centre's age1… line into it")
-    return found
+    """The age recipients that clips are sealed to, if the centre's CA signed the list; otherwise `RecordError`."""
+    from privacy.recipients import read_list  # what seals is none of io's business, and takes memory
+
+    return read_list(_read(layout.trust / "recipients.txt"), load_authority(layout))
 
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
@@ -125,9 +124,17 @@ def check_revoked(layout: Layout, *ids: str) -> None:
         ) from problem
     for path in paths:
         # Verified when it was obeyed, in a folder that is the camera's alone; its key may have been retired since.
-        order = peek(path.read_bytes(), ORDER, Order)
+        order = _revoking(path)
         if order.record in ids:
             raise RecordError(f"{order.record}: was revoked by order {order.number}", "place a newly signed record with another id")
+
+
+def _revoking(path: Path) -> Order:
+    """An order that revoked a record. A damaged one keeps the lens closed: whose record it names, nobody can say."""
+    try:
+        return peek(read(path, path.name), ORDER, Order)
+    except RecordError as problem:
+        raise RecordError(f"{path}: {problem}", "the centre sends the order again; then remove this file") from problem
 
 
 def _record(path: Path) -> bytes:
@@ -135,6 +142,8 @@ def _record(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as problem:
         raise RecordError(f"{path.name}: there is none: the camera stays closed", f"place the signed record at {path}") from problem
+    except OSError as problem:
+        raise StorageError(f"{path}: {problem.strerror}", "check the disk") from problem
 
 
 def _key(layout: Layout, name: str) -> bytes:
@@ -158,3 +167,5 @@ def _read(path: Path) -> bytes:
         raise EnrolmentError(f"not enrolled: {path} is missing", "place the node's bundle under etc/lykta") from problem
     except PermissionError as problem:
         raise AccessError(f"{path}: {problem.strerror}", "run as the service's user") from problem
+    except OSError as problem:
+        raise StorageError(f"{path}: {problem.strerror}", "check the disk") from problem

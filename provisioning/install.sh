@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Puts units, users, folders and drop-ins where a package puts them. The program itself goes to /opt/lykta (a virtual environment).
+# Puts units, users, folders and drop-ins where a package puts them, and the program to /opt/lykta: a copy of the checkout's virtual
+# environment that only root may change, because root runs it. Without one beside it (a package, a test) the program stays as it is.
 # usage: install.sh [ROOT]   ROOT: the tree to install into, / without one. Enables lykta.target; starts nothing.
 set -euo pipefail
 from=$(cd "$(dirname "$0")/../systemd" && pwd)
+project=$(cd "$from/.." && pwd)
 root=${1:-}; root=${root%/}
 
 put() { install -D -m 644 "$from/$1" "$root/$2"; }
@@ -26,6 +28,9 @@ put lykta.nft usr/lib/lykta/lykta.nft
 # First of its names: sshd takes the first value that it reads.
 put lykta-sshd.conf etc/ssh/sshd_config.d/00-lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
+if [ -e "$project/.venv/bin/python" ]; then
+  "$project/provisioning/copy_program.sh" "$project" "$root/opt/lykta" /opt/lykta
+fi
 mkdir -p "$root/usr/bin" && ln -sfn /opt/lykta/bin/lykta "$root/usr/bin/lykta"
 systemd-sysusers --root="${root:-/}"
 # In a tree the first boot makes the folders: from outside, rights of its users cannot be named.

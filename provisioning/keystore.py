@@ -12,7 +12,7 @@ from pathlib import Path
 
 from drivers.creds import sealed, unsealed
 from privacy.errors import EnrolmentError
-from privacy.files import place, sync_folder
+from privacy.files import PRIVATE, PUBLIC, place, sync_folder
 from privacy.records import Certificates, Signer, load_chain, load_private_key
 from provisioning.layout import Layout
 
@@ -48,7 +48,7 @@ class KeyPlace:
     def keep_next(self, pem: bytes) -> None:
         """The new private key: on the disk, for root alone, before anybody hears of it."""
         path = self.key(".next")
-        place(path, sealed(pem, f"{self.unit}.key") if path.suffix == ".cred" else pem, private=True)
+        place(path, sealed(pem, f"{self.unit}.key") if path.suffix == ".cred" else pem, mode=PRIVATE)
 
     def swap(self, *, keep: bool) -> None:
         """The waiting pair comes into force; `next.pem` must be there. The key's rename is the moment.
@@ -57,8 +57,8 @@ class KeyPlace:
         """
         if self.key(".next").exists():
             if keep and self.pem().exists():
-                place(self.key(".previous"), self.key().read_bytes(), private=True)
-                place(self.pem(".previous"), self.pem().read_bytes())
+                place(self.key(".previous"), self.key().read_bytes(), mode=PRIVATE)
+                place(self.pem(".previous"), self.pem().read_bytes(), mode=PUBLIC)
             self.key(".next").replace(self.key())
             sync_folder(self.folder)
         self.pem(".next").replace(self.pem())
@@ -66,7 +66,7 @@ class KeyPlace:
 
     def go_back(self) -> None:
         """The pair before comes into force again, in the same order of steps."""
-        place(self.pem(".next"), self.pem(".previous").read_bytes())
+        place(self.pem(".next"), self.pem(".previous").read_bytes(), mode=PUBLIC)
         self.key(".previous").replace(self.key())
         sync_folder(self.folder)
         self.pem(".next").replace(self.pem())

@@ -64,6 +64,16 @@ class Layout:
         return self.var / "outbox/state.db"
 
     @property
+    def io_outbox(self) -> Path:
+        """io's own: nobody else can open it, or take its locks. The uplink reads it through io's socket."""
+        return self.var / "io/outbox.db"
+
+    @property
+    def io_alarms(self) -> Path:
+        """Which alarms stand by io's word."""
+        return self.var / "io/alarms.json"
+
+    @property
     def models(self) -> Path:
         return self.var / "models"
 
@@ -98,6 +108,11 @@ class Layout:
         return self.var / "applied"
 
     @property
+    def link(self) -> Path:
+        """What `lykta link` remembers, and the rungs that it took; root writes, the uplink reads."""
+        return self.var / "link"
+
+    @property
     def run(self) -> Path:
         return self.root / "run/lykta"
 
@@ -127,6 +142,11 @@ class Layout:
     def page(self) -> Path:
         """Where a technician's SSH forwards a browser to."""
         return self.run / "setup/page.sock"
+
+    @property
+    def last_command(self) -> Path:
+        """The number of the last command that io judged in this boot."""
+        return self.run / "io/last-command.json"
 
     @property
     def last_word(self) -> Path:

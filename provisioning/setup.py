@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from privacy.errors import LyktaError
+from privacy.foreign import error_lines
 from privacy.models import STACKS
 from provisioning import demo_video, models
 
@@ -23,7 +24,7 @@ def main() -> int:
         stack = models.install(options.models, options.stack)
         demo_video.install(options.video)
     except LyktaError as problem:
-        sys.stderr.write(f"error: {problem}\nhint: {problem.hint}\n")
+        sys.stderr.write(error_lines(problem))
         return problem.exit_code
     for file in stack.files:
         models.say(f"{stack.name}: {file.name}, {file.licence}")

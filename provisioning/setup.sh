@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
-# usage: setup.sh STEP...   steps: packages powercut container vm arm64 venv models bench pi
+# usage: setup.sh STEP...   steps: packages tests powercut container vm arm64 venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,8 @@ packages=(
   mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
   libx264-dev                                                                   # what codes in tests/chip, in an encoder chip's place
 )
+
+testing=(faketime openssh-server) # what `make test` runs beside the node: wrong clocks, a technician's SSH
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
 
@@ -26,6 +28,14 @@ as_root() {
 }
 
 step_packages() { install "${packages[@]}"; }
+
+step_tests() {
+  local had=no
+  [ -x /usr/sbin/sshd ] && had=yes
+  install "${testing[@]}"
+  # The tests start an SSH server of their own; nobody asked for one that is there for others.
+  [ $had = yes ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
+}
 
 step_powercut() { install "${rigs[@]}"; }
 

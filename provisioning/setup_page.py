@@ -1,26 +1,34 @@
 """The installer's page: what the camera sees, masked, while a visit lasts (R35).
 
-One page, one script, no request to anywhere else. It knows no key and no picture but the one that it hands on.
+One page, one script, no request to anywhere else. It knows no key and no picture but the one that it hands on. It answers to the
+names of this machine alone and to its own pages alone, so that another site in the same browser gets nothing, also one whose name
+was pointed at this address (DNS rebinding); and the camera shows pictures only to the phone that said the visit's word.
 """
 
 from __future__ import annotations
 
 import secrets
-from base64 import b64decode
 from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta, Struct, ValidationError, convert
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from privacy.errors import LyktaError
+from privacy.errors import AccessError, LyktaError
+from privacy.foreign import END
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 """One request to the camera, its answer; `LyktaError` if it refuses or is away."""
 PHONE = "phone"
+HOSTS = ("localhost", "127.0.0.1")
+_LONGEST_WORD = 64
 _PRIVATE = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; connect-src 'self'; script-src 'self'; style-src 'self'; "
@@ -29,6 +37,14 @@ _PRIVATE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+class _Picture(Struct, frozen=True):
+    """The camera's answer. jpeg: in base64 on the line; cause: why all of it is masked, or empty."""
+
+    jpeg: bytes
+    mono_ms: int
+    cause: Annotated[str, Meta(pattern=r"^[a-z0-9_]{0,64}" + END)]
 
 
 class SetupPage:
@@ -42,28 +58,57 @@ class SetupPage:
         files = {"/style.css": (_STYLE, "text/css"), "/page.js": (_SCRIPT, "text/javascript")}
         routes = [Route("/", self.page), Route("/picture", self.picture), Route("/state", self.state)]
         routes += [Route(path, _file(*what)) for path, what in files.items()]
-        return Starlette(routes=[*routes, Route("/end", self.end, methods=["POST"])], exception_handlers={LyktaError: _refused})
+        routes += [Route("/admit", self.admit, methods=["POST"]), Route("/end", self.end, methods=["POST"])]
+        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+        return Starlette(routes=routes, middleware=[hosts], exception_handlers={LyktaError: _refused})
 
     def page(self, request: Request) -> Response:
-        """The page; a browser that has none gets a word of its own, and the camera shows pictures to the first one only."""
+        """The page; a browser that has none gets a secret of its own, by which the camera knows it again."""
         response = Response(_PAGE.format(node=escape(self._node)), media_type="text/html", headers=_PRIVATE)
         if not request.cookies.get(PHONE):
             response.set_cookie(PHONE, secrets.token_urlsafe(24), httponly=True, samesite="strict")
         return response
 
+    async def admit(self, request: Request) -> Response:
+        """Say the visit's word, the body's text, for this browser."""
+        _check_origin(request)
+        word = b""
+        async for part in request.stream():
+            word += part
+            if len(word) > _LONGEST_WORD:
+                raise AccessError("visit: this is not its word", "type the word that `lykta status` prints on the node")
+        phone = request.cookies.get(PHONE, "")
+        asked = {"verb": "admit", "phone": phone, "word": word.decode(errors="replace")}
+        return JSONResponse(await run_in_threadpool(self._ask, asked), headers=_PRIVATE)
+
     def picture(self, request: Request) -> Response:
         """The newest picture; its age and, where all of it is masked, why, stand in its headers."""
-        answer = self._ask({"verb": "picture", "phone": request.cookies.get(PHONE, "")})
-        facts = {"X-Taken-Ms": str(answer["mono_ms"]), "X-Masked-Because": str(answer["cause"])}
-        return Response(b64decode(answer["jpeg"]), media_type="image/jpeg", headers=_PRIVATE | facts)
+        _check_origin(request)
+        said = self._ask({"verb": "picture", "phone": request.cookies.get(PHONE, "")})
+        try:
+            shown = convert(said, _Picture)
+        except ValidationError as problem:
+            raise LyktaError(f"visit: no picture: {problem}", "is the camera of the same version?") from problem
+        facts = {"X-Taken-Ms": str(shown.mono_ms), "X-Masked-Because": shown.cause}
+        return Response(shown.jpeg, media_type="image/jpeg", headers=_PRIVATE | facts)
 
-    def state(self, _request: Request) -> Response:
+    def state(self, request: Request) -> Response:
         """Until when the visit lasts, None if it is over, and how the camera stands."""
+        _check_origin(request)
         return JSONResponse(self._ask({"verb": "status"}), headers=_PRIVATE)
 
     def end(self, request: Request) -> Response:
         """End the visit before its hour is over."""
+        _check_origin(request)
         return JSONResponse(self._ask({"verb": "end", "phone": request.cookies.get(PHONE, "")}), headers=_PRIVATE)
+
+
+def _check_origin(request: Request) -> None:
+    """`AccessError` for what a page of another site sends: a browser says where a request comes from."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    own = f"http://{request.headers.get('host', '')}"
+    if origin not in (None, own) or site not in ("none", "same-origin"):
+        raise AccessError(f"page: a request of another site (got {(origin or site)[:80]!r})", f"open {own} itself")
 
 
 def _file(text: str, kind: str) -> Callable[[Request], Response]:
@@ -82,8 +127,12 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 <title>Lykta: visit at {node}</title><link rel="stylesheet" href="/style.css"><script src="/page.js" defer></script>
 <main><h1>Visit at {node}</h1>
 <p id="left" role="status">…</p>
+<form id="ask"><label for="word">The word that <code>lykta status</code> prints on the node</label>
+<input id="word" autocomplete="off" autocapitalize="none" spellcheck="false" maxlength="64" required>
+<button type="submit">Look</button></form>
 <img id="picture" alt="What the camera sees now; people and vehicles are painted over" width="640" height="360">
 <p id="why"></p>
+<p>What the view never shows is dark: outside its areas, in its zones, above its far line.</p>
 <p>Masked as <code>strict</code>, two pictures a second, to this phone alone. Nothing of it is recorded or sent; that there was a
 visit stands in the node's journal.</p>
 <p>The camera: <span id="camera">…</span>. For the others: <code>lykta status</code> over the same SSH.</p>
@@ -94,6 +143,8 @@ body{font:17px/1.5 system-ui,sans-serif;margin:0;color:#1c2430;background:#fbfaf
 main{max-width:42rem;margin:0 auto;padding:1rem}h1{font-size:1.4rem;margin:.2rem 0}
 img{width:100%;height:auto;background:#1c2430;border-radius:4px;display:block}#why:empty{display:none}
 #why{color:#a3000f;font-weight:600}
+label{display:block}#word{font:inherit;padding:.6rem;width:12rem;border:2px solid #1c2430;border-radius:4px}
+#word:focus-visible{outline:3px solid #1463c4;outline-offset:2px}
 button{font:inherit;padding:.6rem 1.2rem;border:2px solid #1c2430;border-radius:4px;background:#fff}
 button:focus-visible{outline:3px solid #1463c4;outline-offset:2px}
 """
@@ -134,6 +185,14 @@ async function judge() {
 at("end").addEventListener("click", async () => {
   try { await told("/end", { method: "POST" }); } catch (problem) { at("why").textContent = problem.message; }
 });
-look();
+at("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await told("/admit", { method: "POST", body: at("word").value });
+    at("ask").remove();
+    at("why").textContent = "";
+    look();
+  } catch (problem) { at("why").textContent = problem.message; }
+});
 judge();
 """

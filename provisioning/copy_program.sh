@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Copies the environment that `make setup` made, with the node's code in it, to where root's units run it: a copy that only root may
+# change, whoever owns the checkout. The one before is replaced at once when the new one is whole.
+# usage: copy_program.sh PROJECT TARGET PLACE   PLACE: the path that TARGET has on the node, /opt/lykta
+set -euo pipefail
+project=$(cd "$1" && pwd) target=$2 place=$3 new=$2.new
+mkdir -p "$(dirname "$target")"
+rm -rf "$new"
+cp -R --preserve=mode,timestamps,links "$project/.venv" "$new"
+# The code itself instead of a pointer into the checkout.
+packages=$(echo "$new"/lib/python3*/site-packages)
+rm -rf "$packages"/__editable__*lykta* "$packages"/lykta-*.dist-info/direct_url.json
+for name in agent central drivers privacy provisioning; do
+  rm -rf "${packages:?}/$name"
+  cp -R --preserve=timestamps "$project/$name" "$packages/$name"
+  find "$packages/$name" -name __pycache__ -prune -exec rm -rf {} +
+done
+(grep -rIlF --exclude-dir=__pycache__ "$project/.venv" "$new/bin" "$new/pyvenv.cfg" || true) | xargs -r sed -i "s#$project/.venv#$place#g"
+[ "$(id -u)" -ne 0 ] || chown -hR 0:0 "$new"
+chmod -R u=rwX,go=rX "$new"
+if [ -L "$target" ]; then rm "$target"; elif [ -e "$target" ]; then rm -rf "$target.old"; mv "$target" "$target.old"; fi
+mv "$new" "$target"
+rm -rf "$target.old"
