@@ -1,4 +1,4 @@
-"""The machine: what psutil and the kernel tell of it. Raises OSError where this machine cannot say."""
+"""The machine: what psutil and the kernel tell of it. Raises OSError where this machine cannot say, ValueError for nonsense."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 def model() -> str:
     """The board's name, or the kernel's machine off a Pi."""
-    return _MODEL.read_text().rstrip("\0\n") if _MODEL.exists() else os.uname().machine
+    return _text(_MODEL) if _MODEL.exists() else os.uname().machine
 
 
 def load() -> float:
@@ -28,7 +28,7 @@ def memory_mb() -> int:
 
 def temperature() -> float:
     """Degrees Celsius."""
-    return int(_THERMAL.read_text()) / 1000
+    return int(_text(_THERMAL)) / 1000
 
 
 def throttled() -> int:
@@ -91,13 +91,13 @@ class Edges:
 
 def serial(root: Path = _ROOT) -> str:
     """The board's serial number; `OSError` off a Pi."""
-    return (root / "proc/device-tree/serial-number").read_text().rstrip("\0\n")
+    return _text(root / "proc/device-tree/serial-number")
 
 
 def undervoltage(root: Path = _ROOT) -> int:
     """1 while the kernel's rpi_volt sensor warns, else 0; `OSError` where there is none."""
     for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
-        if name.read_text().strip() == "rpi_volt":
+        if _text(name) == "rpi_volt":
             return int(name.with_name("in0_lcrit_alarm").read_text())
     raise FileNotFoundError("no rpi_volt in /sys/class/hwmon")
 
@@ -107,7 +107,7 @@ def undervoltage(root: Path = _ROOT) -> int:
 
 def written_mb(path: Path, root: Path = _ROOT) -> float:
     """MB written since the start: sectors of 512 bytes, field 7 of the kernel's block statistics (Documentation/block/stat.rst)."""
-    return round(int((_device(path, root) / "stat").read_text().split()[6]) * 512 / 1e6, 3)
+    return round(int(_words(_device(path, root) / "stat", 7)[6]) * 512 / 1e6, 3)
 
 
 def life_used(path: Path, root: Path = _ROOT) -> float:
@@ -115,7 +115,7 @@ def life_used(path: Path, root: Path = _ROOT) -> float:
 
     `OSError` on anything else: SD has no such register. `ValueError` if it is not told.
     """
-    kinds = [int(text, 16) for text in (_disk(path, root) / "device/life_time").read_text().split()]
+    kinds = [int(text, 16) for text in _words(_disk(path, root) / "device/life_time", 1)]
     if not any(kinds):
         raise ValueError("life_time is not told by this device")
     return min(max(kinds), 10) / 10
@@ -149,3 +149,16 @@ def _device(path: Path, root: Path) -> Path:
 def _disk(path: Path, root: Path) -> Path:
     device = _device(path, root)
     return device.parent if (device / "partition").exists() else device
+
+
+def _text(path: Path) -> str:
+    """Of the kernel, firmware or device tree, which are no text of ours: what is no UTF-8 is replaced."""
+    return path.read_text(errors="replace").strip("\0\n ")
+
+
+def _words(path: Path, least: int) -> list[str]:
+    """At least so many; else `ValueError`."""
+    found = _text(path).split()
+    if len(found) < least:
+        raise ValueError(f"{path}: {len(found)} words, not {least}")
+    return found

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
+from typing import Annotated
 
-from privacy.trusted_time import ClockState, Facts, TimeWatch, Trust
+from msgspec import Meta, Struct
+
+from privacy.errors import RecordError
+from privacy.files import place, read
+from privacy.foreign import decode
+from privacy.records import canonical
+from privacy.trusted_time import Anchor, ClockState, Facts, TimeWatch, Trust
 
 _SYNCED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches it at each synchronisation (252 and 257); /run is of this boot."""
@@ -17,22 +25,34 @@ _RTC_S = 60.0
 BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
+class _Kept(Struct, frozen=True, forbid_unknown_fields=True):
+    """The anchor of a boot, for the next process of the same boot."""
+
+    boot_id: str
+    mono_s: Annotated[float, Meta(ge=0, le=1e10)]
+    wall: datetime
+    synced: bool
+
+
 class SystemClock:
     """The machine's clock. Its methods may be called from any thread.
 
     trust   what vouches for it: systemd-timesyncd's mark, a real-time clock too, or the host
     floor   before which it cannot be
+    kept    where the boot's first time is kept for the next process, in /run; None: this process alone knows it
     """
 
-    def __init__(self, trust: Trust, floor: datetime = BEGINNING, *, mark: Path = _SYNCED, rtc: Path = _RTC) -> None:
-        self._watch = TimeWatch(trust, floor)
-        self._mark, self._rtc = mark, RealTimeClock(rtc) if trust == "rtc" else None
+    def __init__(
+        self, trust: Trust, floor: datetime = BEGINNING, *, mark: Path = _SYNCED, rtc: Path = _RTC, kept: Path | None = None
+    ) -> None:
+        self._mark, self._rtc, self._kept = mark, RealTimeClock(rtc) if trust == "rtc" else None, kept
         self._lock = Lock()
         self.boot_id = _BOOT_ID.read_text().strip()
+        self._watch = TimeWatch(trust, floor, self._read_anchor())
 
     def now(self) -> datetime:
-        """UTC, aware."""
-        return datetime.now(UTC)
+        """UTC, aware; where the clock was set by more than a day since the boot's first time, what the monotonic clock says."""
+        return self._watch.likely(self.mono_ms() / 1000, datetime.now(UTC))
 
     def mono_ms(self) -> int:
         """Milliseconds since boot, never set back; time asleep counts."""
@@ -44,8 +64,12 @@ class SystemClock:
 
     def state(self) -> ClockState:
         with self._lock:
-            mono_s = self.mono_ms() / 1000
-            return self._watch.see(Facts(mono_s, self.now(), _touched(self._mark), self._rtc.read(mono_s) if self._rtc else None))
+            mono_s, before = self.mono_ms() / 1000, self._watch.anchor
+            rtc = self._rtc.read(mono_s) if self._rtc else None
+            state = self._watch.see(Facts(mono_s, datetime.now(UTC), _touched(self._mark), rtc))
+            if self._watch.anchor != before:
+                self._keep_anchor()
+            return state
 
     def trusted(self) -> bool:
         return self.state() != "unknown"
@@ -54,6 +78,21 @@ class SystemClock:
         """Seconds since the last synchronisation in this boot, None if there was none."""
         self.state()
         return self._watch.sync_age_s(self.mono_ms() / 1000)
+
+    def _read_anchor(self) -> Anchor | None:
+        if self._kept is None:
+            return None
+        try:
+            found = decode(read(self._kept, "first time"), _Kept, "first time")
+        except (OSError, RecordError):  # the first process of this boot, or a file that says nothing: the next time is the first
+            return None
+        return Anchor(found.mono_s, found.wall, found.synced) if found.boot_id == self.boot_id else None
+
+    def _keep_anchor(self) -> None:
+        anchor = self._watch.anchor
+        if self._kept and anchor:
+            with suppress(OSError):  # full or read-only: this process goes on with what it knows
+                place(self._kept, canonical(_Kept(self.boot_id, anchor.mono_s, anchor.wall, anchor.synced)))
 
 
 class RealTimeClock:
@@ -73,12 +112,12 @@ class RealTimeClock:
     def _ask(self) -> datetime | None:
         try:
             return datetime.fromtimestamp(int(self._path.read_text()), UTC)
-        except (OSError, ValueError):  # not fitted, or the kernel says that its time is not valid
+        except (OSError, ValueError, OverflowError):  # not fitted, or the kernel says that its time is not valid
             return None
 
 
 def _touched(mark: Path) -> datetime | None:
     try:
         return datetime.fromtimestamp(mark.stat().st_mtime, UTC)
-    except OSError:  # no synchronisation in this boot, or timesyncd is not what sets this clock
+    except (OSError, ValueError, OverflowError):  # no synchronisation in this boot, timesyncd does not set this clock, or no date
         return None

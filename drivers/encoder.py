@@ -198,7 +198,8 @@ class Mp4Writer:
     """
 
     def __init__(self, target: Path | Sink, fps: float) -> None:
-        file = str(target) if isinstance(target, Path) else target
+        # file: no name makes FFmpeg open an address.
+        file = f"file:{target}" if isinstance(target, Path) else target
         options = {} if isinstance(target, Path) else _FRAGMENTS
         try:
             self._container = av.open(file, "w", format="mp4", options=options)
@@ -224,7 +225,10 @@ class Mp4Writer:
         """The track as the first key picture describes it: its parameter sets stand before it."""
         self._first = packet.pts
         with av.open(io.BytesIO(packet.data), format="h264") as parsed:
-            return self._container.add_stream_from_template(parsed.streams.video[0])
+            stream = self._container.add_stream_from_template(parsed.streams.video[0])
+        # The template's clock is finer, and 30 minutes from one picture to the next would not fit into MP4's 32 bits.
+        stream.time_base = CLOCK
+        return stream
 
 
 _FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
@@ -234,7 +238,7 @@ class MaskWriter:
     """Lossless masks: FFV1, gray, 255 = masked, one picture a frame, in Matroska."""
 
     def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
-        self._container = av.open(str(path), "w", format="matroska")
+        self._container = av.open(f"file:{path}", "w", format="matroska")
         self._stream = self._container.add_stream("ffv1", Fraction(fps).limit_denominator(1000))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "gray"
         self._count = 0

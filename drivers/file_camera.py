@@ -24,6 +24,7 @@ class FileCamera:
     """width, height: even; fps: pictures a second, whatever the file says; rotation: 0 or 180 degrees."""
 
     model = "video file"
+    broken = 0
     night: bool | None = None
     _playing: ClassVar[set[Path]] = set()
 
@@ -82,13 +83,22 @@ class FileCamera:
         return video
 
     def _picture(self, video: VideoFile) -> Frame:
-        """The next one of the file; after its last, its first."""
+        """The next one of the file; after its last, or where it is torn, its first."""
         try:
-            while (picture := video.capture()) is None:
-                video.close()
-                self._video = video = self._play()
+            picture = video.capture()
+        except MediaError:
+            self.lost, picture = self.lost + 1, None
+        return picture or self._again(video)
+
+    def _again(self, video: VideoFile) -> Frame:
+        video.close()
+        try:
+            self._video = video = self._play()
+            picture = video.capture()
         except MediaError as problem:
             raise MediaError(str(problem), problem.hint, "camera_lost") from problem
+        if picture is None:
+            raise MediaError(f"{self._path}: no frame in it any more", "set camera.file", "camera_lost")
         return picture
 
     def _expose(self) -> int:

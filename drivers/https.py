@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import http.client
-import json
+import io
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from privacy.errors import LyktaError, RecordError, UnreachableError
+from privacy.foreign import decode, printable
 
 _TIMEOUT_S = 60.0
 """The longest silence that counts as an answer on its way: an ingest hashes what it assembles."""
-_LONGEST_ANSWER = 8 << 20
+ANSWER_S = 120.0
+LONGEST_ANSWER = 4 << 20
+"""Bytes: thirty orders of a thousand clips each come with one answer."""
 _LONGEST_WAIT_S = 3600.0
+_PROXY = "does a proxy or a login page of the network answer in its place? check [ingest] host and port"
 Body = bytes | Iterable[bytes]
 
 
@@ -46,15 +53,19 @@ class Place(NamedTuple):
 
 
 class Client:
-    """One connection, opened when needed and again after a failure. what: its name in errors."""
+    """One connection, opened when needed and again after a failure.
 
-    def __init__(self, what: str, host: str, port: int, context: ssl.SSLContext) -> None:
-        self._what, self._where, self._context = what, (host, port), context
+    what      its name in errors
+    answer_s  from the end of a request to the end of its answer, however steadily it drips
+    """
+
+    def __init__(self, what: str, host: str, port: int, context: ssl.SSLContext, answer_s: float = ANSWER_S) -> None:
+        self._what, self._where, self._context, self._answer_s = what, (host, port), context, answer_s
         self._connection: http.client.HTTPSConnection | None = None
         self._ended = False
 
-    def call(self, method: str, path: str, body: Body = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The JSON answer, {} if there is none; `UnreachableError`, `BusyError` or `RefusedError`.
+    def call(self, method: str, path: str, body: Body = b"", headers: Mapping[str, str] | None = None) -> bytes:
+        """The body of the answer; `UnreachableError`, `BusyError` or `RefusedError`.
 
         body  bytes, or blocks of them with their Content-Length among the headers; a `LyktaError` of theirs ends the call
         """
@@ -66,7 +77,14 @@ class Client:
         except (OSError, http.client.HTTPException) as problem:
             self.close()
             where, why = "{}:{}".format(*self._where), str(problem) or type(problem).__name__
-            raise UnreachableError(f"{self._what} {where}: {why}", "is it up, and are the certificates good?") from problem
+            raise UnreachableError(
+                f"{self._what} {where}: {printable(why)}", "is it up, and are the certificates good?"
+            ) from problem
+        except ValueError as problem:  # a path or header that HTTP cannot carry, from an earlier answer
+            self.close()
+            raise RecordError(
+                f"{self._what}: cannot be asked: {printable(problem)}", "the ingest asks for what is no HTTP"
+            ) from problem
         return self._judge(answer, data)
 
     def abort(self) -> None:
@@ -84,14 +102,16 @@ class Client:
 
     def _exchange(self, method: str, path: str, body: Body, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
         connection = self._connected()
+        if connection.sock:
+            connection.sock.settimeout(_TIMEOUT_S)
         whole = True
         try:
             connection.request(method, path, body, dict(headers))
         except (BrokenPipeError, ConnectionResetError):
             whole = False  # it may have said why before it hung up
         answer = connection.getresponse()
-        data = answer.read(_LONGEST_ANSWER)
-        if answer.length:
+        data = answer.read(LONGEST_ANSWER + 1)
+        if answer.length or len(data) > LONGEST_ANSWER:
             raise http.client.HTTPException("its answer is torn or too long")
         if not whole or not answer.isclosed():
             self.close()
@@ -100,19 +120,67 @@ class Client:
     def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(*self._where, timeout=_TIMEOUT_S, context=self._context)
+            self._connection.response_class = self._answer  # type: ignore[assignment]
             self._connection.connect()
         if self._ended:
             raise ConnectionAbortedError("told to stop")
         return self._connection
 
-    def _judge(self, answer: http.client.HTTPResponse, data: bytes) -> dict[str, Any]:
-        said = _object(data)
+    def _answer(self, sock: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
+        """An answer that has to be whole in time: a silence between two bytes is bounded by the socket, all of them by this."""
+        answer = http.client.HTTPResponse(sock, method=method)
+        answer.fp = io.BufferedReader(_Bounded(sock, answer.fp.detach(), time.monotonic() + self._answer_s))
+        return answer
+
+    def _judge(self, answer: http.client.HTTPResponse, data: bytes) -> bytes:
         if answer.status < 300:
-            return said
-        error, hint = f"{self._what}: {said.get('error', f'{answer.status} {answer.reason}')}", str(said.get("hint", ""))
+            if self._what == "ingest" and data and data.lstrip()[:1] != b"{":
+                raise UnreachableError(f"ingest: {answer.status}, but its answer is no JSON object", _PROXY)
+            return data
+        said = _refusal(data)
+        error, hint = f"{self._what}: {printable(said.error or f'{answer.status} {answer.reason}')}", printable(said.hint)
         if answer.status in (429, 503):
-            raise BusyError(_after_s(answer.headers.get("Retry-After", "")), error, hint or "it asks for a pause")
-        raise RefusedError(answer.status, error, hint)
+            raise BusyError(
+                _after_s(answer.headers.get("Retry-After", "")), error, hint or "it asks for a pause: it is tried again later"
+            )
+        raise RefusedError(answer.status, error, hint or _hint(answer.status))
+
+
+def _hint(status: int) -> str:
+    """What to do about an answer that says nothing itself."""
+    if status in (502, 504):
+        return "a proxy stands before it and does not reach it: is the ingest up behind it?"
+    if status in (401, 403, 407):
+        return "does a proxy or firewall answer instead? or does it not take this node's certificate: `lykta check keys`"
+    return _PROXY if status < 400 or status == 404 else "see the ingest's own log at the centre"
+
+
+class _Bounded(io.RawIOBase):
+    """What a socket gives until a moment (monotonic)."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, end_s: float) -> None:
+        self._sock, self._raw, self._end_s = sock, raw, end_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        left = self._end_s - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("its answer takes too long")
+        self._sock.settimeout(min(left, _TIMEOUT_S))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Refusal(Struct, frozen=True):
+    """What an ingest says with a status of 400 and more."""
+
+    error: str = ""
+    hint: str = ""
 
 
 def mutual(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -145,15 +213,14 @@ def _after_s(text: str) -> float:
     """Retry-After (RFC 9110 section 10.2.3): seconds or a date; never more than an hour."""
     try:
         wait = float(text) if text.isdecimal() else (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
     return min(max(wait, 0.0), _LONGEST_WAIT_S)
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    """What was said; {} for anything that is no JSON object, as a proxy's page of apology."""
+def _refusal(data: bytes) -> _Refusal:
+    """What was said; nothing for anything that is no such JSON, as a proxy's page of apology."""
     try:
-        said = json.loads(data) if data else {}
-    except ValueError:
-        said = {}
-    return said if isinstance(said, dict) else {}
+        return decode(data, _Refusal, "answer")
+    except RecordError:
+        return _Refusal()

@@ -8,6 +8,7 @@ call into it may be trusted to return: the process ends and is started again.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from drivers.camera import WAIT_S, Loan, buffers, in_use, not_open
+from drivers.camera import MOST_BROKEN, WAIT_S, Loan, Stamps, buffers, in_use, not_open
 from drivers.exposure import Exposure, Light
 from drivers.sensor_modes import Mode, choose
 from privacy.errors import MediaError
@@ -41,7 +42,8 @@ class PiCamera:
 
     def _begin(self) -> None:
         """What is known of a camera that has just been opened: nothing yet."""
-        self._index = self._exposed_ns = self.lost = 0
+        self._index = self._exposed_ns = self.lost = self.broken = 0
+        self._stamps = Stamps()
         self._exposure, self._metered_s = Exposure(), 0.0
         self.night: bool | None = None
 
@@ -95,23 +97,37 @@ class PiCamera:
         self._stride = int(stream["stride"])
 
     def capture(self) -> Frame:
+        for _ in range(MOST_BROKEN):
+            request = self._request()
+            now, wall = time.monotonic_ns(), time.time_ns()
+            metadata = request.get_metadata()
+            exposed = metadata.get("SensorTimestamp", now)
+            flaw = self._stamps.flaw(exposed, now)
+            mapped = None if flaw else _Mapped.of(request, self._stride, self.height)
+            if mapped:
+                return self._frame(mapped, metadata, exposed, wall - max(0, now - exposed))
+            self.broken += 1
+            request.release()
+        raise MediaError(
+            f"picamera2: {MOST_BROKEN} broken pictures in a row: {flaw or 'the buffer is too short'}", _CABLE, "camera_lost"
+        )
+
+    def _request(self) -> Any:
+        """The next picture as libcamera gives it."""
         if self._camera is None:
             raise not_open("picamera2")
         try:
-            request = self._camera.capture_request(wait=WAIT_S)
+            return self._camera.capture_request(wait=WAIT_S)
         except TimeoutError as problem:
             # Else what we asked for stands before everything that is asked of it afterwards, closing included.
             self._camera.cancel_all_and_flush()
             raise MediaError(f"picamera2: no picture for {WAIT_S:.0f} s", _CABLE, "camera_lost") from problem
-        now, wall = time.monotonic_ns(), time.time_ns()
-        metadata = request.get_metadata()
-        exposed = int(metadata.get("SensorTimestamp", now))
-        self._count(exposed)
-        self._meter(metadata, exposed / 1e9)
-        mapped = _Mapped(request, self._stride, self.height)
+
+    def _frame(self, mapped: _Mapped, metadata: Mapping[str, Any], exposed_ns: int, wall_ns: int) -> Frame:
+        self._count(exposed_ns)
+        self._meter(metadata, exposed_ns / 1e9)
         index, self._index = self._index, self._index + 1
-        wall_ns = wall - max(0, now - exposed)
-        return Frame(mapped.buffer, self.width, self.height, index, exposed, wall_ns, Loan(mapped.release).release)
+        return Frame(mapped.buffer, self.width, self.height, index, exposed_ns, wall_ns, Loan(mapped.release).release)
 
     def _count(self, exposed_ns: int) -> None:
         if self._exposed_ns:
@@ -120,14 +136,18 @@ class PiCamera:
 
     def _meter(self, metadata: Mapping[str, Any], mono_s: float) -> None:
         """Once a second: what the sensor says of the light. A camera that says nothing of it is left to its own devices."""
-        if mono_s - self._metered_s < 1.0 or "Lux" not in metadata:
+        if mono_s - self._metered_s < 1.0:
+            return
+        lux, gain, exposure_us = (_number(metadata, name) for name in ("Lux", "AnalogueGain", "ExposureTime"))
+        if lux is None or gain is None or exposure_us is None:
             return
         self._metered_s = mono_s
-        exposure_us, gain = int(metadata.get("ExposureTime", 0)), float(metadata.get("AnalogueGain", 1.0))
-        advice = self._exposure.see(Light(mono_s, exposure_us, gain, float(metadata["Lux"])))
+        advice = self._exposure.see(Light(mono_s, int(exposure_us), gain, lux))
         self.night = self._exposure.night
         if advice == "lock":
-            self._camera.set_controls({"AeEnable": False, "AwbEnable": False, "ExposureTime": exposure_us, "AnalogueGain": gain})
+            self._camera.set_controls(
+                {"AeEnable": False, "AwbEnable": False, "ExposureTime": int(exposure_us), "AnalogueGain": gain}
+            )
         elif advice == "meter":
             self._camera.set_controls({"AeEnable": True, "AwbEnable": True})
 
@@ -179,17 +199,29 @@ def _transform(rotation: int) -> Any:
     return Transform(hflip=1, vflip=1) if rotation else Transform()
 
 
+def _number(metadata: Mapping[str, Any], name: str) -> float | None:
+    """A finite number that is not negative; None where the camera does not say it."""
+    value = metadata.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
+
+
 class _Mapped:
     """A request whose buffer stays mapped until it is released."""
 
-    def __init__(self, request: Any, stride: int, height: int) -> None:
+    def __init__(self, request: Any, mapping: Any, buffer: Plane) -> None:
+        self._request, self._mapping, self.buffer = request, mapping, buffer
+
+    @classmethod
+    def of(cls, request: Any, stride: int, height: int) -> _Mapped | None:
+        """None if the buffer is shorter than the picture."""
         from picamera2.request import _MappedBuffer
 
-        self._request = request
-        self._mapping = _MappedBuffer(request, "main")
-        memory = self._mapping.__enter__()
-        rows = height * 3 // 2
-        self.buffer: Plane = np.frombuffer(memory, np.uint8)[: rows * stride].reshape(rows, stride)
+        mapping = _MappedBuffer(request, "main")
+        memory, rows = mapping.__enter__(), height * 3 // 2
+        if len(memory) < rows * stride:
+            mapping.__exit__(None, None, None)
+            return None
+        return cls(request, mapping, np.frombuffer(memory, np.uint8, rows * stride).reshape(rows, stride))
 
     def release(self) -> None:
         self._mapping.__exit__(None, None, None)

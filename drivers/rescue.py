@@ -17,11 +17,13 @@ _WAIT_S = 60
 
 def systemctl(*words: str) -> None:
     try:
-        done = subprocess.run(["systemctl", "--no-block", *words], capture_output=True, text=True, timeout=_WAIT_S, check=False)
+        done = subprocess.run(["systemctl", "--no-block", *words], capture_output=True, timeout=_WAIT_S, check=False)
     except OSError as problem:
         raise StorageError(f"systemctl: {problem.strerror}", "systemd runs this node") from problem
     if done.returncode:
-        raise StorageError(f"systemctl {' '.join(words)}: {done.stderr.strip()}", "journalctl -u lykta-link")
+        raise StorageError(
+            f"systemctl {' '.join(words)}: {done.stderr.decode(errors='replace').strip()}", "journalctl -u lykta-link"
+        )
 
 
 def usb_port(devices: Path, port: str) -> Path:

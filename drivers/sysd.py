@@ -9,7 +9,11 @@ from datetime import UTC
 
 from systemd import daemon, journal
 
+from privacy.foreign import printable
+
 _PRIORITIES = {"error": 3, "warning": 4, "info": 6}
+_LONGEST = 1000
+"""Characters of a message, and of each field: both may quote what somebody else said."""
 
 
 def notify(*lines: str) -> None:
@@ -20,7 +24,7 @@ def notify(*lines: str) -> None:
 def log(unit: str, level: str, message: str, **fields: object) -> None:
     """One event: a structured journal entry under systemd, else one line on stderr."""
     if "JOURNAL_STREAM" in os.environ:
-        named = {f"LYKTA_{name.upper()}": str(value) for name, value in fields.items()}
+        named = {f"LYKTA_{name.upper()}": printable(value, _LONGEST) for name, value in fields.items()}
         text = _line(message, fields)
         journal.send(text, PRIORITY=_PRIORITIES[level], SYSLOG_IDENTIFIER=f"lykta-{unit}", LYKTA_UNIT=unit, **named)
         return
@@ -46,4 +50,4 @@ def recent(services: Iterable[str], most: int) -> list[str]:
 
 
 def _line(message: str, fields: dict[str, object]) -> str:
-    return " ".join([message, *(f"{name}={value}" for name, value in fields.items())])
+    return " ".join(printable(word, _LONGEST) for word in (message, *(f"{name}={value}" for name, value in fields.items())))

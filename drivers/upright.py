@@ -110,6 +110,6 @@ def blacken(buffer: Plane) -> None:
 
 
 def _rows(plane: VideoPlane) -> Plane:
-    if plane.line_size < plane.width:
-        raise MediaError("a picture stored bottom up", "convert the video with another tool first")
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    """From the top: a picture stored bottom up has a negative line size."""
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, abs(plane.line_size))[:, : plane.width]
+    return rows if plane.line_size > 0 else rows[::-1]

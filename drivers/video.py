@@ -7,6 +7,7 @@ comes out black, so that nothing in it is ever shown.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,19 +18,21 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
 
-from drivers.decoder import Decoder, Picture, say
+from drivers.decoder import MOST_BLOCKS, Decoder, Picture, reading
 from drivers.upright import UPRIGHT, Size, Turn, blacken, even, fitting, lay
 from privacy.errors import MediaError
 from privacy.frames import Frame, Plane
 
 SECOND = 1_000_000_000
-# H.264 ends here (level 6.2, ITU-T H.264 table A-1): macroblocks a picture.
-_MOST_BLOCKS = 139_264
 _LONGEST = 16_384
-# Rates outside of this are slips of the pen.
-_SLOWEST, _FASTEST = Fraction(1, 600), Fraction(1000)
+# Pictures nearer than that are set apart: H.264's clock here has 90,000 ticks a second, and each needs its own.
+_NEAREST_NS = 100_000
+_APART_NS = 1_000_000
+# MP4 has 32 bits for the time from one picture to the next (6.6 h at that clock); more is a clock that was set.
+_FARTHEST_NS = 6 * 3600 * SECOND
+# Rates and shapes of pixels outside of this are slips of the pen.
+_SLOWEST, _FASTEST, _NARROWEST = Fraction(1, 600), Fraction(1000), Fraction(1, 100)
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,16 @@ class VideoFile:
         self._size, self._upside_down = size, rotation == 180
         self.width, self.height = size or (0, 0)
         self._decoder: Decoder | None = None
-        self._turns: dict[int, Turn] = {}
+        self._turn, self._rotation = UPRIGHT, 0
         # Buffers that were given back: fresh memory for each picture costs more than the copy into it.
         self._free: list[Plane] = []
         self._pictures: Iterator[Picture] = iter(())
         self._first: Picture | None = None
         self.damaged: set[int] = set()
         self.rescaled = self.restamped = self._index = 0
-        self._step_ns = self._shift_ns = 0
+        self.closed: list[int] = []
+        """Seconds without pictures that the file's clock jumped over, and that were left out."""
+        self._step_ns = self._shift_ns = self._said_ns = self._begin_ns = 0
         self._stamp_ns = -1
 
     def open(self) -> None:
@@ -101,8 +106,10 @@ class VideoFile:
         try:
             self._first = next(self._pictures, None)
             if self._first is None:
-                raise MediaError(f"{self._path}: no frame in it", "nothing was written")
-            self.facts = self._facts(self._first.native)
+                raise MediaError(f"{self._path}: no frame in it{self._decoder.why()}", "check the file, or convert it first")
+            self._turn = self._upright(self._first.native)
+            with reading(self._path, "cannot be read as a video", "nothing was written"):
+                self.facts = self._facts(self._first.native)
         except MediaError:
             self.close()
             raise
@@ -143,6 +150,7 @@ class VideoFile:
             "undecodable": max(lost, count.errors),
             "missing": max(0, self.facts.frames - count.packets),
             "restamped": self.restamped,
+            "closed_up": len(self.closed),
         }
 
     @property
@@ -158,11 +166,12 @@ class VideoFile:
     def _facts(self, native: av.VideoFrame) -> Facts:
         container, stream = self._open.container, self._open.stream
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        turn = self._turn(native)
+        turn = self._turn
         width, height = even(turn.size(native.width, native.height))
-        if max(width, height) > _LONGEST or -(-width // 16) * -(-height // 16) > _MOST_BLOCKS:
+        if max(width, height) > _LONGEST or -(-width // 16) * -(-height // 16) > MOST_BLOCKS:
             raise MediaError(f"{self._path}: pictures of {width}x{height}", "H.264 ends at 8192x4320: scale the video down first")
-        aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        aspect = aspect if _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
         dropped: Counter[str] = Counter(str(track.type) for track in container.streams if track.index != stream.index)
         dropped["chapter"] = len(container.chapters())
         return Facts(
@@ -173,44 +182,49 @@ class VideoFile:
 
     def _stamp(self, native: av.VideoFrame) -> int:
         """Time of a picture in nanoseconds since the first: strictly rising, whatever the file says."""
+        known = native.pts is not None and native.time_base is not None
+        if known:
+            self._said_ns = _ns(native.pts or 0, native.time_base)
+        if not self._index:
+            self._shift_ns, self._begin_ns = -self._said_ns, self._said_ns
         if self._fps:
             return self._index * self._step_ns
-        if native.time is None:
+        if not known:
             return self._stamp_ns + self._step_ns if self._index else 0
-        at = round(native.time * SECOND)
-        if not self._index:
-            self._shift_ns = -at
-        at += self._shift_ns
-        if at > self._stamp_ns:
+        at, next_ns = self._said_ns + self._shift_ns, self._stamp_ns + self._step_ns
+        if self._index and at - self._stamp_ns > _FARTHEST_NS:
+            self.closed.append((at - self._stamp_ns) // SECOND)
+        elif not self._index or at >= self._stamp_ns + _NEAREST_NS:
             return at
-        self.restamped += 1
-        if self._stamp_ns - at < 2 * self._step_ns:
-            return self._stamp_ns + 1_000_000
-        # The clock of the file was set back, as where recordings were joined: it goes on from here.
-        self._shift_ns += self._stamp_ns + self._step_ns - at
-        return self._stamp_ns + self._step_ns
+        else:
+            self.restamped += 1
+            if self._stamp_ns - at < 2 * self._step_ns:
+                return self._stamp_ns + _APART_NS
+        # The clock of the file was set, as where recordings were joined: it goes on from here.
+        self._shift_ns += next_ns - at
+        return next_ns
 
-    def _turn(self, native: av.VideoFrame) -> Turn:
-        """Which side is up. Looked up once for each rotation: a frame whose side data was asked for lives until the next
-        cyclic collection, and a picture is too large for that."""
-        if native.rotation not in self._turns:
-            try:
-                turn = Turn.of(native)
-                self._turns[native.rotation] = turn.over() if self._upside_down else turn
-            except MediaError as problem:
-                raise MediaError(f"{self._path}: {problem}", problem.hint) from problem
-        return self._turns[native.rotation]
+    def _upright(self, native: av.VideoFrame) -> Turn:
+        """Which side is up. A frame whose side data was asked for lives until the next cyclic collection, and a picture is
+        too large for that: the one asked before goes now."""
+        gc.collect(0)
+        self._rotation = native.rotation
+        try:
+            turn = Turn.of(native)
+        except MediaError as problem:
+            raise MediaError(f"{self._path}: {problem}", problem.hint) from problem
+        return turn.over() if self._upside_down else turn
 
     def _copy(self, native: av.VideoFrame, buffer: Plane) -> None:
-        turn, wanted = self._turn(native), (self.width, self.height)
+        if native.key_frame or native.rotation != self._rotation:
+            self._turn = self._upright(native)
+        turn, wanted = self._turn, (self.width, self.height)
         shown = turn.size(native.width, native.height)
         inner = None if even(shown) == wanted else self._size or fitting(shown, *wanted)
         self.rescaled += inner is not None and not self._size
-        try:
+        what = f"frame {self._index} ({native.format.name}, {native.width}x{native.height}) cannot be converted"
+        with reading(self._path, what, "convert the video with another tool first"):
             lay(native, turn, buffer, inner)
-        except FFmpegError as problem:
-            what = f"frame {self._index} ({native.format.name}, {native.width}x{native.height}) cannot be converted"
-            raise MediaError(f"{self._path}: {what}: {say(problem)}", "convert the video with another tool first") from problem
 
     def _changes(self) -> Iterator[str]:
         facts = self.facts
@@ -236,11 +250,19 @@ class VideoFile:
         if faults["undecodable"]:
             yield f"{faults['undecodable']} packets gave no picture (damaged, or hidden reference pictures)"
         if faults["missing"]:
-            yield f"the file ends early: {faults['missing']} of {self.facts.frames} frames are not in it"
+            early_s = (self.facts.frames - 1) / self.facts.fps - (self._said_ns - self._begin_ns) / SECOND
+            early = early_s > 2 / self.facts.fps
+            why = f"the file ends early, by {early_s:.1f} s" if early else "frames were dropped when it was made"
+            yield f"{why}: {faults['missing']} of {self.facts.frames} frames are not in it"
         if faults["restamped"]:
             yield f"{faults['restamped']} time stamps did not rise and were set"
+        if self.closed:
+            hours = ", ".join(f"{seconds / 3600:.1f}" for seconds in self.closed[:3])
+            yield f"the clock jumps {len(self.closed)} times by more than {_FARTHEST_NS // SECOND // 3600} h ({hours} h): left out"
 
 
+# Tags and letters of a tag's name that are told, at most.
+_NAMES, _NAME = 50, 60
 # What writers of containers say of themselves and of the coding; everything else is somebody's words.
 _TECHNICAL = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "software", "handler_name", "duration",
@@ -248,9 +270,20 @@ _TECHNICAL = {
 }  # fmt: skip
 
 
+def _ns(stamp: int, base: Fraction | None) -> int:
+    """A time of the file in nanoseconds, without the rounding of a float."""
+    return stamp * SECOND * base.numerator // base.denominator if base else 0
+
+
+def plain(text: str) -> str:
+    """Somebody else's words without what would steer a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 def _said(*tags: dict[str, str]) -> tuple[str, ...]:
     """Names of the tags that say more than that; their values may be names and places and stay where they are."""
-    return tuple(sorted({name.lower() for group in tags for name in group} - _TECHNICAL))
+    names = sorted({plain(name[:_NAME]).lower() for group in tags for name in group} - _TECHNICAL)
+    return (*names[:_NAMES], *(["…"] if len(names) > _NAMES else []))
 
 
 def facts(path: Path) -> Facts:
