@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
@@ -11,12 +10,18 @@ from msgspec import Meta, Struct, field
 
 from agent.config import Ingest
 from agent.pieces import Item
-from drivers.https import Client, RefusedError, anonymous, mutual, place_of
+from drivers.https import LONGEST_ANSWER, Client, RefusedError, anonymous, mutual, place_of
 from privacy.errors import RecordError
+from privacy.foreign import END, LONGEST, decode
 from privacy.manifest import FileName
 from provisioning.identity import TlsFiles
 
-Tokens = tuple[str, ...]
+Token = Annotated[str, Meta(max_length=LONGEST)]
+Tokens = tuple[Token, ...]
+Url = Annotated[str, Meta(pattern=r"^[!-~]{1,8000}" + END)]
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}" + END)]
+HeaderValue = Annotated[str, Meta(pattern=r"^[ -~]{0,4096}" + END)]
+_OTHER = "is this lykta-central's ingest, of a version that fits?"
 
 
 class Part(Struct, frozen=True):
@@ -25,16 +30,16 @@ class Part(Struct, frozen=True):
     file: FileName
     offset: Annotated[int, Meta(ge=0)]
     size: Annotated[int, Meta(ge=0, le=64 << 20)]
-    url: str
+    url: Url
     done: bool
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Annotated[dict[HeaderName, HeaderValue], Meta(max_length=32)] = field(default_factory=dict)
 
 
 class Said(Struct, frozen=True):
     """What an answer holds: the parts with what the centre has of them, the receipt if it has all; orders for this node."""
 
     parts: tuple[Part, ...] = ()
-    receipt: str | None = None
+    receipt: Token | None = None
     orders: Tokens = ()
 
 
@@ -107,12 +112,9 @@ class Calls:
         return self._store[1]
 
     def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> Said:
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else msgspec.json.encode(body)
         answer = self._ingest.call(method, path, data, {"Content-Type": "application/json"} if data else {})
-        try:
-            said = msgspec.convert(answer, Said)
-        except msgspec.ValidationError as problem:
-            raise RecordError(f"ingest: {problem}", "is this lykta-central's ingest, of a version that fits?") from problem
+        said = decode(answer or b"{}", Said, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
         if said.orders:
             self._hear(said.orders)
         return said

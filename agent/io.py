@@ -11,21 +11,28 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, Full, Queue
-from typing import Any
+from threading import Event
+from typing import Any, Literal
 
 import msgspec
 
+from agent.commands import Ack, Decision, LastNumber, Light, Situation, decide
+from agent.contacts import Contacts
 from agent.datagrams import Mouth, Word, hear
+from agent.heard_heads import HeardHeads
 from agent.help_call import Call, again, lapse
+from agent.io_alarms import OF_PARTS
+from agent.io_outbox import Answerer
 from agent.io_store import IoStore
 from agent.io_switches import Switches, fan_on
-from agent.messages import Alarm, Help, HelpTest, Switch
+from agent.messages import Alarm, CommandAnswer, Help, HelpTest, Switch
 from agent.service import Runtime, run_service
 from agent.stop_light import LampWatch, Sight, lit
+from drivers.disk import refusal
 from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins
-from privacy.command import verify_command
+from privacy.command import Command, verify_command
 from privacy.errors import RecordError, UsageError
-from privacy.journal import HEADS, Fact, read_heads
+from privacy.journal import HEADS
 from provisioning.identity import command_keys
 from provisioning.layout import Layout
 
@@ -33,10 +40,9 @@ TEST_MS = 7 * 24 * 3_600_000
 """Between two tests of the help path; the first comes ten minutes after the start."""
 _FIRST_TEST_MS = 600_000
 _TICK_S = 0.5
+_MOST_WORK = 64
 _SLOW_MS = 10_000
 _STALE_MS = 60_000
-_REMEMBERED = 256
-_LONGEST_MIN = 24 * 60
 
 
 def serve(layout: Layout) -> int:
@@ -53,37 +59,50 @@ def body(runtime: Runtime) -> None:
 
 
 class Io:
-    """One thread owns the call and the lamps; contacts, sockets and the neighbour only put work into its queue."""
+    """One thread owns the call and the lamps. Contacts leave how they stand, the neighbour when it spoke, sockets work in a queue:
+    none of them takes another's place."""
 
     def __init__(self, runtime: Runtime, store: IoStore, pins: Pins) -> None:
         self._runtime, self._store, self._pins = runtime, store, pins
-        self._queue: Queue[Callable[[], None]] = Queue(64)
+        self._queue: Queue[Callable[[], None]] = Queue(_MOST_WORK)
+        self._contacts, self._wake = Contacts(pins.fitted, self._as_found()), Event()
         self._call: Call | None = None
         self._presses = 0
-        self._obeyed: dict[str, None] = {}
+        self._last = LastNumber(runtime.layout.last_command, runtime.clock.boot_id)
         self._camera = Mouth(runtime.layout.trigger)
-        self._switches, self._lamp = Switches(store.say, store.clear), LampWatch()
+        self._switches = Switches(store.say, store.clear, jammed="alarm/help_button" in store.stood)
+        self._lamp = LampWatch(fault="alarm/light" in store.stood)
         self._waiting_ms: int | None = None
         self._dark_ms: int | None = None
         self._forced: tuple[bool, int] | None = None
         self._test_ms = runtime.clock.mono_ms() + _FIRST_TEST_MS
         self._slow_ms = 0
 
+    def _as_found(self) -> dict[Input, bool]:
+        """Nobody holds a service button that was closed before anybody watched; a case whose alarm stands was open."""
+        found: dict[Input, bool] = {"service_button": self._pins.closed("service_button")}
+        return found | ({"tamper": False} if "alarm/case" in self._store.stood else {})
+
     def run(self) -> None:
         runtime = self._runtime
+        self._pins.on_change(self._edge)
         runtime.answer("command", self._command, on="uplink")
-        runtime.answer("heads", self._heads, on="uplink")
+        runtime.answer(
+            "heads", HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms).take, on="uplink"
+        )
+        runtime.answer("outbox", Answerer(self._store.outbox).answer, on="uplink")
         runtime.answer("press", self._press, on="ctl")
         runtime.answer("set", self._set, on="ctl")
         runtime.answer("help_test", self._test_now, on="ctl")
         self._store.note("service_on")
-        self._pins.on_change(lambda part, closed: self._do(lambda: self._changed(part, closed)))
         self._begin()
         runtime.spawn("ear", lambda: hear(runtime.layout.presence, runtime.stop, self._heard, self._odd))
         runtime.ready()
         while not runtime.stop.is_set():
-            with suppress(Empty):
-                self._queue.get(timeout=_TICK_S)()
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+            self._tell_changes()
+            self._work()
             self._tick()
             runtime.fed()
 
@@ -91,16 +110,43 @@ class Io:
         try:
             self._queue.put_nowait(work)
         except Full:
-            self._runtime.log("warning", "pins: too much at once, one change ignored")
+            self._runtime.log("warning", "commands: too many at once, one ignored")
+        self._wake.set()
+
+    def _work(self) -> None:
+        """What the sockets asked for; a press goes before each."""
+        with suppress(Empty):
+            for _ in range(_MOST_WORK):
+                self._queue.get_nowait()()
+                self._tell_changes()
 
     def _begin(self) -> None:
-        """What stands open at the start opened while nobody looked."""
-        for part in ("tamper", "door"):
-            if part in self._pins.fitted and not self._pins.closed(part):
-                self._changed(part, False)
+        """How everything stands. A help button that is closed now may have been pressed, or be jammed: help and technician."""
+        self._end_what_stood()
+        if self._pins.closed("help_button"):
+            self._switches.found_closed("help_button")
+        self._contacts.look(self._pins.closed)
+        self._tell_changes()
         self._show_state()
 
+    def _end_what_stood(self) -> None:
+        """A call for help ends with the process that had it; an alarm of a contact that is not fitted any more has no other end."""
+        stood = self._store.stood
+        if "alarm/help" in stood:
+            self._answered(stood["alarm/help"], "unanswered")
+        for tail, part in OF_PARTS.items():
+            if tail in stood and part not in self._pins.fitted:
+                self._store.clear(tail)
+
     # -- contacts ----------------------------------------------------------------------------------------------------
+
+    def _edge(self, part: Input, closed: bool) -> None:
+        self._contacts.edge(part, closed)
+        self._wake.set()
+
+    def _tell_changes(self) -> None:
+        for part, closed in self._contacts.changes(self._runtime.clock.mono_ms()):
+            self._changed(part, closed)
 
     def _changed(self, part: Input, closed: bool) -> None:
         clock = self._runtime.clock
@@ -119,11 +165,19 @@ class Io:
         self._store.say(Help(call.press, "pressed"), Alarm("help", "pressed", call.press))
         self._store.note("help_pressed", press=call.press)
 
-    def _taken(self) -> None:
-        if self._call and not self._call.taken:
-            self._call = msgspec.structs.replace(self._call, taken=True)
-            self._show_call()
-            self._answered(self._call, "taken")
+    def _taken(self, press: str) -> bool:
+        """Whether that press was still open."""
+        if self._open_press() != press:
+            return False
+        assert self._call is not None
+        self._call = msgspec.structs.replace(self._call, taken=True)
+        self._show_call()
+        self._answered(press, "taken")
+        return True
+
+    def _open_press(self) -> str:
+        call = self._call
+        return call.press if call and not call.taken else ""
 
     def _expire(self, now_ms: int) -> None:
         over = lapse(self._call, now_ms) if self._call else ""
@@ -131,12 +185,12 @@ class Io:
             call, self._call = self._call, None
             self._show_call()
             if over == "unanswered":
-                self._answered(call, "unanswered")
+                self._answered(call.press, "unanswered")
 
-    def _answered(self, call: Call, action: Any) -> None:
-        self._store.say(Help(call.press, action))
+    def _answered(self, press: str, action: Literal["taken", "unanswered"]) -> None:
+        self._store.say(Help(press, action))
         self._store.clear("alarm/help")
-        self._store.note(f"help_{action}", press=call.press)
+        self._store.note(f"help_{action}", press=press)
 
     def _show_call(self) -> None:
         self._pins.show("help_lamp", self._call.lamp if self._call else "off")
@@ -145,6 +199,8 @@ class Io:
     # -- each half second --------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._contacts.look(self._pins.closed)
+        self._tell_changes()
         now_ms = self._runtime.clock.mono_ms()
         self._expire(now_ms)
         if self._switches.tick(now_ms):
@@ -217,9 +273,10 @@ class Io:
     def _show_state(self) -> None:
         runtime, trouble, enrolment = self._runtime, self._store.trouble, self._store.enrolment
         if trouble:
-            if runtime.standing.reason != "disk_refuses_events":
+            reason = refusal(runtime.layout.io_outbox.parent, "disk_refuses_events")
+            if runtime.standing.reason != reason:
                 runtime.log("error", str(trouble), hint=trouble.hint)
-            runtime.enter("degraded", "disk_refuses_events", owner="ops")
+            runtime.enter("degraded", reason, owner="ops")
         elif enrolment:
             runtime.enter("degraded", "not_enrolled", owner="technician")
         elif self._switches.jammed:
@@ -240,9 +297,7 @@ class Io:
     # -- neighbours --------------------------------------------------------------------------------------------------
 
     def _heard(self, word: Word) -> None:
-        self._do(lambda: self._noticed(word))
-
-    def _noticed(self, word: Word) -> None:
+        """From its own thread: a time each, which the lamps' thread reads."""
         now_ms = self._runtime.clock.mono_ms()
         if word.kind == "waiting":
             self._waiting_ms = now_ms
@@ -255,38 +310,38 @@ class Io:
         self._runtime.log("warning", what)
 
     def _command(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A signed command from ops, handed on by the uplink; verified here and obeyed once."""
-        node, now = self._runtime.config.node, self._runtime.clock.now()
-        token = str(request.get("jws", "")).encode()
-        command = verify_command(token, command_keys(self._runtime.layout), node.site, node.id, now)
-        act = self._act_of(command.name, command.args)
-        if command.id in self._obeyed:
-            return {"obeyed": False, "reason": "obeyed before"}
-        self._obeyed[command.id] = None
-        for old in list(self._obeyed)[:-_REMEMBERED]:
-            del self._obeyed[old]
-        self._do(act)
-        return {"obeyed": True}
+        """A signed command from ops, handed on by the uplink: verified here, obeyed once, answered once on rsp/<id>."""
+        layout, clock, node = self._runtime.layout, self._runtime.clock, self._runtime.config.node
+        token = str(request.get("jws", "")).encode(errors="replace")
+        command = verify_command(token, command_keys(layout), node.site, node.id)
+        decision = self._kept(
+            command, decide(command, Situation(clock.boot_id, clock.mono_ms(), self._last.value, self._open_press()))
+        )
+        if decision.act:
+            act = decision.act
+            self._do(lambda: self._obey(command, act))
+            return {"obeyed": True}
+        if decision.new:
+            self._store.say(CommandAnswer(command.id, command.name, command.number, "refused", decision.reason))
+        if decision.reason == "repeated":
+            return {"obeyed": False, "reason": decision.reason}
+        raise RecordError(f"command: {command.name}: refused: {decision.reason}", decision.hint)
 
-    def _act_of(self, name: str, args: dict[str, str]) -> Callable[[], None]:
-        if name == "ack":
-            return self._taken
-        if name == "light":
-            on, minutes = args.get("state", ""), args.get("minutes", "10")
-            if on not in ("on", "off") or not minutes.isdecimal() or not 0 < int(minutes) <= _LONGEST_MIN:
-                raise RecordError(f"command: light: state on or off, minutes 1 to {_LONGEST_MIN} (got {args})", "sign it anew")
-            return lambda: self._force(on == "on", int(minutes))
-        raise RecordError(f"command: name: io obeys ack and light (got {name!r})", "send it to the service concerned")
+    def _kept(self, command: Command, decision: Decision) -> Decision:
+        """Its number first. Where that cannot be written only an ack counts: a press is taken once in any case."""
+        if decision.new and not self._last.keep(command.number) and not isinstance(decision.act, Ack):
+            return Decision(None, "not_kept", new=True)
+        return decision
 
-    def _force(self, on: bool, minutes: int) -> None:
-        self._forced = (on, self._runtime.clock.mono_ms() + minutes * 60_000)
-        self._store.note("light_by_command", on=int(on), minutes=minutes)
+    def _obey(self, command: Command, act: Ack | Light) -> None:
+        done = self._taken(act.press) if isinstance(act, Ack) else self._force(act)
+        result, reason = ("done", "") if done else ("refused", "press_not_open")
+        self._store.say(CommandAnswer(command.id, command.name, command.number, result, reason))  # type: ignore[arg-type]
 
-    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Where the other units' chains stand, as the uplink read them: noted in ours (R32)."""
-        heads: dict[str, Fact] = {unit: str(head) for unit, head in read_heads(request.get("heads")).items()}
-        self._store.note(HEADS, **heads)
-        return {"noted": len(heads)}
+    def _force(self, light: Light) -> bool:
+        self._forced = (light.on, self._runtime.clock.mono_ms() + light.minutes * 60_000)
+        self._store.note("light_by_command", on=int(light.on), minutes=light.minutes)
+        return True
 
     # -- technicians -------------------------------------------------------------------------------------------------
 

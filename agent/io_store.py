@@ -1,23 +1,22 @@
 """Where io writes: messages and its journal. Help waits for neither: what the disk refuses is kept and written when it can be.
 
-Both are opened when they can be: a disk that is full, read-only or not there at the start must not keep help down.
+Both are opened when they can be: a disk that is full, read-only or not there at the start must not keep help down. Nobody but io
+opens its outbox: what others may lock or write cannot stop it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Mapping
 
+from agent.io_alarms import StandingAlarms
 from agent.later import Later
-from agent.messages import Body
+from agent.messages import Alarm, Body
 from agent.outbox import Outbox
+from agent.outbox_file import PRIVATE
 from agent.service import Runtime
 from privacy.errors import LyktaError, StorageError
 from privacy.journal import Fact, Journal
-from privacy.records import Signer
 from provisioning.identity import load_signer
-
-T = TypeVar("T")
 
 
 class IoStore:
@@ -25,66 +24,57 @@ class IoStore:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._messages, self._entries = Later(), Later()
-        self._outbox: Outbox | None = None
-        self._journal: Journal | None = None
+        self._messages, self._entries, self._memory = Later(), Later(), Later()
+        node, layout = runtime.config.node, runtime.layout
+        self.outbox = Outbox(layout.io_outbox, node.site, node.id, runtime.clock, mode=PRIVATE, now=False)
+        self._alarms = StandingAlarms(layout.io_alarms)
         self.enrolment: LyktaError | None = None
         """Why there is no key to sign the journal with; None if there is one."""
-        self._signer = self._load()
-        self._messages.do(self._opened)
+        self._journal = self._open_journal()
+        self._messages.do(self.outbox.pending)
 
-    def _load(self) -> Signer | None:
+    def _open_journal(self) -> Journal | None:
+        runtime = self._runtime
         try:
-            return load_signer(self._runtime.layout, "io")
+            return Journal(runtime.layout.journal("io"), "io", load_signer(runtime.layout, "io"), runtime.clock.now, lazy=True)
         except LyktaError as problem:
             self.enrolment = problem
-            self._runtime.log("error", f"{problem}: help goes on without a journal", hint=problem.hint)
+            runtime.log("error", f"{problem}: help goes on without a journal", hint=problem.hint)
             return None
 
+    @property
+    def stood(self) -> Mapping[str, str]:
+        """The alarms that stood when io was last there, by topic, with what each refers to."""
+        return self._alarms.before
+
     def say(self, *bodies: Body) -> None:
-        self._messages.do(lambda: self._opened().put(*bodies))
+        for body in bodies:
+            if isinstance(body, Alarm):
+                self._memory.do(lambda alarm=body: self._alarms.raised(alarm))  # type: ignore[misc]
+        self._messages.do(lambda: self.outbox.put(*bodies))
 
     def clear(self, tail: str) -> None:
-        self._messages.do(lambda: self._opened().clear(tail))
+        def end() -> None:
+            self.outbox.clear(tail)
+            self._memory.do(lambda: self._alarms.cleared(tail))
+
+        self._messages.do(end)
 
     def note(self, kind: str, **facts: Fact) -> None:
-        if self._signer:
-            self._entries.do(lambda: self._book().append(kind, **facts))
+        if journal := self._journal:
+            self._entries.do(lambda: journal.append(kind, **facts))
 
     def retry(self) -> None:
-        self._messages.retry()
-        self._entries.retry()
+        for line in (self._messages, self._entries, self._memory):
+            line.retry()
 
     @property
     def trouble(self) -> StorageError | None:
-        return self._messages.trouble or self._entries.trouble
+        return self._messages.trouble or self._entries.trouble or self._memory.trouble
 
     @property
     def lost(self) -> int:
-        return self._messages.lost + self._entries.lost
+        return self._messages.lost + self._entries.lost + self._memory.lost
 
     def close(self) -> None:
-        if self._outbox:
-            self._outbox.close()
-
-    def _opened(self) -> Outbox:
-        if self._outbox is None:
-            node, layout = self._runtime.config.node, self._runtime.layout
-            self._outbox = _taken(lambda: Outbox(layout.outbox, node.site, node.id, self._runtime.clock))
-        return self._outbox
-
-    def _book(self) -> Journal:
-        if self._journal is None:
-            assert self._signer is not None
-            signer, layout = self._signer, self._runtime.layout
-            self._journal = _taken(lambda: Journal(layout.journal("io"), "io", signer, self._runtime.clock.now))
-        return self._journal
-
-
-def _taken(open_it: Callable[[], T]) -> T:
-    try:
-        return open_it()
-    except StorageError:
-        raise
-    except OSError as problem:
-        raise StorageError(f"{problem.filename}: {problem.strerror}", "is the data partition mounted, and writable?") from problem
+        self.outbox.close()

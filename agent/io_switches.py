@@ -16,6 +16,7 @@ HELD_MS = 5_000
 """The service button is held once it was closed for so long."""
 JAMMED_MS = 60_000
 """A help button that is closed for so long is not pressed by anybody."""
+_LONG_AGO_MS = -JAMMED_MS
 FAN_ON, FAN_OFF = 60.0, 50.0
 """Degrees Celsius; the gap keeps it from starting and stopping at each other look."""
 
@@ -23,14 +24,14 @@ Clear = Callable[[str], None]
 
 
 class Switches:
-    """say: put messages into the outbox; clear: an alarm's topic."""
+    """say: put messages into the outbox; clear: an alarm's topic; jammed: the alarm of a jammed button stands already."""
 
-    def __init__(self, say: Callable[..., None], clear: Clear) -> None:
+    def __init__(self, say: Callable[..., None], clear: Clear, *, jammed: bool = False) -> None:
         self._say, self._clear = say, clear
         self._moved_ms: int | None = None
         self._moving = False
         self._held: dict[Input, int] = {}
-        self.jammed = False
+        self.jammed = jammed
 
     @property
     def moving(self) -> bool:
@@ -44,7 +45,7 @@ class Switches:
     def changed(self, part: Input, closed: bool, now_ms: int, at: datetime) -> None:
         """A contact opened or closed."""
         if closed:
-            self._held[part] = now_ms
+            self._held.setdefault(part, now_ms)
         else:
             self._held.pop(part, None)
         if part == "door":
@@ -53,6 +54,10 @@ class Switches:
             self._case(closed, at)
         elif part == "motion" and closed:
             self._moved(now_ms)
+
+    def found_closed(self, part: Input) -> None:
+        """It was closed before anybody watched, nobody knows for how long."""
+        self._held[part] = _LONG_AGO_MS
 
     def tick(self, now_ms: int) -> bool:
         """Whether the service button is held, once for each time."""

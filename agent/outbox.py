@@ -1,7 +1,8 @@
-"""The outbox: every message is on the disk before it counts as said, and leaves only when the broker has acknowledged it.
+"""An outbox: every message is on the disk before it counts as said, and leaves only when the broker has acknowledged it.
 
-One SQLite file for the three services. seq is given in the insert transaction and never reused; epoch names this database,
-so that a lost one shows. Every number given is accounted for: its message is heard, or waits, or a tombstone names it.
+A node has two: one SQLite file for camera, retention, uplink and the helpers of root, one that io alone opens. seq is given in the
+insert transaction and never reused; epoch names the database, so that a lost one shows. Every number given is accounted for: its
+message is heard, or waits, or a tombstone names it.
 
 Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest goes in the order
 of `agent.ranks.DROPS`, help and alarms never.
@@ -11,17 +12,20 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from agent import outbox_rows as table
 from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, retained, tail_of
-from agent.outbox_file import OutboxFile, last_lost
-from agent.ranks import DROPS, Rank, rank_of
+from agent.outbox_aside import last_lost
+from agent.outbox_file import SHARED, OutboxFile
+from agent.outbox_schema import check_numbers, check_row, check_schema, refuse_programs
+from agent.ranks import Rank, rank_of
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
 
@@ -32,16 +36,7 @@ a day, and 0.35 MB of 600 changes of presence and 100 clips: nine weeks. Measure
 FULL_HEALTH_MS = 24 * 3_600_000
 _HOUR_MS = 3_600_000
 _MOST_RANGES = 500
-_VERSION = 2
-LOSSES: tuple[Cause, ...] = ("bound", "thinned", "expired")
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-    # One tree in the order of sending, and no index beside it: each page that a transaction touches is written to the card.
-    """CREATE TABLE messages (
-        rank INTEGER NOT NULL, seq INTEGER NOT NULL, tail TEXT NOT NULL, retain INTEGER NOT NULL, put_ms INTEGER NOT NULL,
-        expiry_s INTEGER, payload BLOB NOT NULL, PRIMARY KEY (rank, seq)) WITHOUT ROWID""",
-    "CREATE TABLE gone (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, cause TEXT NOT NULL)",
-)
+LOSSES: tuple[Cause, ...] = ("bound", "thinned", "expired", "corrupt", "set_aside")
 _ROWS = "SELECT rank, seq, tail, retain, put_ms, expiry_s, payload FROM messages"
 _LIMIT = len(Rank) + 1
 _TAKE = (
@@ -50,6 +45,17 @@ _TAKE = (
     )
     + f" ORDER BY rank, seq LIMIT ?{_LIMIT}"
 )
+
+
+class Numbered(Protocol):
+    """What names a message."""
+
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +93,39 @@ class Class(Struct, frozen=True):
     oldest_ms: int | None
 
 
+class Summary(Struct, frozen=True):
+    """An outbox for a person who asks. dropped: by cause, since its database was made."""
+
+    epoch: str
+    pending: int
+    file_bytes: int
+    dropped: dict[str, int]
+    classes: tuple[Class, ...]
+
+
 class Outbox:
-    """May be used from several threads and processes."""
+    """May be used from several threads and processes.
+
+    mode  of the file
+    now   whether it is opened now, and fails if it cannot be; else at the first use
+    """
 
     def __init__(
-        self, path: Path, site: str, node: str, clock: SystemClock, most: int = MOST_ROWS, most_bytes: int = MOST_BYTES
+        self,
+        path: Path,
+        site: str,
+        node: str,
+        clock: SystemClock,
+        most: int = MOST_ROWS,
+        most_bytes: int = MOST_BYTES,
+        *,
+        mode: int = SHARED,
+        now: bool = True,
     ) -> None:
         self.path, self.site, self.node, self._clock = path, site, node, clock
         self._most, self._most_bytes = most, most_bytes
         self._thinned = 0
-        self._file = OutboxFile(path, self._begin)
+        self._file = OutboxFile(path, self._begin, mode, now=now)
 
     @property
     def epoch(self) -> str:
@@ -110,8 +139,8 @@ class Outbox:
         """A message that the broker keeps and sends in our place: its number is given now, and told as the will's."""
 
         def work(cursor: sqlite3.Cursor) -> bytes:
-            [number] = _numbers(cursor, 1)
-            _bury(cursor, [number], "will")
+            [number] = table.numbers(cursor, 1)
+            table.bury(cursor, [number], "will")
             return encode(Message(self._envelope(self.epoch, number), body))
 
         return self._file.write(work)
@@ -119,7 +148,7 @@ class Outbox:
     def clear(self, tail: str) -> None:
         """An empty retained message: what stood at this topic is over. It has no place for its number: a tombstone tells it."""
         row = (tail, True, self._now_ms(), None, b"")
-        self._file.write(lambda cursor: _insert(cursor, [(rank_of(tail), *_numbers(cursor, 1), *row)]))
+        self._file.write(lambda cursor: table.insert(cursor, [(rank_of(tail), *table.numbers(cursor, 1), *row)]))
 
     def take(self, after: Mark, limit: int) -> list[Waiting]:
         """Messages after a mark, the most urgent first, and in the order of their numbers within a rank."""
@@ -131,21 +160,32 @@ class Outbox:
         return self._file.look(work)
 
     def find(self, seq: int) -> Waiting | None:
-        rows = self._file.read(f"{_ROWS} WHERE seq = ?", seq)
-        return _waiting(self.epoch, rows[0]) if rows else None
+        def work(cursor: sqlite3.Cursor) -> Waiting | None:
+            row = cursor.execute(f"{_ROWS} WHERE seq = ?", (seq,)).fetchone()
+            return _waiting(self.epoch, row) if row else None
 
-    def delete(self, heard: Sequence[Waiting]) -> None:
+        return self._file.look(work)
+
+    def delete(self, heard: Sequence[Numbered]) -> None:
         """What the broker has acknowledged."""
 
         def work(cursor: sqlite3.Cursor) -> None:
-            gone = _remove(cursor, self._mine(heard))
-            _bury(cursor, [one.seq for one in heard if not one.payload and one.seq in gone], "cleared")
+            gone = table.remove(cursor, self._mine(heard))
+            table.bury(cursor, [one.seq for one in gone if one.empty], "cleared")
 
         self._file.write(work)
 
-    def expire(self, late: Sequence[Waiting]) -> None:
+    def expire(self, late: Sequence[Numbered]) -> None:
         """What nobody needs any more."""
-        self._file.write(lambda cursor: _drop(cursor, self._mine(late), "expired"))
+        self._file.write(lambda cursor: table.drop(cursor, self._mine(late), "expired"))
+
+    def give_up(self, unreadable: Sequence[Numbered]) -> None:
+        """What cannot be sent as it lies here: a bad spot of the disk, or a hand in the file."""
+        self._file.write(lambda cursor: table.drop(cursor, self._mine(unreadable), "corrupt"))
+
+    def set_aside(self, broke: Sequence[Numbered]) -> None:
+        """What broke the link each time it was sent."""
+        self._file.write(lambda cursor: table.drop(cursor, self._mine(broke), "set_aside"))
 
     def tell_gone(self) -> None:
         """Put tombstones for all numbers whose messages went since the last time, or that never had one."""
@@ -166,7 +206,7 @@ class Outbox:
         self._file.write(work)
 
     def pending(self) -> int:
-        return int(self._meta().get("rows", 0))
+        return self._file.look(lambda cursor: table.count(cursor, "rows"))
 
     def dropped(self) -> int:
         """Messages that will never be heard, since this database was made."""
@@ -174,8 +214,7 @@ class Outbox:
 
     def drops(self) -> dict[str, int]:
         """The same by cause."""
-        meta = self._meta()
-        return {cause: int(meta.get(f"gone.{cause}", 0)) for cause in LOSSES}
+        return self._file.look(lambda cursor: {cause: table.count(cursor, f"gone.{cause}") for cause in LOSSES})
 
     def size(self) -> int:
         """Bytes on the disk."""
@@ -187,18 +226,29 @@ class Outbox:
         found = {rank: counts for rank, *counts in self._file.read(text)}
         return [Class(rank.name.lower(), *found.get(rank, (0, 0, None))) for rank in Rank]
 
+    def summary(self) -> Summary:
+        pending, drops, classes = self.pending(), self.drops(), tuple(self.classes())
+        return Summary(self.epoch, pending, self.size(), drops, classes)
+
     def close(self) -> None:
         self._file.close()
 
     def _begin(self, cursor: sqlite3.Cursor) -> str:
-        """Tables, epoch and all that a new file must say of the one that it replaces."""
-        known = cursor.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() if _tables(cursor) else None
+        """Tables, epoch and all that a new file must say of the one that it replaces. `DamagedError` for what is not ours."""
+        refuse_programs(cursor)
+        known = cursor.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() if table.tables(cursor) else None
         version = int(cursor.execute("PRAGMA user_version").fetchone()[0])
-        if known and version not in (0, _VERSION):
-            raise StorageError(f"outbox: version: must be {_VERSION} (got {version})", "it is of a newer lykta: install that one")
-        if version != _VERSION:
-            _upgrade(cursor)
-        return str(known[0]) if known else self._found(cursor)
+        if known and version not in (0, table.VERSION):
+            raise StorageError(
+                f"outbox: version: must be {table.VERSION} (got {version})", "it is of a newer lykta: install that one"
+            )
+        if version != table.VERSION:
+            table.upgrade(cursor)
+        check_schema(cursor)
+        epoch = str(known[0]) if known else self._found(cursor)
+        check_numbers(cursor)
+        table.recount(cursor)
+        return epoch
 
     def _found(self, cursor: sqlite3.Cursor) -> str:
         epoch = uuid.uuid4().hex
@@ -211,12 +261,12 @@ class Outbox:
 
     def _put(self, cursor: sqlite3.Cursor, epoch: str, bodies: Sequence[Body], expiry_s: int | None = None) -> list[str]:
         now_ms = self._now_ms()
-        made = [self._envelope(epoch, seq) for seq in _numbers(cursor, len(bodies))]
+        made = [self._envelope(epoch, seq) for seq in table.numbers(cursor, len(bodies))]
         rows = []
         for envelope, body in zip(made, bodies, strict=True):
             tail, payload = tail_of(body), encode(Message(envelope, body))
             rows.append((rank_of(tail), envelope.seq, tail, retained(body), now_ms, expiry_s, payload))
-        _insert(cursor, rows)
+        table.insert(cursor, rows)
         if any(isinstance(body, Health) for body in bodies):
             self._thin(cursor, now_ms)
         self._bound(cursor)
@@ -237,12 +287,12 @@ class Outbox:
         text = "SELECT seq, put_ms FROM messages WHERE rank = ? AND put_ms < ? ORDER BY seq"
         stays: dict[int, int] = {}
         old = cursor.execute(text, (Rank.HEALTH, now_ms - FULL_HEALTH_MS)).fetchall()
-        _drop(cursor, [(Rank.HEALTH, seq) for seq, put in old if stays.setdefault(put // _HOUR_MS, put) != put], "thinned")
+        table.drop(cursor, [(Rank.HEALTH, seq) for seq, put in old if stays.setdefault(put // _HOUR_MS, put) != put], "thinned")
 
     def _bound(self, cursor: sqlite3.Cursor) -> None:
-        rows, size = _count(cursor, "rows"), _count(cursor, "bytes")
+        rows, size = table.count(cursor, "rows"), table.count(cursor, "bytes")
         if rows > self._most or size > self._most_bytes:
-            _drop(cursor, list(_least(cursor, rows - self._most, size - self._most_bytes)), "bound")
+            table.drop(cursor, list(table.least(cursor, rows - self._most, size - self._most_bytes)), "bound")
 
     def _entomb(self, cursor: sqlite3.Cursor) -> None:
         found = cursor.execute("SELECT cause, first, last FROM gone ORDER BY cause, first").fetchall()
@@ -254,96 +304,12 @@ class Outbox:
             tombstones += [Tombstone(self.epoch, cause, piece) for piece in pieces]
         self._put(cursor, self.epoch, tombstones)
 
-    def _mine(self, messages: Iterable[Waiting]) -> list[tuple[Rank, int]]:
+    def _mine(self, messages: Iterable[Numbered]) -> list[tuple[int, int]]:
         """Keys of what lies in this database; another epoch's numbers mean nothing here."""
         return [(one.rank, one.seq) for one in messages if one.epoch == self.epoch]
 
-    def _meta(self) -> dict[str, Any]:
-        return dict(self._file.read("SELECT name, value FROM meta"))
-
 
 def _waiting(epoch: str, row: tuple[Any, ...]) -> Waiting:
+    check_row(row)
     rank, seq, tail, retain, put_ms, expiry_s, payload = row
     return Waiting(epoch, Rank(rank), seq, tail, bool(retain), put_ms, expiry_s, payload)
-
-
-def _tables(cursor: sqlite3.Cursor) -> bool:
-    return cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone() is not None
-
-
-def _upgrade(cursor: sqlite3.Cursor) -> None:
-    """Make the tables; messages of lykta 0.1 (version 0) move into them."""
-    old = cursor.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
-    if old:
-        cursor.execute("ALTER TABLE messages RENAME TO old")
-    for text in _SCHEMA:
-        cursor.execute(text)
-    if old:
-        rows = cursor.execute("SELECT seq, tail, retain, put_ms, expiry_s, payload FROM old").fetchall()
-        _insert(cursor, [(rank_of(tail), seq, tail, *rest) for seq, tail, *rest in rows])
-        cursor.execute("DROP TABLE old")
-    cursor.execute(f"PRAGMA user_version = {_VERSION}")
-
-
-def _numbers(cursor: sqlite3.Cursor, count: int) -> range:
-    """The next numbers of the node's one sequence."""
-    last = _add(cursor, "seq", count)
-    return range(last - count + 1, last + 1)
-
-
-def _add(cursor: sqlite3.Cursor, name: str, number: int) -> int:
-    """A counter after adding to it."""
-    cursor.execute(
-        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
-        (name, number),
-    )
-    return _count(cursor, name)
-
-
-def _count(cursor: sqlite3.Cursor, name: str) -> int:
-    return int(cursor.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
-
-
-def _insert(cursor: sqlite3.Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
-    cursor.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-    _add(cursor, "rows", len(rows))
-    _add(cursor, "bytes", sum(len(row[2]) + len(row[-1]) for row in rows))
-
-
-def _remove(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]]) -> list[int]:
-    """Delete rows; the numbers of those that were there."""
-    text = "DELETE FROM messages WHERE rank = ? AND seq = ? RETURNING seq, length(tail) + length(payload)"
-    found = [row for key in keys for row in cursor.execute(text, key).fetchall()]
-    if found:
-        _add(cursor, "rows", -len(found))
-        _add(cursor, "bytes", -sum(size for _, size in found))
-    return [seq for seq, _ in found]
-
-
-def _drop(cursor: sqlite3.Cursor, keys: Iterable[tuple[Rank, int]], cause: Cause) -> None:
-    _bury(cursor, _remove(cursor, keys), cause)
-
-
-def _bury(cursor: sqlite3.Cursor, seqs: Sequence[int], cause: Cause) -> None:
-    """Note numbers for a tombstone, as ranges that join their neighbours of the same cause."""
-    if not seqs:
-        return
-    for _, run in groupby(enumerate(sorted(seqs)), key=lambda pair: pair[1] - pair[0]):
-        numbers = [seq for _, seq in run]
-        first, last = numbers[0], numbers[-1]
-        before = cursor.execute("DELETE FROM gone WHERE last = ? AND first = (SELECT max(first) FROM gone WHERE first < ?) "
-                                "AND cause = ? RETURNING first", (first - 1, first, cause)).fetchone()  # fmt: skip
-        after = cursor.execute("DELETE FROM gone WHERE first = ? AND cause = ? RETURNING last", (last + 1, cause)).fetchone()
-        cursor.execute("INSERT INTO gone VALUES (?, ?, ?)", (before[0] if before else first, after[0] if after else last, cause))
-    _add(cursor, f"gone.{cause}", len(seqs))
-
-
-def _least(cursor: sqlite3.Cursor, rows: int, size: int) -> Iterator[tuple[Rank, int]]:
-    """Keys of what goes first, until so many rows and so many bytes are free."""
-    text = "SELECT seq, length(tail) + length(payload) FROM messages WHERE rank = ? ORDER BY seq"
-    for rank in DROPS:
-        for seq, length in cursor.execute(text, (rank,)):
-            if rows <= 0 and size <= 0:
-                return
-            rows, size = rows - 1, size - length
-            yield rank, seq

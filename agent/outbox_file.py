@@ -2,6 +2,8 @@
 
 WAL and synchronous=FULL: what `write` returned survives a power cut. Every use holds a shared lock on the folder, and looks
 whether the file is still the one that was opened: no message is written into a file that another process has put aside.
+
+Nobody waits for a lock longer than `LOCK_S`: whoever may open the folder may hold it for ever.
 """
 
 from __future__ import annotations
@@ -12,159 +14,228 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec import Struct
-
-from drivers import sysd
-from privacy.errors import StorageError
+from agent.outbox_aside import FILES, identity, put_aside, usable
+from agent.outbox_schema import LONGEST_PAYLOAD, DamagedError, text
+from privacy.errors import LyktaError, StorageError
 from privacy.files import make_folder, sync_folder
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
-KEPT_ASIDE = 2
-"""Corrupt files that stay for whoever wants to look into them; older ones make room."""
-_FILES = ("", "-wal", "-shm")
-_BUSY_S = 5.0
-_MODE = 0o660  # three services of three users share the file by its group
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+LOCK_S = 4.0
+"""What a use waits for the folder's lock, and again for SQLite's."""
+_REST_S = 4.0
+"""After a wait in vain uses are refused at once for so long: many threads of one service must not stand in line."""
+_POLL_S = 0.01
+_ATTEMPTS = 5
+SHARED = 0o660
+"""Services of several users share the file by its group."""
+PRIVATE = 0o600
+# Our statements fit our tables: one that does not go, or a row that they refuse, is of a file that is not ours any more.
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_ERROR}
+_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 # What a long transaction grew the log to is given back at the next checkpoint.
 _LONGEST_LOG = 4 << 20
+# The schema of a file is not to be believed: no function with effects from it, every cell's size looked at.
+_PRAGMAS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", f"journal_size_limit={_LONGEST_LOG}")
 
 
-class Lost(Struct, frozen=True):
-    """What a file that was put aside still tells: its epoch ("" if unreadable) and the last number given in it (0)."""
-
-    epoch: str
-    last: int
+class _UnmadeError(sqlite3.DatabaseError):
+    """There is no database yet."""
 
 
-class _Damaged(sqlite3.DatabaseError):
-    """Whole pages that contradict each other."""
+class _ChangedError(sqlite3.DatabaseError):
+    """Somebody changed the tables since they were checked."""
 
 
 class OutboxFile:
     """May be used from several threads and processes.
 
-    begin  makes the tables or finds them, in the first transaction on a file; returns the epoch that stands in it
+    begin  makes the tables or finds them, and checks what stands in them, in the first transaction on a file; returns its epoch
+    mode   of the file
+    now    whether it is opened now, and fails if it cannot be; else at the first use
     """
 
-    def __init__(self, path: Path, begin: Work[str]) -> None:
-        self.path, self._begin = path, begin
+    def __init__(self, path: Path, begin: Work[str], mode: int = SHARED, *, now: bool = True) -> None:
+        self.path, self.epoch, self._begin, self._mode = path, "", begin, mode
         self._lock = threading.Lock()
         self._opened: tuple[int, int] | None = None
-        make_folder(path.parent)
-        self._folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        with _translated(path):
-            self._open()
+        self._folder, self._schema, self._closed, self._rest_until = -1, -1, False, 0.0
+        self._database = sqlite3.connect(":memory:")
+        if now:
+            self._do(lambda: None)
 
     def write(self, work: Work[T]) -> T:
         """One write transaction, whole or not at all; `StorageError` if the disk refused it."""
-        return self._do(lambda: _transact(self._database, work))
+        return self._do(lambda: _transact(self._database, "IMMEDIATE", self._checked(work)))
 
     def look(self, work: Work[T]) -> T:
         """Read, all of it in one epoch."""
-        return self._do(lambda: work(self._database.cursor()))
+        return self._do(lambda: _transact(self._database, "DEFERRED", self._checked(work)))
 
-    def read(self, text: str, *values: int) -> list[tuple[Any, ...]]:
-        return self.look(lambda cursor: cursor.execute(text, values).fetchall())
+    def read(self, statement: str, *values: int) -> list[tuple[Any, ...]]:
+        return self.look(lambda cursor: cursor.execute(statement, values).fetchall())
 
     @property
     def size(self) -> int:
         """Bytes of the file and its log on the disk."""
         total = 0
-        for ending in _FILES:
+        for ending in FILES:
             with suppress(FileNotFoundError):
-                total += self.path.with_name(self.path.name + ending).stat().st_size
+                total += self.path.with_name(self.path.name + ending).lstat().st_size
         return total
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._database.close()
             if self._folder >= 0:
                 os.close(self._folder)
             self._folder = -1
 
+    def _checked(self, work: Work[T]) -> Work[T]:
+        def checked(cursor: sqlite3.Cursor) -> T:
+            if _schema_version(cursor) != self._schema:
+                raise _ChangedError("schema: was changed")
+            return work(cursor)
+
+        return checked
+
     def _do(self, use: Callable[[], T]) -> T:
-        with self._lock, _translated(self.path):
-            if self._folder < 0:
-                raise StorageError(f"outbox: {self.path}: is closed", "this service is stopping")
+        with _translated(self.path), self._alone():
             try:
                 return self._use(use)
             except sqlite3.DatabaseError as problem:
                 if not _corrupt(problem):
                     raise
-                self._replace(problem)
+                self._replace(self._opened, problem)
                 return self._use(use)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time, and none for a while after a lock was waited for in vain."""
+        if time.monotonic() < self._rest_until or not self._lock.acquire(timeout=2 * LOCK_S):
+            raise _held(self.path)
+        try:
+            if self._closed:
+                raise StorageError(f"outbox: {self.path}: is closed", "this service is stopping")
+            yield
+        except sqlite3.OperationalError as problem:
+            if _code(problem) in _HELD:
+                self._rest_until = time.monotonic() + _REST_S
+            raise
+        finally:
+            self._lock.release()
+
     def _use(self, use: Callable[[], T]) -> T:
-        while True:
+        for _ in range(_ATTEMPTS):
+            self._enter_folder()
             with self._locked(fcntl.LOCK_SH):
-                if self._opened == _identity(self.path):
-                    return use()
+                if self._opened is not None and self._opened == identity(self.path):
+                    with suppress(_ChangedError):
+                        return use()
             self._open()
+        raise StorageError(f"outbox: {self.path}: is replaced again and again", "see who else writes into this folder")
+
+    def _enter_folder(self) -> None:
+        if self._folder < 0:
+            make_folder(self.path.parent)
+            self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _open(self) -> None:
         """Connect, and check it all; a corrupt file makes place for a new one."""
-        # One process at a time: after a power cut three start at once, on a file that may not be there yet.
-        with self._locked(fcntl.LOCK_EX):
-            try:
-                self._connect()
-            except sqlite3.DatabaseError as problem:
-                if not _corrupt(problem):
-                    raise
-                _put_aside(self.path, problem)
-                self._connect()
+        self._opened, found = None, identity(self.path)
         try:
-            self._check()
+            with self._locked(fcntl.LOCK_SH):
+                self._connect(make=False)
+                self._check()
         except sqlite3.DatabaseError as problem:
-            if not _corrupt(problem):
+            if not isinstance(problem, _UnmadeError) and not _corrupt(problem):
                 raise
-            self._replace(problem)
+            self._replace(found, problem)
 
     def _check(self) -> None:
-        with self._locked(fcntl.LOCK_SH):
-            found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise _Damaged(found)
+            raise DamagedError(found)
 
-    def _replace(self, problem: sqlite3.DatabaseError) -> None:
-        """Put the corrupt file aside, unless another process was quicker: then its new one is ours too."""
+    def _replace(self, found: tuple[int, int] | None, problem: sqlite3.DatabaseError) -> None:
+        """Put the corrupt file aside, unless another process was quicker: then its new one is ours too.
+
+        One process at a time: after a power cut several start at once, on a file that may not be there yet.
+        """
         with self._locked(fcntl.LOCK_EX):
-            if self._opened == _identity(self.path):
+            if not isinstance(problem, _UnmadeError) and found == identity(self.path):
                 self._database.close()
-                _put_aside(self.path, problem)
-            self._connect()
+                put_aside(self._folder, self.path, problem)
+            try:
+                self._connect(make=True)
+            except sqlite3.DatabaseError as again:
+                if not _corrupt(again):
+                    raise
+                put_aside(self._folder, self.path, again)
+                self._connect(make=True)
 
-    def _connect(self) -> None:
-        """Under the exclusive lock. Only a file that is wholly ready counts as opened."""
+    def _connect(self, *, make: bool) -> None:
+        """Only a file that is wholly ready counts as opened. make: under the exclusive lock, also one that is not there yet."""
         self._opened = None
-        opened = _make(self.path)
-        database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        if not usable(self.path) and not make:
+            raise _UnmadeError("not made yet")
+        if make:
+            _make(self.path, self._mode)
+        opened = identity(self.path)
+        database = sqlite3.connect(self.path, timeout=LOCK_S, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            database.execute(f"PRAGMA journal_size_limit={_LONGEST_LOG}")
-            epoch = _transact(database, self._begin)
+            _prepare(database, make=make)
+            epoch = _transact(database, "IMMEDIATE", self._begin)
+            schema = _schema_version(database.cursor())
         except BaseException:
             database.close()
             raise
-        self._opened, self._database, self.epoch = opened, database, epoch
+        self._opened, self._database, self._schema, self.epoch = opened, database, schema, epoch
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        fcntl.flock(self._folder, how)
+        end = time.monotonic() + LOCK_S
+        while not _flock(self._folder, how):
+            if time.monotonic() > end:
+                self._rest_until = time.monotonic() + _REST_S
+                raise _held(self.path)
+            time.sleep(_POLL_S)
         try:
             yield
         finally:
             fcntl.flock(self._folder, fcntl.LOCK_UN)
 
 
-def _transact(database: sqlite3.Connection, work: Work[T]) -> T:
+def _prepare(database: sqlite3.Connection, *, make: bool) -> None:
+    database.text_factory = text
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2 * LONGEST_PAYLOAD)
+    for pragma in _PRAGMAS:
+        database.execute(f"PRAGMA {pragma}")
+    [mode] = database.execute("PRAGMA journal_mode=WAL" if make else "PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        raise _UnmadeError(f"journal_mode: must be wal (got {mode})")
+
+
+def _schema_version(cursor: sqlite3.Cursor) -> int:
+    return int(cursor.execute("PRAGMA schema_version").fetchone()[0])
+
+
+def _flock(folder: int, how: int) -> bool:
+    try:
+        fcntl.flock(folder, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _transact(database: sqlite3.Connection, how: str, work: Work[T]) -> T:
     cursor = database.cursor()
-    cursor.execute("BEGIN IMMEDIATE")
+    cursor.execute(f"BEGIN {how}")
     try:
         result = work(cursor)
         cursor.execute("COMMIT")
@@ -176,72 +247,34 @@ def _transact(database: sqlite3.Connection, work: Work[T]) -> T:
     return result
 
 
-def last_lost(path: Path) -> Lost | None:
-    """What the newest file put aside tells of itself; None if there is none."""
-    newest = _put_aside_before(path)[-1:]
-    return _salvage(newest[0]) if newest else None
-
-
-def _salvage(path: Path) -> Lost:
-    text = "SELECT (SELECT value FROM meta WHERE name = 'epoch'), (SELECT value FROM meta WHERE name = 'seq')"
-    with suppress(sqlite3.Error, ValueError, TypeError), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        epoch, last = database.execute(text).fetchone()
-        bytes.fromhex(epoch)
-        return Lost(epoch, int(last))
-    return Lost("", 0)
-
-
-def _put_aside(path: Path, problem: sqlite3.DatabaseError) -> None:
-    """Under another name, never repaired by guessing. Its log goes with it, so that SQLite still finds it.
-
-    The file itself first: a log without its file, after a power cut in between, is thrown away by SQLite with the new, empty
-    file; a file without its log would give the log's numbers again.
-    """
-    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-    for ending in _FILES:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
-    for old in _put_aside_before(path)[:-KEPT_ASIDE]:
-        for part in old.parent.glob(f"{old.name}*"):
-            part.unlink()
-    sysd.log("outbox", "error", "database put aside, a new one begun", path=aside, problem=problem)
-
-
-def _put_aside_before(path: Path) -> list[Path]:
-    """Oldest first."""
-    found = [part for part in path.parent.glob(f"{path.name}.corrupt-*") if part.suffix.rpartition("-")[2].isdecimal()]
-    return sorted(found, key=lambda part: int(part.suffix.rpartition("-")[2]))
+def _code(problem: sqlite3.Error) -> int:
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _corrupt(problem: sqlite3.DatabaseError) -> bool:
-    return isinstance(problem, _Damaged) or (getattr(problem, "sqlite_errorcode", 0) & 0xFF) in _CORRUPT
+    return isinstance(problem, DamagedError) or _code(problem) in _CORRUPT
 
 
-def _make(path: Path) -> tuple[int, int]:
-    """See that there is a file which the other services may write too, whatever our umask; its identity."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
-        path.chmod(_MODE)
+def _make(path: Path, mode: int) -> None:
+    """See that there is a file which those may write who are to, whatever our umask."""
+    with suppress(FileExistsError):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        os.fchmod(file, mode)
+        os.close(file)
         sync_folder(path.parent)
-    except FileExistsError:
-        pass
-    except OSError as problem:
-        raise StorageError(f"outbox: {path}: {problem.strerror}", "check the disk and the folder's rights") from problem
-    return _identity(path)
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Device and inode of what stands at the path now; zeros if nothing does."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_dev, found.st_ino
+def _held(path: Path) -> StorageError:
+    return StorageError(f"outbox: {path}: is locked", "another process holds it: see `fuser` and `lslocks`")
 
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except LyktaError:
+        raise
     except sqlite3.Error as problem:
         raise StorageError(f"outbox: {path}: {problem}", "free space or check the disk; nothing stored before is lost") from problem
+    except OSError as problem:
+        raise StorageError(f"outbox: {path}: {problem.strerror}", "check the disk and the folder's rights") from problem

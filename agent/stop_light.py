@@ -51,9 +51,9 @@ def _scheduled(settings: Light, sight: Sight) -> bool:
 class LampWatch:
     """Whether current flows when it should: switched on for two seconds without any, the lamp is dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fault: bool = False) -> None:
         self._since_ms: int | None = None
-        self.fault = False
+        self.fault = fault
 
     def see(self, on: bool, current: bool, now_ms: int) -> Literal["", "fault", "mended"]:
         """What changed. A lamp that is off tells nothing of itself."""

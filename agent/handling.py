@@ -1,0 +1,28 @@
+"""Input of another trust domain ends nothing but itself (R47): whatever fails while it is handled comes out as `LyktaError`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from privacy.errors import LyktaError, StorageError
+from privacy.foreign import traceback_lines
+
+
+@contextmanager
+def handling(what: str) -> Iterator[None]:
+    """What is refused in words of ours passes as it is; the disk's errors as `StorageError`; a fault of ours with its traceback.
+
+    what   names the input in the error
+    """
+    try:
+        yield
+    except LyktaError:
+        raise
+    except OSError as problem:
+        raise StorageError(f"{what}: {problem}", "check the disk and the folder's rights") from problem
+    except Exception as problem:
+        sys.stderr.write(traceback_lines(problem))
+        sys.stderr.flush()
+        raise LyktaError(f"{what}: refused: {type(problem).__name__}", "this should not happen; please report it") from problem
