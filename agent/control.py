@@ -1,90 +1,218 @@
-"""Asking a service on this machine: one JSON line each way over a Unix socket."""
+"""Asking a service on this machine: one JSON line each way over a Unix socket.
+
+Both sides bound what they read, in bytes, and how long an exchange takes as a whole: neither a byte a second nor a line without
+end holds anybody up, and callers of one socket are served side by side.
+"""
 
 from __future__ import annotations
 
-import json
+import selectors
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
-from privacy.errors import AccessError, LyktaError, UnreachableError
+import msgspec
+from msgspec import Struct
 
+from agent.handling import handling
+from privacy.errors import AccessError, LyktaError, RecordError, UnreachableError
+from privacy.foreign import decode, printable
+
+T = TypeVar("T")
 Request = dict[str, Any]
 Reply = Callable[[Request], Request]
-_LONGEST = 640 * 1024
-"""The longest message: a visit's picture of nothing but noise, 640 pixels each way, in base64."""
+LONGEST_REQUEST = 72 * 1024
+"""A signed record and the words around it."""
+LONGEST_ANSWER = 640 * 1024
+"""A visit's picture of nothing but noise, 640 pixels each way, in base64."""
+EXCHANGE_S = 2.0
+"""How long a caller may take to say its request, and again to take its answer."""
+_MOST_CALLERS = 32
+_POLL_S = 0.2
+_LONGEST_ERROR = 1000
 
 
-def ask(path: Path, request: Request, timeout: float = 2.0) -> Request:
-    """The service's answer; its error as `LyktaError`, nobody there as `UnreachableError`."""
+class _Refusal(Struct, frozen=True):
+    """An answer that is none."""
+
+    error: str = ""
+    hint: str = ""
+
+
+def ask(path: Path, request: Request, timeout: float = EXCHANGE_S) -> Request:
+    """The service's answer; its error as `LyktaError`, nobody there, or none in that time, as `UnreachableError`."""
+    return ask_for(dict[str, Any], path, request, timeout)
+
+
+def ask_for(into: type[T], path: Path, request: Request, timeout: float = EXCHANGE_S) -> T:
+    """The same, of that type: an answer of another form is none. timeout: of the whole exchange."""
+    name = path.parent.name
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(timeout)
-            line.connect(str(path))
-            line.sendall(json.dumps(request).encode() + b"\n")
-            answer = json.loads(_read_line(line))
+        data = _exchange(path, msgspec.json.encode(request) + b"\n", time.monotonic() + timeout)
+        refusal = decode(data, _Refusal, "answer", most=LONGEST_ANSWER)
+        if not refusal.error:
+            return decode(data, into, "answer", most=LONGEST_ANSWER)
     except PermissionError as problem:
         raise AccessError(f"{path}: {problem.strerror}", "join the group lykta-cli, or use sudo") from problem
-    except (OSError, ValueError) as problem:
-        raise UnreachableError(
-            f"{path.parent.name}: does not answer: {problem}", f"systemctl status lykta-{path.parent.name}"
-        ) from problem
-    if "error" in answer:
-        raise LyktaError(str(answer["error"]), str(answer.get("hint", "")))
-    return dict(answer)
+    except (FileNotFoundError, ConnectionRefusedError) as problem:
+        raise UnreachableError(f"{name}: is not running", f"systemctl status lykta-{name}") from problem
+    except (OSError, RecordError) as problem:
+        raise UnreachableError(f"{name}: does not answer: {problem}", f"systemctl status lykta-{name}") from problem
+    raise LyktaError(printable(refusal.error, _LONGEST_ERROR), printable(refusal.hint, _LONGEST_ERROR))
 
 
-def listen(path: Path, replies: dict[str, Reply], stop: Event) -> None:
-    """Answer requests on a socket until stopped. One at a time: every answer is quick.
+def _exchange(path: Path, request: bytes, end_s: float) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        _connect(line, path, end_s)
+        line.sendall(request)
+        data = bytearray()
+        while not data.endswith(b"\n"):
+            line.settimeout(_left_s(end_s))
+            part = line.recv(65536)
+            data += part
+            if not part or len(data) > LONGEST_ANSWER:
+                raise ConnectionError("no whole answer")
+    return bytes(data)
 
-    The path may be a link into a folder that others may enter than those of this one.
+
+def _connect(line: socket.socket, path: Path, end_s: float) -> None:
+    """Where others stand in line before us, Linux waits for none of them (EAGAIN)."""
+    while True:
+        line.settimeout(_left_s(end_s))
+        try:
+            return line.connect(str(path))
+        except BlockingIOError:
+            time.sleep(0.01)
+
+
+def _left_s(end_s: float) -> float:
+    left = end_s - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no whole answer in time")
+    return left
+
+
+def listen(path: Path, replies: dict[str, Reply], stop: Event, longest: int = LONGEST_REQUEST) -> None:
+    """Answer requests on a socket until stopped. One reply at a time: each is quick.
+
+    The path may be a link into a folder that others may enter than those of this one. longest: bytes of a request.
     """
     path = path.resolve()
     path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-        server.bind(str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door, selectors.DefaultSelector() as waits:
+        door.bind(str(path))
         path.chmod(0o660)
-        server.listen(8)
-        server.settimeout(0.2)
+        door.listen(_MOST_CALLERS)
+        door.setblocking(False)
+        desk = _Desk(door, waits, replies, longest)
         while not stop.is_set():
-            with suppress(TimeoutError):
-                line, _ = server.accept()
-                with line:
-                    _serve(line, replies)
+            desk.serve()
+        desk.close()
     path.unlink(missing_ok=True)
 
 
-def _serve(line: socket.socket, replies: dict[str, Reply]) -> None:
-    line.settimeout(2.0)
-    # A caller that goes away before its answer is the caller's business, not a fault of the service.
-    with suppress(OSError):
-        line.sendall(json.dumps(_answer(_read_line(line), replies), default=str).encode() + b"\n")
+class _Caller:
+    """One connection: what it has said so far, then what is left of its answer. end_s: when it is let go (monotonic)."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
+        self.said = bytearray()
+        self.answer = b""
+        self.end_s = time.monotonic() + EXCHANGE_S
+
+    def read(self, longest: int) -> bool:
+        """Whether the request is whole. Of one that is too long only that is kept, and its end is waited for."""
+        part = self.line.recv(65536)
+        if len(self.said) <= longest:
+            self.said += part
+        return not part or part.endswith(b"\n")
+
+    def send(self) -> bool:
+        """Whether the answer is sent."""
+        with suppress(BlockingIOError):
+            self.answer = self.answer[self.line.send(self.answer) :]
+        return not self.answer
 
 
-def _answer(text: bytes, replies: dict[str, Reply]) -> Request:
+class _Desk:
+    """The callers of one socket. Beyond `_MOST_CALLERS` the one that has been here longest is let go."""
+
+    def __init__(self, door: socket.socket, waits: selectors.BaseSelector, replies: dict[str, Reply], longest: int) -> None:
+        self._door, self._waits, self._replies, self._longest = door, waits, replies, longest
+        self._callers: list[_Caller] = []
+        waits.register(door, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """What can be done now, after a short wait for it."""
+        for key, _ in self._waits.select(_POLL_S):
+            if key.data is None:
+                self._admit()
+            elif key.data in self._callers:
+                self._attend(key.data)
+        now_s = time.monotonic()
+        for caller in [caller for caller in self._callers if now_s > caller.end_s]:
+            self._let_go(caller)
+
+    def close(self) -> None:
+        for caller in self._callers.copy():
+            self._let_go(caller)
+
+    def _admit(self) -> None:
+        with suppress(OSError):  # it went away before it was let in
+            line, _ = self._door.accept()
+            line.setblocking(False)
+            self._callers.append(caller := _Caller(line))
+            self._waits.register(line, selectors.EVENT_READ, caller)
+        if len(self._callers) > _MOST_CALLERS:
+            self._let_go(self._callers[0])
+
+    def _attend(self, caller: _Caller) -> None:
+        try:
+            if not caller.answer and caller.read(self._longest):
+                self._reply(caller)
+            # At once: a reply may end the service, and its answer must leave before.
+            done = bool(caller.answer) and caller.send()
+        except OSError:
+            done = True  # a caller that goes away before its answer is the caller's business, not a fault of the service
+        if done:
+            self._let_go(caller)
+
+    def _reply(self, caller: _Caller) -> None:
+        before_s = time.monotonic()
+        caller.answer = _answer(bytes(caller.said), self._replies, self._longest)
+        self._waits.modify(caller.line, selectors.EVENT_WRITE, caller)
+        now_s = time.monotonic()
+        caller.end_s = now_s + EXCHANGE_S
+        for other in self._callers:  # nobody listened to them meanwhile
+            other.end_s += now_s - before_s
+
+    def _let_go(self, caller: _Caller) -> None:
+        self._callers.remove(caller)
+        self._waits.unregister(caller.line)
+        caller.line.close()
+
+
+def _answer(text: bytes, replies: dict[str, Reply], longest: int) -> bytes:
+    """Any failure is the answer, and ends nothing."""
     try:
-        request = json.loads(text)
-        reply = replies.get(request["verb"])
-    except (ValueError, KeyError, TypeError):
-        return {"error": "request: not a JSON object with a verb", "hint": 'send {"verb":"status"}'}
-    if reply is None:
-        return {"error": f"request: unknown verb (got {request['verb']!r})", "hint": f"known: {', '.join(sorted(replies))}"}
-    try:
-        return reply(request)
+        with handling("request"):
+            return msgspec.json.encode(_replied(text, replies, longest), enc_hook=str) + b"\n"
     except LyktaError as problem:
-        return {"error": str(problem), "hint": problem.hint}
+        refusal = _Refusal(printable(problem, _LONGEST_ERROR), printable(problem.hint, _LONGEST_ERROR))
+        return msgspec.json.encode(refusal) + b"\n"
 
 
-def _read_line(line: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\n"):
-        part = line.recv(65536)
-        if not part:
-            break
-        data += part
-        if len(data) > _LONGEST:
-            raise ValueError("message too long")
-    return data
+def _replied(text: bytes, replies: dict[str, Reply], longest: int) -> Request:
+    hint = 'send {"verb":"status"}'
+    request = decode(text, dict[str, Any], "request", hint=hint, most=longest)
+    verb = request.get("verb")
+    if not isinstance(verb, str):
+        raise RecordError("request: not a JSON object with a verb", hint)
+    reply = replies.get(verb)
+    if reply is None:
+        raise RecordError(f"request: unknown verb (got {verb[:40]!r})", f"known: {', '.join(sorted(replies))}")
+    return reply(request)

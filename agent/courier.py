@@ -10,9 +10,9 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from agent.handling import handling
 from agent.inbox import hand_over
 from agent.service import Runtime
-from drivers.https import RefusedError
 from privacy.errors import LyktaError, UnreachableError
 from privacy.order import ORDER, Order
 from privacy.records import peek, sha256_hex
@@ -44,7 +44,9 @@ class Courier:
         self._due_s = now_s + _RETRY_S
         try:
             ask()
-        except RefusedError as problem:
+        except UnreachableError:
+            raise
+        except LyktaError as problem:
             self._log("warning", f"orders: {problem}", hint=problem.hint)
         self._carried.clear()
         # Never in step with the rest of the fleet.
@@ -63,10 +65,11 @@ class Courier:
         if mark in self._carried:
             return False
         try:
-            number = peek(order.encode(), ORDER, Order).number
-            said = hand_over(self._layout, "order", f"{number:08}", order) or {}
-            if "answer" in said:
-                answer(number, str(said["answer"]))
+            with handling("orders"):
+                number = peek(order.encode(), ORDER, Order).number
+                said = (hand_over(self._layout, "order", f"{number:08}", order) or {}).get("answer")
+                if isinstance(said, str):
+                    answer(number, said)
         except UnreachableError:
             raise
         except LyktaError as problem:

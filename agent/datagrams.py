@@ -7,25 +7,31 @@ A neighbour that is off, full or gone loses the word; neither ever waits for the
 
 from __future__ import annotations
 
-import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Annotated, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
+from agent.handling import handling
+from agent.limit import Limit
 from privacy.errors import LyktaError
+from privacy.foreign import END, decode
 
 _LONGEST = 1024
+_MOST_ODD = 10
 
 
 class Word(Struct, frozen=True):
     """t_ms: milliseconds since boot."""
 
-    kind: str
-    id: str
-    t_ms: int
+    kind: Literal["help", "visit", "waiting", "empty", "dark", "bright"]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,64}" + END)]
+    t_ms: Annotated[int, Meta(ge=0)]
 
 
 class Mouth:
@@ -40,13 +46,14 @@ class Mouth:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
             mouth.setblocking(False)
             try:
-                mouth.sendto(json.dumps({"kind": kind, "id": name, "t_ms": t_ms}).encode(), self._path)
+                mouth.sendto(msgspec.json.encode({"kind": kind, "id": name, "t_ms": t_ms}), self._path)
             except OSError:
                 self.dropped += 1
 
 
 def hear(path: Path, stop: Event, heard: Callable[[Word], None], odd: Callable[[str], None]) -> None:
-    """Listen until stopped. odd: told of each datagram that is not a word."""
+    """Listen until stopped. odd: told of datagrams that are no words, or could not be handled, some a minute at most."""
+    limit = Limit(_MOST_ODD, 60.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
@@ -55,18 +62,13 @@ def hear(path: Path, stop: Event, heard: Callable[[Word], None], odd: Callable[[
         ear.settimeout(0.5)
         while not stop.is_set():
             try:
-                word = _word(ear.recv(_LONGEST))
+                data = ear.recv(_LONGEST + 1)
             except TimeoutError:
                 continue  # nobody spoke: look whether to stop
+            try:
+                with handling("datagram"):
+                    heard(decode(data, Word, "datagram: not understood", most=_LONGEST))
             except LyktaError as problem:
-                odd(str(problem))
-            else:
-                heard(word)
-
-
-def _word(data: bytes) -> Word:
-    try:
-        found = json.loads(data)
-        return Word(str(found["kind"]), str(found["id"]), int(found["t_ms"]))
-    except (ValueError, KeyError, TypeError) as problem:
-        raise LyktaError(f"datagram: not understood: {problem}") from problem
+                unsaid = limit.take(time.monotonic())
+                if unsaid is not None:
+                    odd(f"{problem}{f'; {unsaid} more before' if unsaid else ''}")

@@ -6,13 +6,17 @@ so that an acknowledgement of a press never waits behind an order.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, Full, Queue
+from threading import Condition
 
 from agent.applied import KINDS
 from agent.control import ask
 from agent.desired import LONGEST, leave, leave_certificate
+from agent.handling import handling
 from agent.inbox import hand_over
+from agent.pace import Pace
 from agent.service import Runtime
 from privacy.errors import LyktaError
 from privacy.records import sha256_hex
@@ -22,54 +26,80 @@ from provisioning.identity import TLS_AND_UNITS
 COMMANDS = {"ack": "io", "light": "io"}
 SUBSCRIBED = ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS), "cert/+/desired")
 _MOST = 256
+_MOST_BYTES = 1 << 20
+_LONGEST_NAME = 80
+_TELL_S = 10.0
+_STALLED_S = 60.0
 _POLL_S = 0.2
 _AGAIN_S = 10.0
 
 
 class Lane:
-    """A bounded line of (name, token) and who takes them. What finds it full or is refused is told and counted.
+    """A line of (name, token), bounded in number and bytes, and who takes them. What finds it full or is refused is counted.
 
     An order lost here comes again: it is retained, and the ingest names those without an answer.
     """
 
-    def __init__(self, runtime: Runtime, what: str, take: Callable[[str, str], object]) -> None:
+    def __init__(self, runtime: Runtime, what: str, take: Callable[[str, bytes], object]) -> None:
         self._runtime, self._what, self._take = runtime, what, take
-        self._line: Queue[tuple[str, str]] = Queue(_MOST)
+        self._line: deque[tuple[str, bytes]] = deque()
+        self._bytes = 0
+        self._some = Condition()
+        self._told_s = -_TELL_S
         self.ignored = 0
 
-    def put(self, name: str, token: str) -> None:
-        """From any thread; waits for nothing."""
-        try:
-            self._line.put_nowait((name, token))
-        except Full:
-            self.ignored += 1
+    def put(self, name: str, token: bytes) -> None:
+        """From any thread; waits for nothing. A signed text is ASCII and not long: anything else is none."""
+        with self._some:
+            if not 0 < len(token) <= LONGEST or not token.isascii() or len(self._line) >= _MOST or self._bytes > _MOST_BYTES:
+                self.ignored += 1
+                return
+            self._line.append((name, token))
+            self._bytes += len(token)
+            self._some.notify()
 
     def run(self) -> None:
         while not self._runtime.stop.is_set():
-            try:
-                name, token = self._line.get(timeout=_POLL_S)
-            except Empty:
-                continue
-            try:
+            self._runtime.beat(self._what, _STALLED_S, vital=False)
+            following = self._next()
+            if following:
+                self._do(*following)
+
+    def _next(self) -> tuple[str, bytes] | None:
+        with self._some:
+            if not self._line:
+                self._some.wait(_POLL_S)
+            if not self._line:
+                return None
+            name, token = self._line.popleft()
+            self._bytes -= len(token)
+            return name, token
+
+    def _do(self, name: str, token: bytes) -> None:
+        try:
+            with handling(f"{self._what} {name}"):
                 self._take(name, token)
-            except LyktaError as problem:
-                self.ignored += 1
-                self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint)
+        except LyktaError as problem:
+            self.ignored += 1
+            if time.monotonic() - self._told_s >= _TELL_S:
+                self._told_s = time.monotonic()
+                self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint, ignored=self.ignored)
 
 
 class Standing:
     """What the centre desires, by kind of record or by unit, as long as this process hears of it.
 
     Left again as long as that may change something: the disk was full, or a view came before the basis that it was drawn for.
+    Others than the one before are left with growing pauses, the newest of them: each costs a run of `lykta apply`.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._stands: dict[str, str] = {}
+        self._stands: dict[str, bytes] = {}
+        self._paces: dict[str, Pace] = {}
 
-    def take(self, name: str, token: str) -> None:
-        if len(token) <= LONGEST:
-            self._stands[name] = token
+    def take(self, name: str, token: bytes) -> None:
+        self._stands[name] = token
         self._leave(name, token)
 
     def drop(self, name: str) -> None:
@@ -78,19 +108,24 @@ class Standing:
     def run(self) -> None:
         told = ""
         while not self._runtime.stop.wait(_AGAIN_S):
+            self._runtime.beat("standing", _STALLED_S, vital=False)
             for name, token in self._stands.copy().items():
                 try:
-                    self._leave(name, token)
+                    with handling(f"desired {name}"):
+                        self._leave(name, token)
                 except LyktaError as problem:
                     if str(problem) != told:
                         self._runtime.log("warning", f"desired {name}: {problem}", hint=problem.hint)
                     told = str(problem)
 
-    def _leave(self, name: str, token: str) -> None:
-        if name in TLS_AND_UNITS:
-            leave_certificate(self._runtime.layout, name, token)
-        else:
-            leave(self._runtime.layout, name, token)  # type: ignore[arg-type]
+    def _leave(self, name: str, token: bytes) -> None:
+        pace, now_s = self._paces.get(name, Pace()), time.monotonic()
+        if not pace.allows(token, now_s):
+            return
+        layout = self._runtime.layout
+        left = leave_certificate(layout, name, token) if name in TLS_AND_UNITS else leave(layout, name, token)  # type: ignore[arg-type]
+        if left:
+            self._paces[name] = pace.after(token, now_s)
 
 
 class Downlink:
@@ -99,16 +134,18 @@ class Downlink:
     def __init__(self, runtime: Runtime) -> None:
         layout = runtime.layout
 
-        def command(name: str, token: str) -> object:
-            return ask(layout.socket(COMMANDS[name], "uplink"), {"verb": "command", "name": name, "jws": token})
+        def command(name: str, token: bytes) -> object:
+            return ask(layout.socket(COMMANDS[name], "uplink"), {"verb": "command", "name": name, "jws": token.decode()})
 
         handed: dict[str, str] = {}
 
-        def order(name: str, token: str) -> None:
+        def order(name: str, token: bytes) -> None:
             # It stands retained and comes with every connection: a bad link must not wear out the card.
-            if handed.get(name) != sha256_hex(token.encode()):
-                hand_over(layout, "order", name, token)
-                handed[name] = sha256_hex(token.encode())
+            if handed.get(name) != sha256_hex(token):
+                hand_over(layout, "order", name, token.decode())
+                handed[name] = sha256_hex(token)
+                for old in list(handed)[:-_MOST]:
+                    del handed[old]
 
         self._runtime, self._standing = runtime, Standing(runtime)
         self._lanes = {
@@ -135,14 +172,19 @@ class Downlink:
         if not payload and (kind == "order" or name.endswith("desired")):
             self._standing.drop(kind if kind in KINDS else name.removesuffix("/desired"))
             return  # the centre took it back, or it was answered
-        if kind == "order" and name.isdecimal() and len(name) <= 8:
-            self._lanes[kind].put(f"{int(name):08}", payload.decode(errors="replace"))
+        if kind == "order" and name.isdecimal() and name.isascii() and len(name) <= 8:
+            self._lanes[kind].put(f"{int(name):08}", payload)
         elif name == "desired" and kind in KINDS:
-            self._lanes["desired"].put(kind, payload.decode(errors="replace"))
+            self._lanes["desired"].put(kind, payload)
         elif kind == "cert" and name.removesuffix("/desired") in TLS_AND_UNITS:
-            self._lanes["desired"].put(name.removesuffix("/desired"), payload.decode(errors="replace"))
+            self._lanes["desired"].put(name.removesuffix("/desired"), payload)
         elif kind == "cmd" and name in COMMANDS:
-            self._lanes[kind].put(name, payload.decode(errors="replace"))
+            self._lanes[kind].put(name, payload)
         else:
-            self._unknown += 1
-            self._runtime.log("warning", "command: unknown, ignored", name=tail)
+            self._count_unknown(tail)
+
+    def _count_unknown(self, tail: str) -> None:
+        """Told at the first, the tenth, the hundredth …: a flood must not fill the system's log."""
+        self._unknown += 1
+        if str(self._unknown).strip("0") == "1":
+            self._runtime.log("warning", "command: unknown, ignored", name=tail[:_LONGEST_NAME], times=self._unknown)

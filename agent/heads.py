@@ -5,51 +5,78 @@ A chain that is cut at its end or written anew on the node then disagrees with w
 
 from __future__ import annotations
 
+import time
+
 from agent.control import ask
 from agent.messages import ChainHead, Heads
-from agent.publisher import Storing
 from agent.service import Runtime
+from agent.storing import Writer
 from privacy.errors import LyktaError
-from privacy.journal import HEADS, Head, Journal, head_of
+from privacy.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import UNITS
 from provisioning.layout import Layout
 
 EVERY_S = 3600.0
-FIRST_S = 5.0
+FIRST_S, RETRY_S = 5.0, 60.0
+"""To a witness that has not heard, doubling; and after our own disk refused."""
+WHOLE_EVERY = 6
+_MOST_EARLY = 5
+_STALLED_S = 120.0
 _MINE = "uplink"
 _WITNESSES = ("camera", "io")
 
 
 class HeadTeller:
-    """One thread's work: at the start, then hourly; sooner, with doubling pauses, while a witness has not heard yet."""
+    """One thread's work: at the start, then hourly; a witness that has not heard yet is told sooner, with doubling pauses.
 
-    def __init__(self, runtime: Runtime, journal: Journal, storing: Storing) -> None:
+    Now and then each is noted with its whole last line: signed by its own unit, it proves what a number and a hash only claim.
+    """
+
+    def __init__(self, runtime: Runtime, journal: Journal, storing: Writer) -> None:
         self._runtime, self._journal, self._storing = runtime, journal, storing
+        self._told = 0
+        self._early = _MOST_EARLY
 
     def run(self) -> None:
-        pause = FIRST_S
-        while True:
-            pause = EVERY_S if self._tell() else min(EVERY_S, 2 * pause)
-            if self._runtime.stop.wait(pause):
-                return
+        known: dict[str, str] = {}
+        waiting: tuple[str, ...] = ()
+        due_s, pause_s = 0.0, FIRST_S
+        while not self._runtime.stop.is_set():
+            if time.monotonic() >= due_s:
+                known = self._tell()
+                due_s, pause_s = time.monotonic() + self._next_s(known), FIRST_S
+                waiting = _WITNESSES if known else ()
+            waiting = tuple(one for one in waiting if not self._tell_witness(one, known))
+            left_s = max(0.0, due_s - time.monotonic())
+            wait_s = min(pause_s, left_s) if waiting else left_s
+            pause_s *= 2
+            self._runtime.beat("heads", wait_s + _STALLED_S, vital=False)
+            self._runtime.stop.wait(wait_s)
 
-    def _tell(self) -> bool:
-        """Whether everybody heard it."""
-        others = {unit: head for unit, head in heads(self._runtime.layout).items() if unit != _MINE}
-        noted = self._storing.do(lambda: self._journal.append(HEADS, **{unit: str(head) for unit, head in others.items()}))
-        if not noted:
-            return False
+    def _next_s(self, known: dict[str, str]) -> float:
+        """An hour; a minute after our own disk refused, and, a few times, while a unit has not begun its journal yet."""
+        if known and (self._early == 0 or set(_WITNESSES) <= known.keys()):
+            return EVERY_S
+        self._early -= bool(known)
+        return RETRY_S
+
+    def _tell(self) -> dict[str, str]:
+        """Note and publish where the chains stand; what the witnesses are to hear, nothing if our own disk refuses."""
+        layout, whole = self._runtime.layout, self._told % WHOLE_EVERY == 0
+        others = {unit: head for unit, head in heads(layout).items() if unit != _MINE}
+        noted = {unit: (last_line(layout.journal(unit)) if whole else "") or str(head) for unit, head in others.items()}
+        if not self._storing.do(lambda: self._journal.append(HEADS, **noted)):
+            return {}
+        self._told += 1
         known = {**others, _MINE: self._journal.head}
         self._storing.put(Heads({unit: ChainHead(head.length, head.sha256) for unit, head in known.items()}))
-        heard = [
-            self._tell_witness(witness, {unit: str(head) for unit, head in known.items() if unit != witness})
-            for witness in _WITNESSES
-        ]
-        return all(heard)
+        mine = (last_line(layout.journal(_MINE)) if whole else "") or str(self._journal.head)
+        return {**{unit: str(head) for unit, head in others.items()}, _MINE: mine}
 
     def _tell_witness(self, witness: str, known: dict[str, str]) -> bool:
+        heads = {unit: head for unit, head in known.items() if unit != witness}
         try:
-            ask(self._runtime.layout.socket(witness, "uplink"), {"verb": "heads", "heads": known})
+            ask(self._runtime.layout.socket(witness, "uplink"), {"verb": "heads", "heads": heads})
         except LyktaError as problem:
             # It hears the next ones.
             self._runtime.log("info", f"heads: {witness}: {problem}")

@@ -1,20 +1,42 @@
 """Handing on what the centre signed: to the camera at once, or into the inbox if it is away. Nothing is verified here.
 
-The inbox is read by the camera at its start and every ten seconds, and by `lykta retention` while the camera is off.
+The inbox is read by the camera at its start and every ten seconds, and by `lykta retention` while the camera is off. A file gets
+another name before it is looked into, so that one which ends the process that reads it does so twice at most:
+
+<number>.jws             left by the uplink
+.<number>.jws.first      taken; found at a start, the process before ended with it in hand, by itself or for want of power
+.<number>.jws.again      taken for the second time
+.<number>.jws.damaged    given up; noted in the journal
 """
 
 from __future__ import annotations
 
+import re
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from agent.control import ask
-from privacy.errors import StorageError, UnreachableError
-from privacy.files import place
+from agent.handling import handling
+from agent.limit import Limit
+from privacy.errors import LyktaError, RecordError, StorageError, UnreachableError
+from privacy.files import locked, make_folder
+from privacy.folders import Folder, opened
 from provisioning.layout import Layout
 
 What = Literal["receipt", "order"]
+Note = Callable[..., None]
 _PATIENCE_S = 10.0
+_AT_ONCE = 20
+"""Files that one look into the inbox takes: what else there is to do does not stand behind a heap of them."""
+MOST_NOTES, _HOUR_S = 100, 3600.0
+"""Notes of refused files in an hour, of each kind of them."""
+_FIRST, _AGAIN, _DAMAGED, _PART = ".first", ".again", ".damaged", ".part"
+_OURS = re.compile(r"[A-Za-z0-9-]{1,64}\.jws|\.[A-Za-z0-9-]{1,64}\.jws\.(first|again|damaged|part)")
+MOST_FILES, MOST_BYTES = 512, 4 << 20
+"""What may wait in one folder of the inbox."""
 
 
 def hand_over(layout: Layout, what: What, name: str, token: str) -> dict[str, Any] | None:
@@ -25,14 +47,103 @@ def hand_over(layout: Layout, what: What, name: str, token: str) -> dict[str, An
     try:
         return ask(layout.socket("camera", "uplink"), {"verb": what, "jws": token}, timeout=_PATIENCE_S)
     except UnreachableError:
-        path = folder_of(layout, what) / f"{name}.jws"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            place(path, token.encode())
+            make_folder(layout.inbox)
+            with opened(layout.var, "inbox") as inbox:
+                inbox.make(f"{what}s")
+                with inbox.folder(f"{what}s") as folder:
+                    _check_room(folder, what, name, len(token))
+                    folder.place(f"{name}.jws", token.encode())
+        except StorageError:
+            raise
         except OSError as problem:
-            raise StorageError(f"inbox: {path}: {problem.strerror}", "free space or check the disk") from problem
+            raise StorageError(f"inbox: {what} {name}: {problem.strerror}", "free space or check the disk") from problem
         return None
+
+
+def _check_room(folder: Folder, what: What, name: str, size: int) -> None:
+    """`StorageError` if the folder holds as much as may wait: the camera takes it, or the centre says it again."""
+    others = [folder.facts(other).st_size for other in folder.names(MOST_FILES + 1) if other != f"{name}.jws"]
+    if len(others) >= MOST_FILES or sum(others) + size > MOST_BYTES:
+        raise StorageError(f"inbox: {what}s: {len(others)} wait, no more are taken", "is the camera or its timer running?")
 
 
 def folder_of(layout: Layout, what: What) -> Path:
     return layout.inbox / f"{what}s"
+
+
+class Inbox:
+    """One folder of the inbox, for whoever has the clips in hand. note: writes an entry of the journal."""
+
+    def __init__(self, layout: Layout, what: What, note: Note) -> None:
+        self._layout, self._what, self._note = layout, what, note
+        self._noted: deque[str] = deque(maxlen=MOST_FILES)
+        self._refused = Limit(MOST_NOTES, _HOUR_S)
+
+    def empty(self, take: Callable[[bytes], object]) -> None:
+        """Give the oldest files to `take`. What it refuses is noted and thrown away, what the disk refuses waits.
+
+        The folder is the uplink's: no link in it is followed, nothing but short regular files is read, other names are removed.
+        """
+        try:
+            make_folder(self._layout.camera)
+            with (
+                locked(self._layout.camera, "inbox.lock", wait=False),
+                opened(self._layout.var, "inbox", f"{self._what}s") as folder,
+            ):
+                self._clear(folder)
+                self._give_up(folder)
+                for name in self._waiting(folder):
+                    self._take(folder, name, take)
+        except (FileNotFoundError, BlockingIOError):
+            return  # nothing was ever left, or another process is at it
+        except (OSError, RecordError) as problem:
+            self._note_once("folder", f"{self._what}s_unreadable", str(problem))
+
+    def _clear(self, folder: Folder) -> None:
+        """What nobody of ours leaves here, and what was given up long ago: it would take the room of orders and receipts."""
+        names = folder.names()
+        for name in [name for name in names if not _OURS.fullmatch(name)]:
+            folder.remove(name)
+        for end in (_DAMAGED, _PART):
+            for name in [name for name in names if name.endswith(end)][:-_AT_ONCE]:
+                folder.remove(name)
+
+    def _waiting(self, folder: Folder) -> list[str]:
+        names = [name for name in folder.names() if _OURS.fullmatch(name)]
+        left = [name for name in names if name.endswith(_FIRST)]
+        return [*left, *(name for name in names if not name.startswith("."))][:_AT_ONCE]
+
+    def _give_up(self, folder: Folder) -> None:
+        for name in [name for name in folder.names() if _OURS.fullmatch(name) and name.endswith(_AGAIN)][:_AT_ONCE]:
+            folder.rename(name, name.removesuffix(_AGAIN) + _DAMAGED)
+            self._note_some("damaged", name.removesuffix(_AGAIN).removeprefix("."), "ended twice the process that read it")
+
+    def _take(self, folder: Folder, name: str, take: Callable[[bytes], object]) -> None:
+        plain = name.removeprefix(".").removesuffix(_FIRST)
+        taken = f".{plain}{_AGAIN if name.endswith(_FIRST) else _FIRST}"
+        folder.rename(name, taken)
+        try:
+            with handling(self._what):
+                take(folder.read(taken, self._what))
+        except OSError as problem:
+            folder.rename(taken, plain)
+            # Once for each file: on a full disk the notes themselves wait, and must not push out one another.
+            self._note_once(plain, f"{self._what}_waits", str(problem))
+        except LyktaError as problem:
+            self._note_some("refused", plain, str(problem))
+            folder.remove(taken)
+        else:
+            folder.remove(taken)
+
+    def _note_some(self, end: str, name: str, reason: str) -> None:
+        """Some in an hour, each with how many went unnoted before it: each is signed and synced."""
+        unnoted = self._refused.take(time.monotonic())
+        if unnoted is not None:
+            facts: dict[str, Any] = {"unnoted": unnoted} if unnoted else {}
+            self._note(f"{self._what}_{end}", file=name, reason=reason, **facts)
+
+    def _note_once(self, name: str, kind: str, reason: str) -> None:
+        if name not in self._noted:
+            self._noted.append(name)
+            self._note(kind, file=name, reason=reason)

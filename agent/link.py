@@ -1,7 +1,7 @@
 """`lykta link`: looks how long the broker has been away, and takes the rung that is due. systemd's timer runs it each minute.
 
 Root, without a network: it asks the services over their sockets. Each rung is an event, and so is a reboot that a rule forbids;
-they wait in the outbox for the link that they are about.
+root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/rungs.py`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from typing import Any
 
 import msgspec
 
+from agent import rungs
 from agent.clocks import clock_of
 from agent.config import Config, Modem
-from agent.control import ask
 from agent.messages import Rescue
-from agent.outbox import Outbox
 from agent.overlay import settings_in_force
 from agent.rescue import Course, Decision, Facts, decide, taken
+from agent.status import status_of
 from drivers.clock import SystemClock
 from drivers.rescue import OFF_S, cut_usb, systemctl, usb_port
 from privacy.basis import rule
-from privacy.errors import LyktaError, StorageError
-from privacy.files import make_folder, place
+from privacy.errors import LyktaError, RecordError, StorageError
+from privacy.files import PUBLIC, make_folder, place, read
+from privacy.folders import Folder, opened
+from privacy.foreign import decode, error_lines, printable
 from provisioning.identity import load_records
 from provisioning.layout import Layout
 
@@ -34,7 +36,7 @@ def command(layout: Layout, dry: bool, as_json: bool) -> int:
     clock = clock_of(layout, config)
     course = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
     decision = decide(course, facts_of(layout, clock))
-    result = "" if dry else _act(layout, config, clock, course, decision)
+    result = "" if dry else _act(layout, config, course, decision)
     found = {"quiet_s": course.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
     line = msgspec.json.encode({"schema": "lykta.link/1", **found}).decode() if as_json else _line(found)
     sys.stdout.write(f"{line}\n")
@@ -48,19 +50,37 @@ def facts_of(layout: Layout, clock: SystemClock) -> Facts:
         hours = rule(basis, clock.now(), clock.trusted()).open
     except LyktaError:
         hours = False
-    hold = any(layout.spool.glob("*/hold.jws"))
+    hold = _anything_held(layout)
     try:
-        call = ask(layout.socket("io", "ctl"), {"verb": "status"})["detail"].get("call", "open") != "none"
+        call = status_of(layout.socket("io", "ctl")).detail.get("call", "open") != "none"
     except LyktaError:
         call = True
     return Facts(hours, hold, call)
 
 
-def _act(layout: Layout, config: Config, clock: SystemClock, course: Course, decision: Decision) -> str:
+def _anything_held(layout: Layout) -> bool:
+    """Whether a hold lies beside a clip; no link of the camera's user is followed."""
+    try:
+        with opened(layout.spool) as spool:
+            return any(_is_held(spool, clip) for clip in spool.names())
+    except FileNotFoundError:
+        return False
+
+
+def _is_held(spool: Folder, clip: str) -> bool:
+    """What is no folder, or goes meanwhile, is no clip that is held."""
+    try:
+        with spool.folder(clip) as folder:
+            return folder.is_file("hold.jws")
+    except (RecordError, FileNotFoundError):
+        return False
+
+
+def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> str:
     told = course.told
     if decision.refusal and decision.refusal not in told:
         told = (*told, decision.refusal)
-        _tell(layout, config, clock, Rescue("reboot", decision.refusal, course.quiet_ms // 1000))
+        _tell(layout, Rescue("reboot", decision.refusal, course.quiet_ms // 1000))
     course = msgspec.structs.replace(course, told=told)
     if decision.rung is None:
         _remember(layout, course)
@@ -72,9 +92,9 @@ def _act(layout: Layout, config: Config, clock: SystemClock, course: Course, dec
         result = "done" if fitted else "not_fitted"
     except LyktaError as problem:
         result = "failed"
-        sys.stderr.write(f"error: {problem}\nhint: {problem.hint}\n")
+        sys.stderr.write(error_lines(problem))
     if result != "not_fitted" or "not_fitted" not in course.told:
-        _tell(layout, config, clock, Rescue(decision.rung, result, course.quiet_ms // 1000))
+        _tell(layout, Rescue(decision.rung, result, course.quiet_ms // 1000))
     if result == "not_fitted":
         _remember(layout, msgspec.structs.replace(taken(course, decision.rung), told=(*course.told, "not_fitted")))
     return str(result)
@@ -107,40 +127,41 @@ def _cut_modem(layout: Layout, modem: Modem, chip: str) -> bool:
 
 def _connected(layout: Layout) -> bool:
     try:
-        return bool(ask(layout.socket("uplink", "ctl"), {"verb": "status"})["detail"].get("connected"))
+        return bool(status_of(layout.socket("uplink", "ctl")).detail.get("connected"))
     except LyktaError:
         return False
 
 
 def _path(layout: Layout) -> Path:
-    return layout.var / "link/course.json"
+    return layout.link / "course.json"
 
 
 def _remembered(layout: Layout, clock: SystemClock) -> Course:
-    """Without a memory it begins now: a boot in which nothing was heard yet."""
+    """Without a memory it begins now: a boot in which nothing was heard yet. A damaged one may have held the day's reboot."""
     try:
-        return msgspec.json.decode(_path(layout).read_bytes(), type=Course)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return decode(read(_path(layout), "link"), Course, "link: course.json", hint="it begins anew")
+    except FileNotFoundError:
         return Course(clock.boot_id)
+    except (OSError, RecordError) as problem:
+        sys.stderr.write(f"note: {printable(problem)}: begins anew, and no reboot for a day\n")
+        return Course(clock.boot_id, rebooted_ms=0)
 
 
 def _remember(layout: Layout, course: Course) -> None:
     try:
-        make_folder(_path(layout).parent)
-        place(_path(layout), msgspec.json.encode(course))
+        make_folder(_path(layout).parent, 0o755)
+        place(_path(layout), msgspec.json.encode(course), mode=PUBLIC)
     except OSError as problem:
         # Without a memory the day's reboot would not be counted: then no rung is taken at all.
         raise StorageError(f"link: {_path(layout)}: {problem.strerror}", "free space or check the disk") from problem
 
 
-def _tell(layout: Layout, config: Config, clock: SystemClock, event: Rescue) -> None:
+def _tell(layout: Layout, event: Rescue) -> None:
     """A rung is taken whether or not the disk takes its event."""
     try:
-        outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock)
-        outbox.put(event)
-        outbox.close()
+        rungs.note(layout, event)
     except StorageError as problem:
-        sys.stderr.write(f"error: {problem}\nhint: {problem.hint}\n")
+        sys.stderr.write(error_lines(problem))
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -11,19 +11,26 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from privacy import foreign
+from privacy.command import CommandId
 from privacy.order import Act
 
 PREFIX = "lykta/v1"
 StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "stopping", "lost"]
+LONGEST = 128 * 1024
+"""Bytes of a message: an order's answer holds a signed record."""
 Owner = Literal["nobody", "technician", "ops", "lawyer"]
 ClockState = Literal["synced", "holdover", "unknown"]
 ClipStage = Literal["recorded", "uploading", "uploaded", "expired", "dropped"]
-Cause = Literal["bound", "thinned", "expired", "corrupt", "will", "cleared"]
+Cause = Literal["bound", "thinned", "expired", "corrupt", "will", "cleared", "set_aside"]
 HealthGroup = Literal["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
 
 
 class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands around every message. seq is given per node in the outbox's insert transaction and never reused."""
+    """What stands around every message. seq is given per outbox in the insert transaction and never reused.
+
+    A node has an outbox for its services and one of io's; `epoch` names which, and is a new one where a database broke.
+    """
 
     v: Literal[1]
     id: str
@@ -48,7 +55,11 @@ class State(Struct, frozen=True, tag_field="type", tag="state"):
 
 
 class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
-    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15). serial: of the board, "" off a Pi."""
+    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15). serial: of the board, "" off a Pi.
+
+    breaks  links to the broker that ended in this run, by cause: `session_taken_over` is a second client with this node's name.
+            session_lost: the broker did not know us again, for that reason or because it lost its store
+    """
 
     model: str
     serial: str
@@ -56,6 +67,7 @@ class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
     software: str
     schemas: dict[str, int]
     commands: tuple[str, ...]
+    breaks: dict[str, int] = {}
 
 
 class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
@@ -66,12 +78,13 @@ class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
 
 
 class Tamper(Struct, frozen=True, tag_field="type", tag="tamper"):
-    """event/tamper: the lens is covered, out of focus or blinded, the camera was turned, or the case opened; and when that is over.
+    """event/tamper: the lens is covered, out of focus or blinded, the camera was turned, it repeats the same picture (frozen),
+    or the case opened; and when that is over.
 
     `seen` is when the picture was taken that showed it, or when the case's switch did.
     """
 
-    kind: Literal["covered", "defocused", "blinded", "moved", "case"]
+    kind: Literal["covered", "defocused", "blinded", "moved", "frozen", "case"]
     action: Literal["found", "over", "confirmed"]
     seen: datetime
 
@@ -120,6 +133,7 @@ class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
 class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):
     """event/link: a rung of the link rescue was taken, told when the link is back.
 
+    Its envelope says when the uplink took it into the outbox: a second later, or after a reboot in the next boot.
     rung    reconnect (15 min without a broker), modem (30 min), reboot (6 h); quiet_s: how long the broker was away then
     result  done, or why not: refused by a rule (hours, hold, help, daily), not fitted, failed
     """
@@ -194,8 +208,10 @@ class Tombstone(Struct, frozen=True, tag_field="type", tag="tombstone"):
 
     ranges  first and last number of each, in order
     cause   bound: no room; thinned: health older than a day, one batch an hour stays; expired: nobody needs it any more;
-            corrupt: the database broke, and what was not heard of its epoch ("" if that cannot be read) is lost;
-            will: the number stands in the will, which is heard only if the link was lost; cleared: an empty message had it
+            corrupt: the database broke, and what was not heard of its epoch ("" if that cannot be read) is lost; or a message in it
+            cannot be read;
+            will: the number stands in the will, which is heard only if the link was lost; cleared: an empty message had it;
+            set_aside: the link broke each time it was sent alone, while others passed
     A number that was heard as well was on its way when it went.
     """
 
@@ -227,6 +243,16 @@ class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
     jws: str
 
 
+class CommandAnswer(Struct, frozen=True, tag_field="type", tag="command"):
+    """rsp/<id>: what came of a command. reason: a code of agent.commands, "" of what was done."""
+
+    id: CommandId
+    name: str
+    number: Annotated[int, Meta(ge=1)]
+    result: Literal["done", "refused"]
+    reason: str
+
+
 Body = (
     State
     | Describe
@@ -244,6 +270,7 @@ Body = (
     | Tombstone
     | Heads
     | OrderAnswer
+    | CommandAnswer
     | Reported
     | CertificateWanted
 )
@@ -299,6 +326,8 @@ def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
             return "journal"
         case OrderAnswer():
             return f"rsp/order-{body.number}"
+        case CommandAnswer():
+            return f"rsp/{body.id}"
 
 
 def retained(body: Body) -> bool:
@@ -306,8 +335,8 @@ def retained(body: Body) -> bool:
 
 
 def decode(payload: bytes) -> Message:
-    """The message inside; raises msgspec.ValidationError for anything else."""
-    return msgspec.json.decode(payload, type=Message)
+    """The message inside; `RecordError` for anything else."""
+    return foreign.decode(payload, Message, "message", most=LONGEST)
 
 
 def encode(message: Message) -> bytes:

@@ -1,17 +1,19 @@
 """Parcels: what the uplink packs, signs and sends beside clips. Closed journal segments, once each; reports and diagnoses.
 
 <uplink>/journal/<unit>/<first>.parcel.jws    packed; with <first>.receipt.jws the centre has it
+<uplink>/journal/<unit>/<first>.aside         that segment is damaged, and why: the next one is sent, it stays where it is
 <uplink>/outgoing/<id>/                       a report or a diagnosis; parcel.jws comes last, and the receipt deletes all
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -23,9 +25,10 @@ from agent.config import Node
 from agent.pieces import Item
 from agent.sending import Rank
 from agent.shelf import Key
-from privacy.errors import AccessError, LyktaError, RecordError, StorageError, UsageError
-from privacy.files import place, sync_folder
-from privacy.journal import ENTRY, Entry, segments
+from privacy.errors import AccessError, DamageError, LyktaError, RecordError, StorageError, UsageError
+from privacy.files import make_folder, place, read, sync_folder
+from privacy.folders import remove
+from privacy.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
 from privacy.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
 from privacy.records import Signer, peek, sha256_hex, sign
 from provisioning.identity import UNITS, load_authority
@@ -35,6 +38,7 @@ Sent = Literal["report", "diag"]
 MOST_BYTES = 190_000
 """Of one report or diagnosis: as much as a line of the control socket holds in base64."""
 _MOST_PARCELS = 20
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Parcels:
@@ -50,6 +54,8 @@ class Parcels:
         """A journal that is there and cannot be read."""
         self.dropped = 0
         """Diagnoses that gave way to newer ones since the start."""
+        self.aside: dict[str, int] = {}
+        """How many segments of each unit were set aside, when it was last looked; the uplink's journal names them."""
         self._clear()
 
     @property
@@ -59,6 +65,7 @@ class Parcels:
     def look_through(self) -> None:
         """Of each unit the oldest closed segment that the centre has not got: a chain is sent in its order."""
         self.trouble = None
+        self.aside = dict(Counter(path.parent.name for path in self._journals.glob("*/*.aside")))
         keys = [self._next_of(unit) for unit in UNITS]
         self._segments = sorted(key for key in keys if key)
 
@@ -71,8 +78,7 @@ class Parcels:
             now = self._now()
             parcel = self._parcel(uuid7(now, os.urandom(16)), kind, now, file, {})
             folder = self._outgoing / parcel.id
-            folder.mkdir(mode=0o750, parents=True)
-            sync_folder(self._layout.uplink)
+            make_folder(folder)
             place(folder / name, data)
             place(folder / "parcel.jws", sign(parcel, self._signer, PARCEL))
             sync_folder(self._outgoing)
@@ -114,6 +120,26 @@ class Parcels:
         with _told(self._journals):
             (self._journals / unit / f"{first}.parcel.jws").unlink(missing_ok=True)
 
+    def damage(self, key: Key) -> str:
+        """What is wrong with a segment; "" if nothing is: then it is offered again."""
+        unit, first = key[1].split("/")
+        path = self._layout.journal(unit) / f"{first}.jws"
+        try:
+            with _told(path):
+                check_undamaged(_segment(path, unit), unit, int(first))
+        except DamageError as problem:
+            return str(problem)
+        return ""
+
+    def set_aside(self, key: Key, reason: str) -> None:
+        """Send the next segment of that unit. The damaged one stays on the disk, and is not sent again."""
+        unit, first = key[1].split("/")
+        path = self._journals / unit / f"{first}.aside"
+        with self._lock, _told(path):
+            make_folder(path.parent)
+            place(path, reason.encode())
+            self.look_through()
+
     def _next_of(self, unit: str) -> Key | None:
         folder = self._layout.journal(unit)
         if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
@@ -121,29 +147,33 @@ class Parcels:
                 f"upload: {folder}: may not be read", "its group is lykta-cli, and the uplink's user is in it"
             )
         closed = segments(folder)[:-1]
-        return next(((Rank.JOURNAL, f"{unit}/{one.stem}") for one in closed if not self._receipt_of(unit, one.stem).exists()), None)
+        return next(((Rank.JOURNAL, f"{unit}/{one.stem}") for one in closed if not self._is_done(unit, one.stem)), None)
+
+    def _is_done(self, unit: str, first: str) -> bool:
+        return self._receipt_of(unit, first).exists() or (self._journals / unit / f"{first}.aside").exists()
 
     def _packed(self, unit: str, first: str) -> bytes:
-        """The signed parcel of a segment: packed once, so that each try announces the same."""
-        path = self._journals / unit / f"{first}.parcel.jws"
+        """The signed parcel of a segment: packed once, so that each try announces the same; anew if either was damaged since."""
+        path, segment = self._journals / unit / f"{first}.parcel.jws", self._layout.journal(unit) / f"{first}.jws"
         with _told(path):
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                place(path, self.pack(self._layout.journal(unit) / f"{first}.jws", unit))
-            return path.read_bytes()
+            if not (path.exists() and _is_of(path, segment)):
+                make_folder(path.parent)
+                place(path, self.pack(segment, unit))
+            return read(path, path.name)
 
     def pack(self, segment: Path, unit: str) -> bytes:
-        """The signed parcel of a closed segment. The same segment gives the same id, also after this record of it was lost."""
-        digest, first, last = hashlib.sha256(), b"", b""
-        with segment.open("rb") as file:
-            for line in file:
-                digest.update(line)
-                first, last = first or line, line
-        begin, end = peek(first, ENTRY, Entry), peek(last, ENTRY, Entry)
-        facts: dict[str, str | int] = {"unit": unit, "first": begin.number, "last": end.number}
-        facts |= {"head": sha256_hex(last.rstrip(b"\n")), "previous": begin.previous}
-        file_ = SealedFile(segment.name, segment.stat().st_size, digest.hexdigest())
-        parcel = self._parcel(uuid7(begin.t, digest.digest()), "journal", self._now(), file_, facts)
+        """The signed parcel of a closed segment. The same segment gives the same id, also after this record of it was lost.
+
+        Where it belongs says its name, also where its lines are damaged; `DamageError` if it has none, or is no segment at all.
+        """
+        data = _segment(segment, unit)
+        lines = data.removesuffix(b"\n").split(b"\n")
+        begin, first, digest = _entry(lines[0]), int(segment.stem), hashlib.sha256(data)
+        facts: dict[str, str | int] = {"unit": unit, "first": first, "last": first + len(lines) - 1}
+        facts |= {"head": sha256_hex(lines[-1]), "previous": begin.previous if begin else ""}
+        file_ = SealedFile(segment.name, len(data), digest.hexdigest())
+        t = begin.t if begin else _NO_TIME
+        parcel = self._parcel(uuid7(t, digest.digest()), "journal", self._now(), file_, facts)
         return sign(parcel, self._signer, PARCEL)
 
     def _parcel(
@@ -174,14 +204,46 @@ class Parcels:
         """The record first: what is left without one was never complete."""
         folder = self._outgoing / parcel
         (folder / "parcel.jws").unlink()
-        shutil.rmtree(folder)
+        remove(folder)
         sync_folder(self._outgoing)
 
     def _clear(self) -> None:
         """What a power cut left half made or half deleted."""
         for folder in self._outgoing.glob("*"):
             if not (folder / "parcel.jws").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
+
+
+def _is_of(packed: Path, segment: Path) -> bool:
+    """Whether a parcel can be read, and is of a segment of that size."""
+    try:
+        return [file.size for file in peek(read(packed, packed.name), PARCEL, Parcel).files] == [segment.stat().st_size]
+    except RecordError:
+        return False
+
+
+def _segment(path: Path, unit: str) -> bytes:
+    """The bytes of a closed segment; `DamageError` if it is no segment, or lies where the disk cannot read it any more."""
+    what = f"journal {unit}: {path.name}"
+    try:
+        data = read(path, what, most=MOST_SEGMENT)
+    except RecordError as problem:
+        raise DamageError(str(problem), problem.hint) from problem
+    except OSError as problem:
+        if problem.errno != errno.EIO:
+            raise
+        raise DamageError(f"{what}: {problem.strerror}", "the disk is failing") from problem
+    if b"\n" not in data:
+        raise DamageError(f"{what}: has no entry", "the disk may be failing")
+    return data
+
+
+def _entry(line: bytes) -> Entry | None:
+    """Unverified; None if the line is damaged."""
+    try:
+        return peek(line, ENTRY, Entry)
+    except RecordError:
+        return None
 
 
 def uuid7(t: datetime, random: bytes) -> str:
@@ -214,4 +276,4 @@ def _told(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> bytes:
     with _told(path):
-        return path.read_bytes()
+        return read(path, path.name)

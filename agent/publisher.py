@@ -1,4 +1,4 @@
-"""From the outbox to the broker: a full window while there is a link, and nothing let go before the broker has it.
+"""From the outboxes to the broker: a full window while there is a link, and nothing let go before the broker has it.
 
 At least once: what was in flight when the link or the service went is sent again, with its id.
 """
@@ -6,122 +6,204 @@ At least once: what was in flight when the link or the service went is sent agai
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Protocol
 
 import msgspec
 
-from agent.messages import Body, Envelope, Message, decode, encode
-from agent.outbox import Mark, Outbox, Waiting
+from agent.handling import handling
+from agent.lanes import Lanes
+from agent.link_state import hint_of
+from agent.messages import Envelope, Message, decode, encode
+from agent.outbox import Waiting
+from agent.retained import Retained
 from agent.service import Runtime
+from agent.storing import Storing
+from agent.suspects import Suspects, key_of
 from drivers.clock import SystemClock
-from privacy.errors import StorageError
+from drivers.mqtt import Limits
+from drivers.mqtt_causes import NOT_OF_A_MESSAGE
+from privacy.errors import LyktaError
 
 WINDOW = 20
 LATE_S = 60.0
+SILENT_S = 60.0
+"""Without one acknowledgement, while messages are on their way: then the broker is left."""
+STALLED_S = 120.0
+"""Of the outbox's bounded waits for a lock, and a disk that takes its time."""
 _POLL_S = 0.1
 # Acknowledged messages leave the disk in one transaction: when all are answered, or beyond one of these.
 _MOST_TAKEN = 100
 _HELD_S = 1.0
 
 
-class Send(Protocol):
-    def __call__(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
+class Wire(Protocol):
+    """The link as the publisher needs it. held: it stands, and has for a while."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def held(self) -> bool: ...
+
+    def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
         """Hand over one message; the token by which the broker's answer will be known."""
 
+    def size(self, tail: str, payload: bytes) -> int:
+        """Bytes of its packet, at most."""
 
-class Storing:
-    """Writes to the outbox by a service that must outlive a full disk: its uploads make room."""
-
-    def __init__(self, runtime: Runtime, outbox: Outbox) -> None:
-        self._runtime, self._outbox = runtime, outbox
-        self.trouble = ""
-
-    def put(self, *bodies: Body) -> bool:
-        return self.do(lambda: self._outbox.put(*bodies))
-
-    def do(self, write: Callable[[], object]) -> bool:
-        """Whether the disk took it. If not, that is told once, and is tried again by whoever wants it written."""
-        try:
-            write()
-        except StorageError as problem:
-            if not self.trouble:
-                self._runtime.log("error", str(problem), hint=problem.hint)
-            self.trouble = str(problem)
-            return False
-        self.trouble = ""
-        return True
+    def hang_up(self, cause: str) -> None:
+        """End this connection; a new one is made."""
 
 
 class Publisher:
     """One thread's work; the link's thread only leaves the broker's answers in the queue."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, storing: Storing, send: Send) -> None:
-        self._runtime, self._outbox, self._storing, self._send = runtime, outbox, storing, send
-        self._answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
+    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: Storing, wire: Wire) -> None:
+        self._runtime, self._outboxes, self._storing, self._wire = runtime, outboxes, storing, wire
+        self._retained = Retained(runtime.layout)
+        self._suspects = Suspects()
+        self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._flying: dict[int, Waiting] = {}
-        self._mark = Mark()
+        self._again: deque[Waiting] = deque()
         self._heard: list[Waiting] = []
         self._late: list[Waiting] = []
-        self._held_since = 0.0
-        self.refused = self.expired = 0
+        self._unreadable: list[Waiting] = []
+        self._broke: list[Waiting] = []
+        self._oversized: list[Waiting] = []
+        self._held_since = self._quiet_since = 0.0
+        self.refused = self.expired = self.set_aside = 0
+
+    @property
+    def too_large(self) -> int:
+        """Messages that this broker's packets have no room for: they wait for another limit, or another broker."""
+        return len(self._oversized)
 
     def answered(self, token: int, refusal: str) -> None:
         """The broker's answer to one message. From the link's thread; waits for nothing."""
-        self._answers.put((token, refusal))
+        self._news.put(partial(self._answered, token, refusal))
+
+    def returned(self, tokens: tuple[int, ...], cause: str) -> None:
+        """A new connection, and what had no answer on those before. From the link's thread; waits for nothing."""
+        self._news.put(partial(self._returned, tokens, cause))
 
     def run(self, connected: Event) -> None:
         while not self._runtime.stop.is_set():
-            if connected.is_set():
+            self._runtime.beat("publisher", STALLED_S)
+            # In this order: a new connection leaves what it returns before it counts as connected.
+            up = connected.is_set()
+            self._settle(0.0)
+            if up:
                 self._send_waiting()
-            self._settle()
+                self._watch()
+            self._settle(_POLL_S)
         self._let_go()
 
     def flush(self, within_s: float) -> bool:
         """Send all that waits, when the thread has ended; whether the broker has it all."""
         end = time.monotonic() + within_s
-        while self._outbox.pending() and time.monotonic() < end:
+        while self._outboxes.pending() and time.monotonic() < end:
             self._send_waiting()
-            self._settle()
+            self._settle(_POLL_S)
         self._let_go()
-        return not self._outbox.pending()
+        return not self._outboxes.pending()
+
+    # -- to the broker -------------------------------------------------------------------------------------------------
 
     def _send_waiting(self) -> None:
-        room = WINDOW - len(self._flying)
-        for waiting in self._outbox.take(self._mark, room) if room > 0 else []:
-            self._mark = self._mark.past(waiting)
-            payload, left = prepared(waiting, self._runtime.clock)
-            if left is not None and left <= 0:
-                self.expired += 1
-                self._late.append(waiting)
-                continue
-            self._flying[self._send(waiting.tail, payload, retain=waiting.retain, expiry_s=left)] = waiting
+        window = min(WINDOW, self._wire.limits.window)
+        if not self._again:
+            self._take(window - len(self._flying))
+        while self._again and len(self._flying) < window and self._may_go(self._again[0]):
+            waiting = self._again.popleft()
+            try:
+                with handling(f"outbox: message {waiting.seq}"):
+                    self._send(waiting)
+            except LyktaError as problem:
+                self._runtime.log("error", f"{problem}: given up", hint=problem.hint)
+                self._unreadable.append(waiting)
 
-    def _settle(self) -> None:
+    def _take(self, room: int) -> None:
+        if room > 0:
+            self._again.extend(self._outboxes.take(room))
+
+    def _may_go(self, waiting: Waiting) -> bool:
+        """What may have broken the link goes alone."""
+        if self._suspects.goes_alone(waiting):
+            return not self._flying
+        return not any(self._suspects.goes_alone(one) for one in self._flying.values())
+
+    def _send(self, waiting: Waiting) -> None:
+        payload, left = prepared(waiting, self._runtime.clock)
+        most = self._wire.limits.packet
+        if left is not None and left <= 0:
+            self.expired += 1
+            self._late.append(waiting)
+        elif most is not None and self._wire.size(waiting.tail, payload) > most:
+            self._oversized.append(waiting)
+            self._runtime.log(
+                "error", f"broker takes {most} bytes, {waiting.tail} has {len(payload)}", hint=hint_of("message_too_large")
+            )
+        else:
+            if not self._flying:
+                self._quiet_since = time.monotonic()
+            self._flying[self._wire.send(waiting.tail, payload, retain=waiting.retain, expiry_s=left)] = waiting
+
+    def _watch(self) -> None:
+        """A broker that acknowledges nothing is left; what was put by is tried again when nothing else waits."""
+        if self._flying and time.monotonic() - self._quiet_since > SILENT_S:
+            self._quiet_since = time.monotonic()
+            self._wire.hang_up("no_puback")
+        if not self._flying and not self._again and self._wire.held:
+            self._again.extend(self._suspects.idle())
+
+    # -- from the broker -----------------------------------------------------------------------------------------------
+
+    def _settle(self, wait_s: float) -> None:
         """Wait a little for the broker's answers and let go of what it took, many in one write."""
-        for token, refusal in _drain(self._answers, _POLL_S):
-            waiting = self._flying.pop(token, None)
-            if waiting is None:
-                continue
-            if refusal:
-                # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
-                self.refused += 1
-                self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
-                continue
-            if not self._heard:
-                self._held_since = time.monotonic()
-            self._heard.append(waiting)
+        for work in _drain(self._news, wait_s):
+            work()
         if not self._flying or len(self._heard) >= _MOST_TAKEN or time.monotonic() - self._held_since > _HELD_S:
             self._let_go()
 
+    def _answered(self, token: int, refusal: str) -> None:
+        waiting = self._flying.pop(token, None)
+        if waiting is None:
+            return
+        self._quiet_since = time.monotonic()
+        self._again.extend(self._suspects.passed(waiting))
+        if refusal:
+            # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
+            self.refused += 1
+            self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
+            return
+        self._storing.do(lambda: self._retained.taken(waiting))
+        if not self._heard:
+            self._held_since = time.monotonic()
+        self._heard.append(waiting)
+
+    def _returned(self, tokens: tuple[int, ...], cause: str) -> None:
+        """First what stood before, so that what changes it since comes after; then what was on its way, then what was to come."""
+        on_their_way = [self._flying.pop(token) for token in tokens if token in self._flying]
+        again, broke = self._suspects.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
+        order = {key_of(one): one for one in (*self._retained.all(), *again, *self._oversized, *self._again)}
+        self._oversized.clear()
+        self._again = deque(order.values())
+        for one in broke:
+            self.set_aside += 1
+            self._runtime.log("error", f"{one.tail}: the link broke each time it was sent, others passed: set aside", seq=one.seq)
+        self._broke += broke
+
     def _let_go(self) -> None:
-        if self._heard and self._storing.do(lambda: self._outbox.delete(self._heard)):
-            self._heard.clear()
-        if self._late and self._storing.do(lambda: self._outbox.expire(self._late)):
-            self._late.clear()
+        self._heard = self._outboxes.let_go(self._heard, "heard")
+        self._late = self._outboxes.let_go(self._late, "expired")
+        self._unreadable = self._outboxes.let_go(self._unreadable, "corrupt")
+        self._broke = self._outboxes.let_go(self._broke, "set_aside")
 
 
 def prepared(waiting: Waiting, clock: SystemClock) -> tuple[bytes, int | None]:
@@ -144,9 +226,9 @@ def _age_s(envelope: Envelope, clock: SystemClock) -> float:
     return max(0.0, (clock.now() - envelope.t).total_seconds())
 
 
-def _drain(answers: SimpleQueue[tuple[int, str]], wait_s: float) -> Iterator[tuple[int, str]]:
+def _drain(news: SimpleQueue[Callable[[], None]], wait_s: float) -> Iterator[Callable[[], None]]:
     """The next answer, waited for a little, and what has come with it."""
     with suppress(Empty):
-        yield answers.get(timeout=wait_s)
+        yield news.get(timeout=wait_s) if wait_s else news.get_nowait()
         while True:
-            yield answers.get_nowait()
+            yield news.get_nowait()

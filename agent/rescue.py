@@ -7,14 +7,15 @@ somebody calls for help. A day is counted in powered time, so that no wrong cloc
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 MINUTE = 60_000
 RECONNECT_MS, MODEM_MS, REBOOT_MS = 15 * MINUTE, 30 * MINUTE, 360 * MINUTE
 RECONNECT_AGAIN_MS, MODEM_AGAIN_MS, REBOOT_AGAIN_MS = 30 * MINUTE, 120 * MINUTE, 24 * 60 * MINUTE
+Count = Annotated[int, Meta(ge=0, le=10**13)]
 Rung = Literal["reconnect", "modem", "reboot"]
 Refusal = Literal["hours", "hold", "help", "daily"]
 
@@ -29,12 +30,12 @@ class Course(Struct, frozen=True):
     """
 
     boot_id: str
-    seen_ms: int = 0
-    heard_ms: int = 0
-    reconnect_ms: int | None = None
-    modem_ms: int | None = None
-    powered_ms: int = 0
-    rebooted_ms: int | None = None
+    seen_ms: Count = 0
+    heard_ms: Annotated[int, Meta(ge=-(10**13), le=10**13)] = 0
+    reconnect_ms: Count | None = None
+    modem_ms: Count | None = None
+    powered_ms: Count = 0
+    rebooted_ms: Count | None = None
     told: tuple[str, ...] = ()
 
     def now(self, boot_id: str, now_ms: int, connected: bool) -> Course:

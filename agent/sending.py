@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from privacy.basis import STOCKHOLM, Hours
+from privacy.basis import Hours
+from privacy.errors import ZoneError
+from privacy.zone import stockholm
 
 What = Literal["events", "help", "all", "nothing"]
 DAY_S = 86_400.0
@@ -50,9 +52,13 @@ def rank_of_clip(trigger: str, exported: bool, what: What) -> Rank | None:
 def in_hours(hours: Sequence[Hours], now: datetime) -> bool:
     """Whether what can wait may leave at `now` (aware). No hours: always.
 
-    By the local clock as it stands, trusted or not: a wrong one shifts the hours, and still leaves as many of them.
+    By the local clock as it stands, trusted or not: a wrong one shifts the hours, and still leaves as many of them. Without the
+    zone's rules every hour counts as come.
     """
-    local = now.astimezone(STOCKHOLM)
+    try:
+        local = now.astimezone(stockholm())
+    except ZoneError:
+        return True
     clock, today, yesterday = f"{local:%H:%M}", local.isoweekday(), (local - timedelta(days=1)).isoweekday()
     return not hours or any(_covers(one, clock, today, yesterday) for one in hours)
 
@@ -90,8 +96,8 @@ class Reading(Struct, frozen=True):
 class Spent(Struct, frozen=True, forbid_unknown_fields=True):
     """How many bytes still count against the day's budget, and when that was so. wall_s: the latest trusted time ever seen."""
 
-    bytes: float
-    wall_s: float
+    bytes: Annotated[float, Meta(ge=0, le=1e15)]
+    wall_s: Annotated[float, Meta(ge=0, le=1e11)]
     boot_id: str
     mono_ms: int
 

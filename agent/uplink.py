@@ -9,26 +9,31 @@ from __future__ import annotations
 import time
 from importlib.metadata import version
 from threading import Event
-from typing import Any
 
 import msgspec
 
 from agent import health
 from agent.config import fitted
-from agent.control import Request, ask
+from agent.control import Request
 from agent.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.heads import HeadTeller
+from agent.io_outbox import IoOutbox
+from agent.lanes import Lane, Lanes
 from agent.last_word import last, reason
+from agent.link_state import LinkState, hint_of
 from agent.messages import Describe, Health, State, topic
 from agent.outbox import Outbox
 from agent.outbox_view import survey
-from agent.publisher import Publisher, Storing
+from agent.publisher import Publisher
 from agent.reporting import Reporter, Wishes
+from agent.rungs import RungTeller
 from agent.service import Runtime, run_service
+from agent.status import Standing, Value, status_of
+from agent.storing import Storing, Writer
 from agent.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
-from drivers.mqtt import Credentials, Link, Will, diagnose
+from drivers.mqtt import Credentials, Limits, Link, Will
 from privacy.errors import LyktaError
 from privacy.journal import Journal
 from provisioning.identity import load_signer, tls_files
@@ -36,6 +41,10 @@ from provisioning.layout import Layout
 
 HEALTH_S = 60.0
 SILENT_S = 30.0
+LINK_STALLED_S = 120.0
+"""Of names, connections and handshakes that are waited for, each with a bound of its own."""
+PACKET_HEAD = 32
+"""Bytes of a publish beside topic and payload, at most: lengths, number, expiry."""
 _SERVICES = ("camera", "io")
 _WELL = ("ready", "off", "degraded", "blind", "setup")
 
@@ -47,11 +56,12 @@ def serve(layout: Layout) -> int:
 def body(runtime: Runtime) -> None:
     node, layout = runtime.config.node, runtime.layout
     files = tls_files(layout)
-    journal = Journal(layout.journal("uplink"), "uplink", load_signer(layout, "uplink"), runtime.clock.now)
-    outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock)
+    journal = Journal(layout.journal("uplink"), "uplink", load_signer(layout, "uplink"), runtime.clock.now, lazy=True)
+    # Opened when it can be: what others may write or lock must not keep the help button's messages here.
+    outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
     uplink = Uplink(runtime, outbox, credentials)
-    uploader = Uploader(runtime, outbox, files)
+    uploader = Uploader(runtime, outbox, files, journal)
     runtime.answer("carry", uploader.carry, on="ctl")
     # A full disk must not keep down the service whose uploads make room.
     uplink.storing.do(lambda: journal.append("service_on"))
@@ -74,18 +84,20 @@ class Uplink:
         node = runtime.config.node
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
-        self._connected, self._failed = Event(), Event()
-        self._refusal = ""
-        self.storing = Storing(runtime, outbox)
-        self._publisher = Publisher(runtime, outbox, self.storing, self._send)
+        self._connected, self._state_of_link = Event(), LinkState()
+        self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
+        self.storing, self._io_storing = Writer(runtime, outbox), Storing(runtime)
+        outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
+        self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, self), outboxes.pending
         self._downlink = Downlink(runtime)
         self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
+        self._rungs = RungTeller(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._edges = health.PowerEdges()
         self._born = False
         self._state: State | None = None
         self._seen: dict[str, float] = {}
-        self._camera_detail: dict[str, Any] = {}
+        self._camera_detail: dict[str, Value] = {}
         self._well_ms = 0
         self._link = Link(
             f"{node.site}/{node.id}",
@@ -95,6 +107,8 @@ class Uplink:
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
             subscribe=tuple(f"{self._prefix}/{tail}" for tail in SUBSCRIBED),
             will=self._will(),
+            returned=self._publisher.returned,
+            turned=lambda: runtime.beat("link", LINK_STALLED_S),
         )
         runtime.answer("outbox", self._survey, on="ctl")
 
@@ -110,60 +124,87 @@ class Uplink:
         """The publisher's thread."""
         self._publisher.run(self._connected)
 
-    def _send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
+    @property
+    def limits(self) -> Limits:
+        return self._link.limits
+
+    @property
+    def held(self) -> bool:
+        return self._link.held
+
+    def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
         return self._link.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
 
+    def size(self, tail: str, payload: bytes) -> int:
+        return len(f"{self._prefix}/{tail}") + len(payload) + PACKET_HEAD
+
+    def hang_up(self, cause: str) -> None:
+        self._link.hang_up(cause)
+
     def _survey(self, request: Request) -> Request:
-        return survey(self._outbox, request)
+        return survey({"node": self._outbox, "io": self._io}, request)
 
     # -- the link ----------------------------------------------------------------------------------------------------
 
-    def _changed(self, connected: bool, reason: str) -> None:
+    def _changed(self, connected: bool, cause: str) -> None:
         was = self._connected.is_set()
-        self._refusal = "broker_refuses" if reason.startswith("refused") else ""
+        self._state_of_link.changed(connected, cause)
         if connected:
             self._born = False
             self._connected.set()
         else:
             self._connected.clear()
-            self._failed.set()
         if connected or was:
-            self._runtime.log("info" if connected else "warning", f"broker: {reason}")
+            self._runtime.log("info" if connected else "warning", f"broker: {cause}")
 
     def watch_link(self) -> None:
-        """Say why there is no link; the link itself goes on trying."""
+        """Say how the link is; the link itself goes on trying."""
         place, runtime = self._runtime.config.broker, self._runtime
         self._downlink.start()
         self._link.open(place.host, place.port)
         told = ""
         while not runtime.stop.wait(1.0):
-            if self._connected.is_set():
-                told = ""
+            runtime.beat("link-watch", LINK_STALLED_S)
+            if self._link.failure:
+                raise self._link.failure
+            trouble = self._trouble()
+            if trouble and trouble != told:
+                detail = {"detail": self._link.detail} if self._link.detail else {}
+                runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=hint_of(trouble), **detail)
+            told = trouble
+            if trouble:
+                runtime.enter("degraded", trouble, owner="ops")
+            elif self._connected.is_set():
                 runtime.enter("ready", "connected")
-            elif self._failed.is_set():
-                # Once for each attempt of the link, so that its growing pauses hold for this one too.
-                self._failed.clear()
-                told = self._tell_trouble(told)
-            publisher = self._publisher
-            runtime.report(
-                connected=self._connected.is_set(),
-                pending=self._outbox.pending(),
-                storage_error=self.storing.trouble,
-                refused=publisher.refused,
-                expired=publisher.expired,
-                **self._downlink.ignored,
-            )
+            self._report_link()
 
-    def _tell_trouble(self, told: str) -> str:
-        """What stands between us and the broker, logged when it is another than the one told before."""
-        place, runtime = self._runtime.config.broker, self._runtime
-        trouble = diagnose(place.host, place.port, self._credentials) or self._refusal
-        if not trouble or self._connected.is_set():
-            return told
-        runtime.enter("degraded", trouble, owner="ops")
-        if trouble != told:
-            runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=_HINTS[trouble])
-        return trouble
+    def _trouble(self) -> str:
+        """Why the uplink is not well, as a stable code; "" if it is, or nothing is known yet."""
+        trouble = self._state_of_link.trouble()
+        if trouble or not self._connected.is_set():
+            return trouble or self._runtime.stalled()
+        refused = "messages_refused" if self._publisher.refused else ""
+        too_large = "message_too_large" if self._publisher.too_large else ""
+        return self._link.trouble or too_large or refused or self._runtime.stalled()
+
+    def _breaks(self) -> dict[str, int]:
+        lost = self._link.sessions_lost
+        return {**self._state_of_link.breaks, **({"session_lost": lost} if lost else {})}
+
+    def _report_link(self) -> None:
+        publisher = self._publisher
+        self._runtime.report(
+            connected=self._connected.is_set(),
+            pending=self._pending(),
+            storage_error=self.storing.trouble,
+            refused=publisher.refused,
+            expired=publisher.expired,
+            too_large=publisher.too_large,
+            set_aside=publisher.set_aside,
+            unreadable=self._link.unreadable,
+            breaks=self._breaks(),
+            **self._downlink.ignored,
+        )
 
     def close(self) -> None:
         """Say that we stop, let that leave, and go in order so that no will is sent; unless it could not be said."""
@@ -189,9 +230,20 @@ class Uplink:
             if self._born:
                 self._report(birth=birth)
             if birth:
-                self.storing.do(self._outbox.tell_gone)
+                self._tell_gone()
+            self._tell_rungs()
             runtime.fed()
             runtime.stop.wait(1.0)
+
+    def _tell_gone(self) -> None:
+        self.storing.do(self._outbox.tell_gone)
+        self._io_storing.do(self._io.tell_gone)
+
+    def _tell_rungs(self) -> None:
+        """Without a link too: what the rescue did waits in the outbox for the link that it is about."""
+        news = self._rungs.news()
+        if news and self.storing.put(*(one.event for one in news)):
+            self.storing.do(self._rungs.told)
 
     def _report(self, *, birth: bool) -> None:
         """What is in force, and what became of what the centre desired."""
@@ -200,26 +252,26 @@ class Uplink:
             self._reporter.told(news)
             self._wishes.told(wishes)
 
-    def _ask_services(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        detail: dict[str, Any] = {}
+    def _ask_services(self) -> dict[str, Standing]:
+        found: dict[str, Standing] = {}
+        detail: dict[str, Value] = {}
         for name in _SERVICES:
             try:
-                answer = ask(self._runtime.layout.socket(name, "uplink"), {"verb": "status"})
+                answer = status_of(self._runtime.layout.socket(name, "uplink"))
             except LyktaError:
                 continue  # silence is judged by how long it lasts
-            found[name] = answer["standing"]
+            found[name] = answer.standing
             self._seen[name] = time.monotonic()
             if name == "camera":
-                detail = answer["detail"]
+                detail = answer.detail
         self._camera_detail = detail
         return found
 
-    def _node_state(self, found: dict[str, dict[str, Any]]) -> State:
-        services = {name: found[name]["state"] if name in found else "silent" for name in _SERVICES}
+    def _node_state(self, found: dict[str, Standing]) -> State:
+        services: dict[str, str] = {name: found[name].state if name in found else "silent" for name in _SERVICES}
         services["uplink"] = self._runtime.standing.state
         camera = found.get("camera")
-        word = self._last_word(camera["state"] if camera else "")
+        word = self._last_word(camera.state if camera else "")
         if word:
             return self._since(State("blind", word, None, None, "technician", services))
         if camera is None:
@@ -228,11 +280,11 @@ class Uplink:
                 return msgspec.structs.replace(self._state, services=services)
             name = "blind" if quiet >= SILENT_S else "starting"
             return self._since(State(name, "camera_silent", None, None, "technician", services))  # type: ignore[arg-type]
-        state = msgspec.convert({"type": "state", **camera, "services": services}, State)
+        state = _as_told(camera, services)
         if state.state == "ready" and "io" not in found:
             return self._since(State("degraded", "io_silent", None, None, "technician", services))
-        if state.state == "ready" and found["io"]["state"] == "degraded":
-            return msgspec.convert({"type": "state", **found["io"], "services": services}, State)
+        if state.state == "ready" and found["io"].state == "degraded":
+            return _as_told(found["io"], services)
         return state
 
     def _last_word(self, camera: str) -> str:
@@ -258,15 +310,16 @@ class Uplink:
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
         sensors = (camera, *fitted(config.pins))
         software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
-        return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS))
+        return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
 
     def tell_health(self) -> None:
         """The health thread: all groups in one write, soon after the start and then each minute; and what was dropped since."""
         pause = 2.0
         while not self._runtime.stop.wait(pause):
+            self._runtime.beat("health", HEALTH_S + LINK_STALLED_S, vital=False)
             self.storing.put(*self._health())
             if self._connected.is_set():
-                self.storing.do(self._outbox.tell_gone)
+                self._tell_gone()
             pause = HEALTH_S
 
     def _health(self) -> list[Health]:
@@ -276,9 +329,13 @@ class Uplink:
             *health.of_camera(self._camera_detail),
             health.group("link", {"connected": lambda: int(self._connected.is_set())}),
             health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
-            health.of_outbox(outbox),
+            health.of_outbox(outbox, self._io.summary),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
+
+
+def _as_told(standing: Standing, services: dict[str, str]) -> State:
+    return State(standing.state, standing.reason, standing.since, standing.until, standing.owner, services)
 
 
 def _serial() -> str:
@@ -293,11 +350,3 @@ def _sync_age_s(clock: SystemClock) -> int:
     if age is None:
         raise ValueError("no synchronisation in this boot")
     return round(age)
-
-
-_HINTS = {
-    "broker_unreachable": "is it up, and is broker.host right? messages wait in the outbox",
-    "broker_not_trusted": "its certificate is not of trust/ca.pem, or not for this host name",
-    "certificate_refused": "the broker refuses tls.pem: is it expired or revoked? messages wait in the outbox",
-    "broker_refuses": "TLS is well, the broker does not let us in: mend its configuration; messages wait in the outbox",
-}

@@ -19,6 +19,7 @@ from msgspec import Struct
 from agent.allowance import Allowance
 from agent.calls import Calls, Part
 from agent.courier import Courier
+from agent.handling import handling
 from agent.inbox import hand_over
 from agent.messages import ClipNote
 from agent.outbox import Outbox
@@ -28,13 +29,17 @@ from agent.sending import Rank, Rate, back_off_s, in_hours
 from agent.service import Runtime
 from agent.shelf import Key, Shelf
 from drivers.https import BusyError, RefusedError
-from privacy.errors import LyktaError, StorageError, UnreachableError, UsageError
+from privacy.errors import DamageError, LyktaError, StorageError, UnreachableError, UsageError
+from privacy.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
 
 _IDLE_S = 0.5
 _LOOK_THROUGH_S = 60.0
 _LONGEST_DELAY_S = 3600.0
 _MOST_REFUSED = 5
+_STALLED_S = 600.0
+_DAMAGED = 422
+"""What the ingest answers where a journal segment is damaged; elsewhere: where bytes did not arrive as they were announced."""
 
 
 class Delay(Struct, frozen=True):
@@ -46,11 +51,14 @@ class Delay(Struct, frozen=True):
 
 
 class Uploader:
-    """One thread's work; `carry`, `hear` and `abort` are for others."""
+    """One thread's work; `carry`, `hear` and `abort` are for others.
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, files: TlsFiles) -> None:
+    journal   the uplink's own, for what is set aside
+    """
+
+    def __init__(self, runtime: Runtime, outbox: Outbox, files: TlsFiles, journal: Journal) -> None:
         config, layout = runtime.config, runtime.layout
-        self._runtime, self._outbox, self._settings = runtime, outbox, config.upload
+        self._runtime, self._outbox, self._settings, self._journal = runtime, outbox, config.upload, journal
         self._courier = Courier(runtime)
         self._calls = Calls(config.ingest, files, self._courier.hear)
         self._shelf = Shelf(layout, config.upload.what)
@@ -67,10 +75,15 @@ class Uploader:
         self.uploaded = 0
 
     def run(self) -> None:
-        while not self._runtime.stop.wait(self._pause()):
+        while not self._runtime.stop.wait(self._works(self._pause())):
             self._say(self._round())
             # A server closes what is idle; the next round begins with a connection that stands.
             self._calls.close()
+
+    def _works(self, pause_s: float = 0.0) -> float:
+        """A sign of life, the next one after that pause at the latest. A line or a neighbour may take its time: not vital."""
+        self._runtime.beat("uploader", pause_s + _STALLED_S, vital=False)
+        return pause_s
 
     def abort(self) -> None:
         """End a call that is under way, when the service stops; the next start goes on from there."""
@@ -96,27 +109,24 @@ class Uploader:
     def _round(self) -> LyktaError | None:
         """Everything that may leave now; the trouble that stands."""
         try:
-            self._courier.poll(time.monotonic(), self._calls.orders)
-            self._errands()
-            while not self._runtime.stop.is_set() and (key := self._next()):
-                self._try(key)
+            # Neither a folder that cannot be looked into nor what an ingest says may end the service that tells of it.
+            with handling("upload"):
+                self._courier.poll(time.monotonic(), self._calls.orders)
                 self._errands()
-        except UnreachableError as problem:
+                while not self._runtime.stop.is_set() and (key := self._next()):
+                    self._try(key)
+                    self._errands()
+        except LyktaError as problem:
             self._failures += 1
             self._after_s = problem.after_s if isinstance(problem, BusyError) else 0.0
             return problem
-        except OSError as problem:
-            # A folder that cannot be looked into must not end the service that tells of it.
-            self._failures += 1
-            if isinstance(problem, StorageError):
-                return problem
-            return StorageError(f"upload: {problem.filename}: {problem.strerror}", "check the disk and the folder's rights")
         self._failures = 0
         return self._standing_trouble()
 
     def _errands(self) -> None:
         """What comes before the next object: orders, and a look at what came and went."""
         now_s = time.monotonic()
+        self._works()
         self._shelf.look()
         if self._courier.work(self._calls.answer) or now_s >= self._look_through_s:
             self._look_through_s = now_s + _LOOK_THROUGH_S
@@ -151,7 +161,9 @@ class Uploader:
             self._broke_at = key
             raise
         except LyktaError as problem:
-            self._fail(key, problem)
+            trouble = self._aside(key, problem) if key[0] is Rank.JOURNAL else problem
+            if trouble:
+                self._fail(key, trouble)
         else:
             self._broke_at, self._refused = None, 0
             self._delayed.pop(key, None)
@@ -174,6 +186,31 @@ class Uploader:
         if self._refused >= _MOST_REFUSED:
             self._refused = 0
             raise UnreachableError(str(problem), problem.hint) from problem
+
+    def _aside(self, key: Key, problem: LyktaError) -> LyktaError | None:
+        """Set a segment aside if it is damaged; otherwise, or if the disk takes no note of it, the trouble that stands.
+
+        The ingest is believed no further than we see ourselves: a word of its must not get a journal out of the way.
+        """
+        refused = isinstance(problem, RefusedError) and problem.status == _DAMAGED
+        if not refused and not isinstance(problem, DamageError | StorageError):
+            return problem
+        try:
+            reason = self._parcels.damage(key)
+            if not reason:
+                return problem
+            unit, first = key[1].split("/")
+            by = "ingest" if refused else "uplink"
+            self._journal.append("journal_aside", unit=unit, segment=f"{first}.jws", by=by, reason=reason)
+            self._parcels.set_aside(key, reason)
+        except StorageError as full:
+            return full
+        self._delayed.pop(key, None)
+        self._broke_at, self._refused = None, 0
+        self._runtime.log(
+            "warning", f"upload: journal {key[1]}: is set aside: {reason}", hint="check the disk; the next one is sent"
+        )
+        return None
 
     def _standing_trouble(self) -> LyktaError | None:
         """Why the longest refused object waits; what has gone meanwhile waits no longer."""
@@ -236,6 +273,7 @@ class Uploader:
             if self._runtime.stop.wait(self._rate.pause_s(len(block), time.monotonic())):
                 raise UnreachableError("upload: told to stop")
             self._unsent -= len(block)
+            self._works()
             yield block
 
     def _received(self, key: Key, item: Item, receipt: str) -> None:
@@ -270,6 +308,7 @@ class Uploader:
         self._trouble = text
         waiting = len(self._shelf.waiting) + len(self._parcels.waiting)
         self._runtime.report(upload_error=text, upload_waiting=waiting, diag_dropped=self._parcels.dropped)
+        self._runtime.report(journals_aside=self._parcels.aside)
 
     def _pause(self) -> float:
         """Half a second when all is well, growing ones after failures, and never less than the ingest asked for."""

@@ -1,0 +1,31 @@
+"""Heads of the other units' journals, as the uplink tells them: hearsay, noted at most once an hour (R32).
+
+Whoever has the uplink could else fill the card with notes, each signed and synced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from privacy.journal import Fact, read_heads
+
+EVERY_MS = 3_600_000
+UNITS = ("camera", "io", "uplink", "retention")
+
+
+class HeardHeads:
+    """unit: whose journal it is; note: writes an entry with these facts."""
+
+    def __init__(self, unit: str, note: Callable[[dict[str, Fact]], None], now_ms: Callable[[], int]) -> None:
+        self._unit, self._note, self._now_ms = unit, note, now_ms
+        self._due_ms = 0
+
+    def take(self, request: dict[str, object]) -> dict[str, object]:
+        """The answer to the request `heads`: how many were noted, 0 within an hour of the last. `RecordError` if they are none."""
+        known = {unit: str(head) for unit, head in read_heads(request.get("heads")).items() if unit in UNITS and unit != self._unit}
+        now_ms = self._now_ms()
+        if not known or now_ms < self._due_ms:
+            return {"noted": 0}
+        self._due_ms = now_ms + EVERY_MS
+        self._note({**known})
+        return {"noted": len(known)}

@@ -1,0 +1,72 @@
+"""What stands at the broker by this node's word, kept beside the outbox: a broker that lost its store is told again.
+
+The outbox lets go of a message when the broker has it; the alarm that it raised may stand for weeks after that.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from agent.messages import Message
+from agent.outbox import Waiting
+from agent.ranks import rank_of
+from privacy.errors import RecordError, StorageError
+from privacy.files import make_folder, place, read
+from privacy.foreign import decode
+from provisioning.layout import Layout
+
+_MOST = 64
+_MOST_BYTES = 256 * 1024
+
+
+class Kept(Struct, frozen=True):
+    """One retained message as the broker took it."""
+
+    epoch: str
+    seq: int
+    tail: str
+    put_ms: int
+    payload: str
+
+
+class Retained:
+    """Alarms and the heads of journals; state, description and reports are told at each birth anyway."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.uplink / "retained.json"
+        self._kept = {one.tail: one for one in self._read()}
+
+    def taken(self, waiting: Waiting) -> None:
+        """The broker has it. `StorageError` if that cannot be written down: it is known until this process ends."""
+        if not (waiting.tail == "journal" or waiting.tail.startswith("alarm/")):
+            return
+        before = self._kept.pop(waiting.tail, None)
+        if waiting.payload and len(self._kept) < _MOST:
+            self._kept[waiting.tail] = Kept(waiting.epoch, waiting.seq, waiting.tail, waiting.put_ms, waiting.payload.decode())
+        if self._kept.get(waiting.tail) != before:
+            self._write()
+
+    def all(self) -> list[Waiting]:
+        """To be told again."""
+        return [
+            Waiting(one.epoch, rank_of(one.tail), one.seq, one.tail, True, one.put_ms, None, one.payload.encode())
+            for one in self._kept.values()
+        ]
+
+    def _read(self) -> tuple[Kept, ...]:
+        """A damaged file costs a broker that lost its store the alarms of before; the next ones are written anew."""
+        try:
+            kept = decode(read(self._path, "retained", most=_MOST_BYTES), tuple[Kept, ...], "retained", most=_MOST_BYTES)
+            for one in kept:
+                decode(one.payload.encode(), Message, "retained")
+        except (OSError, RecordError):
+            return ()
+        return kept
+
+    def _write(self) -> None:
+        try:
+            make_folder(self._path.parent)
+            place(self._path, msgspec.json.encode(tuple(self._kept.values())))
+        except OSError as problem:
+            raise StorageError(f"retained: {self._path}: {problem.strerror}", "free space or check the disk") from problem

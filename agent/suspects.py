@@ -1,0 +1,72 @@
+"""Which message breaks the link: after a break, what was on its way goes alone, one after another, until each is acknowledged.
+
+One that broke three links alone is put by, so that others pass. When another has passed, it is tried once more; if it breaks that
+link too, it is the message and not the line, and it is set aside for good.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from agent.outbox import Waiting
+
+MOST_BREAKS = 3
+Key = tuple[str, int]
+
+
+def key_of(waiting: Waiting) -> Key:
+    return waiting.epoch, waiting.seq
+
+
+class Suspects:
+    """Facts in, decision out; the publisher sends."""
+
+    def __init__(self) -> None:
+        self._alone: set[Key] = set()
+        self._breaks: Counter[Key] = Counter()
+        self._put_by: dict[Key, Waiting] = {}
+        self._condemned: set[Key] = set()
+
+    def lost(self, on_their_way: Sequence[Waiting], *, blamed: bool) -> tuple[list[Waiting], list[Waiting]]:
+        """A link ended with these unanswered: what is to be sent again, and what is set aside for good.
+
+        blamed   the way in which it ended may be the fault of a message
+        """
+        if not blamed:
+            return list(on_their_way), []
+        self._alone.update(map(key_of, on_their_way))
+        if len(on_their_way) != 1:
+            return list(on_their_way), []
+        [one] = on_their_way
+        key = key_of(one)
+        if key in self._condemned:
+            self._forget(key)
+            return [], [one]
+        self._breaks[key] += 1
+        if self._breaks[key] < MOST_BREAKS:
+            return [one], []
+        self._put_by[key] = one
+        return [], []
+
+    def passed(self, waiting: Waiting) -> list[Waiting]:
+        """The broker took this one: the line is well; what was put by before, to be tried once more."""
+        self._forget(key_of(waiting))
+        again = list(self._put_by.values())
+        self._condemned.update(self._put_by)
+        self._put_by.clear()
+        return again
+
+    def idle(self) -> list[Waiting]:
+        """Nothing else waits and the link has held: what was put by, to be tried again, without a judgement."""
+        again = list(self._put_by.values())
+        self._put_by.clear()
+        return again
+
+    def goes_alone(self, waiting: Waiting) -> bool:
+        return key_of(waiting) in self._alone
+
+    def _forget(self, key: Key) -> None:
+        self._alone.discard(key)
+        self._condemned.discard(key)
+        self._breaks.pop(key, None)
