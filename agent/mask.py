@@ -1,50 +1,59 @@
-"""`lykta mask`: the node's own engine over files, with a fixed cadence and no threads of its own."""
+"""`lykta mask`: the node's own engine over files. It looks by the file's time stamps and has no threads of its own."""
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from agent.mask_report import BATCH, Account, Settings, printable, report, text, write_report
+from agent.mask_plan import Job, Plan, plan
+from agent.mask_process import Progress, apart, stop_on
+from agent.mask_report import BATCH, NOT_MEASURED, Account, Settings, printable, report_of, text, write_report
 from agent.progress import note, progress
 from drivers.encoder import H264Encoder, MaskWriter, Mp4Writer
+from drivers.picture import PICTURES, PictureWriter
 from drivers.video import VideoFile
 from privacy.basis import PROFILES, Profile
 from privacy.detection import Detection, Detector
-from privacy.engine import Engine, cadence
+from privacy.engine import CADENCE_NS, Engine
 from privacy.errors import DetectorError, LyktaError, MediaError, UsageError
-from privacy.files import sync_folder
+from privacy.far import FarLine
+from privacy.foreign import error_lines
 from privacy.frames import Frame, MaskedFrame
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.stacks import open_stack
 from provisioning.layout import Layout
 
-# Bytes of pictures that wait in the delay line, at most: an 8K picture is looked at more often than cadence asks.
+# Bytes of pictures that wait in the delay line, at most: an 8K picture is looked at more often than the time between looks asks.
 _WAITING = 512 << 20
+GIVE_UP_S = 300
+"""An 8K picture in JPEG 2000 takes 20 s on a desktop, and six times as long on a Raspberry Pi 4."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to mask; `masks`: where its masks go, or None."""
+class Options:
+    """How files are masked.
 
-    source: Path
-    target: Path
-    masks: Path | None
+    fps        instead of their time stamps, or None
+    far        above it all is masked, 0..1 from the top, or None
+    give_up_s  see `apart`
+    """
 
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        return (self.target, self.masks) if self.masks else (self.target,)
+    profile: Profile = "standard"
+    threads: int = 1
+    fps: float | None = None
+    models: Path | None = None
+    far: float | None = None
+    give_up_s: int = GIVE_UP_S
 
 
 class _OnlySound:
@@ -60,41 +69,45 @@ class _OnlySound:
         return self._detector.detect(frame)
 
 
-class _Outputs:
-    """The masked video and, if wanted, its masks; both appear only when they are complete."""
+class _Film:
+    """The masked video."""
 
-    def __init__(self, job: Job) -> None:
-        self._finals = job.outputs
-        self._parts = [path.with_name(f".{path.name}.part") for path in self._finals]
-
-    def open(self, video: VideoFile, fps: float, threads: int, masker: Masker) -> None:
-        self._masker = masker
+    def __init__(self, part: Path, video: VideoFile, fps: float, threads: int) -> None:
         self._encoder = H264Encoder(video.width, video.height, fps, threads=threads, aspect=video.facts.aspect)
-        self._writer = Mp4Writer(self._parts[0], fps)
-        self._rasters = MaskWriter(self._parts[1], video.width, video.height, fps) if len(self._parts) > 1 else None
+        self._writer = Mp4Writer(part, fps)
 
-    def take(self, picture: MaskedFrame) -> None:
+    def write(self, picture: MaskedFrame) -> None:
         for packet in self._encoder.encode(picture):
             self._writer.write(packet)
+
+    def close(self) -> None:
+        for packet in self._encoder.end():
+            self._writer.write(packet)
+        self._writer.close()
+
+
+class _Outputs:
+    """The masked video or picture and, if wanted, its masks, as parts that are not in their place yet."""
+
+    def __init__(self, job: Job, video: VideoFile, settings: Settings, masker: Masker) -> None:
+        self._masker, ending = masker, job.target.suffix.lower()
+        self._film = None if ending in PICTURES else _Film(job.parts[0], video, settings.fps, settings.threads)
+        self._still = PictureWriter(job.parts[0], ending) if ending in PICTURES else None
+        self._rasters = MaskWriter(job.parts[1], video.width, video.height, settings.fps) if job.masks else None
+
+    def take(self, picture: MaskedFrame) -> None:
+        if self._film:
+            self._film.write(picture)
+        if self._still:
+            self._still.write(picture)
         if self._rasters:
             self._rasters.write(self._masker.raster(picture.record))
         picture.release()
 
-    def finish(self) -> None:
-        for packet in self._encoder.end():
-            self._writer.write(packet)
-        self._writer.close()
-        if self._rasters:
-            self._rasters.close()
-        for part, final in zip(self._parts, self._finals, strict=True):
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(final)
-            sync_folder(final.parent)
-
-    def discard(self) -> None:
-        for part in self._parts:
-            part.unlink(missing_ok=True)
+    def close(self) -> None:
+        for part in (self._film, self._rasters):
+            if part:
+                part.close()
 
 
 def mask_file(
@@ -104,57 +117,58 @@ def mask_file(
     detector: Detector,
     masks: Path | None = None,
     profile: Profile = "standard",
-    threads: int = 1,
     fps: float | None = None,
-    title: str = "masking",
 ) -> dict[str, Any]:
-    """Mask a whole file; returns the report. Raises `MediaError` for what cannot be read or written."""
-    job = Job(source, target, masks)
-    _refuse_overwriting([job], None)
-    video = VideoFile(source, fps=fps, threads=threads)
+    """Mask a whole file in this process and replace what stands at the target; returns the report.
+
+    Raises `UsageError` for a target that may not be replaced, `MediaError` for what cannot be read or written.
+    """
+    job = Job(source, target, masks, force=True)
+    Plan((job,), force=True).check()
+    return mask_job(job, Options(profile, fps=fps), detector, "masking", Progress())
+
+
+def mask_job(job: Job, options: Options, detector: Detector, title: str, come: Progress) -> dict[str, Any]:
+    """Mask one file of a plan; nothing is left of it if that fails. Returns the report; raises `MediaError`."""
+    video = VideoFile(job.source, fps=options.fps, threads=options.threads)
     video.open()
-    rate = fps or video.facts.fps
-    settings = Settings(detector, profile, threads, rate, _every(rate, video.width, video.height))
+    rate = options.fps or video.facts.fps
+    settings = Settings(detector, options.profile, options.threads, rate, options.far)
     account = Account()
     try:
-        _run(video, settings, _Outputs(job), account, title)
+        job.begin()
+        _run(video, settings, job, account, title, come)
+        facts = report_of(job, video, settings, account)
+        job.publish()
     except LyktaError:
         raise
     except OSError as problem:
-        raise MediaError(
-            f"{target}: cannot be written: {problem.strerror}", "check the folder, its rights and its space"
-        ) from problem
-    facts = report(source, target, video, settings, account)
+        why = problem.strerror or str(problem)
+        raise MediaError(f"{job.target}: cannot be written: {why}", "check the folder, its rights and its space") from problem
+    finally:
+        video.close()
+        job.discard()
     for line in facts["notes"]:
-        note(f"{printable(source)}: {line}")
+        note(f"{printable(job.source)}: {line}")
     return facts
 
 
-def _engine(settings: Settings, video: VideoFile, masker: Masker) -> Engine:
-    return Engine(_OnlySound(settings.detector, video.damaged), masker, settings.every)
-
-
-def _every(rate: float, width: int, height: int) -> int:
-    return max(1, min(cadence(rate), _WAITING // (width * height * 3 // 2)))
-
-
-def _run(video: VideoFile, settings: Settings, outputs: _Outputs, account: Account, title: str) -> None:
-    masker = Masker(video.width, video.height, None, settings.profile)
-    engine = _engine(settings, video, masker)
-    try:
-        outputs.open(video, settings.fps, settings.threads, masker)
-        with progress(title, video.facts.frames) as advance:
-            while frame := video.capture():
-                _take(engine.feed(frame), outputs, account)
-                advance()
-            _take(engine.end(), outputs, account)
-        outputs.finish()
-    except BaseException:
-        with suppress(OSError):
-            outputs.discard()
-        raise
-    finally:
-        video.close()
+def _run(video: VideoFile, settings: Settings, job: Job, account: Account, title: str, come: Progress) -> None:
+    far = UNSET if settings.far is None else FarLine(settings.far, settings.far)
+    masker = Masker(video.width, video.height, None, settings.profile, far)
+    account.constant = float(masker.outside.mean()) / 255
+    every = max(1, _WAITING // (video.width * video.height * 3 // 2))
+    engine = Engine(_OnlySound(settings.detector, video.damaged), masker, every, CADENCE_NS)
+    outputs = _Outputs(job, video, settings, masker)
+    with progress(title, video.facts.frames) as advance:
+        while frame := video.capture():
+            _take(engine.feed(frame), outputs, account)
+            advance()
+            come.picture()
+        come.read()
+        _take(engine.end(), outputs, account)
+    outputs.close()
+    account.looks = engine.looks
 
 
 def _take(pictures: Iterable[MaskedFrame], outputs: _Outputs, account: Account) -> None:
@@ -171,80 +185,103 @@ def model_folder(given: Path | None) -> Path:
     return own if own.is_dir() else Path(__file__).resolve().parent.parent / "out/models"
 
 
-def plan(words: Sequence[str], masks: Path | None, into_folder: bool) -> list[Job]:
-    """Which file becomes which: NAME.mp4, and NAME.mkv for its masks, where OUT is a folder."""
-    *sources, target = map(Path, words)
-    if not into_folder:
-        return [Job(sources[0], target, masks)]
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"mask: OUT is a file ({target}) and there are {len(sources)} of IN", "name a folder as the last one")
-    return [Job(path, target / f"{path.stem}.mp4", masks / f"{path.stem}.mkv" if masks else None) for path in sources]
-
-
-def _refuse_overwriting(jobs: Sequence[Job], extra: Path | None) -> None:
-    """No output may be an input or another output."""
-    outputs = [*chain.from_iterable(job.outputs for job in jobs), *([extra] if extra else [])]
-    for job in jobs:
-        for path in outputs:
-            if path.exists() and job.source.exists() and path.samefile(job.source):
-                raise UsageError(f"mask: OUT is IN ({job.source})", "name another file: the original is never overwritten")
-    for one, other in combinations(outputs, 2):
-        if one.resolve() == other.resolve():
-            raise UsageError(f"mask: {one} would be written twice", "give each a name of its own")
-
-
 def command(
     words: Sequence[str],
+    out: str,
     masks: Path | None,
     report: Path | None,
-    profile: str,
-    threads: int,
-    fps: float | None,
-    models: Path | None,
+    options: Options,
+    force: bool,
     as_json: bool,
 ) -> int:
-    """`lykta mask`; the exit code."""
-    if len(words) < 2:
-        raise UsageError("mask: IN and OUT are needed", "lykta mask IN OUT, or lykta mask IN… FOLDER/")
-    if profile not in PROFILES:
-        raise UsageError(f"mask: --profile: must be one of {', '.join(PROFILES)} (got {profile!r})", "standard is the default")
-    into_folder = len(words) > 2 or words[-1].endswith("/") or Path(words[-1]).is_dir()
-    jobs = plan(words, masks, into_folder)
-    _refuse_overwriting(jobs, report)
-    folder = model_folder(models)
-    detector = open_stack(installed(folder), folder, threads)
-    mask = partial(mask_file, detector=detector, profile=profile, threads=threads, fps=fps)
-    if into_folder:
-        facts = _batch(jobs, mask, [Path(words[-1]), *([masks] if masks else [])])
-    else:
-        facts = mask(jobs[0].source, jobs[0].target, masks=masks, title=f"masking {printable(jobs[0].source)}")
-    if report:
-        write_report(report, facts)
-    sys.stdout.write(msgspec.json.encode(facts).decode() + "\n" if as_json else _text(facts))
-    return 1 if facts.get("failed") else 0
+    """`lykta mask`; the exit code. Everything that can be refused is refused before the first file is read."""
+    if options.profile not in PROFILES:
+        raise UsageError(
+            f"mask: --profile: must be one of {', '.join(PROFILES)} (got {options.profile!r})", "standard is the default"
+        )
+    if options.far is not None and not 0 <= options.far <= 1:
+        raise UsageError(f"mask: --far: must be 0 to 1 of the height, from the top (got {options.far})", "0.3 masks the top 30 %")
+    wanted = plan(words, out, masks, report, force)
+    wanted.check()
+    if options.fps and all(job.target.suffix.lower() in PICTURES and not job.masks for job in wanted.jobs):
+        raise UsageError("mask: --fps: has no meaning with one picture", "leave it out")
+    installed(model_folder(options.models))
+    _make(wanted.folders)
+    stop_on(signal.SIGTERM, signal.SIGHUP)
+    results = Results(wanted)
+    try:
+        results.work(options)
+    except KeyboardInterrupt:
+        note(f"interrupted: {results.left()}")
+        raise
+    finally:
+        results.show(as_json)
+    return 1 if results.failed else 0
 
 
-def _batch(jobs: Sequence[Job], mask: Callable[..., dict[str, Any]], folders: Sequence[Path]) -> dict[str, Any]:
-    """Each file in turn; one that fails is told and does not stop the others."""
+def _make(folders: Sequence[Path]) -> None:
     for folder in folders:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as problem:
             raise MediaError(f"{folder}: cannot be made: {problem.strerror}", "check the folder and its rights") from problem
-    files: list[dict[str, Any]] = []
-    for number, job in enumerate(jobs, 1):
-        title = f"masking {printable(job.source)} ({number} of {len(jobs)})"
-        try:
-            files.append(mask(job.source, job.target, masks=job.masks, title=title))
-        except LyktaError as problem:
-            sys.stderr.write(f"error: {problem}\nhint: {problem.hint}\n")
-            files.append({"source": printable(job.source), "error": str(problem), "hint": problem.hint})
-    failed = sum("error" in facts for facts in files)
-    return {"schema": BATCH, "version": version("lykta"), "done": len(files) - failed, "failed": failed, "files": files}
 
 
-def _text(facts: dict[str, Any]) -> str:
-    if facts["schema"] != BATCH:
-        return text(facts)
-    lines = [text(one) for one in facts["files"] if "error" not in one]
-    return "".join(lines) + f"{facts['done']} files masked, {facts['failed']} failed\n"
+class Results:
+    """What became of each file of a plan, as far as it got."""
+
+    def __init__(self, wanted: Plan) -> None:
+        self._plan, self._files = wanted, list[dict[str, Any]]()
+
+    @property
+    def failed(self) -> int:
+        return sum("error" in facts for facts in self._files)
+
+    def work(self, options: Options) -> None:
+        """Each file in turn; one that fails is told and does not stop the others."""
+        jobs = self._plan.jobs
+        for number, job in enumerate(jobs, 1):
+            count = f" ({number} of {len(jobs)})" if self._plan.folders else ""
+            title = f"masking {printable(job.source)}{count}"
+            try:
+                self._files.append(apart(str(job.source), partial(_job, job, options, title), options.give_up_s))
+            except MediaError as problem:
+                if not self._plan.folders:
+                    raise
+                sys.stderr.write(error_lines(problem))
+                self._files.append({"source": printable(job.source), "error": str(problem), "hint": problem.hint})
+            finally:
+                job.discard()
+
+    def left(self) -> str:
+        """What is there after an interruption."""
+        done, jobs = len(self._files) - self.failed, self._plan.jobs
+        next_ = jobs[len(self._files)].target if len(self._files) < len(jobs) else None
+        before = f"{done} of {len(jobs)} files are masked; " if self._plan.folders else ""
+        return f"{before}nothing is left of {next_}" if next_ else f"{before}nothing else was begun"
+
+    def show(self, as_json: bool) -> None:
+        """The report of what is done, also after an interruption."""
+        facts = self._facts()
+        if facts:
+            sys.stdout.write(msgspec.json.encode(facts).decode() + "\n" if as_json else self._text())
+            if self._plan.report:
+                write_report(self._plan.report, facts)
+
+    def _facts(self) -> dict[str, Any]:
+        if not self._plan.folders:
+            return self._files[0] if self._files else {}
+        counts = {"done": len(self._files) - self.failed, "failed": self.failed, "left": len(self._plan.jobs) - len(self._files)}
+        return {"schema": BATCH, "version": version("lykta"), **counts, "files": self._files}
+
+    def _text(self) -> str:
+        lines = [text(one) for one in self._files if "error" not in one]
+        if self._plan.folders:
+            lines.append(f"{len(self._files) - self.failed} files masked, {self.failed} failed\n")
+        return "".join(lines) + f"{NOT_MEASURED}\n"
+
+
+def _job(job: Job, options: Options, title: str, come: Progress) -> dict[str, Any]:
+    """One file, in its own process: the networks are loaded there, where what a file does to them ends with it."""
+    folder = model_folder(options.models)
+    return mask_job(job, options, open_stack(installed(folder), folder, options.threads), title, come)

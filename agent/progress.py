@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from privacy.foreign import printable
+
 _EVERY = 250
 
 
 def note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
+    """One line."""
+    sys.stderr.write(f"note: {printable(text, len(text))}\n")
     sys.stderr.flush()
 
 
