@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from privacy.basis import BASIS, VIEW, Basis, View
 from privacy.errors import RecordError
+from privacy.files import read
+from privacy.foreign import decode
 from privacy.records import peek
 from privacy.settings import CONFIG, Settings
 from provisioning.layout import Layout
@@ -50,11 +51,13 @@ def note_of(layout: Layout, kind: Kind) -> Path:
 def last_judgement(layout: Layout, kind: Kind) -> Applied | None:
     """`RecordError` if the note is torn; None if there is none."""
     try:
-        return msgspec.json.decode(note_of(layout, kind).read_bytes(), type=Applied)
+        return decode(
+            read(note_of(layout, kind), note_of(layout, kind).name), Applied, note_of(layout, kind).name, hint="delete it"
+        )
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as problem:
-        raise RecordError(f"{note_of(layout, kind)}: {problem}", "delete it") from problem
+    except OSError as problem:
+        raise RecordError(f"{note_of(layout, kind)}: {problem.strerror}", "delete it") from problem
 
 
 def names_in(kind: Kind, path: Path) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ Each step may be the last before a power cut: a file is the old or the new one, 
 
 from __future__ import annotations
 
-import os
+import sys
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,10 @@ from agent.inspect import show, table_of
 from agent.overlay import effective, laid_over
 from agent.progress import note
 from agent.renew import Said, take_answers
+from agent.run_pace import back_off
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
-from privacy.files import make_folder, place
+from privacy.files import PUBLIC, make_folder, place
 from privacy.records import kind_of, peek, sha256_hex, verify_listed
 from privacy.settings import CONFIG, Settings
 from provisioning.identity import check_revoked, command_keys, load_permit, verify_basis, verify_view
@@ -33,16 +35,41 @@ _TYPES: dict[str, Kind] = {BASIS: "basis", VIEW: "view", CONFIG: "config"}
 
 def command(layout: Layout, files: list[Path], only: Kind | None, as_json: bool) -> int:
     """0 if all was placed, 1 if something was refused. files: by hand, judged by the same rules as what the uplink left."""
-    # What is placed here must be read by the services' users.
-    os.umask(0o022)
-    by_hand = dict(_read(path, only) for path in files)
+    return _judge(layout, dict(_read(path, only) for path in files), as_json)[0]
+
+
+def paced(layout: Layout, as_json: bool) -> int:
+    """The same for the unit: it lasts longer with each run that changed nothing, also one that failed, since systemd starts no
+    second one as long as it runs.
+    """
+    useful = False
+    try:
+        code, useful = _judge(layout, {}, as_json)
+    finally:
+        wait_s = back_off(layout, useful=useful)
+        note(f"the next may come in {wait_s:.0f} s")
+        sys.stdout.flush()
+        time.sleep(wait_s)
+    return code
+
+
+def _judge(layout: Layout, by_hand: dict[Kind, bytes], as_json: bool) -> tuple[int, bool]:
+    """The exit code, and whether anything that is in force changed: what stands already is placed each time that it is left."""
     with alone(layout), taken(layout) as left:
+        before = _in_force(layout)
         said = apply(layout, by_hand, None if by_hand else left)
         keys = take_answers(layout, left) if left and not by_hand else {}
         if left:
             left.sweep()
+        results = {result for result, _ in keys.values()}
+        useful = _in_force(layout) != before or "swapped" in results
     _tell(layout, said, keys, as_json)
-    return int("refused" in {one.result for one in said} | {result for result, _ in keys.values()})
+    return int("refused" in {one.result for one in said} | results), useful
+
+
+def _in_force(layout: Layout) -> list[str]:
+    """What lies where the records and settings in force lie."""
+    return [sha256_hex(path.read_bytes()) if path.exists() else "" for path in (place_of(layout, kind) for kind in KINDS)]
 
 
 def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> list[Applied]:
@@ -58,9 +85,9 @@ def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> lis
             said.append(_take(layout, kind, token))
     closed = why_closed(layout) if said else ""
     said = [_with_standing(one, closed) for one in said]
-    make_folder(layout.applied)
+    make_folder(layout.applied, 0o755)
     for one in said:
-        place(note_of(layout, one.kind), msgspec.json.encode(one))
+        place(note_of(layout, one.kind), msgspec.json.encode(one), mode=PUBLIC)
         if left:
             left.let_go(f"{one.kind}.jws")
     return said
@@ -89,8 +116,8 @@ def _take(layout: Layout, kind: Kind, token: bytes) -> Applied:
         if not (path.exists() and path.read_bytes() == token):
             _JUDGES[kind](layout, token, used)
             if path.exists():
-                place(path.with_name(f"{path.name}.previous"), path.read_bytes())
-            place(path, token)
+                place(path.with_name(f"{path.name}.previous"), path.read_bytes(), mode=PUBLIC)
+            place(path, token, mode=PUBLIC)
     except (RecordError, ConfigError) as problem:
         reason = str(problem)
     return _judgement(layout, kind, token, reason)

@@ -13,7 +13,10 @@ _MOST = 256
 
 
 class Later:
-    """A bounded line of writes. Beyond the bound the oldest is lost and counted. May be used from several threads."""
+    """A bounded line of writes. May be used from several threads.
+
+    Beyond the bound the oldest is lost and counted. So is work that fails with anything else than `StorageError`, which is raised.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Work] = deque(maxlen=_MOST)
@@ -37,5 +40,10 @@ class Later:
                 except StorageError as problem:
                     self.trouble = problem
                     return
+                except BaseException:
+                    # No disk's trouble but a fault of this work: it would fail for ever, and what waits behind it with it.
+                    self._waiting.popleft()
+                    self.lost += 1
+                    raise
                 self._waiting.popleft()
             self.trouble = None

@@ -6,22 +6,23 @@ number is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from agent.inbox import folder_of
+import msgspec
+
 from agent.keeping import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import locked, make_folder, place, sync_folder
-from privacy.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
-from privacy.records import Authority, Signer, TrustedKeys, peek, sha256_hex, sign
+from privacy.files import locked, make_folder, place, read, sync_folder
+from privacy.foreign import decode
+from privacy.manifest import ClipId
+from privacy.order import ANSWER, ORDER, Answer, Order, answers_to, read_answer, touches, verify_order
+from privacy.records import Authority, Signer, TrustedKeys, peek, sign, token_id
 from privacy.retention import Kept
 from provisioning.identity import revocations
 from provisioning.layout import Layout
@@ -50,14 +51,13 @@ class Orders:
 
     def __init__(self, layout: Layout, me: Obedience, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]) -> None:
         self._layout, self._me, self._keeper, self._clock, self._revoked = layout, me, keeper, clock, revoked
-        self._waits: set[str] = set()
 
     def obey(self, token: bytes) -> bytes:
         """The signed answer; `RecordError` for what is no order to this node, or of a number that another order used."""
         me = self._me
         order = verify_order(token, me.trusted, me.site, me.node)
         with self._alone():
-            return self._obey(order, token)
+            return self._obey(order, token.strip())
 
     def _obey(self, order: Order, token: bytes) -> bytes:
         path = self._path(order, "jws")
@@ -67,21 +67,6 @@ class Orders:
             self._follow(order, token)
         return answer
 
-    def empty_inbox(self) -> None:
-        """Obey what the uplink left while this service was away; what is no order is noted and thrown away."""
-        for path in sorted(folder_of(self._layout, "order").glob("*.jws")):
-            try:
-                self.obey(path.read_bytes())
-            except RecordError as problem:
-                self._keeper.note("order_refused", file=path.name, reason=str(problem))
-            except OSError as problem:
-                # Once for each file: on a full disk the notes themselves wait, and must not push out one another.
-                if path.name not in self._waits:
-                    self._waits.add(path.name)
-                    self._keeper.note("order_waits", file=path.name, reason=str(problem))
-                continue
-            path.unlink(missing_ok=True)
-
     def _act(self, order: Order, token: bytes) -> tuple[tuple[str, ...], str]:
         """Ids of the clips that it concerned, and why it was refused, or ""."""
         if self._clock.trusted() and self._clock.now() > order.until:
@@ -89,16 +74,20 @@ class Orders:
         if order.act in ("revoke", "wipe"):
             return (), ""
         begun = self._begun(order)
-        chosen = self._keeper.matching(lambda one, end: one.clip in begun or concerns(order, one.clip, one.begin, end))
+        chosen = self._keeper.matching(lambda one, end: one.clip in begun or touches(order, one.clip, one.begin, end))
         held = tuple(one.clip for one in chosen if one.held is not None)
         if order.act == "erase" and held:
             return held, "held by another order; release it first"
+        if order.act == "hold" and chosen:
+            chosen = [one for one in chosen if self._keeper.released(one.clip) < order.number]
+            if not chosen:
+                return (), "released by a later order"
         if not chosen and not (begun and order.act in ("erase", "release")):
             return (), "no such clip here"
         gone = begun if order.act in ("erase", "release") else ()
         ids = tuple(sorted({*gone, *(one.clip for one in chosen)}))
         # Written down first: after a power cut in the middle, what is gone already was still erased by this order.
-        _place(self._path(order, "begun"), json.dumps(ids).encode(), order)
+        _place(self._path(order, "begun"), msgspec.json.encode(ids), order)
         self._on_clips(order, token, chosen)
         return ids, ""
 
@@ -115,7 +104,15 @@ class Orders:
 
     def _begun(self, order: Order) -> tuple[str, ...]:
         path = self._path(order, "begun")
-        return tuple(json.loads(path.read_bytes())) if path.exists() else ()
+        try:
+            return decode(read(path, "begun"), tuple[ClipId, ...], "begun")
+        except FileNotFoundError:
+            return ()
+        except RecordError as problem:
+            # What it had erased by then stands in the journal; what is still there is concerned by the order itself.
+            path.replace(path.with_suffix(".damaged"))
+            self._keeper.note("order_begun_damaged", file=path.name, reason=str(problem))
+            return ()
 
     def _path(self, order: Order, kind: Literal["jws", "begun"]) -> Path:
         return answers(self._layout) / f"{order.number:08}.{kind}"
@@ -135,7 +132,7 @@ class Orders:
                     case "hold":
                         self._keeper.hold(one.clip, token)
                     case "release":
-                        self._keeper.release(one.clip)
+                        self._keeper.release(one.clip, token)
                     case "export":
                         self._keeper.export(one.clip, token)
                     case _:
@@ -149,7 +146,7 @@ class Orders:
         me, named = self._me, clips[:MOST]
         result: Literal["done", "refused"] = "refused" if refusal else "done"
         answer = Answer(
-            order.number, order.act, me.site, me.node, me.unit, sha256_hex(token), result, refusal, named, self._clock.now()
+            order.number, order.act, me.site, me.node, me.unit, token_id(token), result, refusal, named, self._clock.now()
         )
         signed = sign(answer, me.signer, ANSWER)
         _place(self._path(order, "jws"), signed, order)
@@ -162,30 +159,17 @@ class Orders:
         return signed
 
 
-def concerns(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
-    """Whether an order names this clip, or a span of time that it touches."""
-    if clip in order.clips:
-        return True
-    return order.since is not None and order.to is not None and begin <= order.to and order.since <= end
-
-
 class Holds:
-    """What a hold in a clip's folder is worth.
+    """What an order in a clip's folder is worth.
 
-    obeyed     where the signed answers lie: a hold obeyed under a key that was retired since stands all the same
+    obeyed     where the signed answers lie: one obeyed under a key that was retired since stands all the same
     """
 
     def __init__(self, me: Obedience, obeyed: Path, authority: Authority) -> None:
         self._me, self._obeyed, self._authority = me, obeyed, authority
 
-    def until(self, token: bytes) -> datetime:
-        """The end of the hold that a signed order gives; `RecordError` if it gives none."""
-        order = self._order(token)
-        if order.act != "hold":
-            raise RecordError(f"order {order.number}: is no hold (got {order.act})", "the file was put there by hand")
-        return order.until
-
-    def _order(self, token: bytes) -> Order:
+    def order(self, token: bytes) -> Order:
+        """The order that lies there; `RecordError` if it counts for nothing."""
         try:
             return verify_order(token, self._me.trusted, self._me.site, self._me.node)
         except RecordError:
@@ -197,19 +181,7 @@ class Holds:
 
     def _was_done(self, answer: bytes, token: bytes) -> bool:
         said = read_answer(answer, self._authority)
-        return (said.order_sha256, said.result) == (sha256_hex(token), "done")
-
-
-def empty_receipts(layout: Layout, keeper: Keeper) -> None:
-    """Free what the receipts in the inbox name; one that frees nothing is noted and thrown away."""
-    for path in sorted(folder_of(layout, "receipt").glob("*.jws")):
-        try:
-            keeper.receipt(path.read_text(errors="replace"))
-        except RecordError as problem:
-            keeper.note("receipt_refused", file=path.name, reason=str(problem))
-        except OSError:
-            continue  # the disk refuses now, or another process took it; what is still there is tried again
-        path.unlink(missing_ok=True)
+        return answers_to(said, token) and said.result == "done"
 
 
 def answers(layout: Layout) -> Path:
@@ -225,6 +197,6 @@ def _place(path: Path, token: bytes, order: Order) -> None:
 
 
 def _same(stored: bytes, order: Order, token: bytes) -> bytes:
-    if peek(stored, ANSWER, Answer).order_sha256 != sha256_hex(token):
+    if not answers_to(peek(stored, ANSWER, Answer), token):
         raise RecordError(f"order: number: {order.number} was used by another order", "number it anew")
     return stored

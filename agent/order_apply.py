@@ -1,29 +1,38 @@
-"""`lykta order apply FILE`: an order that came on a stick. The camera obeys it; while it is away, this command does, as root."""
+"""`lykta order apply FILE`: an order that came on a stick. The camera obeys it; while it is away, this command does, with the
+rights of the camera's user: root wipes, and does nothing else in that user's folders."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from agent.clocks import clock_of
-from agent.control import ask
+from agent.control import ask_for
 from agent.custody import Custody, usual_retention
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from privacy.errors import UnreachableError, UsageError
+from privacy.files import read
 from privacy.order import ANSWER, Answer, verify_order
 from privacy.records import peek
-from provisioning.identity import command_keys
+from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
+from provisioning.service_user import as_keeper_of_clips
+
+
+class _Answered(Struct, frozen=True):
+    """The camera's answer: its signed answer to the order."""
+
+    answer: str
 
 
 def command(layout: Layout, file: Path, as_json: bool) -> int:
     """0 if it was obeyed, 1 if the node refuses it; `RecordError` (exit 5) if it is no order to this node."""
     try:
-        token = file.read_bytes()
+        token = read(file, f"order: {file}")
     except OSError as problem:
         raise UsageError(f"order: {file}: {problem.strerror}", "name the file that `lykta-central sign order` made") from problem
     node = settings_in_force(layout).node
@@ -43,26 +52,15 @@ def command(layout: Layout, file: Path, as_json: bool) -> int:
 def _obeyed(layout: Layout, token: bytes) -> bytes:
     """The signed answer: the camera's, or that of whoever has the clips in hand while it is away."""
     try:
-        return str(ask(layout.socket("camera", "uplink"), {"verb": "order", "jws": token.decode()}, timeout=10)["answer"]).encode()
+        request = {"verb": "order", "jws": token.decode()}
+        return ask_for(_Answered, layout.socket("camera", "uplink"), request, timeout=10).answer.encode()
     except UnreachableError:
         sys.stderr.write("note: the camera service is away; obeyed here\n")
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
-    try:
-        custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None)
+    signer = load_signer(layout, "retention")
+    with as_keeper_of_clips(layout):
+        custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None, signer)
         answer = custody.orders.obey(token)
         custody.outbox.close()
-        return answer
-    finally:
-        _give_back(layout)
-
-
-def _give_back(layout: Layout) -> None:
-    """What root made here belongs to the camera's user, or neither the camera nor `lykta retention` could go on with it."""
-    if os.geteuid():
-        return
-    owner = layout.spool.stat().st_uid
-    for folder in (layout.journal("retention"), layout.camera, layout.spool):
-        for path in (folder, *folder.rglob("*")):
-            if path.lstat().st_uid == 0:
-                os.chown(path, owner, -1, follow_symlinks=False)
+    return answer

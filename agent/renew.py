@@ -6,17 +6,16 @@ answer with what else is desired, where `lykta apply` takes it.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from agent.clocks import clock_of
-from agent.control import ask
 from agent.desired import Taken, alone
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
+from agent.status import status_of
 from privacy.errors import LyktaError, RecordError, UsageError
-from privacy.files import make_folder, place
+from privacy.files import PUBLIC, make_folder, place
 from privacy.records import load_chain
 from privacy.renewal import check_answer, due_at, new_key, request, wished_key
 from provisioning.identity import TLS_AND_UNITS, load_authority, renewal_of
@@ -28,8 +27,6 @@ Said = dict[str, tuple[str, str]]
 
 def command(layout: Layout, files: list[Path], as_json: bool) -> int:
     """0; 1 if a certificate that came was refused. files: certificates by hand, <unit>.pem."""
-    # Certificates are for the services' users to read; keys are made for root alone.
-    os.umask(0o022)
     by_hand = dict(_read(path) for path in files)
     with alone(layout):
         said = attend(layout, by_hand)
@@ -92,9 +89,9 @@ def _wish(layout: Layout, keys: KeyPlace) -> tuple[str, str]:
         return "kept", f"until {due:%Y-%m-%d}"
     key, pem = new_key()
     keys.keep_next(pem)
-    make_folder(layout.applied)
+    make_folder(layout.applied, 0o755)
     node = (config.node.site, config.node.id)
-    place(renewal_of(layout, keys.unit), request(key, keys.signer(), node, keys.unit, now))
+    place(renewal_of(layout, keys.unit), request(key, keys.signer(), node, keys.unit, now), mode=PUBLIC)
     return "asked", _ends(present.not_valid_after_utc, now)
 
 
@@ -116,7 +113,7 @@ def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     check_answer(chain, load_authority(layout), f"{node.site}/{node.id}", keys.unit)
     if wished_key(wish.read_bytes()) != chain[0].public_key():
         raise RecordError(f"{keys.unit}: is not the certificate of the key that waits", "the centre answered another wish")
-    place(keys.pem(".next"), answer)
+    place(keys.pem(".next"), answer, mode=PUBLIC)
     keys.swap(keep=keys.unit == "tls")
     wish.unlink(missing_ok=True)
     return "swapped", f"until {chain[0].not_valid_after_utc:%Y-%m-%d}"
@@ -127,13 +124,13 @@ def _judge_connection(layout: Layout, keys: KeyPlace) -> tuple[str, str] | None:
     if not keys.key(".previous").exists():
         return None
     try:
-        standing = ask(layout.socket("uplink", "ctl"), {"verb": "status"})["standing"]
+        standing = status_of(layout.socket("uplink", "ctl")).standing
     except LyktaError:
         return None  # the uplink is away: judged the next day
-    if standing["reason"] == "certificate_refused":
+    if standing.reason == "certificate_refused":
         keys.go_back()
         return "fell_back", "the broker refuses the new certificate; the one before is in force again"
-    if standing["reason"] == "connected":
+    if standing.reason == "connected":
         keys.forget_previous()
     return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from agent.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
 from agent.messages import CertificateWanted, Reported
 from privacy.errors import RecordError
+from privacy.files import read
 from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 
@@ -47,7 +48,14 @@ class Wishes:
         """Wishes that were not told yet; at birth all."""
         waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
         due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
-        return [CertificateWanted(unit, renewal_of(self._layout, unit).read_text()) for unit in due]
+        return [CertificateWanted(unit, wish) for unit in due if (wish := self._wish(unit))]
+
+    def _wish(self, unit: str) -> str:
+        """The signed wish; "" for one that is damaged: root makes it anew."""
+        try:
+            return read(renewal_of(self._layout, unit), "renewal").decode("ascii")
+        except (OSError, RecordError, UnicodeDecodeError):
+            return ""
 
     def told(self, said: list[CertificateWanted]) -> None:
         self._told |= {one.unit: _mark(renewal_of(self._layout, one.unit)) for one in said}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, insort
 from itertools import islice
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -17,6 +16,7 @@ from agent.inbox import folder_of
 from agent.pieces import Item
 from agent.sending import Rank, What, rank_of_clip
 from privacy.errors import RecordError, StorageError
+from privacy.files import read
 from privacy.manifest import MANIFEST, Manifest
 from privacy.records import peek
 from provisioning.layout import Layout
@@ -64,12 +64,17 @@ class Shelf:
         for clip, again_s in list(self._handed.items()):
             if now_s >= again_s and not self._in_inbox(clip):
                 del self._handed[clip]
+                # It may be listed again already: an order to export it came meanwhile.
+                self._take(clip)
                 self._place(clip)
 
     def fetch(self, key: Key) -> Item:
         """A clip as it is uploaded; `StorageError` if it has gone."""
         folder = self._spool / key[1]
-        token = _read(folder / "manifest.jws")
+        try:
+            token = self._manifest(key[1])
+        except OSError as problem:
+            raise StorageError(f"clip {key[1]}: manifest.jws: {problem.strerror}", "it was freed or expired") from problem
         return Item(key[0], "clip", key[1], token.decode(), folder, peek(token, MANIFEST, Manifest).files)
 
     def handed_over(self, key: Key, now_s: float) -> None:
@@ -94,7 +99,7 @@ class Shelf:
         try:
             with os.scandir(self._spool) as entries:
                 # A name with a dot is a clip that is being deleted.
-                found = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+                found = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")}
         except OSError:
             found = set()
         known = self._ranks.keys() | self._running | self._handed.keys()
@@ -119,12 +124,15 @@ class Shelf:
     def _rank(self, clip: str) -> Rank | None:
         folder = self._spool / clip
         try:
-            trigger = peek((folder / "manifest.jws").read_bytes(), MANIFEST, _Triggered).trigger
+            trigger = peek(self._manifest(clip), MANIFEST, _Triggered).trigger
         except FileNotFoundError:
             raise
         except (RecordError, OSError):
             trigger = "damaged"  # the ingest says what is wrong with it, and the status shows that
         return rank_of_clip(trigger, (folder / "export.jws").exists(), self._what)
+
+    def _manifest(self, clip: str) -> bytes:
+        return read(self._spool / clip / "manifest.jws", f"clip {clip}: manifest.jws")
 
     def _take(self, clip: str) -> None:
         rank = self._ranks.pop(clip, None)
@@ -138,10 +146,3 @@ class Shelf:
 
     def _in_inbox(self, clip: str) -> bool:
         return (self._receipts / f"{clip}.jws").exists()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        raise StorageError(f"clip {path.parent.name}: {path.name}: {problem.strerror}", "it was freed or expired") from problem

@@ -1,8 +1,8 @@
 """Clips on the node's disk, sealed: <clip id>/{clip.age, masks.age, manifest.jws}. A clip is complete once its manifest is there.
 
 While a clip runs, checkpoint.jws holds its signed manifest so far and tail.age what has not filled a chunk yet, so that a power
-cut leaves a torn clip that lacks its last second at most, and not a riddle. Orders leave hold.jws and export.jws in a clip's
-folder, and the receipt of a clip that must stay all the same is kept there too.
+cut leaves a torn clip that lacks its last second at most, and not a riddle. Orders leave hold.jws, release.jws and export.jws in a
+clip's folder, and the receipt of a clip that must stay all the same is kept there too.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Literal
 
 import msgspec
 
-from agent.cards import Card, add_card, clip_names, read_cards, rewrite
+from agent.cards import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
-from privacy.files import make_folder, place, sync_folder
+from privacy.files import create, make_folder, open_file, place, read, sync_folder
+from privacy.folders import remove
 from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
 from privacy.seal import Recipient, Seal, head_size, seal_tail, whole_size
 
-Mark = Literal["hold", "export", "receipt"]
 _MANIFEST, _CHECKPOINT, _INDEX = "manifest.jws", "checkpoint.jws", "index"
 _FREED = ".freed-"
-_CLIP_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
 
@@ -40,7 +38,7 @@ class SealedSink:
 
     def __init__(self, path: Path, recipients: Sequence[Recipient]) -> None:
         self._name = path.name
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._descriptor = create(path)
         try:
             self.seal = Seal(self, recipients)
         except BaseException:
@@ -85,12 +83,21 @@ class Spool:
         self._head, self._index = folder / "head", folder / _INDEX
         self._lock = Lock()
         self._running: set[str] = set()
-        make_folder(folder)
+        ready_folder(folder)
 
     @property
     def previous(self) -> str:
-        """Hash of the last manifest, which the next one carries; empty for the first clip of a node."""
-        return self._head.read_text() if self._head.exists() else ""
+        """Hash of the last manifest, which the next one carries; empty for the first clip of a node.
+
+        Of a damaged note the newest clip that is here tells it; the centre finds the gap if there is none.
+        """
+        with suppress(FileNotFoundError):
+            noted = self._head.read_bytes().decode(errors="replace")
+            return noted if _HASH.fullmatch(noted) else self._newest()
+        return ""
+
+    def _newest(self) -> str:
+        return next((sha256_hex((self.folder / clip / _MANIFEST).read_bytes()) for clip in reversed(self.clips())), "")
 
     def clips(self) -> list[str]:
         """Ids of complete clips, oldest first."""
@@ -108,14 +115,14 @@ class Spool:
     def count(self) -> int:
         """Clips of any state: cheap to ask."""
         with os.scandir(self.folder) as found:
-            return sum(_CLIP_ID.fullmatch(entry.name) is not None for entry in found)
+            return sum(CLIP_ID.fullmatch(entry.name) is not None for entry in found)
 
     # -- a running clip ------------------------------------------------------------------------------------------------
 
     def begin(self, opened: Manifest, recipients: Sequence[Recipient]) -> tuple[SealedSink, SealedSink]:
         """A new clip's folder with its checkpoint, and its two sealed files."""
         folder = self.folder / opened.clip
-        folder.mkdir(mode=0o750)
+        make_folder(folder)
         self._running.add(opened.clip)
         with ExitStack() as undo:
             video = SealedSink(folder / CLIP, recipients)
@@ -165,9 +172,9 @@ class Spool:
         told   called with those manifests: nobody may have heard of them
         """
         for path in self.folder.iterdir():
-            if path.name.startswith(_FREED) or (_CLIP_ID.fullmatch(path.name) and not _recorded(path)):
+            if path.name.startswith(_FREED) or (CLIP_ID.fullmatch(path.name) and not _recorded(path)):
                 # What the disk keeps now is no clip any more; the next start, and `lykta retention`, ask it again.
-                shutil.rmtree(path, ignore_errors=True)
+                remove(path)
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / _MANIFEST).exists():
                 with suppress(RecordError, OSError):  # a damaged manifest, or one that cannot be read: the sweep says so
@@ -187,8 +194,7 @@ class Spool:
         files = [_trim(folder / name) for name in (CLIP, MASKS)]
         if (folder / TAIL).exists():
             files.append(SealedFile(TAIL, *_digest(folder / TAIL)))
-        end = datetime.fromtimestamp((folder / CLIP).stat().st_mtime, opened.begin.tzinfo)
-        last = max(opened.begin, min(end, now))
+        last = max(opened.begin, min(_written(folder / CLIP, now), now))
         whole = msgspec.structs.replace(opened, state="torn", end=last, files=tuple(files), checkpoint=token.decode())
         return self.finish(whole, told)
 
@@ -242,42 +248,49 @@ class Spool:
                 if folder.exists():
                     folder.rename(gone)
                 sync_folder(self.folder)
-                if gone.exists():
-                    shutil.rmtree(gone)
+                kept = remove(gone)
         except OSError as problem:
             raise StorageError(f"{folder}: {problem.strerror}", "mend the disk; the clip goes as soon as it lets go") from problem
+        if kept:
+            raise StorageError(f"{gone}: {kept[0]}", "mend the disk; the clip goes as soon as it lets go")
         self._running.discard(clip)
 
     def clear_freed(self) -> None:
         """The bytes of deleted clips, where a crash or the disk kept them; `StorageError` if it still does."""
-        kept: list[str] = []
-        for path in self.folder.glob(f"{_FREED}*"):
-            shutil.rmtree(path, onerror=lambda _call, name, _problem: kept.append(str(name)))
+        kept = [f"{path}: {one}" for path in sorted(self.folder.glob(f"{_FREED}*")) for one in remove(path)]
         if kept:
-            raise StorageError(f"{kept[0]}: cannot be removed", "mend the disk")
+            raise StorageError(kept[0], "mend the disk")
 
     # -- marks ---------------------------------------------------------------------------------------------------------
 
-    def mark(self, clip: str, mark: Mark, token: bytes) -> None:
-        """Put a signed order or receipt beside a clip."""
+    def mark(self, clip: str, mark: str, token: bytes) -> None:
+        """Put a signed order or receipt beside a clip: hold, hold-<number>, release, export or receipt."""
         path = self.folder / clip / f"{mark}.jws"
         try:
             place(path, token)
         except OSError as problem:
             raise StorageError(f"{path}: {problem.strerror}", "free space or check the disk") from problem
 
-    def unmark(self, clip: str, mark: Mark) -> None:
+    def unmark(self, clip: str, mark: str) -> None:
         (self.folder / clip / f"{mark}.jws").unlink(missing_ok=True)
         sync_folder(self.folder / clip)
 
-    def marked(self, clip: str, mark: Mark) -> bytes | None:
-        path = self.folder / clip / f"{mark}.jws"
-        return path.read_bytes() if path.exists() else None
+    def marked(self, clip: str, mark: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return read(self.folder / clip / f"{mark}.jws", f"{clip}: {mark}")
+        return None
+
+    def has_mark(self, clip: str, mark: str) -> bool:
+        return (self.folder / clip / f"{mark}.jws").exists()
+
+    def marks(self, clip: str, begin: str) -> list[str]:
+        """Names of a clip's marks that begin so, in order."""
+        return sorted(path.stem for path in (self.folder / clip).glob(f"{begin}*.jws"))
 
     def _read(self, clip: str, name: str) -> tuple[bytes, Manifest]:
         path = self.folder / clip / name
         try:
-            token = path.read_bytes()
+            token = read(path, f"{clip}: {name}")
         except OSError as problem:
             raise StorageError(f"{path}: {problem.strerror}", "`lykta clips list` shows what is there") from problem
         return token, read_manifest(token, self._authority)[0]
@@ -291,8 +304,23 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise SealError(f"{file.name}: sha256: is not what the manifest says", "the file was changed or is torn")
 
 
+def _written(path: Path, otherwise: datetime) -> datetime:
+    """When a file was written last; `otherwise` if its inode holds no date."""
+    with suppress(ValueError, OverflowError):
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return otherwise
+
+
 def _recorded(folder: Path) -> bool:
     return any((folder / name).exists() for name in (_MANIFEST, _CHECKPOINT))
+
+
+def ready_folder(folder: Path) -> None:
+    """A folder that clips cannot be kept without; `StorageError` where the disk does not take it."""
+    try:
+        make_folder(folder)
+    except OSError as problem:
+        raise StorageError(f"{folder}: cannot be made: {problem.strerror}", "free space or mend the disk") from problem
 
 
 def is_full(problem: BaseException) -> bool:
@@ -302,7 +330,7 @@ def is_full(problem: BaseException) -> bool:
 
 def _trim(path: Path) -> SealedFile:
     """Cut a sealed file to whole chunks and make that last: the manifest to come names these bytes."""
-    with path.open("r+b") as file:
+    with open_file(path, path.name, write=True) as file:
         head = head_size(file.read(64 * 1024))
         os.ftruncate(file.fileno(), whole_size(head, path.stat().st_size))
         os.fsync(file.fileno())
@@ -312,7 +340,7 @@ def _trim(path: Path) -> SealedFile:
 def _digest(path: Path) -> tuple[int, str]:
     found = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_file(path, path.name) as file:
             while block := file.read(_BLOCK):
                 found.update(block)
         return path.stat().st_size, found.hexdigest()

@@ -6,7 +6,6 @@ rest is tidiness. Models and settings stay: they are nobody's data.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -16,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from agent.clocks import clock_of
-from agent.control import ask
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.start import SERVICES
+from agent.status import status_of
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
+from privacy.folders import remove
+from privacy.foreign import LONGEST, printable
 from privacy.journal import Fact, Journal
 from privacy.order import verify_order
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
+from provisioning.service_user import as_keeper_of_clips
 
 _LAST_WORD_S = 3.0
 
@@ -54,7 +56,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
     """0; 1 if something could not be removed, which is named."""
     entry = _last_entry(layout, facts)
     # Before anything is gone: from here on the printed line is the only proof that stays with whoever wipes.
-    sys.stderr.write(f"last entry: {entry}\n")
+    sys.stderr.write(f"last entry: {printable(entry, LONGEST)}\n")
     sys.stderr.flush()
     _last_word(layout)
     seconds: dict[str, float] = {}
@@ -64,6 +66,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
     folders = (
         layout.spool,
         layout.outbox.parent,
+        layout.io_outbox.parent,
         layout.var / "journal",
         layout.camera,
         layout.uplink,
@@ -85,8 +88,9 @@ def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
     """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
     try:
         clock = clock_of(layout, settings_in_force(layout))
-        journal = Journal(layout.journal("retention"), "retention", load_signer(layout, "retention"), clock.now)
-        return journal.append("wiped", **facts).decode()
+        signer = load_signer(layout, "retention")
+        with as_keeper_of_clips(layout):
+            return Journal(layout.journal("retention"), "retention", signer, clock.now).append("wiped", **facts).decode()
     except (LyktaError, OSError) as problem:
         return f"none: {problem}"
 
@@ -96,7 +100,7 @@ def _last_word(layout: Layout) -> None:
     end = time.monotonic() + _LAST_WORD_S
     while time.monotonic() < end:
         try:
-            detail = ask(layout.socket("uplink", "ctl"), {"verb": "status"})["detail"]
+            detail = status_of(layout.socket("uplink", "ctl")).detail
         except LyktaError:
             return
         if not detail.get("connected") or not detail.get("pending"):
@@ -113,10 +117,9 @@ def _stop_services(layout: Layout) -> None:
 
 def _remove(folder: Path, left: list[str]) -> None:
     """Delete a folder's content; what the disk refuses is named, and the rest goes on."""
-    if not folder.exists():
-        return
-    shutil.rmtree(folder, onerror=lambda _call, path, _problem: left.append(str(path)))
-    sync_folder(folder.parent)
+    if folder.parent.is_dir():
+        left += [f"{folder}: {one}" for one in remove(folder)]
+        sync_folder(folder.parent)
 
 
 def _discard(layout: Layout) -> tuple[int | None, str]:
