@@ -9,8 +9,9 @@ import msgspec
 
 from agent.sending import Reading, Spent, charge, settle, wait_s
 from drivers.clock import SystemClock
-from privacy.errors import StorageError
-from privacy.files import place
+from privacy.errors import RecordError, StorageError
+from privacy.files import place, read
+from privacy.foreign import decode
 
 
 class Allowance:
@@ -44,10 +45,10 @@ class Allowance:
         now = self._reading()
         fresh = Spent(0.0, now.wall_s or 0.0, now.boot_id, now.mono_ms)
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Spent)
+            return decode(read(self._path, "spent"), Spent, "spent")
         except FileNotFoundError:
             return fresh
-        except (OSError, msgspec.DecodeError):
+        except (OSError, RecordError):
             return charge(fresh, self._per_day, self._per_day, urgent=False)
 
     def _reading(self) -> Reading:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -16,6 +17,7 @@ from typing import Any
 
 from agent.custody import Custody
 from agent.datagrams import Mouth, Word, hear
+from agent.heard_heads import HeardHeads
 from agent.later import Work
 from agent.pipeline import Coding, Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
@@ -23,18 +25,19 @@ from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.service import Runtime, run_service
 from agent.visit import Visit, Visits
-from agent.watching import Watching
+from agent.watching import CAMERA_FROZEN, Watching
 from drivers.camera import Camera
+from drivers.disk import refusal
 from drivers.encoder import H264Encoder
 from drivers.file_camera import FileCamera
 from drivers.pi_camera import PiCamera
 from privacy.audit import LONG_SIDE
-from privacy.basis import Permit, Ruling, deadline, rule
+from privacy.basis import ZONE_UNKNOWN, Permit, Ruling, deadline, rule
 from privacy.delay import Seen
 from privacy.detection import Detector
 from privacy.errors import MediaError, RecordError
 from privacy.frames import MaskedFrame
-from privacy.journal import HEADS, Fact, read_heads
+from privacy.journal import HEADS, Fact
 from privacy.manifest import Manifest
 from privacy.masking import Masker
 from privacy.seal import Recipient
@@ -43,11 +46,12 @@ from provisioning.identity import load_permit, recipients
 from provisioning.layout import Layout
 
 REST_S = 10.0
+KEEPER_STALLED_S = 60.0
+"""A sweep deletes at most twenty clips before the next beat."""
 LIGHT_AGAIN_MS = 20_000
 # Bound of the error of our clock that a manifest states, milliseconds.
 TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
 _BLIND_S = 5.0
-_JOIN_S = 1.2
 # Whole masks that were asked for.
 _WANTED = ("profile",)
 _SAVE_S = 600.0
@@ -86,7 +90,7 @@ class CameraService:
         self._custody = Custody.take(layout, runtime.config, runtime.clock, "camera", retention, self._revoked)
         self._spool, self._keeper = self._custody.spool, self._custody.keeper
         self._proving = Proving(runtime, self._keeper, detector, open_auditor, self._defer)
-        self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer)
+        self._watching = Watching(self._keeper, layout.camera, permit.view.id, self._defer, runtime.config.camera.noiseless)
         self._presence, self._io = PresenceWatch(), Mouth(layout.presence)
         self._night: bool | None = None
         self._light_told_ms = 0
@@ -107,22 +111,33 @@ class CameraService:
         )
         runtime.answer("receipt", self._receipt, on="uplink")
         runtime.answer("order", self._order, on="uplink")
-        runtime.answer("heads", self._heads, on="uplink")
+        runtime.answer("heads", HeardHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
         runtime.answer("view", self._watching.show, on="ctl")
         runtime.answer("view_confirm", self._watching.confirm, on="ctl")
         self._visits.listen()
         runtime.spawn("triggers", self._hear_triggers)
         runtime.spawn("keeper", self._keep)
-        runtime.spawn("audit", lambda: self._proving.run(runtime.stop))
+        runtime.spawn("audit", self._proving.run)
         while not runtime.stop.is_set():
             visit, ruling = self._visits.now, self._rule()
             if visit:
                 self._receive(visit)
             elif ruling.open:
                 self._film()
-            else:
-                runtime.enter("off", ruling.reason, until=ruling.until)
+            elif ruling.reason == ZONE_UNKNOWN:
+                runtime.enter("blind", ruling.reason, owner="technician")
                 self._rest()
+            else:
+                self._enter_off(ruling)
+                self._rest()
+
+    def _enter_off(self, ruling: Ruling) -> None:
+        """Lawful rest; unless what deletes at the deadlines has stopped: that is never rest."""
+        stalled = self._runtime.stalled()
+        if stalled:
+            self._runtime.enter("degraded", stalled, owner="technician")
+        else:
+            self._runtime.enter("off", ruling.reason, until=ruling.until)
 
     def _rest(self) -> None:
         """A decision was made that nothing can be filmed now: that is finished work, until the next one, or a visit."""
@@ -227,10 +242,8 @@ class CameraService:
         return show
 
     def _join(self, threads: tuple[threading.Thread, ...]) -> None:
-        for thread in threads:
-            thread.join(_JOIN_S)
-            if thread.is_alive():
-                raise MediaError(f"{thread.name}: does not end", "the camera or the disk hangs; the service starts again")
+        for name in self._runtime.late(*threads):
+            raise MediaError(f"{name}: does not end", "the camera or the disk hangs; the service starts again")
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera) -> None:
         runtime = self._runtime
@@ -244,6 +257,7 @@ class CameraService:
                 looks=pipeline.looks,
                 look_ms=round(pipeline.look_ms / pipeline.looks, 1) if pipeline.looks else None,
                 pictures_lost=camera.lost,
+                pictures_broken=camera.broken,
                 queue_dropped=recorder.dropped,
                 clips_refused=recorder.refused,
                 clips=self._spool.count(),
@@ -269,13 +283,17 @@ class CameraService:
         ruling, now_s = self._rule(), runtime.clock.mono_ms() / 1000
         if not cause or cause in _WANTED:
             self._blind_since = now_s
-        if now_s - self._blind_since > _BLIND_S:
+        if cause == CAMERA_FROZEN:
+            runtime.enter("blind", cause, owner="technician")
+        elif now_s - self._blind_since > _BLIND_S:
             reason = "too_dark" if cause == "dark" else cause if cause.startswith("view_") else "detector_down"
             runtime.enter("degraded" if cause == "dark" else "blind", reason, owner="technician")
+        elif stalled := runtime.stalled():
+            runtime.enter("degraded", stalled, owner="technician")
         elif self._keeper.later.trouble:
-            runtime.enter("degraded", "disk_refuses_events", owner="ops")
+            runtime.enter("degraded", refusal(self._spool.folder, "disk_refuses_events"), owner="ops")
         elif recorder.refused_now:
-            runtime.enter("degraded", "disk_refuses_clips", owner="ops")
+            runtime.enter("degraded", refusal(self._spool.folder, "disk_refuses_clips"), owner="ops")
         elif runtime.standing.state != "starting":
             runtime.enter("ready", "filming", until=ruling.until)
 
@@ -316,11 +334,8 @@ class CameraService:
     def _order(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"answer": self._custody.orders.obey(str(request.get("jws", "")).encode()).decode()}
 
-    def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Where the other units' chains stand, as the uplink read them: noted in ours, so that each vouches for all (R32)."""
-        heads: dict[str, Fact] = {unit: str(head) for unit, head in read_heads(request.get("heads")).items()}
+    def _note_heads(self, heads: dict[str, Fact]) -> None:
         self._defer(lambda: self._keeper.note(HEADS, **heads))
-        return {"noted": len(heads)}
 
     def _revoked(self, record: str) -> None:
         if record in (self._permit.basis.id, self._permit.view.id):
@@ -337,15 +352,16 @@ class CameraService:
         """The keeper's thread: writes as they come, a sweep every ten seconds, the view's edges every ten minutes."""
         swept, saved = time.monotonic() - REST_S, time.monotonic()
         while not self._runtime.stop.is_set():
-            try:
+            self._runtime.beat("keeper", KEEPER_STALLED_S, vital=False)
+            with suppress(Empty):
                 self._news.get(timeout=0.2)()
-            except Empty:
-                if time.monotonic() - swept >= REST_S:
-                    more = self._custody.attend()
-                    swept = time.monotonic() - (REST_S if more else 0)
-                if time.monotonic() - saved >= _SAVE_S:
-                    self._keeper.later.do(self._watching.save)
-                    saved = time.monotonic()
+            # Whatever else there is to write: the sweep waits for no queue to be empty.
+            if time.monotonic() - swept >= REST_S:
+                more = self._custody.attend()
+                swept = time.monotonic() - (REST_S if more else 0)
+            if time.monotonic() - saved >= _SAVE_S:
+                self._keeper.later.do(self._watching.save)
+                saved = time.monotonic()
         self._keeper.save()
 
     def _hear_triggers(self) -> None:
@@ -357,7 +373,7 @@ class CameraService:
     def _triggered(self, word: Word) -> None:
         if word.kind == "visit":
             self._visits.begin()
-        elif self._recorder:
+        elif self._recorder and word.kind == "help":
             self._recorder.take(Trigger(word.kind, word.id))
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from agent.findings import Finding
+from agent.ownership import changeable, changeable_program
 from drivers import board
 from privacy.errors import LyktaError
+from privacy.foreign import decode
 from provisioning.layout import Layout
 
 _SSHD = {
@@ -24,7 +29,15 @@ _SSHD = {
     "allowstreamlocalforwarding": "local",
 }
 _SSH = 22
+_MOST_RULES = 4 << 20
+_SHOWN = 3
 _ROOT = "run it as root: sudo lykta check security"
+
+
+class _Ruleset(Struct, frozen=True):
+    """What nft says in JSON."""
+
+    nftables: list[dict[str, Any]]
 
 
 def security(layout: Layout) -> list[Finding]:
@@ -57,14 +70,14 @@ def _unseen(what: str, why: str) -> Finding:
 
 def _told(*words: str) -> str:
     """What a program prints; `LyktaError` with its own words if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=10, check=False)
     if done.returncode:
         raise LyktaError(done.stderr or f"{words[0]} ended with {done.returncode}")
     return done.stdout
 
 
 def _firewall(_layout: Layout) -> list[Finding]:
-    rules = json.loads(_told("/usr/sbin/nft", "-j", "list", "ruleset"))["nftables"]
+    rules = decode(_told("/usr/sbin/nft", "-j", "list", "ruleset").encode(), _Ruleset, "nft", most=_MOST_RULES).nftables
     chains: list[dict[str, Any]] = [one["chain"] for one in rules if one.get("chain", {}).get("table") == "lykta"]
     policy = {chain["name"]: chain.get("policy") for chain in chains}
     if policy.get("input") != "drop" or policy.get("forward") != "drop":
@@ -115,6 +128,33 @@ def _credentials(layout: Layout) -> list[Finding]:
     return [_ok(f"credentials: {len(keys)} keys for their owner only")]
 
 
+def _owners(layout: Layout) -> set[int]:
+    """Root; of a node in a folder, which somebody runs without root, that somebody too."""
+    return {0} if layout.root == Path("/") else {0, os.geteuid()}
+
+
+def _trust(layout: Layout) -> list[Finding]:
+    """What the node believes: nobody but root may change it."""
+    places = [layout.etc, layout.trust, layout.certificates]
+    places += layout.etc.parents if layout.root == Path("/") else []
+    files = [layout.config, layout.basis, layout.view, layout.overlay]
+    files += [path for folder in (layout.trust, layout.certificates) if folder.is_dir() for path in sorted(folder.iterdir())]
+    loose = [why for path in (*places, *files) if os.path.lexists(path) and (why := changeable(str(path), _owners(layout)))]
+    if loose:
+        return [_fail(f"trust: {'; '.join(loose)}", f"chown root, and chmod go-w, what is named below {layout.etc}")]
+    return [_ok("trust: settings, records, keys and certificates are changed by their owner only")]
+
+
+def _program(layout: Layout) -> list[Finding]:
+    """What root's units run: who may change it is root. Every folder above it counts, and what a link leads to."""
+    loose = changeable_program(layout.root / "opt/lykta", _owners(layout))
+    if loose:
+        more = f" and {len(loose) - _SHOWN} more" if len(loose) > _SHOWN else ""
+        hint = "`sudo provisioning/install.sh` makes a copy of root's in /opt/lykta"
+        return [_fail(f"program: {'; '.join(loose[:_SHOWN])}{more}", hint)]
+    return [_ok("program: only root may change what root runs")]
+
+
 def _drop_ins(layout: Layout) -> list[Finding]:
     folder = layout.root / "etc/systemd/system"
     found = sorted(path for pattern in ("lykta-*.d/*.conf", "lykta-*.service") for path in folder.glob(pattern))
@@ -147,5 +187,5 @@ def _accounts(layout: Layout) -> list[Finding]:
     return [_ok("accounts: none has a password")]
 
 
-_OF_NODE: tuple[Callable[[Layout], list[Finding]], ...] = (_credentials, _drop_ins, _accounts)
+_OF_NODE: tuple[Callable[[Layout], list[Finding]], ...] = (_credentials, _trust, _program, _drop_ins, _accounts)
 _OF_MACHINE: tuple[Callable[[Layout], list[Finding]], ...] = (_firewall, _sshd, _listening, _watchdog, _swap)

@@ -14,9 +14,10 @@ from provisioning.identity import UNITS, Unit
 from provisioning.layout import Layout
 
 
-def clock_of(layout: Layout, config: Config, units: Sequence[str] = UNITS) -> SystemClock:
-    """units: whose journals count; a service may read its own only."""
-    return SystemClock(config.clock.trust, floor_of(layout, [unit for unit in UNITS if unit in units]))
+def clock_of(layout: Layout, config: Config, units: Sequence[str] = UNITS, service: str = "") -> SystemClock:
+    """units: whose journals count; a service may read its own only. service: who keeps the boot's first time in its folder."""
+    kept = layout.run / service / "first-time.json" if service else None
+    return SystemClock(config.clock.trust, floor_of(layout, [unit for unit in UNITS if unit in units]), kept=kept)
 
 
 def floor_of(layout: Layout, units: Sequence[Unit]) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from privacy.basis import Hours, Label, Profile
-from privacy.errors import ConfigError
+from privacy.errors import ConfigError, RecordError
+from privacy.foreign import LONGEST, printable, toml
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Pin = Annotated[int, Meta(ge=0, le=27)]
@@ -28,12 +28,14 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
 
     number    which camera, as `rpicam-hello --list-cameras` counts; must be said where there are several
     rotation  degrees: 180 if it hangs upside down; a quarter turn is none that the sensor can do
+    noiseless  the file may repeat the same picture (colour bars, a still): no `camera_frozen`; refused for a real camera
     """
 
     source: Literal["picamera2", "file"] = "picamera2"
     file: str = ""
     number: Annotated[int, Meta(ge=0, le=7)] | None = None
     rotation: Literal[0, 180] = 0
+    noiseless: bool = False
     width: Annotated[int, Meta(ge=320, le=1920, multiple_of=2)] = 1280
     height: Annotated[int, Meta(ge=180, le=1080, multiple_of=2)] = 720
     fps: Annotated[int, Meta(ge=5, le=30)] = 15
@@ -42,7 +44,7 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Mask(Struct, frozen=True, forbid_unknown_fields=True):
     profile: Profile = "standard"
-    stack: Literal["yolox-nano+yunet", "nanodet-g+centerface"] = "yolox-nano+yunet"
+    stack: Literal["rtmdet-nano+yolox-nano+yunet", "yolox-nano+yunet", "nanodet-g+centerface"] = "yolox-nano+yunet"
     threads: Annotated[int, Meta(ge=1, le=4)] = 1
 
 
@@ -158,6 +160,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     clock: Clock = field(default_factory=Clock)
 
 
+_NOISE = "every sensor has noise: a picture that repeats itself is a fault"
+
+
 def parse(text: str, name: str = "lykta.toml") -> Config:
     """Config from TOML; an unknown key, wrong type or bad value raises `ConfigError` with field, rule and value."""
     return build(tree(text, name), name)
@@ -166,9 +171,9 @@ def parse(text: str, name: str = "lykta.toml") -> Config:
 def tree(text: str, name: str = "lykta.toml") -> dict[str, Any]:
     """What the TOML says, by section; not yet whether it is valid."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise ConfigError(f"{name}: not TOML: {problem}", "mend the line it names") from problem
+        return toml(text, name)
+    except RecordError as problem:
+        raise ConfigError(str(problem), "mend the line it names") from problem
 
 
 def build(data: dict[str, Any], name: str) -> Config:
@@ -179,6 +184,8 @@ def build(data: dict[str, Any], name: str) -> Config:
         raise ConfigError(f"{name}: {_explain(str(problem), data)}", "`lykta config schema` lists every setting") from problem
     if config.camera.source == "file" and not config.camera.file:
         raise ConfigError(f'{name}: camera.file: must be set when camera.source is "file" (got "")', "name a video file")
+    if config.camera.source == "picamera2" and config.camera.noiseless:
+        raise ConfigError(f'{name}: camera.noiseless: must be false when camera.source is "picamera2" (got true)', _NOISE)
     _check_modem(config, name)
     return config
 
@@ -202,11 +209,14 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            return file.read(LONGEST + 1).decode()
     except FileNotFoundError as problem:
         raise ConfigError(f"{path}: no such file", "write it, or take the one of the node's bundle") from problem
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{path}: not UTF-8 text", "write it again") from problem
+    except OSError as problem:
+        raise ConfigError(f"{path}: {problem.strerror}", "may this user read it? check the disk") from problem
 
 
 def schema() -> dict[str, Any]:
@@ -224,7 +234,7 @@ def _explain(problem: str, data: dict[str, Any]) -> str:
     for step in path:
         value = _inside(value, step)
     rule = rule[0].lower() + rule[1:]
-    return f"{'.'.join(path) or 'file'}: {rule}" + (f" (got {value!r})" if path else "")
+    return f"{'.'.join(path) or 'file'}: {rule}" + (f" (got {printable(repr(value))})" if path else "")
 
 
 def _inside(value: Any, step: str) -> Any:

@@ -24,13 +24,21 @@ from typing import Any
 
 import psutil
 
-from agent import demo_page
+from agent import demo_page, messages
 from agent.control import ask
-from agent.downlink import SUBSCRIBED
+from agent.demo_before import before
+from agent.demo_page import STILL_AT, ClipShown
+from agent.messages import Presence
 from agent.processes import Process, await_port, end, free_port, peak_mb, tool
 from agent.progress import note, progress
+from agent.status import status_of
 from drivers.video import facts, still
+from privacy.basis import Basis
 from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
+from privacy.foreign import decode
+from privacy.manifest import MANIFEST, Manifest
+from privacy.records import peek
+from provisioning.identity import load_records
 from provisioning.layout import Layout
 
 SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
@@ -42,6 +50,7 @@ _UPLOAD_S = 30.0
 @dataclass
 class Ports:
     broker: int
+    operators: int
     ingest: int
 
 
@@ -59,8 +68,7 @@ class Findings:
     topics: Counter[str] = field(default_factory=Counter)
     sealed: int = 0
     uploaded: int = 0
-    opened: list[Path] = field(default_factory=list)
-    stills: list[Path] = field(default_factory=list)
+    clips: list[ClipShown] = field(default_factory=list)
     help: list[str] = field(default_factory=list)
 
 
@@ -71,8 +79,9 @@ class Demo:
         self.folder, self.video, self.models = folder.resolve(), video.resolve(), models.resolve()
         self.centre, self.node, self.store = self.folder / "centre", self.folder / "node", self.folder / "store"
         self.clips, self.logs = self.folder / "clips", self.folder / "logs"
+        self.broker = self.folder / "broker"
         self.layout = Layout(self.node)
-        self.ports = Ports(free_port(), free_port())
+        self.ports = Ports(free_port(), free_port(), free_port())
         self.found = Findings()
         self._to_do: list[tuple[float, Callable[[], None]]] = []
 
@@ -137,14 +146,15 @@ trust = "host"
         basis = self._example("basis")
         basis |= {"begin": (now - timedelta(days=1)).isoformat(), "end": (now + timedelta(days=2)).isoformat()}
         basis["hours"] = [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": "00:00", "end": "24:00"}]
+        basis |= {"assessment": "demonstration, nothing was assessed", "stop": "demonstration stop"}
         view = self._example("view") | {"basis": basis["id"]}
         for name, record, target in (("basis", basis, self.layout.basis), ("view", view, self.layout.view)):
             source = self.centre / f"{name}.json"
             source.write_text(json.dumps(record, indent=1))
-            self._central("sign", name, str(source), "--keys", str(self.centre), "-o", str(target))
+            self._central("sign", name, str(source), "--keys", str(self.centre), "-o", str(target), "--yes")
 
     def _example(self, name: str) -> dict[str, Any]:
-        return dict(json.loads(self._central("sign", name, "--example", f"{SITE}/{NODE}")))
+        return decode(self._central("sign", name, "--example", f"{SITE}/{NODE}").encode(), dict[str, Any], name)
 
     def _central(self, *words: str) -> str:
         done = subprocess.run([str(_BINARIES / "lykta-central"), *words], capture_output=True, text=True, check=False)
@@ -162,7 +172,7 @@ trust = "host"
         return {"broker": broker, "ingest": self.start_ingest(stack)}
 
     def start_broker(self, stack: ExitStack) -> Process:
-        broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.folder / "broker.conf")])
+        broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.broker / "broker.conf")])
         await_port(self.ports.broker, "mosquitto", self.logs)
         return broker
 
@@ -185,18 +195,13 @@ trust = "host"
             "--key",
             str(self.centre / "ops.key"),
         ]
-        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.broker), *tls]
+        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.operators), *tls]
 
     def broker_files(self) -> None:
-        here = f"lykta/v1/{SITE}/{NODE}"
-        reads = "".join(f"topic read {here}/{tail}\n" for tail in SUBSCRIBED)
-        acl = f"user ops\ntopic readwrite lykta/v1/#\n\nuser {SITE}/{NODE}\ntopic write {here}/#\n{reads}"
-        (self.folder / "broker.acl").write_text(acl)
-        (self.folder / "broker.conf").write_text(
-            f"listener {self.ports.broker} 127.0.0.1\ncafile {self.centre}/ca.pem\ncertfile {self.centre}/broker.pem\n"
-            f"keyfile {self.centre}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
-            f"acl_file {self.folder}/broker.acl\nallow_anonymous false\n"
-            + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
+        where = ["--nodes", f"127.0.0.1:{self.ports.broker}", "--operators", f"127.0.0.1:{self.ports.operators}"]
+        # Started by root, mosquitto would drop to a user that may not read these keys.
+        self._central(
+            "broker", str(self.centre), "-o", str(self.broker), *where, *(["--user", "root"] if os.geteuid() == 0 else [])
         )
 
     def start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
@@ -244,21 +249,22 @@ trust = "host"
         self._lamp("pressed")
 
     def _take(self) -> None:
-        self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.broker}")
+        self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.operators}")
         time.sleep(0.5)
         self._lamp("taken by the operator")
 
     def _lamp(self, what: str) -> None:
-        detail = ask(self.layout.socket("io", "ctl"), {"verb": "status"})["detail"]
+        detail = status_of(self.layout.socket("io", "ctl")).detail
         self.found.help.append(f"{what}: lamp {detail.get('lamp')}")
 
     def _follow(self, services: dict[str, Process]) -> None:
         try:
-            detail = ask(self.layout.socket("camera", "ctl"), {"verb": "status"})["detail"]
+            detail = status_of(self.layout.socket("camera", "ctl")).detail
         except UnreachableError:
             return
         for name in ("frames", "masked", "full"):
-            setattr(self.found, name, int(detail.get(name) or 0))
+            count = detail.get(name)
+            setattr(self.found, name, count if isinstance(count, int) else 0)
         usage = psutil.Process(services["camera"].pid).cpu_times()
         self.found.cpu_s = usage.user + usage.system
 
@@ -290,22 +296,28 @@ trust = "host"
             self.found.peak_mb[name] = peak_mb(services[name])
 
     def _open_clips(self) -> None:
+        note("opening and proving the clips")
         for receipt in sorted(self.store.glob("*/*/*/receipt.jws")):
-            target = self.clips / f"{receipt.parent.name}.mp4"
-            self._central("open", str(receipt.parent), "--keys", str(self.centre), "-o", str(target))
-            self.found.opened.append(target)
-            picture = self.folder / "stills" / f"{receipt.parent.name}.jpg"
-            picture.write_bytes(still(target, 0.6))
-            self.found.stills.append(picture)
+            folder, name = receipt.parent, receipt.parent.name
+            target = self.clips / f"{name}.mp4"
+            self._central("open", str(folder), "--keys", str(self.centre), "-o", str(target))
+            printed = self._central("verify", str(folder), "--keys", str(self.centre), "--json").encode()
+            said = decode(printed, dict[str, Any], "verify", most=1 << 20)
+            (self.folder / f"stills/{name}.jpg").write_bytes(still(target, STILL_AT))
+            (self.folder / f"stills/{name}-before.jpg").write_bytes(before(self.video, target, STILL_AT))
+            manifest = peek((folder / "manifest.jws").read_bytes(), MANIFEST, Manifest)
+            self.found.clips.append(ClipShown(manifest, said["proof"]["frames"], said["proof"]["checked"]))
 
     def _read_messages(self) -> None:
         for line in (self.logs / "messages.log").read_text(errors="replace").splitlines():
             heard, _, topic, payload = line.split("\t", 3)
             tail = topic.split("/", 4)[-1]
             self.found.topics[tail if not tail.startswith("clip/") else "clip/<id>"] += 1
-            if tail == "event/presence" and payload:
-                seen = datetime.fromisoformat(json.loads(payload)["body"]["seen"])
-                self.found.presence_s.append(float(heard) - seen.timestamp())
+            if tail == "event/presence" and payload and isinstance(body := messages.decode(payload.encode()).body, Presence):
+                self.found.presence_s.append(float(heard) - body.seen.timestamp())
+
+    def basis(self) -> Basis:
+        return load_records(self.layout)[0]
 
     def _summary(self) -> dict[str, Any]:
         found = self.found
@@ -315,7 +327,7 @@ trust = "host"
             "frames": found.frames,
             "masked": found.masked,
             "full": found.full,
-            "clips": {"sealed": found.sealed, "uploaded": found.uploaded, "opened": len(found.opened)},
+            "clips": {"sealed": found.sealed, "uploaded": found.uploaded, "opened": len(found.clips)},
             "messages": dict(sorted(found.topics.items())),
             "clips_dir": str(self.clips),
             "store_dir": str(self.store),
@@ -335,7 +347,7 @@ def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
     demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
     note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
     summary = demo.run(seconds)
-    demo_page.write(demo.folder, summary, demo.found.stills, demo.found.opened)
+    demo_page.write(demo.folder, summary, demo.found.clips, demo.video.name, demo.basis())
     sys.stdout.write(json.dumps(summary) + "\n" if as_json else demo_page.text(summary))
     clips = summary["clips"]
     if clips["sealed"] == 0 or clips["sealed"] != clips["opened"] or not summary["masked"]:

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from agent import health
 from agent.check import CHECKS, look
-from agent.control import ask
+from agent.control import ask_for
 from agent.inbox import folder_of
 from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.parcels import MOST_BYTES, Sent
 from agent.start import SERVICES
+from agent.status import status_of
 from drivers import board, sysd
-from privacy.errors import LyktaError, StorageError
+from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.files import place
 from privacy.journal import head_of
 from provisioning.identity import UNITS
@@ -34,8 +36,16 @@ _LONGEST_LINE = 300
 _MOST_LOG = 100_000
 
 
+class _Kept(Struct, frozen=True):
+    """What the uplink answers: the id of the parcel."""
+
+    id: str
+
+
 def command(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
     """Write the file; with --send also leave it to the uplink, which carries it to the centre."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise UsageError(f"diag: {out}: is no plain file", "name a new file")
     data = json.dumps(collect(layout), indent=1, default=str).encode()
     try:
         place(out, data)
@@ -51,7 +61,7 @@ def command(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
 def hand_in(layout: Layout, kind: Sent, name: str, data: bytes) -> str:
     """Leave a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
     request = {"verb": "carry", "kind": kind, "name": name, "data": base64.b64encode(data).decode()}
-    return str(ask(layout.socket("uplink", "ctl"), request, timeout=10)["id"])
+    return ask_for(_Kept, layout.socket("uplink", "ctl"), request, timeout=10).id
 
 
 def collect(layout: Layout) -> dict[str, Any]:
@@ -83,8 +93,8 @@ def collect(layout: Layout) -> dict[str, Any]:
 
 
 def _service(layout: Layout, name: str) -> dict[str, Any]:
-    answer = ask(layout.socket(name, "ctl"), {"verb": "status"})
-    return {"standing": answer["standing"], "detail": answer["detail"]}
+    answer = status_of(layout.socket(name, "ctl"))
+    return {"standing": msgspec.to_builtins(answer.standing), "detail": answer.detail}
 
 
 def _head(layout: Layout, unit: str) -> str:
@@ -116,12 +126,13 @@ def _clips(layout: Layout) -> dict[str, int]:
 
 
 def _outbox(layout: Layout, uplink: dict[str, Any] | None) -> dict[str, int | None]:
-    """The uplink counts it; opening it here could leave files behind that are not the services' own."""
-    return {"pending": (uplink or {}).get("detail", {}).get("pending"), "bytes": _bytes(layout.outbox.parent, "*")}
+    """Both outboxes. The uplink counts; opening them here could leave files behind that are not the services' own."""
+    size = _bytes(layout.outbox.parent, "*") + _bytes(layout.io_outbox.parent, "*")
+    return {"pending": (uplink or {}).get("detail", {}).get("pending"), "bytes": size}
 
 
 def _bytes(folder: Path, pattern: str) -> int:
-    return sum(path.stat().st_size for path in folder.glob(pattern) if path.is_file())
+    return sum(path.lstat().st_size for path in folder.glob(pattern) if path.is_file())
 
 
 def _log() -> list[str]:

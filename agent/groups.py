@@ -170,8 +170,12 @@ def outbox_list(as_json: Json = False) -> None:
 
 
 @outbox.command("show")
-def outbox_show(seq: int, as_json: Json = False) -> None:
+def outbox_show(
+    seq: int,
+    name: Annotated[str, typer.Option("--outbox", help="node or io, where both have that number")] = "",
+    as_json: Json = False,
+) -> None:
     """One message that waits, by its number."""
     from agent.outbox_view import outbox_show as show
 
-    show(layout(), seq, as_json)
+    show(layout(), seq, name, as_json)

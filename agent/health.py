@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from agent.messages import Health, HealthGroup
-from agent.outbox import LOSSES, Outbox
+from agent.outbox import LOSSES, Outbox, Summary
 from drivers import board
 from privacy.errors import LyktaError
 
@@ -29,7 +28,7 @@ def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
     for key, read in readers.items():
         try:
             values[key] = read()
-        except (OSError, LyktaError, ValueError, KeyError) as problem:
+        except (OSError, LyktaError, ValueError, LookupError) as problem:
             values[key], unreadable[key] = None, str(problem)
     return Health(name, values, unreadable)
 
@@ -90,14 +89,25 @@ def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]
     ]
 
 
-def of_outbox(outbox: Outbox) -> Health:
-    """What waits, what was dropped by cause, and the file's size."""
+def of_outbox(outbox: Outbox, io: Callable[[], Summary] | None = None) -> Health:
+    """What waits, what was dropped by cause, and the file's size; the same of io's outbox, where one can be asked."""
     drops: dict[str, Reader] = {cause: (lambda cause=cause: outbox.drops()[cause]) for cause in LOSSES}  # type: ignore[misc]
     file: dict[str, Reader] = {"file_mb": lambda: round(outbox.size() / 1e6, 2)}
-    return group("buffer", {"pending": outbox.pending, "dropped": outbox.dropped, **drops, **file})
+    own: dict[str, Reader] = {"pending": outbox.pending, "dropped": outbox.dropped, **drops, **file}
+    return group("buffer", own | (_of_io(io) if io else {}))
 
 
-def of_camera(detail: dict[str, Any]) -> list[Health]:
+def _of_io(summary: Callable[[], Summary]) -> dict[str, Reader]:
+    """Asked once for all three."""
+    found = cache(summary)
+    return {
+        "io_pending": lambda: found().pending,
+        "io_dropped": lambda: sum(found().dropped.values()),
+        "io_file_mb": lambda: round(found().file_bytes / 1e6, 2),
+    }
+
+
+def of_camera(detail: Mapping[str, object]) -> list[Health]:
     """What the camera service says of itself, as its groups camera and privacy."""
     if not detail:
         why = "the camera service does not answer"

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from agent.cards import Card, clip_names, read_cards
+from agent.cards import Card, clip_names, read_cards, strange_names
 from agent.clocks import clock_of
 from agent.config import load, schema
 from agent.control import ask
 from agent.last_word import last, reason
+from agent.node_facts import NodeFacts, node_facts
 from agent.overlay import effective
 from agent.progress import note
 from agent.spool import check_files
 from agent.start import SERVICES
+from agent.status import ServiceStatus, status_of
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
+from privacy.files import read
+from privacy.foreign import lines, printable
 from privacy.manifest import Manifest
 from privacy.manifest import read_manifest as verified
 from provisioning.identity import load_authority, load_permit, load_records
@@ -41,8 +47,15 @@ def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -
         Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
+class _Table(Table):
+    """Cells are plain text, whatever they quote: brackets are no markup, and nothing moves the cursor."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(Text(lines(str(cell))) for cell in cells), **options)
+
+
 def table_of(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -61,19 +74,27 @@ def status(layout: Layout, as_json: bool, watch: bool) -> int:
         time.sleep(1.0)
     if missing:
         first = next(iter(missing.values()))
-        raise UnreachableError(f"not reachable: {', '.join(missing)}", first.hint)
+        raise UnreachableError("; ".join(map(str, missing.values())), first.hint)
     return 0
 
 
-def _ask_all(layout: Layout) -> tuple[dict[str, dict[str, Any]], dict[str, LyktaError]]:
-    answers: dict[str, dict[str, Any]] = {}
+def _ask_all(layout: Layout) -> tuple[dict[str, ServiceStatus], dict[str, LyktaError]]:
+    answers: dict[str, ServiceStatus] = {}
     missing: dict[str, LyktaError] = {}
     for name in SERVICES:
         try:
-            answers[name] = ask(layout.socket(name, "ctl"), {"verb": "status"})
+            answers[name] = _with_word(layout, status_of(layout.socket(name, "ctl")), name)
         except UnreachableError as problem:
             missing[name] = problem
     return answers, missing
+
+
+def _with_word(layout: Layout, status: ServiceStatus, name: str) -> ServiceStatus:
+    """While a visit lasts also the word that its page asks for."""
+    if status.standing.reason != "visit":
+        return status
+    word = str(ask(layout.socket(name, "ctl"), {"verb": "visit"}).get("word", ""))
+    return msgspec.structs.replace(status, detail={**status.detail, "visit_word": word})
 
 
 def _why(layout: Layout, service: str) -> str:
@@ -82,26 +103,40 @@ def _why(layout: Layout, service: str) -> str:
     return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
 
 
-def _show_status(layout: Layout, answers: dict[str, dict[str, Any]], missing: dict[str, LyktaError], as_json: bool) -> None:
+def _show_status(layout: Layout, answers: dict[str, ServiceStatus], missing: dict[str, LyktaError], as_json: bool) -> None:
     why = {name: _why(layout, name) for name in missing}
     table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
     for name in SERVICES:
         if name in missing:
-            table.add_row(name, "not reachable", why[name], "", "", "technician", missing[name].hint)
+            table.add_row(name, str(missing[name]).removeprefix(f"{name}: "), why[name], "", "", "technician", missing[name].hint)
             continue
-        standing = answers[name]["standing"]
-        numbers = ", ".join(f"{key} {value}" for key, value in answers[name]["detail"].items() if value not in ("", None))
-        when = [_minute(standing["since"]), _minute(standing["until"])]
-        table.add_row(name, standing["state"], standing["reason"], *when, standing["owner"], numbers)
-    show("status", {"services": answers, "not_reachable": list(missing), "why": why}, table, as_json)
+        standing = answers[name].standing
+        shown = {key: value for key, value in answers[name].detail.items() if value not in ("", None, {})}
+        numbers = ", ".join(f"{key} {printable(value)}" for key, value in shown.items())
+        when = [_minute(standing.since), _minute(standing.until)]
+        table.add_row(name, standing.state, standing.reason, *when, standing.owner, numbers)
+    facts = node_facts(layout, datetime.now(UTC))
+    if not as_json:
+        show("status", {}, _node_table(facts), as_json)
+    services = {"services": msgspec.to_builtins(answers), "not_reachable": list(missing), "why": why}
+    show("status", msgspec.to_builtins(facts) | services, table, as_json)
 
 
-def _minute(text: str | None) -> str:
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}" if text else ""
+def _node_table(facts: NodeFacts) -> Table:
+    table = table_of("", "")
+    table.add_row("node", f"{facts.node or 'unknown'}, lykta {facts.version}")
+    for record in facts.records:
+        end = f"until {record.end:%Y-%m-%d %H:%M} UTC" if record.end else ""
+        table.add_row(record.kind, ", ".join(word for word in (record.id, end, record.trouble) if word))
+    return table
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
 
 
 def help_test(layout: Layout, as_json: bool) -> None:
-    name = ask(layout.socket("io", "ctl"), {"verb": "help_test"})["test"]
+    name = ask(layout.socket("io", "ctl"), {"verb": "help_test"}).get("test")
     table = table_of("test", "")
     table.add_row(str(name), "sent: ask the centre whether it came")
     show("help-test", {"test": name}, table, as_json)
@@ -177,19 +212,44 @@ def basis_verify(layout: Layout, as_json: bool) -> None:
 
 
 def clips_list(layout: Layout, as_json: bool) -> None:
-    """From the spool's index; what it lacks from the manifests. Signatures are not checked here: `clips verify` does that."""
+    """From the spool's index; what it lacks from the manifests, and those that cannot be read are named.
+
+    Signatures are not checked here: `clips verify` does that.
+    """
     names, known = clip_names(layout.spool, "manifest.jws") if layout.spool.is_dir() else [], read_cards(layout.spool / "index")
-    cards = [known.get(clip) or Card.of(read_manifest(layout, clip)) for clip in names]
+    cards, damaged = [], {}
+    for name in strange_names(layout.spool) if layout.spool.is_dir() else []:
+        note(f"{name}: is no clip")
+    for clip in names:
+        try:
+            cards.append(known.get(clip) or Card.of(read_manifest(layout, clip)))
+        except (OSError, LyktaError) as problem:
+            damaged[clip] = str(problem)
+            note(f"{clip}: {problem}")
     if as_json:
-        sys.stdout.write(json.dumps({"schema": "lykta.clips/1", "clips": msgspec.to_builtins(cards)}) + "\n")
+        clips = [msgspec.to_builtins(card) | {"held": _held(layout, card.clip)} for card in cards]
+        sys.stdout.write(json.dumps({"schema": "lykta.clips/1", "clips": clips, "damaged": damaged}) + "\n")
         return
     # Not a rich table: ten thousand rows would take it four seconds.
-    line = "{:36}  {:19}  {:>7}  {:>6}  {:10}  {:8}  {:>10}  {}\n"
-    sys.stdout.write(line.format("clip", "begin (UTC)", "seconds", "frames", "trigger", "state", "bytes", "delete at"))
+    line = "{:36}  {:19}  {:>7}  {:>6}  {:10}  {:8}  {:>10}  {:16}  {}\n"
+    sys.stdout.write(line.format("clip", "begin (UTC)", "seconds", "frames", "trigger", "state", "bytes", "delete at", "hold"))
     for card in cards:
         seconds, last = f"{(card.end - card.begin).total_seconds():.1f}", f"{card.deadline:%Y-%m-%d %H:%M}"
-        facts = (seconds, card.frames, card.trigger, card.state, card.size, last)
+        facts = (
+            seconds,
+            card.frames,
+            printable(card.trigger),
+            card.state,
+            card.size,
+            last,
+            "held" if _held(layout, card.clip) else "",
+        )
         sys.stdout.write(line.format(card.clip, f"{card.begin:%Y-%m-%d %H:%M:%S}", *facts))
+
+
+def _held(layout: Layout, clip: str) -> bool:
+    """Whether an order holds it: then it stays beyond its deadline and its receipt."""
+    return os.path.exists(f"{layout.spool}/{clip}/hold.jws")  # noqa: PTH110 - ten thousand at once
 
 
 def clips_show(layout: Layout, clip: str, as_json: bool) -> None:
@@ -207,7 +267,7 @@ def clips_verify(layout: Layout, clip: str, as_json: bool) -> int:
         try:
             check_files(layout.spool / name, read_manifest(layout, name))
             results[name] = "good"
-        except LyktaError as problem:
+        except (OSError, LyktaError) as problem:
             if isinstance(problem, UsageError):
                 raise
             results[name] = str(problem)
@@ -222,4 +282,4 @@ def read_manifest(layout: Layout, clip: str) -> Manifest:
     path = layout.spool / clip / "manifest.jws"
     if "/" in clip or not path.exists():
         raise UsageError(f"clips: no such clip (got {clip!r})", "`lykta clips list` shows them")
-    return verified(path.read_bytes(), load_authority(layout))[0]
+    return verified(read(path, f"{clip}: manifest.jws"), load_authority(layout))[0]

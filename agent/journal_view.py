@@ -8,7 +8,7 @@ import msgspec
 
 from agent.inspect import show, table_of
 from privacy.errors import RecordError, UsageError
-from privacy.journal import Chain, Entry, cross_check, verify_chain
+from privacy.journal import Chain, Crossed, Entry, cross_check, verify_chain
 from provisioning.identity import UNITS, load_authority
 from provisioning.layout import Layout
 
@@ -29,24 +29,30 @@ def journal_show(layout: Layout, unit: str, last: int, as_json: bool) -> None:
 
 def journal_verify(layout: Layout, as_json: bool) -> None:
     """Raises `RecordError` (exit 5) with unit and entry where a chain was cut, rewritten or swapped."""
-    chains, held = _linked(layout)
+    chains, crossed = _linked(layout)
     table = table_of("unit", "entries", "last", "head")
     facts: dict[str, Any] = {}
     for unit, chain in chains.items():
         facts[unit] = {"length": chain.head.length, "sha256": chain.head.sha256, "last": _time(chain.entries)}
         table.add_row(unit, str(chain.head.length), str(_time(chain.entries) or ""), str(chain.head))
-    table.add_row("all", "", "", f"good; {held} heads noted by the others hold")
-    show("journal-verify", {"valid": True, "heads_held": held, "units": facts}, table, as_json)
+    table.add_row("all", "", "", f"good; {crossed.held} heads noted by the others hold")
+    for claim in crossed.claims:
+        table.add_row("claim", "", "", claim)
+    said = {"valid": True, "heads_held": crossed.held, "claims": list(crossed.claims), "units": facts}
+    show("journal-verify", said, table, as_json)
 
 
-def _linked(layout: Layout) -> tuple[dict[str, Chain], int]:
+def _linked(layout: Layout) -> tuple[dict[str, Chain], Crossed]:
     """The chains, and how many notes of each other hold. A service may write between two reads, so a doubt is looked at twice."""
     try:
         chains = _chains(layout)
-        return chains, cross_check(chains)
+        crossed = cross_check(chains, load_authority(layout))
+        if not crossed.claims:
+            return chains, crossed
     except RecordError:
-        chains = _chains(layout)
-        return chains, cross_check(chains)
+        pass
+    chains = _chains(layout)
+    return chains, cross_check(chains, load_authority(layout))
 
 
 def _chains(layout: Layout) -> dict[str, Chain]:

@@ -5,9 +5,8 @@ The camera service keeps its clips itself; `lykta retention` does the same work 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,14 +14,16 @@ from threading import Lock
 
 import msgspec
 
-from agent.cards import Card
+from agent.cards import Card, strange_names
+from agent.holds import Held, Hold, OrderOf, read_held, write_held
 from agent.later import Later
 from agent.messages import Body, ClipNote, ClipStage
 from agent.outbox import Outbox
-from agent.spool import Spool
+from agent.spool import Spool, ready_folder
 from drivers.clock import SystemClock
+from drivers.disk import room_of
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
-from privacy.files import locked, make_folder, place
+from privacy.files import locked, make_folder, place, read
 from privacy.journal import Journal
 from privacy.manifest import Manifest
 from privacy.records import canonical
@@ -45,7 +46,7 @@ class Keeper:
     """A clip's life after the recorder.
 
     folder      where the odometer lies
-    hold_until  the end of the hold that a signed order gives; `RecordError` where it gives none
+    order_of    the order inside a token that lies beside a clip; `RecordError` where it counts for nothing
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class Keeper:
         clock: SystemClock,
         bounds: Bounds,
         folder: Path,
-        hold_until: Callable[[bytes], datetime],
+        order_of: OrderOf,
     ) -> None:
         self._spool, self._outbox, self._journal, self._clock, self._bounds = spool, outbox, journal, clock, bounds
-        self._hold_until = hold_until
+        self._order_of = order_of
+        ready_folder(folder)
         self._path = folder / "odometer.json"
         self._odometer = Odometer()
         self._saved_ms = -SAVE_MS
@@ -104,7 +106,9 @@ class Keeper:
     # -- the camera's start --------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Finish or drop what a power cut tore."""
+        """Finish or drop what a power cut tore; what is no clip is named, and stays for somebody to look at."""
+        for name in strange_names(self._spool.folder):
+            self.note("spool_strange", name=name)
         with self._alone():
             self._spool.mend(self.recorded)
         for clip in self._spool.torn():
@@ -160,23 +164,35 @@ class Keeper:
 
     def _advance(self, *, at_once: bool = False) -> Instant:
         """Move the odometer on, from what another process may have saved, and save it every five minutes."""
-        clock = self._clock
-        instant = Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
-        self._odometer = self._read_odometer().advance(instant)
+        instant = self._instant()
+        before = self._read_odometer()
+        self._odometer = before.advance(instant)
+        at_once = at_once or before.first != self._odometer.first
         if at_once or instant.mono_ms - self._saved_ms >= SAVE_MS:
             self.later.do(self._write_odometer)
             self._saved_ms = instant.mono_ms
         return instant
 
+    def _instant(self) -> Instant:
+        clock = self._clock
+        return Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
+
     def _read_odometer(self) -> Odometer:
         """The one that is further on: this process's, or what another saved."""
         try:
-            stored = read_odometer(self._path.read_bytes()) if self._path.exists() else Odometer()
-        except RecordError as problem:
-            self.note("odometer_torn", reason=str(problem))
-            self._path.unlink()
+            stored = read_odometer(read(self._path, "odometer"))
+        except FileNotFoundError:
             stored = Odometer()
+        except (RecordError, OSError) as problem:
+            stored = Odometer()
+            self._set_aside(str(problem))
         return max(stored, self._odometer, key=lambda one: one.total_ms)
+
+    def _set_aside(self, reason: str) -> None:
+        """A damaged odometer: this process goes on with its own."""
+        self.note("odometer_torn", reason=reason)
+        with suppress(OSError):  # what the disk does not let go of is overwritten with the next save
+            self._path.replace(self._path.with_suffix(".damaged"))
 
     def _write_odometer(self) -> None:
         try:
@@ -190,7 +206,8 @@ class Keeper:
     def _make_room(self) -> None:
         kept = list(self._known.values())
         used = sum(one.size for one in kept)
-        if not self._crowded(used):
+        reason = self._crowded(used)
+        if not reason:
             return
         torn = self._spool.torn()
         for one in drop_order(one for one in kept if one.clip not in torn):
@@ -198,13 +215,16 @@ class Keeper:
                 continue
             used -= one.size
             self.dropped += 1
-            self._remove(one, "dropped", "quota")
-            if not self._crowded(used):
+            self._remove(one, "dropped", reason)
+            reason = self._crowded(used)
+            if not reason:
                 return
 
-    def _crowded(self, used: int) -> bool:
-        disk = shutil.disk_usage(self._spool.folder)
-        return used > min(self._bounds.quota, self._bounds.share * disk.total) or disk.free < _LEAST_FREE * disk.total
+    def _crowded(self, used: int) -> str:
+        """What there is no more room by, as a stable code; "" if there is."""
+        disk = room_of(self._spool.folder)
+        over = used > min(self._bounds.quota, self._bounds.share * disk.total)
+        return "quota" if over else disk.scarce(_LEAST_FREE)
 
     # -- receipts and orders -------------------------------------------------------------------------------------------
 
@@ -235,20 +255,35 @@ class Keeper:
             return one.begin
 
     def hold(self, clip: str, token: bytes) -> None:
-        """Keep a clip until the hold's end; a shorter hold ends no other's, only a release does."""
+        """Keep a clip until the hold's end. A release with a higher number, heard before, stands (decision 0039)."""
+        order = self._order_of(token)
         with self._alone():
-            one, until = self._again(self._look(clip)), self._hold_until(token)
-            if one.held is None or until >= one.held:
-                self._spool.mark(clip, "hold", token)
-                self._known[clip] = msgspec.structs.replace(one, held=until)
+            self._settle(clip, self._held(clip).with_hold(Hold(order.number, order.until, token)))
 
-    def release(self, clip: str) -> None:
-        """End a hold; a clip whose receipt waits for that is freed."""
+    def release(self, clip: str, token: bytes) -> None:
+        """End the holds with smaller numbers, also those that come later; a clip whose receipt waits for that is freed."""
+        number = self._order_of(token).number
         with self._alone():
-            self._spool.unmark(clip, "hold")
-            self._known[clip] = one = msgspec.structs.replace(self._look(clip), held=None)
-            if one.uploaded:
+            before = self._held(clip)
+            if number > before.released:
+                self._spool.mark(clip, "release", token)
+            one = self._settle(clip, before.with_release(number))
+            if one.uploaded and one.held is None:
                 self._remove(one, "uploaded", "receipt")
+
+    def released(self, clip: str) -> int:
+        """The number of the last release of a clip; 0 if there was none."""
+        return self._held(clip).released
+
+    def _held(self, clip: str) -> Held:
+        def odd(problem: Exception) -> None:
+            self.note("hold_damaged", clip=clip, reason=str(problem))
+
+        return read_held(self._spool, clip, self._order_of, odd)
+
+    def _settle(self, clip: str, held: Held) -> Kept:
+        write_held(self._spool, clip, held)
+        return self._again(self._look(clip))
 
     def export(self, clip: str, token: bytes) -> None:
         """Mark a clip as wanted by the centre, whatever the upload policy says."""
@@ -280,7 +315,7 @@ class Keeper:
         except LyktaError as problem:
             self.note("clip_damaged", clip=clip, reason=str(problem))
             begin = first_moment(clip)
-            kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, self._clock.boot_id, 0)
+            kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, *self._odometer.boot_of(begin, self._instant()))
         else:
             kept = Kept(clip, card.trigger, card.size, card.begin, card.deadline, card.boot_id, card.mono_ms)
         self._known[clip] = kept = self._marked(kept)
@@ -293,14 +328,8 @@ class Keeper:
 
     def _marked(self, kept: Kept) -> Kept:
         """With its hold and its receipt, if it has them. A hold that is none, or cannot be read, is noted and does not count."""
-        uploaded, held = False, None
-        try:
-            uploaded = self._spool.marked(kept.clip, "receipt") is not None
-            token = self._spool.marked(kept.clip, "hold")
-            held = self._hold_until(token) if token else None
-        except (RecordError, OSError) as problem:
-            self.note("hold_damaged", clip=kept.clip, reason=str(problem))
-        return msgspec.structs.replace(kept, held=held, uploaded=uploaded)
+        held = self._held(kept.clip).until if self._spool.has_mark(kept.clip, "hold") else None
+        return msgspec.structs.replace(kept, held=held, uploaded=self._spool.has_mark(kept.clip, "receipt"))
 
     def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
         """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
@@ -322,5 +351,5 @@ class Keeper:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One keeper at a time, over threads and processes."""
-        with self._lock, locked(self._spool.folder):
+        with self._lock, locked(self._path.parent, "clips.lock"):
             yield

@@ -16,8 +16,9 @@ from agent.config import load
 from agent.messages import Failure
 from agent.outbox import Outbox
 from drivers.clock import SystemClock
-from privacy.errors import ConfigError, LyktaError, StorageError, UsageError
-from privacy.files import place
+from privacy.errors import ConfigError, LyktaError, RecordError, StorageError, UsageError
+from privacy.files import PUBLIC, place, read
+from privacy.foreign import decode
 from provisioning.layout import Layout
 
 UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
@@ -51,7 +52,7 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
     path = layout.last_word / f"{unit}.json"
     try:
-        place(path, msgspec.json.encode(word))
+        place(path, msgspec.json.encode(word), mode=PUBLIC)
     except OSError as problem:
         raise StorageError(f"last-word: {path}: {problem.strerror}", "systemd-tmpfiles --create makes the folder") from problem
     if not again:
@@ -62,8 +63,8 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
 def last(layout: Layout, unit: str) -> Word | None:
     """None if there is none; a torn one counts as none."""
     try:
-        return msgspec.json.decode((layout.last_word / f"{unit}.json").read_bytes(), type=Word)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return decode(read(layout.last_word / f"{unit}.json", "last-word"), Word, "last-word")
+    except (OSError, RecordError):
         return None
 
 

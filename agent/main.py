@@ -11,6 +11,7 @@ import typer
 
 from agent.groups import Json, basis, clips, config, journal, layout, order, outbox, view
 from agent.start import serve
+from privacy.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +26,12 @@ for name, group in _GROUPS.items():
 
 @app.callback()
 def options(
+    context: typer.Context,
     root: Annotated[str, typer.Option(help="folder that all of the node's paths lie under", envvar="LYKTA_ROOT")] = "",
 ) -> None:
+    given = context.get_parameter_source("root")
+    if context.invoked_subcommand == "demo" and given and given.name == "COMMANDLINE":
+        raise UsageError("demo: --root: has no meaning with it", "its node lies below --dir")
     if root:
         os.environ["LYKTA_ROOT"] = root
 
@@ -71,11 +76,16 @@ def apply(
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="signed basis, view or configuration, placed by hand")
     ] = None,
     as_json: Json = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="for the unit: last longer with each run in a row that was of no use")
+    ] = False,
 ) -> None:
     """Verify and place what the centre desires, as root: basis, view, configuration. 0 all placed, 1 something was refused."""
-    from agent.apply import command
+    from agent import apply as work
 
-    raise typer.Exit(command(layout(), files or [], None, as_json))
+    if paced and files:
+        raise UsageError("apply: --paced: is for what the uplink left", "name the files alone")
+    raise typer.Exit(work.paced(layout(), as_json) if paced else work.command(layout(), files or [], None, as_json))
 
 
 @app.command()
@@ -108,10 +118,20 @@ def demo(
 def mask(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="IN... OUT", help="videos or pictures, then the MP4 to write, or a folder for NAME.mp4 of each IN"),
+        typer.Argument(
+            metavar="IN... OUT",
+            help="videos or pictures, then the MP4 to write, a picture (.jpg, .png, .bmp, .tif, .webp) for "
+            "one picture, or a folder for NAME.mp4 of each IN; a new folder needs a / at its end",
+        ),
     ],
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="OUT", help="OUT, where it is not the last word: all words are then IN")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="replace OUT, masks and report if they exist; only plain files, never an IN")
+    ] = False,
     masks: Annotated[
-        Path | None, typer.Option(help="also write the masks: FFV1 gray, 255 = masked, one a frame; a folder if OUT is one")
+        Path | None, typer.Option(help="also write the masks: FFV1 gray, 255 = masked, one a frame (.mkv); a folder if OUT is one")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="also write what --json prints: one object, with a list of files if OUT is a folder")
@@ -121,17 +141,26 @@ def mask(
     fps: Annotated[
         float | None, typer.Option(min=0.1, max=240, help="frames a second, instead of the time stamps of the file")
     ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(metavar="Y", help="mask all above this height, 0 to 1 from the top: where people are too small to be found"),
+    ] = None,
+    give_up: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="refuse a file that brings no further picture for so long")
+    ] = 300,
     models: Annotated[Path | None, typer.Option(help="folder with the model files")] = None,
     as_json: Json = False,
 ) -> None:
     """Mask the people in video files with the node's own engine.
 
-    OUT appears only when it is complete; no IN is ever overwritten. Sound, subtitles, chapters, title, time and place are not
-    carried over. Exit codes: 0 done, 1 a file could not be masked (the others were), 2 usage, 5 no valid model files.
+    OUT appears only when it is complete; what exists is replaced with --force only, and no IN ever. Sound, subtitles, chapters,
+    title, time and place are not carried over. Example: lykta mask *.mov masked/ --report r.json. Exit codes: 0 done, 1 a file
+    could not be masked (the others were), 2 usage, 5 no valid model files.
     """
-    from agent.mask import command
+    from agent.mask import Options, command
 
-    raise typer.Exit(command(paths, masks, report, profile, threads, fps, models, as_json))
+    options = Options(profile, threads, fps, models, far, give_up)  # type: ignore[arg-type]
+    raise typer.Exit(command(paths, out, masks, report, options, force, as_json))
 
 
 @app.command()
@@ -147,7 +176,7 @@ def status(
 @app.command()
 def check(
     groups: Annotated[
-        list[str] | None, typer.Argument(help="config, keys, records, models, storage, clock, journal, services, security")
+        list[str] | None, typer.Argument(help="config, keys, records, camera, models, storage, clock, journal, services, security")
     ] = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit 3 if there are warnings")] = False,

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from agent.sending import Rank
 from privacy.errors import StorageError, UnreachableError
+from privacy.folders import opened
 from privacy.manifest import PART, Kind, SealedFile
 
 BLOCK = 16 * 1024
@@ -37,10 +38,10 @@ class Item(Struct, frozen=True):
 
 
 def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
-    """`size` bytes from `offset`; `StorageError` if they are not all there."""
+    """`size` bytes from `offset`; `StorageError` if they are not all there, `RecordError` for a link and what is no file."""
     left = size
     try:
-        with path.open("rb") as file:
+        with opened(path.parent.parent, path.parent.name) as folder, folder.open(path.name, path.name) as file:
             file.seek(offset)
             while left and (block := file.read(min(BLOCK, left))):
                 left -= len(block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from agent.keeping import Keeper
@@ -18,6 +17,7 @@ from privacy.self_test import require
 
 DAY_MS = 86_400_000
 _IDLE_S = 0.5
+_STALLED_S = 300.0
 
 
 class Proving:
@@ -64,11 +64,12 @@ class Proving:
         if self._audit and not picture.full and self._audit.due(picture.mono_ns):
             self._audit.take(picture, masker.raster(picture.record))
 
-    def run(self, stopped: threading.Event) -> None:
+    def run(self) -> None:
         """The audit's thread: at most one look in thirty seconds, so that it needs no priority below the others'."""
         audit = LeakAudit(self._open_auditor())
         self._audit = audit
-        while not stopped.wait(_IDLE_S):
+        while not self._runtime.stop.wait(_IDLE_S):
+            self._runtime.beat("audit", _STALLED_S, vital=False)
             for candidate in audit.step():
                 self._report(candidate)
 

@@ -19,6 +19,7 @@ import msgspec
 from agent.config import Record
 from agent.messages import Alarm, Body, ClipNote
 from agent.spool import SealedSink, Spool, is_full
+from drivers.disk import refusal
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
 from privacy.manifest import Manifest
@@ -218,7 +219,7 @@ class Recorder:
             work()
         except (OSError, StorageError) as problem:
             self.refused += 1
-            reason = "disk_full" if is_full(problem) else "disk_error"
+            reason = refusal(self._spool.folder, "disk_full") if is_full(problem) else "disk_error"
             if not self.refused_now:
                 self._ledger.tell(Alarm("disk", reason, ""))
             self.refused_now = True

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, TextIO
@@ -25,27 +24,30 @@ from msgspec import Struct
 
 from agent.clocks import clock_of
 from agent.config import Config
-from agent.control import Reply, Request, listen
+from agent.control import LONGEST_REQUEST, Reply, Request, listen
 from agent.messages import Owner, StateName
 from agent.overlay import effective, for_help
+from agent.status import Standing, Value
 from drivers import sysd
 from privacy.errors import AccessError, LyktaError, UsageError
+from privacy.files import PRIVATE
+from privacy.foreign import error_lines, traceback_lines
 from provisioning.layout import Layout
 
-_JOIN_S = 1.5
+_END_S, _TURN_S = 6.0, 0.1
+"""Threads may take that long to end, in turns of waiting; TimeoutStopSec= is longer, and WatchdogSec= at the end of the hours."""
 _LONGEST_PATH = 107
 """Bytes of a Unix socket's path (sun_path of unix(7), without the NUL)."""
 _PR_SET_DUMPABLE = 4
+_LONGEST = {"ctl": 288 * 1024}
+"""Bytes of a request where they are more than elsewhere: a technician hands in a diagnosis, in base64."""
 
 
-class Standing(Struct, frozen=True):
-    """The state of a service, why, since when and until when, and who has to act."""
+class Beat(Struct, frozen=True):
+    """due_s: monotonic time until which a thread must have worked again; vital: else the service ends by the watchdog."""
 
-    state: StateName
-    reason: str
-    since: datetime
-    until: datetime | None
-    owner: Owner
+    due_s: float
+    vital: bool
 
 
 class Runtime:
@@ -53,7 +55,7 @@ class Runtime:
 
     def __init__(self, name: str, layout: Layout, config: Config) -> None:
         self.name, self.layout, self.config = name, layout, config
-        self.clock = clock_of(layout, config, [name])
+        self.clock = clock_of(layout, config, [name], name)
         self.stop = threading.Event()
         self.exit_code = 0
         self._standing = Standing("starting", "start", self.clock.now(), None, "nobody")
@@ -62,6 +64,8 @@ class Runtime:
         self._lock = threading.Lock()
         self._fed_at = 0.0
         self._ready = False
+        self._turns = round(_END_S / _TURN_S)
+        self._beats: dict[str, Beat] = {}
         self._replies: dict[str, dict[str, Reply]] = {"ctl": {"status": self._status}, "uplink": {"status": self._status}}
 
     @property
@@ -87,13 +91,29 @@ class Runtime:
             sysd.notify("READY=1")
 
     def fed(self) -> None:
-        """Some work was finished: feeds the watchdog, at most once a second."""
+        """Some work was finished: feeds the watchdog, at most once a second, unless a vital thread has stopped working."""
         now = time.monotonic()
-        if now - self._fed_at >= 1.0:
+        if now - self._fed_at >= 1.0 and not self._late(now, vital=True):
             self._fed_at = now
             sysd.notify("WATCHDOG=1")
 
-    def report(self, **numbers: Any) -> None:
+    def beat(self, thread: str, within_s: float, *, vital: bool = True) -> None:
+        """A thread works, and will say so again within so many seconds.
+
+        vital   it waits for nobody: should it stop, starting the service again may help. One that waits for a disk, a lock or a
+                neighbour is not: `stalled` tells it, and the service degrades, since its other threads are still of use
+        """
+        self._beats[thread] = Beat(time.monotonic() + within_s, vital)
+
+    def stalled(self) -> str:
+        """The first thread that did not keep its word, as a stable code (`keeper_stalled`); "" if all work."""
+        late = self._late(time.monotonic())
+        return f"{late[0]}_stalled" if late else ""
+
+    def _late(self, now: float, *, vital: bool = False) -> list[str]:
+        return sorted(name for name, beat in list(self._beats.items()) if now > beat.due_s and (beat.vital or not vital))
+
+    def report(self, **numbers: Value) -> None:
         """Numbers and words for the status answer."""
         with self._lock:
             self._detail |= numbers
@@ -152,14 +172,25 @@ class Runtime:
     def open_socket(self, name: str, replies: dict[str, Reply]) -> None:
         """Answer on a socket of this name until the service stops."""
         path = self.layout.socket(self.name, name)
-        self.spawn(name, lambda: listen(path, replies, self.stop))
+        self.spawn(name, lambda: listen(path, replies, self.stop, _LONGEST.get(name, LONGEST_REQUEST)))
+
+    def late(self, *threads: threading.Thread) -> list[str]:
+        """Wait for these threads; the names of those that did not end in time. Once told to stop, all have one time together.
+
+        Turns are counted, not the clock: a process that the machine gave no turn has not waited, and its threads did not work.
+        """
+        turns = self._turns if self.stop.is_set() else round(_END_S / _TURN_S)
+        for thread in threads:
+            while thread.is_alive() and turns:
+                thread.join(_TURN_S)
+                turns -= 1
+        if self.stop.is_set():
+            self._turns = turns
+        return [thread.name for thread in threads if thread.is_alive()]
 
     def join(self) -> None:
-        """Wait for the threads; one that will not end is an error."""
-        end = time.monotonic() + _JOIN_S
-        for thread in self._threads:
-            thread.join(max(0.05, end - time.monotonic()))
-        late = [thread.name for thread in self._threads if thread.is_alive()]
+        """Wait for all threads; one that will not end is an error."""
+        late = self.late(*self._threads)
         if late:
             self.log("error", "threads did not end", threads=",".join(late))
             self.exit_code = self.exit_code or 1
@@ -203,10 +234,12 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
 def tell(problem: BaseException) -> None:
     """An error in the words of the design; an unforeseen one with its traceback."""
     if isinstance(problem, LyktaError):
-        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        sys.stderr.write(error_lines(problem))
     else:
-        sys.stderr.write("".join(traceback.format_exception(problem)))
-        sys.stderr.write(f"error: {type(problem).__name__}: {problem}\nhint: this should not happen; please report it\n")
+        sys.stderr.write(traceback_lines(problem))
+        sys.stderr.write(
+            error_lines(LyktaError(f"{type(problem).__name__}: {problem}", "this should not happen; please report it"))
+        )
     sys.stderr.flush()
 
 
@@ -230,7 +263,9 @@ def _only_instance(layout: Layout, name: str) -> TextIO:
         raise UsageError(f"LYKTA_ROOT: its sockets' paths would be {over} bytes too long (got {layout.root})", "a shorter folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        # For its owner alone: whoever may read it could hold it, and keep the service from starting.
+        lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE), "w")
+        os.fchmod(lock.fileno(), PRIVATE)
     except OSError as problem:
         raise AccessError(f"{folder}: {problem.strerror}", "run it by systemd, or set LYKTA_ROOT to a folder of yours") from problem
     try:

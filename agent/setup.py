@@ -5,21 +5,32 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import uvicorn
+from msgspec import Struct
 
 from agent.config import load
-from agent.control import ask
+from agent.control import ask, ask_for
 from privacy.errors import LyktaError, UnreachableError
+from privacy.foreign import printable
+from privacy.logs import log_of
 from provisioning.layout import Layout
-from provisioning.setup_page import Ask, SetupPage
+from provisioning.setup_page import SetupPage
 
 _LOOK_S = 1.0
 _GONE_S = 15.0
 """A camera that starts again has no visit any more; one that hangs says nothing for so long."""
+
+
+class _Visit(Struct, frozen=True):
+    """How it stands with the visit, in the camera's answer. until: None without one."""
+
+    until: datetime | None
 
 
 def serve(layout: Layout) -> int:
@@ -29,13 +40,17 @@ def serve(layout: Layout) -> int:
     def asked(request: dict[str, Any]) -> dict[str, Any]:
         return ask(camera, request)
 
-    if not asked({"verb": "status"})["until"]:
+    def going_on() -> bool:
+        return ask_for(_Visit, camera, {"verb": "status"}).until is not None
+
+    if not going_on():
         raise UnreachableError("setup: there is no visit", "hold the service button for five seconds on a commissioning day")
     node = load(layout.config).node
     page = SetupPage(f"{node.site}/{node.id}", asked)
-    config = uvicorn.Config(page.app(), lifespan="off", ws="none", access_log=False, server_header=False, log_level="warning")
+    log = log_of("uvicorn")
+    config = uvicorn.Config(page.app(), lifespan="off", ws="none", access_log=False, server_header=False, log_config=log)
     server, stop = uvicorn.Server(config), Event()
-    watch = Thread(target=lambda: _until_over(asked, stop, server), name="setup-watch")
+    watch = Thread(target=lambda: _until_over(going_on, stop, server), name="setup-watch")
     watch.start()
     try:
         with _listening(layout.page) as door:
@@ -58,15 +73,15 @@ def _listening(path: Path) -> socket.socket:
     return door
 
 
-def _until_over(asked: Ask, stop: Event, server: uvicorn.Server) -> None:
+def _until_over(going_on: Callable[[], bool], stop: Event, server: uvicorn.Server) -> None:
     heard = time.monotonic()
     while not stop.wait(_LOOK_S):
         try:
-            going = bool(asked({"verb": "status"})["until"])
+            going = going_on()
             heard = time.monotonic()
         except LyktaError as problem:
             going = time.monotonic() - heard < _GONE_S
-            sys.stderr.write(f"setup: {problem}\n")
+            sys.stderr.write(f"setup: {printable(problem)}\n")
         if not going:
             server.should_exit = True
             return

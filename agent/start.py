@@ -5,10 +5,12 @@ A service starts from here without the command line's libraries, which it would 
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 from privacy.errors import LyktaError
+from privacy.foreign import error_lines
 from provisioning.layout import Layout
 
 SERVICES = ("camera", "io", "uplink")
@@ -24,6 +26,8 @@ def serve(service: str) -> int:
 
 
 def main() -> None:
+    # Nothing is for everybody to write, whoever starts it; each unit says more.
+    os.umask(os.umask(0o077) | 0o022)
     try:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
             sys.exit(serve(sys.argv[1]))
@@ -31,7 +35,7 @@ def main() -> None:
 
         app()
     except LyktaError as problem:
-        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        sys.stderr.write(error_lines(problem))
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,6 +6,8 @@ It lives in the camera's memory alone: a camera that starts again has none. What
 from __future__ import annotations
 
 import hmac
+import secrets
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from threading import Lock
 from agent.control import Request
 from agent.keeping import Keeper
 from agent.later import Work
+from agent.limit import Limit
 from agent.service import Runtime
 from privacy.basis import PROFILES, Permit, Profile, Ruling, rule_visit
 from privacy.errors import AccessError, MediaError, UsageError
@@ -22,6 +25,9 @@ from privacy.preview import jpeg, shrunk
 
 LONG_SIDE = 640
 EVERY_NS = 500_000_000
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Of a word: none that looks like another on a phone."""
+_WORD, _MOST_WRONG, _MOST_REFUSALS = 8, 10, 10
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,13 @@ class Visit:
 
     begun_ms  since boot
     ended     why, once it is over before its time
+    word      what the one phone must say once; `lykta status` prints it to whoever may command the node
     """
 
     def __init__(self, begun_ms: int) -> None:
         self.begun_ms = begun_ms
+        self.word = "".join(secrets.choice(LETTERS) for _ in range(_WORD))
+        self._wrong = 0
         self.pictures = 0
         self.ended = ""
         self._phone = ""
@@ -54,21 +63,44 @@ class Visit:
             self._shown = Shown(jpeg(shrunk(picture, LONG_SIDE)), picture.mono_ns, picture.record.cause)
             self.pictures += 1
 
-    def admit(self, phone: str) -> None:
-        """The phone that asked first is the one; `AccessError` for any other.
+    def admit(self, phone: str, word: str) -> None:
+        """Take this phone for the one that looks, if it says the word; `AccessError` otherwise. Many wrong words end the visit.
 
-        phone  a word of its own that nobody else has
+        phone  a secret of its own that nobody else has
         """
         with self._lock:
-            self._phone = self._phone or phone
-            if not phone or not hmac.compare_digest(self._phone.encode(), phone.encode()):
-                raise AccessError("visit: another phone looks already", "end the visit on that one; then hold the service button")
+            if self._phone:
+                self._check(phone)
+            elif phone and _same(word.strip().lower(), self.word):
+                self._phone = phone
+            else:
+                self._wrong += 1
+                self.ended = self.ended or ("wrong_words" if self._wrong >= _MOST_WRONG else "")
+                raise AccessError("visit: this is not its word", _ASK)
+
+    def check(self, phone: str) -> None:
+        """`AccessError` unless this is the phone that looks."""
+        with self._lock:
+            self._check(phone)
+
+    def _check(self, phone: str) -> None:
+        if not self._phone:
+            raise AccessError("visit: no phone has said its word yet", _ASK)
+        if not _same(phone, self._phone):
+            raise AccessError("visit: another phone looks already", "end the visit on that one; then hold the service button")
 
     def newest(self) -> Shown:
         """`MediaError` before the first."""
         if self._shown is None:
             raise MediaError("visit: no picture yet", "the camera opens: a few seconds")
         return self._shown
+
+
+_ASK = "type the word that `lykta status` prints on the node"
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
 class Visits:
@@ -82,6 +114,7 @@ class Visits:
     def __init__(self, runtime: Runtime, permit: Permit, keeper: Keeper, defer: Callable[[Work], None]) -> None:
         self._runtime, self._permit, self._keeper, self._defer = runtime, permit, keeper, defer
         self.now: Visit | None = None
+        self._refusals = Limit(_MOST_REFUSALS, 3600.0)
 
     @property
     def profile(self) -> Profile:
@@ -91,7 +124,10 @@ class Visits:
     def listen(self) -> None:
         """Answer the page, once no trace is left of a visit that a crash ended."""
         self._runtime.layout.visit.unlink(missing_ok=True)
-        self._runtime.open_socket("setup", {"status": self._status, "picture": self._picture, "end": self._end})
+        replies = {"status": self._status, "admit": self._admit, "picture": self._picture, "end": self._end}
+        self._runtime.open_socket("setup", replies)
+        # Technicians alone learn the word: not the page that asks for it, nor the uplink.
+        self._runtime.answer("visit", self._word, on="ctl")
 
     def begin(self) -> None:
         """The service button was held: somebody stands here and wants to see. A second time prolongs nothing."""
@@ -100,8 +136,9 @@ class Visits:
         visit = Visit(self._runtime.clock.mono_ms())
         ruling = self.rule(visit)
         if not ruling.open:
-            self._runtime.log("warning", "visit: refused", reason=ruling.reason)
-            self._defer(lambda: self._keeper.note("visit_refused", reason=ruling.reason))
+            if self._refusals.take(time.monotonic()) is not None:
+                self._runtime.log("warning", "visit: refused", reason=ruling.reason)
+                self._defer(lambda: self._keeper.note("visit_refused", reason=ruling.reason))
             return
         self.now = visit
         facts = {"basis": self._permit.basis.id, "view": self._permit.view.id, "profile": self.profile}
@@ -134,6 +171,13 @@ class Visits:
         until = self.rule(visit).until if visit and not visit.ended else None
         return {"until": until.isoformat() if until else None, "state": standing.state, "reason": standing.reason}
 
+    def _word(self, _request: Request) -> Request:
+        return {"word": self.now.word if self.now else None}
+
+    def _admit(self, request: Request) -> Request:
+        self._current().admit(str(request.get("phone", "")), str(request.get("word", "")))
+        return {"admitted": True}
+
     def _picture(self, request: Request) -> Request:
         shown = self._of(request).newest()
         return {"jpeg": b64encode(shown.jpeg).decode(), "mono_ms": shown.mono_ns // 1_000_000, "cause": shown.cause}
@@ -144,8 +188,12 @@ class Visits:
 
     def _of(self, request: Request) -> Visit:
         """The visit that goes on, for the one phone that looks."""
+        visit = self._current()
+        visit.check(str(request.get("phone", "")))
+        return visit
+
+    def _current(self) -> Visit:
         visit = self.now
         if not visit or visit.ended:
             raise UsageError("visit: there is none", "hold the service button for five seconds")
-        visit.admit(str(request.get("phone", "")))
         return visit

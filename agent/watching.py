@@ -1,4 +1,5 @@
-"""What the camera service watches beside filming: whether the view is still the assessed one, and what it looks like empty."""
+"""What the camera service watches beside filming: whether the view is still the assessed one, whether the camera repeats itself,
+and what the place looks like empty."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from agent.keeping import Keeper
 from agent.later import Work
@@ -18,10 +19,15 @@ from privacy.delay import Seen
 from privacy.errors import RecordError, StorageError, UsageError
 from privacy.files import place
 from privacy.frames import MaskedFrame
+from privacy.frozen import FrozenWatch
 from privacy.masking import Masker
 from privacy.reference import Reference
 from privacy.regions import enclose
 from privacy.view_guard import Kind, Standing, ViewGuard
+
+CAMERA_FROZEN = "camera_frozen"
+FROZEN: Literal["frozen"] = "frozen"
+Found = Kind | Literal["frozen"]
 
 
 class Watching:
@@ -30,13 +36,16 @@ class Watching:
 
     folder   where the guard's memory of edges is kept over a restart; a new view starts anew
     defer    hands work to the keeper's thread: the frame path waits for no disk
+    noiseless  whether the source may repeat itself (`camera.noiseless`)
     """
 
-    def __init__(self, keeper: Keeper, folder: Path, view: str, defer: Callable[[Work], None]) -> None:
+    def __init__(self, keeper: Keeper, folder: Path, view: str, defer: Callable[[Work], None], noiseless: bool) -> None:
         self._keeper, self._defer = keeper, defer
         self._path = folder / f"view-{sha256(view.encode()).hexdigest()[:16]}.edges"
         self._guard, self._reference = self._remember(), Reference()
         self._lock = Lock()
+        self._repeats, self._noiseless = FrozenWatch(), noiseless
+        self.frozen = False
 
     @property
     def standing(self) -> Standing:
@@ -46,6 +55,7 @@ class Watching:
         """Judge the picture of a look; why everything must be masked from now on, or empty."""
         if seen.luma is None:
             return self._cause()
+        self._judge_repetition(seen, wall_ns)
         hidden = tuple(enclose(d.kind, (d.left, d.top, d.right, d.bottom), *size) for d in seen.detections)
         with self._lock:
             before = self._guard.standing
@@ -53,6 +63,15 @@ class Watching:
         if after.kind != before.kind:
             self._tell(before, after, wall_ns)
         return self._cause()
+
+    def _judge_repetition(self, seen: Seen, wall_ns: int) -> None:
+        frozen = self._repeats.see(seen.fingerprint, seen.mono_ns) and not self._noiseless
+        if frozen != self.frozen:
+            self.frozen = frozen
+            if frozen:
+                self._defer(lambda: self._write("", FROZEN, moment(wall_ns)))
+            else:
+                self._defer(lambda: self._write(FROZEN, "", moment(wall_ns)))
 
     def painted(self, picture: MaskedFrame, masker: Masker) -> None:
         """Sample a masked frame for the reference picture."""
@@ -94,20 +113,26 @@ class Watching:
         return {"confirmed": True}
 
     def _cause(self) -> str:
+        if self.frozen:
+            return CAMERA_FROZEN
         standing = self._guard.standing
         return f"view_{standing.kind}" if standing.hides else ""
 
     def _tell(self, before: Standing, after: Standing, wall_ns: int) -> None:
         self._defer(lambda: self._write(before.kind, after.kind, moment(wall_ns)))
 
-    def _write(self, before: Kind, after: Kind, at: datetime) -> None:
+    def _write(self, before: Found, after: Found, at: datetime) -> None:
+        # Of two things at once the alarm stands until both are over.
+        still = after or (FROZEN if self.frozen else self._guard.standing.kind)
+        alarm = (Alarm("tamper", still, ""),) if still else ()
         if before:
             self._keeper.note("tamper_over", view=before)
-            self._keeper.tell(Tamper(before, "over", at))
-            self._keeper.clear("alarm/tamper")
+            self._keeper.tell(Tamper(before, "over", at), *(() if after else alarm))
         if after:
             self._keeper.note("tamper", view=after)
-            self._keeper.tell(Tamper(after, "found", at), Alarm("tamper", after, ""))
+            self._keeper.tell(Tamper(after, "found", at), *alarm)
+        if not still:
+            self._keeper.clear("alarm/tamper")
 
     def _remember(self) -> ViewGuard:
         """A guard with the edges from before the restart; torn ones are noted and learned anew."""
