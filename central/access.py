@@ -57,9 +57,8 @@ def note(keys: Path, act: str, facts: Facts, officer: Officer | None = None) -> 
         journal = Journal(keys / UNIT, UNIT, signer(keys, UNIT), lambda: datetime.now(UTC))
         journal.append(act, **facts, **by)
     except OSError as problem:
-        if isinstance(problem, StorageError):
-            raise
-        raise StorageError(f"access log: {keys / UNIT}: {problem.strerror}", "without the log nothing is opened") from problem
+        what = str(problem) if isinstance(problem, StorageError) else f"{keys / UNIT}: {problem.strerror}"
+        raise StorageError(f"access log: {what}", "without the log nothing is opened") from problem
     return journal.head
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from central.certificates import issue, issuer
 from central.folder import listed, read
+from central.recipients import present
 from privacy.errors import UsageError
-from privacy.files import place
+from privacy.files import OPEN, PUBLIC, make_folder, place
+from privacy.recipients import signed_list
 from privacy.records import key_set, sign
 
 UNITS = ("camera", "io", "uplink", "retention")
@@ -52,32 +54,32 @@ def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest
     trust, credentials = etc / "trust", etc / "credentials"
     if (credentials / "tls.key").exists():
         raise UsageError(f"bundle: {credentials}: holds a node's keys already", "name a new --root")
-    trust.mkdir(parents=True, exist_ok=True)
-    credentials.mkdir(parents=True, exist_ok=True, mode=0o750)
+    make_folder(trust, OPEN)
+    make_folder(credentials)
     for unit in UNITS:
         issue(keys, credentials / unit, node, unit)
     issue(keys, credentials / "tls", node, "tls")
     _write_trust(keys, trust)
-    (etc / "lykta.toml").write_text(_configuration(site, name, area, broker, ingest), encoding="utf-8")
+    place(etc / "lykta.toml", _configuration(site, name, area, broker, ingest).encode(), mode=PUBLIC)
     return etc
 
 
 def refresh_trust(keys: Path, root: Path) -> Path:
     """Write root/etc/lykta/trust anew after a key was replaced or retired, and nothing else; returns that folder."""
     trust = root / "etc/lykta/trust"
-    trust.mkdir(parents=True, exist_ok=True)
+    make_folder(trust, OPEN)
     _write_trust(keys, trust)
     return trust
 
 
 def _write_trust(keys: Path, trust: Path) -> None:
     """The CAs first: who reads the folder meanwhile must know who signed the key sets."""
-    place(trust / "ca.pem", read(keys / "ca.pem"))
+    place(trust / "ca.pem", read(keys / "ca.pem"), mode=PUBLIC)
     ca = issuer(keys)
     for name in ("basis", "command"):
         known = key_set(list(listed(keys, name).keys.values()))
-        place(trust / f"{name}-keys.jws", sign(known, ca, f"lykta-{name}-keys"))
-    place(trust / "recipients.txt", read(keys / "recipients.txt"))
+        place(trust / f"{name}-keys.jws", sign(known, ca, f"lykta-{name}-keys"), mode=PUBLIC)
+    place(trust / "recipients.txt", signed_list(tuple(present(keys)), ca), mode=PUBLIC)
 
 
 def _configuration(site: str, node: str, area: str, broker: Address, ingest: Address) -> str:

@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from central.folder import authority, public_key, read, signer, write, write_key
 from privacy.errors import RecordError
+from privacy.files import PUBLIC, append
+from privacy.foreign import decode
 from privacy.records import Signer, load_chain
 
 CA_YEARS, LEAF_YEARS = 10, 2
@@ -92,7 +94,7 @@ def issue_again(folder: Path, target: Path) -> None:
 def issued(folder: Path) -> list[Issued]:
     """Every certificate that this folder's CAs issued, oldest first."""
     path = folder / _LEDGER
-    return [msgspec.json.decode(line, type=Issued) for line in (path.read_bytes().splitlines() if path.exists() else [])]
+    return [decode(line, Issued, "issued.jsonl") for line in (path.read_bytes().splitlines() if path.exists() else [])]
 
 
 def issued_by_force(folder: Path, target: Path) -> bool:
@@ -114,8 +116,7 @@ def _note(folder: Path, certificate: x509.Certificate) -> None:
     subject, ca = certificate.subject, common_name(certificate.issuer)
     role = _first(subject, NameOID.ORGANIZATIONAL_UNIT_NAME)
     line = Issued(str(certificate.serial_number), common_name(subject), role, ca, datetime.now(UTC))
-    descriptor = os.open(folder / _LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(append(folder / _LEDGER, PUBLIC), "wb") as file:
         file.write(msgspec.json.encode(line) + b"\n")
         file.flush()
         os.fsync(file.fileno())

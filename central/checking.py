@@ -27,11 +27,11 @@ from itertools import islice
 from typing import IO, TypeVar
 
 import cv2
-import msgspec
 import numpy as np
 
 from central.pictures import Planes, pictures
-from privacy.errors import SealError
+from privacy.errors import RecordError, SealError
+from privacy.foreign import decode
 from privacy.frames import Plane
 from privacy.manifest import Manifest
 from privacy.mask_record import TONES, MaskHeader, MaskRecord, outside_of, tone_map
@@ -45,6 +45,7 @@ FEW = 8
 SQUARE, HOLE = 16, 1 / 6
 LONGEST = 1 << 20
 """Bytes of one record, at most."""
+MOST_FRAMES = 100_000
 Line = TypeVar("Line", MaskHeader, MaskRecord)
 _UNUSABLE = "the clip must not be used"
 _BORDER = np.ones((2 * INSIDE + 1, 2 * INSIDE + 1), np.uint8)
@@ -124,6 +125,8 @@ def check_masks(masks: IO[bytes], manifest: Manifest) -> Told:
             raise SealError(f"masks: frame {record.frame} stands after frame {before.frame}, or not after its time", _UNUSABLE)
         _check_boxes(record, header)
         count, before = count + 1, record
+        if count > MOST_FRAMES:
+            raise SealError(f"masks: more than {MOST_FRAMES} records", _UNUSABLE)
         full.update([record.cause] if record.cause else [])
     if not torn and count != manifest.frames:
         raise SealError(f"masks: {count} records for {manifest.frames} frames", _UNUSABLE)
@@ -135,12 +138,14 @@ def check_masks(masks: IO[bytes], manifest: Manifest) -> Told:
 def check_pictures(video: IO[bytes], masks: IO[bytes], told: Told, manifest: Manifest, progress: Callable[[int], None]) -> Proof:
     """Every decoded picture against its record; `SealError` names the first frame that does not hold its masks."""
     torn, header, sums = manifest.state == "torn", told.header, _Sums()
-    outside = outside_of(header.width, header.height, header.areas, header.zones) if header else np.empty((0, 0), np.uint8)
+    outside = outside_of(header) if header else np.empty((0, 0), np.uint8)
     records = _records(masks, torn) if header else iter(())
-    for planes in pictures(video, torn=torn):
+    for planes in pictures(video, manifest.width * manifest.height, torn=torn):
         record = next(records, None)
         if record is None:
             sums.unproved += 1
+            if not torn or sums.unproved > MOST_FRAMES:
+                raise SealError(f"video: {sums.frames + sums.unproved} pictures for {told.records} mask records", _UNUSABLE)
             continue
         if planes[0].shape != outside.shape:
             raise SealError(f"video: frame {sums.frames} is of another size than its masks", _UNUSABLE)
@@ -177,8 +182,8 @@ def _records(masks: IO[bytes], torn: bool) -> Iterator[MaskRecord]:
 
 def _decoded(line: bytes, of: type[Line], number: int) -> Line:
     try:
-        return msgspec.json.decode(line, type=of)
-    except msgspec.DecodeError as problem:
+        return decode(line, of, "line", most=LONGEST)
+    except RecordError as problem:
         raise SealError(f"masks: not mask records: {of.__name__} {number}: {problem}", _UNUSABLE) from problem
 
 
@@ -186,9 +191,8 @@ def _check_header(header: MaskHeader, manifest: Manifest) -> None:
     said = (header.width, header.height, header.profile)
     if said != (manifest.width, manifest.height, manifest.profile):
         raise SealError(f"masks: are of {said}, the manifest says otherwise", _UNUSABLE)
-    outside = outside_of(header.width, header.height, header.areas, header.zones)
-    if hashlib.sha256(outside.tobytes()).hexdigest() != manifest.zones_sha256:
-        raise SealError("masks: view and zones are not those of the manifest", _UNUSABLE)
+    if hashlib.sha256(outside_of(header).tobytes()).hexdigest() != manifest.zones_sha256:
+        raise SealError("masks: view, zones and far line are not those of the manifest", _UNUSABLE)
 
 
 def _check_boxes(record: MaskRecord, header: MaskHeader) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from privacy.errors import UsageError
+from privacy.foreign import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,12 +25,28 @@ As = Annotated[str, typer.Option("--as", envvar="LYKTA_OFFICER", help="the offic
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
-def show(name: str, facts: dict[str, Any], text: str, as_json: bool) -> None:
-    """Result on stdout: for people, or as one versioned object."""
-    sys.stdout.write(json.dumps({"schema": f"lykta-central.{name}/1", **facts}, default=str) + "\n" if as_json else f"{text}\n")
+def show(name: str, facts: dict[str, Any], text: str | list[str], as_json: bool) -> None:
+    """Result on stdout: for people, a line or several, or as one versioned object."""
+    if as_json:
+        sys.stdout.write(json.dumps({"schema": f"lykta-central.{name}/1", **facts}, default=str) + "\n")
+        return
+    for line in [text] if isinstance(text, str) else text:
+        sys.stdout.write(f"{printable(line, len(line))}\n")
+
+
+def unused(command: str, beside: str, **options: object) -> None:
+    """Refuse what was given and would be ignored. options: by their names; an empty value was not given."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"{command}: --{name.replace('_', '-')}: has no meaning with {beside}", "leave it out")
+
+
+def given_as(officer: str) -> dict[str, str]:
+    """--as for `unused`; from the environment it stands for every command and is no mistake."""
+    return {"as": officer if officer != os.environ.get("LYKTA_OFFICER") else ""}
 
 
 def tell(text: str) -> None:
-    """Progress and notes on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Progress and notes on stderr, a line each."""
+    sys.stderr.write(f"{printable(text, len(text))}\n")
     sys.stderr.flush()

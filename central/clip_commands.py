@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from central.cli import As, Json, Keys, app, show, tell
+from central.cli import As, Json, Keys, app, show, tell, unused
 
 if TYPE_CHECKING:
     from central.checking import Proof
@@ -73,26 +73,30 @@ def verify(
     """
     from central.chains import is_journal
 
-    if head or node or is_journal(what):
+    if is_journal(what) or ((head or node) and not (folder_of(what) / "manifest.jws").exists()):
         _verify_journals(what, keys, head or [], node, as_json)
-    else:
-        _verify_clip(folder_of(what), keys, as_json)
+        return
+    unused("verify", "a clip", head=head, node=node)
+    _verify_clip(folder_of(what), keys, as_json)
 
 
 def _verify_clip(folder: Path, keys: Path, as_json: bool) -> None:
     import msgspec
 
     from central.opening import check_clip, prove_clip
+    from central.recipients import check_clip_recipients
 
     verified = check_clip(folder, keys)
+    sealed_to = check_clip_recipients(folder, verified.manifest, keys)
     proof = prove_clip(folder, keys, verified, lambda number: frames_done(number, verified.manifest.frames))
     checked, left = _findings(verified, proof)
+    checked.append(sealed_to)
     facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "not_checked": left}
     verdict = "good as far as it reaches: a power cut tore it" if verified.manifest.state == "torn" else "good"
     lines = [f"{verified.manifest.clip} by {verified.signer}: {verdict}", *(f"  checked      {text}" for text in checked)]
     lines += [f"  not checked  {text}" for text in left]
     facts |= {"proof": msgspec.to_builtins(proof), "manifest": msgspec.to_builtins(verified.manifest)}
-    show("verify", facts, "\n".join(lines), as_json)
+    show("verify", facts, lines, as_json)
 
 
 def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
@@ -129,16 +133,17 @@ def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_jso
         check_roles(keys, found.chains[UNIT].entries)
     units = {unit: {"entries": len(chain.entries), "head": str(chain.head)} for unit, chain in found.chains.items()}
     facts: dict[str, Any] = {"journal": str(path), "signers": sorted(found.names), "units": units}
-    facts |= {"crossed": found.crossed, "heard": found.heard}
+    facts |= {"crossed": found.crossed, "heard": found.heard, "claims": list(found.claims)}
     lines = [f"{path} by {', '.join(sorted(found.names)) or 'nobody'}: whole"]
     lines += [f"  {unit}: {len(chain.entries)} entries, head {chain.head}" for unit, chain in found.chains.items()]
+    lines += [f"  unproven  {claim}" for claim in found.claims]
     lines += [f"  held against {found.crossed} heads that the units noted of each other and {found.heard} that were given"]
     lines += (
         []
         if found.crossed or found.heard
         else ["  not checked  whether entries are missing at the end: no head to hold it against"]
     )
-    show("verify", facts, "\n".join(lines), as_json)
+    show("verify", facts, lines, as_json)
 
 
 def frames_done(number: int, of: int) -> None:

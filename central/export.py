@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-import msgspec
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from msgspec import Struct
@@ -32,10 +31,11 @@ from central.folder import evidence
 from central.officers import admit, two_people
 from central.opening import Verified, check_clip, decrypt, prove_clip
 from privacy.errors import LyktaError, StorageError, UsageError
-from privacy.files import sync_folder
+from privacy.files import CLOSED, PRIVATE, create, make_folder, make_folder_in, open_file, place, read, sync_folder
+from privacy.folders import opened
 from privacy.journal import Fact, Head
 from privacy.manifest import CLIP, SealedFile
-from privacy.records import sha256_hex, sign
+from privacy.records import certificates_of, kind_of, sha256_hex, sign
 
 EXPORT = "lykta-export"
 VIDEO = "video.mp4"
@@ -162,14 +162,13 @@ def _clip(source: Path, keys: Path, verified: Verified, folder: Path, progress: 
     """One clip's folder: proved, opened, and everything to check it with."""
     manifest = verified.manifest
     proof = prove_clip(source, keys, verified, lambda number: progress(number, manifest.frames))
-    folder.mkdir()
+    make_folder(folder, CLOSED)
     for file in manifest.files:
-        shutil.copyfile(source / file.name, folder / file.name)
-        _sync(folder / file.name)
+        _copy(source / file.name, folder / file.name)
     _unpack(folder, "manifest", verified.token, "chain.pem")
     if verified.receipt:
-        _unpack(folder, "receipt", (source / "receipt.jws").read_bytes(), "receipt-chain.pem")
-    with (folder / VIDEO).open("w+b") as clear:
+        _unpack(folder, "receipt", read(source / "receipt.jws", "receipt"), "receipt-chain.pem")
+    with os.fdopen(create(folder / VIDEO, PRIVATE), "w+b") as clear:
         decrypt(source, CLIP, keys, manifest, clear)
         clear.flush()
         os.fsync(clear.fileno())
@@ -184,10 +183,10 @@ def unpack(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     A JWS has the two numbers of an ES256 signature side by side (RFC 7518 section 3.4), openssl wants them in ASN.1.
     """
     signed, _, signature = token.strip().rpartition(b".")
-    header, _, payload = signed.partition(b".")
+    payload = signed.partition(b".")[2]
     raw = _decoded(signature)
     der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
-    return _decoded(payload), signed, der, _chain(header)
+    return _decoded(payload), signed, der, _chain(token)
 
 
 def _unpack(folder: Path, name: str, token: bytes, chain: str) -> None:
@@ -197,14 +196,9 @@ def _unpack(folder: Path, name: str, token: bytes, chain: str) -> None:
         _put(folder / file, data)
 
 
-def _chain(header: bytes) -> bytes:
-    """The certificates of a JWS header, leaf first."""
-    listed: list[str] = msgspec.json.decode(_decoded(header))["x5c"]
-    return b"".join(b"-----BEGIN CERTIFICATE-----\n" + _wrapped(one) + b"-----END CERTIFICATE-----\n" for one in listed)
-
-
-def _wrapped(text: str) -> bytes:
-    return b"".join(text[n : n + 64].encode() + b"\n" for n in range(0, len(text), 64))
+def _chain(token: bytes) -> bytes:
+    """The certificates that a record carries, leaf first."""
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates_of(token, kind_of(token)))
 
 
 def _decoded(text: bytes) -> bytes:
@@ -223,13 +217,14 @@ def _digest(path: Path) -> str:
 
 
 def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    _sync(path)
+    place(path, data, mode=PRIVATE)
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _copy(source: Path, target: Path) -> None:
+    with open_file(source, source.name) as file, os.fdopen(create(target, PRIVATE), "wb") as copy:
+        shutil.copyfileobj(file, copy, _BLOCK)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 @contextmanager
@@ -238,7 +233,8 @@ def _whole(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(mode=0o700)
+        with opened(target.parent) as above:
+            make_folder_in(above.descriptor, part.name, CLOSED)
         yield part
         for folder in (part, *part.glob("*/")):
             sync_folder(folder)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from central.store import Store
 from privacy.errors import RecordError
-from privacy.order import Order, verify_order
+from privacy.order import Order, touches, verify_order
 from privacy.records import TrustedKeys
 
 
@@ -51,9 +51,7 @@ def fate(filmed: Filmed, deadline: datetime, orders: Iterable[Order], now: datet
 
 def covers(order: Order, filmed: Filmed) -> bool:
     """Whether an order is about a clip: it names it, or any moment that the clip shows."""
-    if order.since and order.to:
-        return filmed.begin <= order.to and order.since <= filmed.end
-    return filmed.clip in order.clips
+    return touches(order, filmed.clip, filmed.begin, filmed.end)
 
 
 class Decisions:

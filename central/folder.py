@@ -5,6 +5,7 @@ basis.key basis.pub, command.…      bare keys: nodes know them from key sets t
 receipt ingest broker ops access    .key and .pem
 officers/NAME.key .pem, roles.jws   who may open, export and order
 identity.txt recipients.txt         the clip identity; who clips are sealed to, the centre's own recipient first
+recipients-known.txt                all that ever were in recipients.txt: the ingest takes no clip that is sealed to anybody else
 issued.jsonl crl.pem                every certificate that was issued; those that were revoked
 access/ orders/                     the access log; every order that was signed
 retired/                            public halves of what is no longer trusted but signed evidence
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from privacy.errors import EnrolmentError, RecordError
-from privacy.files import sync_folder
+from privacy.files import OPEN, create, make_folder, sync_folder
 from privacy.records import Authority, PrivateKey, Signer, TrustedKeys, load_chain, load_private_key, thumbprint
 
 RETIRED = "retired"
@@ -38,8 +39,7 @@ def write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None:
     """A whole file that only its mode's readers ever see; without `replace` it never takes the place of another."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(create(part, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -113,7 +113,7 @@ def set_aside(folder: Path, name: str) -> None:
 
 def retire(folder: Path, name: str) -> None:
     """Destroy the private halves of what had this name before, and keep the public ones for evidence only."""
-    (folder / RETIRED).mkdir(exist_ok=True)
+    make_folder(folder / RETIRED, OPEN)
     for number in numbers(folder, name):
         for path in sorted(folder.glob(f"{name}-{number}.*")):
             if path.suffix == ".key":

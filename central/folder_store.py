@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from central.store import Part, Slice, Upload
-from privacy.errors import StorageError
-from privacy.files import place, sync_folder
+from privacy.errors import RecordError, StorageError
+from privacy.files import append, create, make_folder, open_file, place, read, sync_folder
+from privacy.folders import remove
 from privacy.manifest import SealedFile
 
 _BLOCK = 1 << 20
+_LARGEST = 64 << 20
+"""Bytes of what is read as a whole: records, and segments of a journal."""
 _TEMPORARY = itertools.count()
 _ATTEMPTS = 20
 
@@ -32,10 +35,19 @@ class FolderStore:
             _make(one)
 
     def get(self, key: str) -> bytes | None:
+        path = self.folder / key
         try:
-            return (self.folder / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return read(path, f"store: {key[:200]}", most=_LARGEST)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except RecordError:
+            if path.is_dir():
+                return None
+            raise
+
+    def head(self, key: str, most: int) -> bytes:
+        with open_file(self.folder / key, f"store: {key[:200]}") as file:
+            return file.read(most)
 
     def put(self, key: str, data: bytes) -> None:
         path = self.folder / key
@@ -45,6 +57,17 @@ class FolderStore:
                 _make(path.parent)
                 return place(path, data)
         raise StorageError(f"store: {path}: its folder does not stay", "does something else delete in the store?")
+
+    def hint(self, key: str) -> None:
+        path = self.folder / key
+        try:
+            os.close(append(path))
+        except FileNotFoundError:
+            make_folder(path.parent)
+            os.close(append(path))
+
+    def unhint(self, key: str) -> None:
+        (self.folder / key).unlink(missing_ok=True)
 
     def names(self, folder: str) -> Iterator[str]:
         for name, is_folder in _listed(self.folder / folder):
@@ -60,7 +83,8 @@ class FolderStore:
         path = self.folder / key
         count = sum(1 for _ in self.names(key)) if path.is_dir() else int(path.exists())
         if path.is_dir():
-            shutil.rmtree(path)
+            if left := remove(path):
+                raise StorageError(f"store: {path}: {left[0]}", "check the disk and the folder's rights")
         else:
             path.unlink(missing_ok=True)
         self._prune(path.parent)
@@ -70,7 +94,7 @@ class FolderStore:
     def lock(self, what: Literal["object", "node"], name: str) -> Iterator[None]:
         """256 locks of each sort are enough to be seldom in each other's way, and nothing is left behind for each object."""
         path = self._locks / f"{what}-{hashlib.sha256(name.encode()).digest()[0]:02x}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = append(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -87,7 +111,7 @@ class FolderStore:
 
     def sink(self, upload: Upload, piece: Slice) -> _PieceFile:
         path = self._place(upload, piece)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         return _PieceFile(path)
 
     def join(self, upload: Upload) -> tuple[SealedFile, ...]:
@@ -102,11 +126,14 @@ class FolderStore:
         return tuple(_read_back(name, target) for name, target in targets.items())
 
     def discard(self, upload: Upload) -> None:
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._incoming / upload.id)
+        remove(self._arriving(upload))
+
+    def _arriving(self, upload: Upload) -> Path:
+        """By the node too: an id is a node's own choice."""
+        return self._incoming / f"{upload.node.replace('/', '~')}~{upload.id}"
 
     def _place(self, upload: Upload, piece: Slice) -> Path:
-        return self._incoming / upload.id / f"{piece.file}.{piece.number:06}"
+        return self._arriving(upload) / f"{piece.file}.{piece.number:06}"
 
     def _prune(self, folder: Path) -> None:
         """A folder is there while something is in it. The last one that stays carries the news to the disk."""
@@ -128,7 +155,7 @@ class _PieceFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._part = path.with_name(f".{path.name}.{os.getpid()}-{next(_TEMPORARY)}")
-        self._file = self._part.open("wb")
+        self._file = os.fdopen(create(self._part), "wb")
         self.write = self._file.write
 
     def keep(self, md5: str) -> None:  # noqa: ARG002 (an object store checks it once more)
@@ -147,9 +174,10 @@ def _join(pieces: list[Path], target: Path) -> None:
         pieces[0].replace(target)
         return
     whole = target.with_name(f".{target.name}.part")
-    with whole.open("wb") as out:
+    whole.unlink(missing_ok=True)
+    with os.fdopen(create(whole), "wb") as out:
         for piece in pieces:
-            with piece.open("rb") as source:
+            with open_file(piece, piece.name) as source:
                 shutil.copyfileobj(source, out, _BLOCK)
         out.flush()
         os.fsync(out.fileno())
@@ -174,9 +202,8 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
 
 
 def _make(folder: Path) -> None:
-    """A folder whose name, and the names above it, are on the disk."""
-    while not folder.is_dir():
-        _make(folder.parent)
+    """A folder whose name, and the names above it, are on the disk; another process may take away one that is empty."""
+    for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
-            folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
+            return make_folder(folder)
+    raise StorageError(f"store: {folder}: does not stay", "does something else delete in the store?")

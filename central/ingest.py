@@ -5,6 +5,7 @@ Who sends is known from the client certificate, never from the body. Every call 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -22,6 +23,7 @@ from central.refusing import RefusalError
 from central.revoked import Revoked
 from central.store import Piece
 from privacy.errors import LyktaError, RecordError, SealError, UnreachableError
+from privacy.foreign import decode
 
 PEER, SERIAL = "lykta.peer", "lykta.serial"
 _LONGEST = 256 * 1024
@@ -46,10 +48,10 @@ class Ingest:
         calls = [
             ("/v1/objects", self.announce, "POST"),
             ("/v1/objects/{id}", self.look, "GET"),
-            ("/v1/objects/{id}/parts/{file}/{part:int}", self.put, "PUT"),
+            ("/v1/objects/{id}/parts/{file}/{part}", self.put, "PUT"),
             ("/v1/objects/{id}/complete", self.complete, "POST"),
             ("/v1/orders", self.orders, "GET"),
-            ("/v1/orders/{number:int}/answer", self.answer, "POST"),
+            ("/v1/orders/{number}/answer", self.answer, "POST"),
         ]
         return Starlette(
             routes=[Route(path, self._guard(call), methods=[method]) for path, call, method in calls],
@@ -64,7 +66,7 @@ class Ingest:
         return await run_in_threadpool(lambda: self._state(self._intake.look(_id(request), _peer(request)), request))
 
     async def put(self, request: Request) -> Response:
-        wanted = (_id(request), request.path_params["file"], request.path_params["part"], _peer(request))
+        wanted = (_id(request), request.path_params["file"], _number(request, "part"), _peer(request))
         piece = await run_in_threadpool(self._intake.piece, *wanted)
         if piece:
             await _take(piece, request)
@@ -80,7 +82,7 @@ class Ingest:
     async def answer(self, request: Request) -> Response:
         said = await _body(request, Answered, "answer", "the signed answer is needed")
         token = said.answer.strip().encode()
-        await run_in_threadpool(self._intake.answer, _peer(request), request.path_params["number"], token)
+        await run_in_threadpool(self._intake.answer, _peer(request), _number(request, "number"), token)
         return Response(status_code=204)
 
     def _complete(self, request: Request) -> Response:
@@ -99,6 +101,8 @@ class Ingest:
             try:
                 self._admit(request)
                 return await call(request)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody hears it
             except LyktaError as problem:
                 status = problem.status if isinstance(problem, RefusalError) else _STATUS.get(type(problem), 500)
                 if status == 403:
@@ -140,16 +144,27 @@ def _id(request: Request) -> str:
     return str(request.path_params["id"])
 
 
+def _number(request: Request, name: str) -> int:
+    """A number in the path; `RefusalError` for what is none that could be here."""
+    text = str(request.path_params[name])
+    if not re.fullmatch(r"[0-9]{1,8}", text, re.ASCII):
+        raise RefusalError(404, f"{name}: no such {name} (got {text[:20]!r})", "a number of at most 8 digits")
+    return int(text)
+
+
 async def _unrouted(request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
-    return _error(status, f"{request.method} {request.url.path}: no such call", "the calls are below /v1/objects and /v1/orders")
+    return _error(status, f"{request.method} {_path(request)}: no such call", "the calls are below /v1/objects and /v1/orders")
 
 
 async def _broken(request: Request, problem: Exception) -> Response:
     """The server's own log has the traceback; the node only learns that trying again can help."""
-    return _error(
-        500, f"{request.method} {request.url.path}: {type(problem).__name__}", "the centre's log says why; try again later"
-    )
+    return _error(500, f"{request.method} {_path(request)}: {type(problem).__name__}", "the centre's log says why; try again later")
+
+
+def _path(request: Request) -> str:
+    """As it was asked for; not from the URL, which has the Host header in it and may be none."""
+    return str(request.scope["path"])[:200]
 
 
 def _error(status: int, error: str, hint: str) -> Response:
@@ -167,6 +182,6 @@ async def _body(request: Request, into: type[T], name: str, hint: str) -> T:
         if len(data) > _LONGEST:
             raise RefusalError(413, f"{name}: too long", "a manifest is a few kilobytes")
     try:
-        return msgspec.json.decode(data, type=into)
-    except (msgspec.DecodeError, msgspec.ValidationError) as problem:
-        raise RefusalError(400, f"{name}: {problem}", hint) from problem
+        return decode(data, into, name, hint=hint, most=_LONGEST)
+    except RecordError as problem:
+        raise RefusalError(400, str(problem), hint) from problem

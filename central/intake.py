@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from central import lineage, segments
+from central import bounds, lineage, segments
 from central.fates import Decisions, Fate, Filmed, answer_key, fate, order_key
 from central.ledger import Ledger
+from central.recipients import check_arrived, check_taken, refuse
 from central.refusing import RefusalError
 from central.store import (
-    RESERVED,
     Announcement,
     Part,
     Piece,
@@ -28,20 +31,28 @@ from central.store import (
     Upload,
     announced,
     announced_key,
+    close,
     deleted_key,
     home,
     marker,
+    open_key,
     owner,
     receipt_key,
+    receipt_of,
     record_key,
+    refused_key,
     upload_of,
 )
 from privacy.errors import RecordError, SealError
-from privacy.manifest import RECEIPT, ClipId, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
-from privacy.order import Order, read_answer
-from privacy.records import Authority, Party, Signer, peek, sha256_hex, sign
+from privacy.foreign import END
+from privacy.manifest import RECEIPT, ClipId, FileName, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
+from privacy.order import Order, answers_to, read_answer
+from privacy.records import Authority, Party, Signer, sha256_hex, sign, token_id
 
 DIAG_KEPT = timedelta(days=30)
+_MOST_OTHERS = 8
+"""Other manifests that are kept for one clip."""
+Md5 = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9+/]{{22}}=={END}")]
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
@@ -51,7 +62,7 @@ class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind
     id: ClipId
     manifest: str
-    md5: dict[str, tuple[str, ...]] = {}
+    md5: dict[FileName, tuple[Md5, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,10 @@ class Intake:
         decisions: Decisions,
         ledger: Ledger,
         now: Callable[[], datetime],
+        keys: Path,
     ) -> None:
         self._store, self._authority, self._receipts = store, authority, receipts
-        self.decisions, self.ledger, self._now = decisions, ledger, now
+        self.decisions, self.ledger, self._now, self._keys = decisions, ledger, now, keys
 
         @lru_cache(1024)
         def read(kind: Kind, token: bytes) -> tuple[Record, Party]:
@@ -97,7 +109,8 @@ class Intake:
     def announce(self, wanted: Wanted, node: str) -> State:
         token = wanted.manifest.strip().encode()
         record = self._verified(wanted.kind, token, node)
-        _check(record, wanted)
+        bounds.check(record, wanted.id, wanted.md5)
+        check_taken(record, self._keys, self.ledger)
         if isinstance(record, Parcel) and record.kind == "journal":
             segments.check_parcel(record)
             segments.check_not_refused(self._store, record)
@@ -106,7 +119,9 @@ class Intake:
             known = announced(self._store, node, record.id)
             if known and known.manifest.encode() != token:
                 self._conflict(record, token)
-            receipt = self._receipt(record)
+            if known:
+                self._check_not_refused(record)
+            receipt = receipt_of(self._store, record)
             if receipt is None and (known is None or known.md5 != wanted.md5):
                 due = known.due if known else self._begin(record, node)
                 entry = Announcement(record.kind, record.id, token.decode(), wanted.md5, due)
@@ -115,7 +130,7 @@ class Intake:
 
     def look(self, name: str, node: str) -> State:
         known = self._known(name, node)
-        receipt = self._receipt(known.record)
+        receipt = receipt_of(self._store, known.record)
         return State(name, [] if receipt else self._store.parts(known.upload), receipt)
 
     def piece(self, name: str, file: str, number: int, node: str) -> Piece | None:
@@ -124,15 +139,16 @@ class Intake:
         piece = known.upload.slice(file, number)
         if piece is None:
             raise RefusalError(404, f"part: no such part (got {file} {number})", "read the list of parts again")
-        return None if self._receipt(known.record) else Piece(self._store.sink(known.upload, piece), piece)
+        return None if receipt_of(self._store, known.record) else Piece(self._store.sink(known.upload, piece), piece)
 
     def complete(self, name: str, node: str) -> bytes:
         """The receipt; the same one each time."""
         with self._store.lock("object", name):
             known = self._known(name, node)
-            receipt = self._receipt(known.record)
+            receipt = receipt_of(self._store, known.record)
             if receipt is None:
                 receipt = self._receive(known, node)
+            close(self._store, node, name)
             self._store.discard(known.upload)
         return receipt
 
@@ -142,13 +158,13 @@ class Intake:
         if order is None:
             raise RefusalError(404, f"order {number}: no such order", "GET /v1/orders lists them")
         said = read_answer(token, self._authority)
-        if (f"{said.site}/{said.node}", said.number, said.order_sha256) != (node, number, sha256_hex(order.strip())):
+        if (f"{said.site}/{said.node}", said.number) != (node, number) or not answers_to(said, order):
             raise RefusalError(403, f"answer: is not to order {number} of {node}", "answer the order that was given")
         with self._store.lock("node", node):
             known = self._store.get(answer_key(node, number))
             if known is None:
                 self._store.put(answer_key(node, number), token)
-        if known is not None and known != token:
+        if known is not None and token_id(known) != token_id(token):
             raise RefusalError(409, f"order {number}: has another answer", "the first one stands")
 
     # -- the way of an object ------------------------------------------------------------------------------------------
@@ -158,14 +174,17 @@ class Intake:
         now, due = self._now(), self._due(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
             raise RefusalError(410, f"object {record.id}: was here and was deleted", "delete it")
-        if due is None:
-            return None
-        end = self._fate(record, due, node)
+        end = self._fate(record, due, node) if due else Fate(now + bounds.UNFINISHED)
         if end.due <= now:
             raise RefusalError(
                 410, f"object {record.id}: is to be deleted" + (f" by order {end.order}" if end.order else ""), "delete it"
             )
-        self._store.put(marker(end.due, node, record.id), b"")
+        with self._store.lock("node", node):
+            bounds.check_room(self._store, record, node)
+            bounds.count_in(self._store, record, node, now)
+            # The mark first: whatever a crash leaves, the sweep finds it.
+            self._store.put(marker(end.due, node, record.id), b"")
+            self._store.hint(open_key(node, record))
         return due
 
     def _receive(self, known: Known, node: str) -> bytes:
@@ -173,6 +192,7 @@ class Intake:
         if missing:
             raise RefusalError(409, f"object {known.record.id}: {len(missing)} parts are missing", "PUT them first")
         self._check_files(known)
+        self._check_sealed_to(known, node)
         if isinstance(known.record, Parcel) and known.record.kind == "journal":
             self._take_segment(known.record, known, node)
         self._store.put(record_key(known.record), known.token)
@@ -194,18 +214,51 @@ class Intake:
         if wrong:
             raise SealError(f"{wrong[0].name}: sha256: is not what the manifest says", "send its parts again")
 
+    def _check_sealed_to(self, known: Known, node: str) -> None:
+        """Refuse a clip that others can open than its manifest names: its files go, and that is remembered until its deadline."""
+        if not isinstance(known.record, Manifest):
+            return
+        try:
+            check_arrived(self._store, known.upload, known.record)
+        except SealError as problem:
+            self._store.put(refused_key(known.record), known.token)
+            for key in known.upload.keys.values():
+                self._store.erase(key)
+            close(self._store, node, known.record.id)
+            self._store.discard(known.upload)
+            raise refuse(known.record, str(problem), self.ledger) from problem
+
+    def _check_not_refused(self, record: Record) -> None:
+        if isinstance(record, Manifest) and self._store.get(refused_key(record)) is not None:
+            raise refuse(record, "its files were not sealed to those that its manifest names", self.ledger)
+
     def _take_segment(self, parcel: Parcel, known: Known, node: str) -> None:
         [arrived] = known.upload.keys.values()
         data = self._store.get(arrived) or b""
         with self._store.lock("node", node):
             try:
-                segments.take(self._store, parcel, data, self._authority)
+                gap = segments.check(self._store, parcel, data, self._authority)
             except RecordError as problem:
-                segments.keep_aside(self._store, parcel, known.token, data)
-                self.ledger.note("refused", node=node, object=parcel.id, what="journal", reason=str(problem))
-                self._store.erase(arrived)
-                raise RefusalError(409, str(problem), "it is kept aside; the centre looks into it") from problem
+                self._refuse_segment(parcel, known, node, data, problem)
+                raise segments.refusal(problem) from problem
+            if gap:
+                # Noted first: nothing is skipped in silence, whenever the power goes.
+                unit = segments.unit_of(parcel)
+                self.ledger.note("journal_gap", node=node, unit=unit, **{"from": gap.first, "to": gap.last})
+            self._store.put(segments.place_of(parcel), data)
         self._store.erase(arrived)
+
+    def _refuse_segment(self, parcel: Parcel, known: Known, node: str, data: bytes, problem: RecordError) -> None:
+        """Evidence, as much as one unit may leave; then nothing of it is on its way any more."""
+        facts = {"node": node, "object": parcel.id, "what": "journal", "reason": str(problem)}
+        if segments.keep_aside(self._store, parcel, known.token, data, problem):
+            self.ledger.note("refused", **facts)
+        else:
+            self.ledger.note_hourly(f"aside {node}", "refused", **facts)
+        for key in (*known.upload.keys.values(), announced_key(node, parcel.id)):
+            self._store.erase(key)
+        close(self._store, node, parcel.id)
+        self._store.discard(known.upload)
 
     def _trace(self, manifest: Manifest, token: bytes, node: str) -> None:
         with self._store.lock("node", node):
@@ -217,7 +270,8 @@ class Intake:
     def _conflict(self, record: Record, token: bytes) -> None:
         """A second manifest for one clip: refused, noted, and kept beside the first until both go."""
         digest = sha256_hex(token)
-        self._store.put(f"{home(record)}/other/{digest}.jws", token)
+        if len(list(islice(self._store.names(f"{home(record)}/other"), _MOST_OTHERS))) < _MOST_OTHERS:
+            self._store.put(f"{home(record)}/other/{digest}.jws", token)
         about = f"{owner(record)} {record.id}"
         self.ledger.note_hourly(
             about, "refused", node=owner(record), object=record.id, what="manifest", reason=f"another is here ({digest})"
@@ -244,19 +298,13 @@ class Intake:
             raise RefusalError(404, f"object {name}: was not announced by {node}", "POST /v1/objects first")
         token = found.manifest.encode()
         record = self._verified(found.kind, token, node)
+        self._check_not_refused(record)
         return Known(record, token, upload_of(record, found.md5))
 
-    def _receipt(self, record: Record) -> bytes | None:
-        """The receipt of a finished object. A segment may have come in another parcel before; each parcel gets its own."""
-        receipt = self._store.get(receipt_key(record))
-        if receipt is not None and record.kind == "journal" and peek(receipt, RECEIPT, Receipt).id != record.id:
-            return None
-        return receipt
-
     def _due(self, record: Record) -> datetime | None:
-        """A clip's own deadline; a diagnosis by our clock, not the node's; journal and reports stay."""
+        """A clip's own deadline, by our clock never later than any basis allows; a diagnosis by our clock; the rest stays."""
         if isinstance(record, Manifest):
-            return record.deadline
+            return min(record.deadline, self._now() + bounds.RETENTION)
         return self._now() + DIAG_KEPT if record.kind == "diag" else None
 
     def _fate(self, record: Record, due: datetime, node: str) -> Fate:
@@ -273,13 +321,3 @@ class Intake:
 
 def now_utc() -> datetime:
     return datetime.now(UTC)
-
-
-def _check(record: Record, wanted: Wanted) -> None:
-    names = [file.name for file in record.files]
-    if record.id != wanted.id:
-        raise RefusalError(400, f"id: is not the record's own (got {wanted.id})", "announce the object by its own id")
-    if isinstance(record, Manifest) and record.state == "open":
-        raise RefusalError(400, f"object {record.id}: is still running", "announce the clip when it is finished")
-    if not names or len(set(names)) != len(names) or RESERVED & set(names):
-        raise RefusalError(400, f"object {record.id}: files: one at least, each once, none of the centre's names", "pack it anew")

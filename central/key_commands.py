@@ -1,4 +1,4 @@
-"""`lykta-central` keygen, bundle, officer, revoke: keys and who holds them."""
+"""`lykta-central` keygen, broker, bundle, renew, officer, revoke: keys, who holds them, and what the broker does by them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.cli import Json, KeysFolder, app, show
+from central.cli import Json, KeysFolder, app, show, unused
 from privacy.errors import UsageError
 
 
@@ -16,9 +16,17 @@ def keygen(
     folder: Annotated[
         Path, typer.Argument(help="new folder for the keys; with --rotate, --retire and --custodian the present one")
     ],
-    host: Annotated[list[str] | None, typer.Option(help="name or address of broker and ingest; may be repeated")] = None,
-    officer: Annotated[str, typer.Option(help="the first officer, who may open, export and order")] = "officer-1",
-    rotate: Annotated[str, typer.Option(help="a new identity, ca, basis, command or receipt key; the old one is kept")] = "",
+    host: Annotated[
+        list[str] | None, typer.Option(help="name or address of broker and ingest, beside localhost; may be repeated")
+    ] = None,
+    officer: Annotated[str, typer.Option(help="the first officer, who may open, export and order (officer-1)")] = "",
+    rotate: Annotated[
+        str,
+        typer.Option(
+            help="a new identity, ca, basis, command or receipt key, the old one is kept; "
+            "or ingest or broker: its key and certificate are issued anew, with --host for other names"
+        ),
+    ] = "",
     retire: Annotated[str, typer.Option(help="trust the old ca, basis, command or receipt key no longer")] = "",
     custodian: Annotated[str, typer.Option(help="age1…: one more who can open every clip from now on")] = "",
     as_json: Json = False,
@@ -31,6 +39,14 @@ def keygen(
 
     if sum(map(bool, (rotate, retire, custodian))) > 1:
         raise UsageError("keygen: one of --rotate, --retire and --custodian at a time", "run it once for each")
+    change = rotate or retire or custodian
+    unused("keygen", f"an existing folder ({change})", officer=change and officer)
+    if rotate in keys.SERVERS:
+        keys.reissue(folder, rotate, _hosts(host) if host else ())
+        text = f"new key and certificate of {rotate} in {folder}: give it both, and start it again"
+        show("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
+        return
+    unused("keygen", change, host=change and host)
     if rotate:
         keys.rotate(folder, rotate)
         text = f"new {rotate} key in {folder}: carry it to the nodes with bundle --trust-only"
@@ -41,10 +57,41 @@ def keygen(
         keys.add_custodian(folder, custodian)
         text = f"custodian added in {folder}: tell the nodes with bundle --trust-only"
     else:
-        keys.keygen(folder, ["localhost", "127.0.0.1", *(host or [])], officer)
+        keys.keygen(folder, _hosts(host), officer or keys.FIRST)
         text = f"keys in {folder}: keep ca.key, basis.key and identity.txt offline"
-    files = sorted(path.name for path in folder.iterdir())
-    show("keygen", {"folder": str(folder), "files": files}, text, as_json)
+    show("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
+
+
+def _hosts(more: list[str] | None) -> list[str]:
+    return ["localhost", "127.0.0.1", *(more or [])]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+@app.command()
+def broker(
+    keys: KeysFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for broker.conf, broker.acl and what mosquitto keeps")],
+    nodes: Annotated[str, typer.Option(help="HOST:PORT where nodes connect")] = "0.0.0.0:8883",
+    operators: Annotated[
+        str, typer.Option(help="HOST:PORT where operators and lykta-central connect: an address that no node reaches")
+    ] = "127.0.0.1:8884",
+    user: Annotated[str, typer.Option(help="whom mosquitto becomes when root starts it; else its own default")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write mosquitto's configuration: mutual TLS, each node below its own topics and name, revoked certificates refused, limits.
+
+    KEYS needs only ca.pem, crl.pem, broker.pem and broker.key here, which mosquitto must be able to read; it writes into DIR. After
+    `revoke` give it the new crl.pem and a SIGHUP. For instance: lykta-central broker KEYS -o /etc/mosquitto/lykta
+    """
+    from central.broker import Listeners, write
+    from central.bundle import Address
+
+    path = write(keys, output, Listeners(Address.parse(nodes), Address.parse(operators)), user)
+    facts = {"config": str(path), "nodes": nodes, "operators": operators}
+    show("broker", facts, f"{path}: nodes at {nodes}, operators at {operators}; mosquitto -c {path}", as_json)
 
 
 @app.command()
@@ -69,6 +116,7 @@ def bundle(
     from central.bundle import bundle as make
 
     if trust_only:
+        unused("bundle", "--trust-only", node=node, root=root, area=area, broker=broker, ingest=ingest)
         folder = refresh_trust(keys, trust_only)
         show("bundle", {"folder": str(folder)}, f"trust of this centre in {folder}", as_json)
         return
@@ -89,11 +137,13 @@ def renew(
     """Give nodes the certificates they ask for. Needs the CA's key; refused are strangers, the revoked and the long expired."""
     from central.renewing import over_broker, to_files
 
-    if bool(broker) == bool(files and output):
+    if broker:
+        unused("renew", "--broker", file=files, output=output)
+    elif not (files and output):
         raise UsageError("renew: --broker, or FILE and -o are needed", "`lykta renew` on the node leaves UNIT.renewal.jws")
     given, refused = over_broker(keys, broker) if broker else to_files(keys, files or [], output or Path())
     lines = [f"renewed {one}" for one in given] + [f"refused {one}: {why}" for one, why in refused.items()]
-    show("renew", {"renewed": given, "refused": refused}, "\n".join(lines) or "no wishes", as_json)
+    show("renew", {"renewed": given, "refused": refused}, lines or "no wishes", as_json)
     if refused:
         raise typer.Exit(1)
 
@@ -118,6 +168,8 @@ def officer(
         raise UsageError(
             f"officer: may: must be {', '.join(officers.RIGHTS)} (got {' '.join(may or ())})", "name each right by itself"
         )
+    if not name:
+        unused("officer", "no name", may=rights, remove=remove)
     if name and bool(rights) == remove:
         raise UsageError("officer: --may or --remove is needed", "without a name all are listed")
     held = officers.set_rights(keys, {name: rights}) if name else officers.roles(keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,15 +12,16 @@ from central.access import UNIT, note
 from central.certificates import issue, issue_again, issued_by_force, make_ca, pem
 from central.folder import authority, evidence, numbers, read, retire, set_aside, signer, write, write_pair
 from central.officers import FOLDER, RIGHTS, check_name, set_rights
+from central.recipients import change, present
 from central.revoking import write_crl
 from privacy.errors import UsageError
+from privacy.files import CLOSED, OPEN, make_folder
 from privacy.seal import Recipient
 
 __all__ = ["add_custodian", "authority", "evidence", "issue", "keygen", "read", "retire_key", "rotate", "signer"]
 
 FIRST = "officer-1"
-_SERVERS = ("ingest", "broker")
-_RECIPIENTS = "recipients.txt"
+SERVERS = ("ingest", "broker")
 
 
 def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
@@ -27,18 +29,20 @@ def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
     if any(folder.glob("*.key")):
         raise UsageError(f"keygen: {folder}: holds keys already", "name a new folder; keys are never overwritten")
     check_name(officer)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_hosts(hosts)
+    make_folder(folder.parent, OPEN)
+    make_folder(folder, CLOSED)
     make_ca(folder)
     for name in ("basis", "command"):
         write_pair(folder, name)
     for name in ("receipt", "ops"):
         issue(folder, folder / name, name, name)
     issue(folder, folder / UNIT, "centre", UNIT)
-    for server in _SERVERS:
+    for server in SERVERS:
         issue(folder, folder / server, server, "server", hosts=hosts)
     write_crl(folder, {})
     identity = _new_identity(folder)
-    write(folder / _RECIPIENTS, f"{identity}\n".encode(), 0o644)
+    change(folder, [identity])
     note(folder, "keygen", {"recipient": identity})
     set_rights(folder, {officer: RIGHTS})
 
@@ -48,9 +52,28 @@ def rotate(folder: Path, name: str) -> None:
 
     Also after a loss: nothing of the old private key is needed.
     """
+    if name in SERVERS:
+        reissue(folder, name, ())
+        return
     steps = _named(name, {"identity": _rotate_identity, "ca": _rotate_ca, "receipt": _rotate_receipt}, _rotate_pair)
     note(folder, "rotate", {"key": name})
     steps(folder, name)
+
+
+def reissue(folder: Path, server: str, hosts: Sequence[str]) -> None:
+    """A new key and certificate for ingest or broker, for these hosts; without any for those of its present certificate."""
+    check_hosts(hosts)
+    note(folder, "rotate", {"key": server, "hosts": " ".join(hosts)})
+    if hosts:
+        issue(folder, folder / server, server, "server", hosts=hosts, replace=True)
+    else:
+        issue_again(folder, folder / server)
+
+
+def check_hosts(hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:]+", host):
+            raise UsageError(f"keygen: --host: must be a name or an address (got {host[:80]!r})", "for instance ingest.example.org")
 
 
 def retire_key(folder: Path, name: str) -> None:
@@ -69,11 +92,11 @@ def retire_key(folder: Path, name: str) -> None:
 def add_custodian(folder: Path, recipient: str) -> None:
     """One more who can open every clip sealed from now on."""
     Recipient.parse(recipient)
-    lines = _recipients(folder)
+    lines = present(folder)
     if recipient in lines:
         raise UsageError(f"keygen: --custodian: {recipient} is one already", "nothing was changed")
     note(folder, "custodian", {"recipient": recipient})
-    write(folder / _RECIPIENTS, "".join(f"{line}\n" for line in [*lines, recipient]).encode(), 0o644, replace=True)
+    change(folder, [*lines, recipient])
 
 
 Step = Callable[[Path, str], None]
@@ -81,7 +104,10 @@ Step = Callable[[Path, str], None]
 
 def _named(name: str, special: dict[str, Step], otherwise: Step) -> Step:
     if name not in ("identity", "ca", "basis", "command", "receipt"):
-        raise UsageError(f"keygen: key: must be identity, ca, basis, command or receipt (got {name!r})", "see docs/KEY-DRILLS.md")
+        raise UsageError(
+            f"keygen: key: must be identity, ca, basis, command or receipt, or to rotate broker or ingest (got {name!r})",
+            "see docs/KEY-DRILLS.md",
+        )
     return special.get(name, otherwise)
 
 
@@ -92,15 +118,10 @@ def _new_identity(folder: Path) -> str:
     return str(identity.to_public())
 
 
-def _recipients(folder: Path) -> list[str]:
-    return read(folder / _RECIPIENTS).decode().split()
-
-
 def _rotate_identity(folder: Path, name: str) -> None:
     """The centre's own recipient is the first line; custodians stay."""
     set_aside(folder, name)
-    lines = [_new_identity(folder), *_recipients(folder)[1:]]
-    write(folder / _RECIPIENTS, "".join(f"{line}\n" for line in lines).encode(), 0o644, replace=True)
+    change(folder, [_new_identity(folder), *present(folder)[1:]])
 
 
 def _rotate_pair(folder: Path, name: str) -> None:
@@ -125,7 +146,7 @@ def _rotate_ca(folder: Path, name: str) -> None:
 
 def _retire_ca(folder: Path, name: str) -> None:
     """Issue anew what the centre itself uses, then let go of the old CA: last, so that a second try finds what is left."""
-    own = [folder / name for name in ("receipt", "ops", UNIT, *_SERVERS)]
+    own = [folder / name for name in ("receipt", "ops", UNIT, *SERVERS)]
     own += [path.with_suffix("") for path in sorted((folder / FOLDER).glob("*.key"))]
     for target in own:
         if not issued_by_force(folder, target):

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from threading import Lock
 
+from privacy.foreign import printable
 from privacy.journal import Fact, Journal
 
 _HOUR = timedelta(hours=1)
 _MOST = 1000
+_LONGEST = 400
 
 
 class Ledger:
@@ -24,10 +26,14 @@ class Ledger:
         self._noted: dict[str, datetime] = {}
 
     def note(self, kind: str, **facts: Fact) -> bytes:
-        """The signed line. Each is also a line on stderr, for who looks at the process."""
+        """The signed line. Each is also a line on stderr, for who looks at the process.
+
+        A text is cut after `_LONGEST` characters: what a node says must not make the line longer than whoever verifies it reads.
+        """
+        facts = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in facts.items()}
         with self._lock:
             line = self._journal.append(kind, **facts)
-        sys.stderr.write(f"{kind}: " + " ".join(f"{name}={value}" for name, value in facts.items()) + "\n")
+        sys.stderr.write(f"{kind}: " + " ".join(f"{name}={printable(value)}" for name, value in facts.items()) + "\n")
         return line
 
     def note_hourly(self, about: str, kind: str, **facts: Fact) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from central import clip_commands, key_commands
-from central.cli import As, Json, Keys, app, show
-from privacy.errors import LyktaError, UsageError
+from central.cli import As, Json, Keys, app, given_as, show, tell, unused
+from privacy.errors import LyktaError, RecordError, UsageError
+from privacy.foreign import error_lines
+
+if TYPE_CHECKING:
+    from central.review import Objection
 
 __all__ = ["app", "clip_commands", "key_commands", "main"]
 
@@ -27,10 +32,14 @@ def sign(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="the signed record")] = None,
     example: Annotated[str, typer.Option(help="print a minimal record for SITE/NODE to edit, and sign nothing")] = "",
     name: As = "",
+    yes: Annotated[bool, typer.Option("--yes", help="sign also what is over already, or shows the whole picture")] = False,
 ) -> None:
-    """Sign a basis or a view, without which a node never opens its camera; settings; or an order, which needs an officer."""
+    """Sign a basis or a view, without which a node never opens its camera; settings; or an order, which needs an officer.
+
+    An older signed record at -o is replaced, no other file.
+    """
     from central.bundle import split_name
-    from privacy.files import place
+    from privacy.files import OPEN, PUBLIC, make_folder, place
 
     if record not in RECORDS:
         raise UsageError(
@@ -38,24 +47,43 @@ def sign(
             "lykta-central sign basis FILE.json --keys DIR -o basis.jws",
         )
     if example:
+        unused("sign", "--example", file=source, keys=keys, output=output, yes=yes, **given_as(name))
         sys.stdout.write(_example(record, *split_name(example)) + "\n")
         return
     if not (source and keys and output):
         raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    place(output, _signed(record, source, keys, name))
-    sys.stderr.write(f"signed {record}: {output}\n")
+    if record != "order":
+        unused("sign", record, **given_as(name))
+    _check_replaceable(output, record)
+    make_folder(output.parent, OPEN)
+    place(output, _signed(record, source, keys, name, yes), mode=PUBLIC)
+    tell(f"signed {record}: {output}")
 
 
-def _signed(record: str, source: Path, keys: Path, name: str) -> bytes:
+def _check_replaceable(output: Path, record: str) -> None:
+    """`UsageError` where something stands that is no signed record of this kind: a key, the file to be signed, another record."""
+    from privacy.records import kind_of
+
+    if output.exists() and not (output.is_file() and kind_of(output.read_bytes()) == f"lykta-{record}"):
+        raise UsageError(f"sign: -o: {output} exists and is no signed {record}", "name a new file")
+
+
+def _signed(record: str, source: Path, keys: Path, name: str, yes: bool) -> bytes:
+    def settle(objections: list[Objection]) -> None:
+        for one in objections:
+            if not one.asks:
+                raise RecordError(one.text, one.hint)
+            if not (yes or (sys.stdin.isatty() and typer.confirm(f"{one.text}. Sign it?", err=True))):
+                raise RecordError(one.text, f"{one.hint}; --yes signs it all the same")
+
     if record != "order":
         from central.signing import sign_record
 
-        return sign_record(record, source, keys)
+        return sign_record(record, source, keys, settle)
     from central.orders import sign_order
 
-    order, token = sign_order(source, keys, name)
-    sys.stderr.write(f"order {order.number} for {order.site}/{order.node}: {order.act}\n")
+    order, token = sign_order(source, keys, name, settle)
+    tell(f"order {order.number} for {order.site}/{order.node}: {order.act}")
     return token
 
 
@@ -72,7 +100,7 @@ def _example(record: str, site: str, node: str) -> str:
 def send(
     keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
     node: Annotated[str, typer.Argument(help="SITE/NODE")],
-    name: Annotated[str, typer.Argument(help="the command: ack; or order, basis, view, config")],
+    name: Annotated[str, typer.Argument(help="the command: ack or light; or order, basis, view, config")],
     broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
     arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated")] = None,
     file: Annotated[Path | None, typer.Option(help="the signed order, basis, view or configuration")] = None,
@@ -80,30 +108,43 @@ def send(
     officer: As = "",
     as_json: Json = False,
 ) -> None:
-    """Send a node a signed command over MQTT; it stands for a minute. Or what stands there until it is replaced: a signed basis,
-    view or configuration; or a signed order, which is put into the store too."""
+    """Send a node a signed command over MQTT, and say what came of it; it stands for a minute. ack takes the call that stands;
+    light has --arg state=on|off and --arg minutes=N.
+
+    Or what stands there until it is replaced: a signed basis, view or configuration; or a signed order, which is put into the store
+    too."""
     from central.bundle import split_name
 
     place = split_name(node)
     if name == "order":
+        unused("send", "order", arg=arg)
         _send_order(keys, place, file, broker, store, officer, as_json)
         return
     from agent.messages import topic
-    from central.signing import KINDS, command, signed_record
+    from central.signing import KINDS, signed_record
 
     if name in KINDS:
         if not (file and broker):
             raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
+        unused("send", name, arg=arg, store=store, **given_as(officer))
         target = topic(*place, name, "desired")
         _publish(keys, broker, target, signed_record(name, file, keys, place), retain=True)
         show("send", {"topic": target}, f"sent {name} to {node}", as_json)
         return
+    unused("send", f"the command {name}", file=file, store=store, **given_as(officer))
+    _send_command(keys, broker, place, name, arguments(arg or []), as_json)
+
+
+def _send_command(keys: Path, broker: str, place: tuple[str, str], name: str, args: dict[str, str], as_json: bool) -> None:
+    from central.commands import send_command
+
     if not broker:
         raise UsageError("send: --broker is needed", "a command goes over MQTT only")
-    token = command(keys, *place, name, arguments(arg or []))
-    target = topic(*place, "cmd", name)
-    _publish(keys, broker, target, token, retain=False)
-    show("send", {"topic": target}, f"sent {name} to {node}", as_json)
+    facts = send_command(keys, broker, place, name, args)
+    came = {"done": "done", "refused": f"refused: {facts['reason']}", "none": "no answer yet"}[facts["result"]]
+    show("send", facts, f"sent {name} to {'/'.join(place)}: {came}", as_json)
+    if facts["result"] == "refused":
+        raise typer.Exit(1)
 
 
 def _send_order(
@@ -144,8 +185,8 @@ def ingest(
     keys: Keys,
     store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET[/PREFIX]")],
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="take the objects of this folder, and end")] = None,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port to listen on")] = 8443,
+    host: Annotated[str, typer.Option(help="address to listen on", show_default="127.0.0.1")] = "",
+    port: Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535, show_default="8443")] = None,
     journal: Annotated[Path | None, typer.Option(help="the centre's journal; by default KEYS/journal")] = None,
     sweep_once: Annotated[bool, typer.Option(help="delete what is due, and end")] = False,
     as_json: Json = False,
@@ -153,6 +194,12 @@ def ingest(
     """Take sealed objects from nodes over mutual TLS, or from DIR, answer with signed receipts, and delete what is due."""
     from central.serving import Serving
 
+    if folder and sweep_once:
+        raise UsageError("ingest: DIR: has no meaning with --sweep-once", "run it once for each")
+    if folder or sweep_once:
+        unused("ingest", "--sweep-once" if sweep_once else "DIR", host=host, port=port)
+    else:
+        unused("ingest", "nodes that are served", json=as_json)
     serving = Serving.over(store, keys, journal or keys / "journal")
     if sweep_once:
         show("sweep", *serving.sweep_once(), as_json)
@@ -162,22 +209,25 @@ def ingest(
         if facts["refused"]:
             raise typer.Exit(1)
     else:
-        sys.stderr.write(f"ingest on https://{host}:{port}, store {store}\n")
-        serving.serve(keys, host, port)
+        where = (host or "127.0.0.1", port or 8443)
+        tell(f"ingest on https://{where[0]}:{where[1]}, store {store}")
+        serving.serve(keys, *where)
 
 
 def arguments(pairs: list[str]) -> dict[str, str]:
     """KEY=VALUE words as a dict."""
     for pair in pairs:
         if not pair.partition("=")[1]:
-            raise UsageError(f"send: arg: must be KEY=VALUE (got {pair!r})", "for instance --arg light=on")
+            raise UsageError(f"send: arg: must be KEY=VALUE (got {pair!r})", "for instance --arg state=on")
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def main() -> None:
     """Entry point: errors in the words of the design, with their exit code."""
+    # Nothing is for everybody to write, whoever starts it.
+    os.umask(os.umask(0o077) | 0o022)
     try:
         app()
     except LyktaError as problem:
-        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        sys.stderr.write(error_lines(problem))
         sys.exit(problem.exit_code)

@@ -18,6 +18,7 @@ from central.access import DEED, OFFICER, Deed, Facts, Officer, note
 from central.certificates import issue, issuer
 from central.folder import authority, public_key, read, signer, write
 from privacy.errors import AccessError, EnrolmentError, RecordError, UsageError
+from privacy.files import CLOSED, make_folder
 from privacy.journal import Entry
 from privacy.records import TrustedKeys, sign, thumbprint, verify_issued, verify_listed
 
@@ -48,7 +49,7 @@ def set_rights(keys: Path, changed: dict[str, tuple[Right, ...]]) -> Roles:
     for name, rights in changed.items():
         check_name(name)
         if rights and not (keys / FOLDER / f"{name}.key").exists():
-            (keys / FOLDER).mkdir(exist_ok=True)
+            make_folder(keys / FOLDER, CLOSED)
             issue(keys, keys / FOLDER / name, name, OFFICER)
     officers = {name: rights for name, rights in {**before.officers, **changed}.items() if rights}
     after = Roles(before.number + 1, datetime.now(UTC), officers)
@@ -123,7 +124,7 @@ def _plain(name: str) -> str:
     return "-".join(re.findall(r"[^\W_]+", folded))
 
 
-def describe(held: Roles) -> str:
+def describe(held: Roles) -> list[str]:
     """The list for people."""
     lines = [f"  {name:20} {' '.join(rights)}" for name, rights in sorted(held.officers.items())]
-    return "\n".join([f"roles {held.number} of {held.issued:%Y-%m-%d %H:%M} UTC", *lines])
+    return [f"roles {held.number} of {held.issued:%Y-%m-%d %H:%M} UTC", *lines]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkstemp
 from typing import IO
 
 import pyrage
@@ -16,8 +17,11 @@ import pyrage
 from central.access import Officer, note
 from central.checking import Proof, check_masks, check_pictures
 from central.folder import evidence, read
+from central.memory import bounded
 from central.torn import LONGEST, NOTHING, Stretch, check_checkpoint, read_tail
 from privacy.errors import EnrolmentError, RecordError, SealError, UsageError
+from privacy.files import open_file
+from privacy.files import read as read_file
 from privacy.manifest import CLIP, MASKS, TAIL, Manifest, Receipt, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, sha256_hex
 
@@ -71,17 +75,27 @@ def open_clip(folder: Path, keys: Path, target: Path, officer: Officer) -> Verif
     verified = check_clip(folder, keys)
     if not target.parent.is_dir():
         raise UsageError(f"open: {target.parent}: no such folder", "make it first")
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"open: {target}: exists already", "name another file; nothing is overwritten")
     note(keys, "open", {"clip": verified.manifest.clip, "manifest_sha256": sha256_hex(verified.token)}, officer)
-    part = target.with_name(f".{target.name}.part")
     try:
-        with part.open("w+b") as clear:
+        with _appearing(target) as clear:
             decrypt(folder, CLIP, keys, verified.manifest, clear)
-        part.replace(target)
     except OSError as problem:
         raise UsageError(f"open: {target}: {problem.strerror}", "choose a folder you may write to") from problem
-    finally:
-        part.unlink(missing_ok=True)
     return verified
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[IO[bytes]]:
+    """A file for its owner alone that gets its name when it is whole; made exclusively, so that no link is written through."""
+    descriptor, part = mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w+b") as clear:
+            yield clear
+        Path(part).rename(target)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def prove_clip(folder: Path, keys: Path, verified: Verified, progress: Callable[[int], None]) -> Proof:
@@ -92,10 +106,10 @@ def prove_clip(folder: Path, keys: Path, verified: Verified, progress: Callable[
     manifest = verified.manifest
     with TemporaryFile() as video, TemporaryFile() as masks:
         decrypt(folder, MASKS, keys, manifest, masks)
-        told = check_masks(masks, manifest)
         decrypt(folder, CLIP, keys, manifest, video)
         video.seek(0)
-        return check_pictures(video, masks, told, manifest, progress)
+        with bounded(f"clip {manifest.clip}"):
+            return check_pictures(video, masks, check_masks(masks, manifest), manifest, progress)
 
 
 def decrypt(folder: Path, name: str, keys: Path, manifest: Manifest, clear: IO[bytes]) -> None:
@@ -128,7 +142,7 @@ def _tail(folder: Path, manifest: Manifest, identities: list[pyrage.x25519.Ident
 def _named(path: Path, *, torn: bool) -> Iterator[IO[bytes]]:
     """A sealed file; what goes wrong while it is decrypted becomes a `SealError`, but for the end of a torn one."""
     try:
-        with path.open("rb") as sealed:
+        with open_file(path, path.name) as sealed:
             yield sealed
     except pyrage.DecryptError as problem:
         raise SealError(f"{path}: cannot be opened: {problem}", "sealed to another identity?") from problem
@@ -152,7 +166,7 @@ def _identities(keys: Path) -> list[pyrage.x25519.Identity]:
 
 def _token(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, "manifest")
     except OSError as problem:
         raise RecordError(f"{path}: {problem.strerror}", "name the clip's folder: clip.age, masks.age, manifest.jws") from problem
 
@@ -160,10 +174,10 @@ def _token(path: Path) -> bytes:
 def _check_file(path: Path, file: SealedFile) -> None:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as sealed:
+        with open_file(path, path.name) as sealed:
+            size = os.fstat(sealed.fileno()).st_size
             while block := sealed.read(_BLOCK):
                 digest.update(block)
-        size = path.stat().st_size
     except OSError as problem:
         raise SealError(f"{path.name}: {problem.strerror}", "the clip is incomplete") from problem
     if (size, digest.hexdigest()) != (file.size, file.sha256):
@@ -174,7 +188,7 @@ def _check_receipt(folder: Path, token: bytes, manifest: Manifest, trusted: Auth
     path = folder / "receipt.jws"
     if not path.exists():
         return None
-    receipt = read_receipt(path.read_bytes(), trusted)
+    receipt = read_receipt(read_file(path, "receipt"), trusted)
     if receipt.record_sha256 != sha256_hex(token) or receipt.files != manifest.files:
         raise RecordError("receipt: is for another manifest", "the folder's files do not belong together")
     return receipt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,34 @@ import msgspec
 from central.access import note
 from central.folder import listed, signer, write
 from central.officers import admit, two_people
+from central.review import Objection, review
 from central.signing import decoded, read_json
 from central.stores import open_store
 from privacy.errors import RecordError, StorageError, UsageError
-from privacy.files import locked
+from privacy.files import OPEN, locked, make_folder
 from privacy.journal import Fact
 from privacy.order import ORDER, Order, verify_order
-from privacy.records import sha256_hex, sign
+from privacy.records import sha256_hex, sign, token_id
 
 
-def sign_order(source: Path, keys: Path, name: str | None) -> tuple[Order, bytes]:
+def sign_order(source: Path, keys: Path, name: str | None, settle: Callable[[list[Objection]], None]) -> tuple[Order, bytes]:
     """The order and its signed form, noted in the access log and kept in the ledger before it leaves this function.
 
     The file may leave out `number` (the node's next one), `performed` (the officer who signs) and `issued` (now).
+    settle   gets the objections to it, and raises where one stands
     """
     written = decoded("order", read_json("order", source), dict[str, Any])
     draft: dict[str, Any] = {"number": 1, "performed": "…", "issued": _now(), **written}
     # Checked once before anybody is asked who they are: its site and node become a folder.
     place_of = decoded("order", msgspec.json.encode(draft), Order)
+    settle(review("order", place_of, _now()))
     officer = admit(keys, name, "order", {"node": f"{place_of.site}/{place_of.node}", "act": place_of.act})
     draft |= {"performed": written.get("performed", officer.name)}
     two_people(str(draft.get("decided", "")), officer.name)
     if draft["performed"] != officer.name:
         raise RecordError(f"order: performed: must be who signs, {officer.name} (got {draft['performed']!r})", "leave it out")
     folder = keys / "orders" / place_of.site / place_of.node
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, OPEN)
     # One order at a time for a node.
     with locked(folder):
         draft["number"] = _number(folder, written.get("number"))
@@ -63,7 +67,7 @@ def deposit(where: str, order: Order, token: bytes) -> str:
     if "://" not in where and not Path(where).is_dir():
         raise UsageError(f"send: store: {where}: no such folder", "name the store that the ingest keeps")
     store, key = open_store(where), f"{order.site}/{order.node}/orders/{order.number:08}.jws"
-    if (store.get(key) or token) != token:
+    if token_id(store.get(key) or token) != token_id(token):
         raise RecordError(f"send: {where}/{key}: another order has this number", "a number is never used twice")
     try:
         store.put(key, token)

@@ -14,17 +14,20 @@ from privacy.frames import Plane
 
 Planes = tuple[Plane, Plane, Plane]
 _UNUSABLE = "the clip must not be used"
+_BLOCKS = 128 * 4096
+"""Pixels by which a coded picture may be larger than the shown one."""
 
 
-def pictures(video: IO[bytes], *, torn: bool = False) -> Iterator[Planes]:
+def pictures(video: IO[bytes], pixels: int, *, torn: bool = False) -> Iterator[Planes]:
     """Luma (h, w) and both chroma planes (h/2, w/2) of each picture, in order; views that hold until the next one.
 
     Every coded picture is decoded, also one that an edit list tells players to skip. Raises `SealError` where the stream
     cannot be decoded whole or is not one video track of yuv420p. A torn one ends where its first cut picture begins.
+    pixels: of one picture; one that has more is refused before any memory is taken for it.
     """
     seen = 0
     try:
-        for picture in _decoded(_Forward(video), torn):
+        for picture in _decoded(_Forward(video), pixels, torn):
             seen += 1
             yield tuple(_plane(plane) for plane in picture.planes)  # type: ignore[misc]
     except FFmpegError as problem:
@@ -39,11 +42,16 @@ class _Forward:
         self.read = file.read
 
 
-def _decoded(video: _Forward, torn: bool) -> Iterator[av.VideoFrame]:
+def _decoded(video: _Forward, pixels: int, torn: bool) -> Iterator[av.VideoFrame]:
     coded = decoded = 0
     with av.open(video, "r", format="mp4", options={"ignore_editlist": "1"}) as container:
         if [stream.type for stream in container.streams] != ["video"]:
             raise SealError("video: must hold one video track and nothing else", _UNUSABLE)
+        codec = container.streams.video[0].codec_context
+        if codec.width * codec.height > pixels:
+            raise SealError(f"video: {codec.width}x{codec.height} is larger than the manifest says", _UNUSABLE)
+        # The stream's own headers may say another size later on; the coder rounds up to whole blocks.
+        codec.options = {"max_pixels": str(pixels + _BLOCKS)}
         for packet in container.demux(video=0):
             if packet.is_corrupt and torn:
                 return

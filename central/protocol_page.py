@@ -8,8 +8,8 @@ from html import escape
 
 from central.export import VIDEO, Protocol, Shown
 from central.opening import signed_before
-from privacy.basis import STOCKHOLM
 from privacy.manifest import Manifest
+from privacy.zone import stockholm
 
 GROUNDS = {
     "crime": "the Secrecy Act (OSL) 32:3: police or prosecutor need it for a suspected offence that can give prison",
@@ -204,8 +204,8 @@ def _between(moment: datetime, error: timedelta) -> str:
 
 
 def _local(moment: datetime) -> str:
-    return f"{moment.astimezone(STOCKHOLM):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    return f"{moment.astimezone(stockholm()):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(STOCKHOLM):%Y-%m-%d %H:%M:%S} Swedish time ({moment.astimezone(UTC):%H:%M:%S} UTC)"
+    return f"{moment.astimezone(stockholm()):%Y-%m-%d %H:%M:%S} Swedish time ({moment.astimezone(UTC):%H:%M:%S} UTC)"

@@ -15,7 +15,7 @@ from central.revoked import Revoked
 from central.signing import read_json
 from drivers.mqtt import Credentials, gather, send_once
 from privacy.errors import LyktaError, RecordError, UnreachableError
-from privacy.files import locked, place
+from privacy.files import OPEN, PUBLIC, locked, make_folder, place
 from privacy.records import certificates_of, thumbprint
 from privacy.renewal import RENEWAL, Renewal, read_request
 
@@ -35,7 +35,7 @@ def renew(keys: Path, token: bytes) -> tuple[Renewal, bytes]:
     if Revoked(keys / "crl.pem", trusted).has(certificates_of(token, RENEWAL)[0].serial_number):
         raise RecordError(f"renewal: {wish.site}/{wish.node}: its certificate was revoked", "a stolen node gets no new one")
     folder = keys / _FOLDER / wish.site / wish.node
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, OPEN)
     path = folder / f"{wish.unit}-{thumbprint(key)}.pem"
     with locked(folder):
         if not path.exists():
@@ -54,8 +54,8 @@ def to_files(keys: Path, wishes: list[Path], output: Path) -> tuple[list[str], R
             refused[str(path)] = str(problem)
             continue
         folder = output / wish.site / wish.node
-        folder.mkdir(parents=True, exist_ok=True)
-        place(folder / f"{wish.unit}.pem", certificate)
+        make_folder(folder, OPEN)
+        place(folder / f"{wish.unit}.pem", certificate, mode=PUBLIC)
         given.append(f"{wish.site}/{wish.node}/{wish.unit}")
     return given, refused
 

@@ -69,9 +69,24 @@ class S3Store:
                     return None
                 raise
 
+    def head(self, key: str, most: int) -> bytes:
+        with _told():
+            try:
+                return bytes(self._s3.get_object(**self._at(key), Range=f"bytes=0-{most - 1}")["Body"].read(most))
+            except ClientError as problem:
+                if _code(problem) in ("InvalidRange", "416"):  # of an empty one there is no first byte
+                    return b""
+                raise
+
     def put(self, key: str, data: bytes) -> None:
         with _told():
             self._s3.put_object(**self._at(key), Body=data)
+
+    def hint(self, key: str) -> None:
+        self.put(key, b"")
+
+    def unhint(self, key: str) -> None:
+        self.erase(key)
 
     def names(self, folder: str) -> Iterator[str]:
         with _told():

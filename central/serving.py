@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from central.carrying import carry
+from central.cli import tell
 from central.fates import Decisions
 from central.ingest import Ingest
 from central.intake import Intake, now_utc
@@ -34,7 +34,7 @@ class Serving:
         store = open_store(where)
         decisions = Decisions(store, TrustedKeys({commands.kid: commands.key.public_key()}))
         ledger = Ledger(Journal(journal, "receipt", receipts, now_utc), now_utc)
-        intake = Intake(store, trusted, receipts, decisions, ledger, now_utc)
+        intake = Intake(store, trusted, receipts, decisions, ledger, now_utc, keys)
         return cls(intake, Sweeper(store, decisions, ledger, now_utc), Revoked(keys / "crl.pem", trusted))
 
     def serve(self, keys: Path, host: str, port: int) -> None:
@@ -50,15 +50,11 @@ class Serving:
     def carry(self, folder: Path) -> tuple[dict[str, Any], str]:
         """Facts and a line for people; progress and refusals on stderr."""
         done = []
-        for one in carry(folder, self.intake, lambda text: _say(f"ingest: {text}")):
+        for one in carry(folder, self.intake, lambda text: tell(f"ingest: {text}")):
             done.append(one)
             if one.result == "refused":
-                _say(f"refused: {one.id}: {one.reason}\nhint: {one.hint}")
+                tell(f"refused: {one.id}: {one.reason}")
+                tell(f"hint: {one.hint}")
         taken = [one.id for one in done if one.result == "taken"]
         refused = [{"id": one.id, "error": one.reason, "hint": one.hint} for one in done if one.result == "refused"]
         return {"taken": taken, "refused": refused}, f"taken {len(taken)}, refused {len(refused)}"
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

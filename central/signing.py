@@ -1,9 +1,8 @@
-"""Signing what a node obeys: basis, view, configuration and commands. Orders: central/orders.py."""
+"""Signing what a node obeys: basis, view and configuration. Orders: central/orders.py; commands: central/commands.py."""
 
 from __future__ import annotations
 
-import re
-import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from central.folder import listed, signer
+from central.review import Objection, review
 from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
-from privacy.command import COMMAND, LONGEST, Command
-from privacy.errors import RecordError, UsageError
+from privacy.errors import RecordError
 from privacy.models import STACKS
 from privacy.records import sign, verify_listed
 from privacy.settings import CONFIG, Settings
@@ -27,10 +26,15 @@ KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {
 """Type of the record, what it holds, and the key that signs it."""
 
 
-def sign_record(name: str, source: Path, keys: Path) -> bytes:
-    """The signed record from its JSON file; `RecordError` names field and rule where it is not one."""
+def sign_record(name: str, source: Path, keys: Path, settle: Callable[[list[Objection]], None]) -> bytes:
+    """The signed record from its JSON file; `RecordError` names field and rule where it is not one.
+
+    settle   gets the objections to it, and raises where one stands
+    """
     kind, into, key = KINDS[name]
-    return sign(decoded(name, read_json(name, source), into), signer(keys, key), kind)
+    record = decoded(name, read_json(name, source), into)
+    settle(review(name, record, datetime.now(UTC)))
+    return sign(record, signer(keys, key), kind)
 
 
 def signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
@@ -86,12 +90,3 @@ def example(name: str, site: str, node: str) -> Any:
         begin=now,
         end=now + timedelta(days=365),
     )
-
-
-def command(keys: Path, site: str, node: str, name: str, args: dict[str, str]) -> bytes:
-    """A signed command that stands for a minute."""
-    if not re.fullmatch(r"[a-z-]+", name):
-        raise UsageError(f"command: name: must be lower case and hyphens (got {name!r})", "for instance ack")
-    now = datetime.now(UTC)
-    record = Command(name, site, node, str(uuid.uuid4()), args, now, now + LONGEST)
-    return sign(record, signer(keys, "command"), COMMAND)

@@ -3,12 +3,14 @@
 A finished object has a receipt, which is put last; before that its files may be there and mean nothing. What is below a
 name with an underscore is the store's own: no site is called so.
 
-    <site>/<node>/<clip id>/            clip.age, masks.age, tail.age, manifest.jws, receipt.jws
-    <site>/<node>/journal/<unit>/       <first>.jws with .parcel.jws and .receipt.jws; refused/ keeps what did not follow
+    <site>/<node>/<clip id>/            clip.age, masks.age, tail.age, manifest.jws, receipt.jws; or refused.jws and no file
+    <site>/<node>/journal/<unit>/       <first>.jws with .parcel.jws and .receipt.jws; refused/: damaged, or did not follow
     <site>/<node>/report|diag/<id>/     the parcel's files, parcel.jws, receipt.jws
     <site>/<node>/orders/               <number>.jws and <number>.answer.jws
     <site>/<node>/deleted/<id>.jws      the entry of the centre's journal that says so
     _index/announced/<site>/<node>/     <id>.json: what is on its way or here; an object begins and ends with it
+    _index/open/<site>/<node>/          <id>~<bytes>: it is announced and not complete
+    _index/taken/<site>/<node>/         <day>~<id>~<bytes>: a journal, report or diagnosis that was announced on that day
     _index/deadlines/<minute>/          <site>~<node>~<id>: look at it in this minute
 """
 
@@ -21,19 +23,23 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-import msgspec
 from msgspec import Struct
 
 from central.refusing import RefusalError
-from privacy.errors import SealError
-from privacy.manifest import PART, Kind, Manifest, Parcel, SealedFile
+from privacy.errors import RecordError, SealError
+from privacy.foreign import decode
+from privacy.manifest import PART, RECEIPT, Kind, Manifest, Parcel, Receipt, SealedFile
+from privacy.records import peek
 
 Record = Manifest | Parcel
-ANNOUNCED, DEADLINES = "_index/announced", "_index/deadlines"
-RESERVED = frozenset({"manifest.jws", "parcel.jws", "receipt.jws"})
+ANNOUNCED, DEADLINES, OPEN, TAKEN = "_index/announced", "_index/deadlines", "_index/open", "_index/taken"
+_LONGEST = 1 << 20
+"""Bytes of an announcement: a record and the MD5 of each of its parts."""
+RESERVED = frozenset({"manifest.jws", "parcel.jws", "receipt.jws", "refused.jws"})
 """Names below an object's folder that are ours: no file of a node may have them."""
 
 
@@ -64,20 +70,31 @@ class Slice:
 
 @dataclass(frozen=True)
 class Upload:
-    """An object on its way: its files, the key of each, and the base64 MD5 of each of their parts where the node told it."""
+    """An object on its way: its id and whose ("site/node") it is, its files, the key of each, and the base64 MD5 of each of their
+    parts where the node told it."""
 
     id: str
+    node: str
     files: tuple[SealedFile, ...]
     keys: dict[str, str]
     md5: dict[str, tuple[str, ...]]
 
     def slices(self, file: SealedFile) -> list[Slice]:
-        count = max(1, -(-file.size // PART))
-        return [Slice(file.name, n + 1, n * PART, min(PART, file.size - n * PART)) for n in range(count)]
+        return [_slice(file, number) for number in range(1, part_count(file.size) + 1)]
 
     def slice(self, file: str, number: int) -> Slice | None:
         found = next((one for one in self.files if one.name == file), None)
-        return next((piece for piece in self.slices(found) if piece.number == number), None) if found else None
+        return _slice(found, number) if found and 1 <= number <= part_count(found.size) else None
+
+
+def part_count(size: int) -> int:
+    """Parts of a file; an empty one has one empty part."""
+    return max(1, -(-size // PART))
+
+
+def _slice(file: SealedFile, number: int) -> Slice:
+    offset = (number - 1) * PART
+    return Slice(file.name, number, offset, min(PART, file.size - offset))
 
 
 class Announcement(Struct, frozen=True):
@@ -115,6 +132,9 @@ class Store(Protocol):
     def get(self, key: str, /) -> bytes | None:
         """The newest bytes at a key, as a whole."""
 
+    def head(self, key: str, most: int, /) -> bytes:
+        """The first bytes of the file at a key, `most` of them or all, however long it is."""
+
     def put(self, key: str, data: bytes, /) -> None:
         """Absent or whole; takes the place of what was there. The same key is put by two at once only below `lock`."""
 
@@ -123,6 +143,12 @@ class Store(Protocol):
 
     def folders(self, folder: str, /) -> list[str]:
         """Names of the folders in a folder, in order."""
+
+    def hint(self, key: str, /) -> None:
+        """An empty record that something is counted by; a power cut may take it or bring it back, so it costs no sync."""
+
+    def unhint(self, key: str, /) -> None:
+        """Take a hint away."""
 
     def erase(self, key: str, /) -> int:
         """Every version of what is at a key or below it; how many there were. Gone for good."""
@@ -201,7 +227,7 @@ def upload_of(record: Record, md5: dict[str, tuple[str, ...]]) -> Upload:
         keys = {file.name: f"{owner(record)}/journal/{record.facts['unit']}/arriving/{record.id}.jws" for file in record.files}
     else:
         keys = {file.name: f"{home(record)}/{file.name}" for file in record.files}
-    return Upload(record.id, record.files, keys, md5)
+    return Upload(record.id, owner(record), record.files, keys, md5)
 
 
 def announced_key(node: str, name: str) -> str:
@@ -213,9 +239,40 @@ def announced(store: Store, node: str, name: str) -> Announcement | None:
     """What is known of an object; `RefusalError` if somebody else wrote there."""
     data = store.get(announced_key(node, name))
     try:
-        return msgspec.json.decode(data, type=Announcement) if data is not None else None
-    except msgspec.DecodeError as problem:
+        return _announcement(data) if data is not None else None
+    except RecordError as problem:
         raise RefusalError(500, f"object {name}: what was announced cannot be read: {problem}", "the centre mends it") from problem
+
+
+@lru_cache(128)
+def _announcement(data: bytes) -> Announcement:
+    """Read once for all the calls that one upload makes."""
+    return decode(data, Announcement, "announcement", most=_LONGEST)
+
+
+def open_key(node: str, record: Record) -> str:
+    """The hint that stands for "announced and not complete"."""
+    return f"{OPEN}/{node}/{record.id}~{sum(file.size for file in record.files)}"
+
+
+def close(store: Store, node: str, name: str) -> None:
+    """An object is complete or gone: it counts no longer."""
+    for key in store.names(f"{OPEN}/{node}"):
+        if key.startswith(f"{OPEN}/{node}/{name}~"):
+            store.unhint(key)
+
+
+def receipt_of(store: Store, record: Record) -> bytes | None:
+    """The receipt of a finished object. A segment may have come in another parcel before; each parcel gets its own."""
+    receipt = store.get(receipt_key(record))
+    if receipt is not None and record.kind == "journal" and peek(receipt, RECEIPT, Receipt).id != record.id:
+        return None
+    return receipt
+
+
+def refused_key(clip: Manifest) -> str:
+    """The manifest of a clip whose files were not what it says, until its deadline."""
+    return f"{home(clip)}/refused.jws"
 
 
 def deleted_key(node: str, name: str) -> str:

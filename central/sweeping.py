@@ -2,7 +2,7 @@
 
 Marks by minute say what to look at, so that nothing lists everything. A mark is only a hint: what counts is the object's
 own deadline and the orders that stand at that moment. Every step may be done twice, by any process, after any crash: the
-mark goes last.
+mark goes last. Whatever one mark, order or object brings about is noted and keeps no other from going.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from threading import Event
+from typing import ParamSpec
 
 from central import lineage
+from central.bounds import count_out
 from central.fates import Decisions, Fate, Filmed, covers, fate
 from central.ledger import Ledger
 from central.refusing import RefusalError
@@ -25,19 +28,23 @@ from central.store import (
     Store,
     announced,
     announced_key,
+    close,
     deleted_key,
     home,
     marked,
     marker,
     minute,
     receipt_key,
+    receipt_of,
     upload_of,
 )
-from privacy.errors import LyktaError, RecordError, StorageError
+from privacy.errors import RecordError, StorageError
+from privacy.foreign import printable
 from privacy.manifest import MANIFEST, PARCEL, Manifest, Parcel
 from privacy.order import Order
 from privacy.records import peek
 
+P = ParamSpec("P")
 EVERY_S = 20.0
 ORDERS_EVERY = 15
 """Sweeps between two looks for new orders in the folders of all nodes: five minutes. A hold is seen at each deletion."""
@@ -61,19 +68,20 @@ class Sweeper:
         """Until told to stop. Trouble is noted and the next round tries again: what is due stays marked."""
         rounds = 0
         while True:
-            try:
-                if rounds % ORDERS_EVERY == 0:
-                    self.obey()
-                self.sweep(stop)
-            except (LyktaError, OSError) as problem:
-                self._tell(problem)
+            if rounds % ORDERS_EVERY == 0:
+                self._apart("orders", self.obey)
+            self._apart("sweep", self.sweep, stop)
             rounds += 1
             if stop.wait(every_s):
                 return
 
     def sweep(self, stop: Event | None = None) -> Swept:
-        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way."""
-        swept, orders, until = Swept(), dict[str, list[Order]](), minute(self._now())
+        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way.
+
+        Raises what a disk or store refused first, after everything else was looked at.
+        """
+        swept, trouble, until = Swept(), list[OSError](), minute(self._now())
+        orders = lru_cache(None)(self._decisions.of)
         for mark in self._store.names(DEADLINES):
             found = marked(mark)
             if found is None:
@@ -81,30 +89,44 @@ class Sweeper:
             when, node, name = found
             if when > until or (stop and stop.is_set()):
                 break
-            if node not in orders:
-                orders[node] = self._decisions.of(node)
-            try:
-                with self._store.lock("object", name):
-                    self._look(mark, node, name, orders[node], swept)
-            except (RefusalError, RecordError) as problem:  # one that cannot be read keeps no other from going
-                self._tell(problem, name)
+            problem = self._apart(name, self._locked, mark, node, name, orders, swept)
+            trouble += [problem] if isinstance(problem, OSError) else []
+        if trouble:
+            raise trouble[0]
         return swept
+
+    def _locked(self, mark: str, node: str, name: str, orders: Callable[[str], list[Order]], swept: Swept) -> None:
+        with self._store.lock("object", name):
+            self._look(mark, node, name, orders(node), swept)
 
     def obey(self) -> None:
         """Mark what a new erasure or release is about; the sweep then judges it as it judges anything."""
         for site in self._store.folders(ANNOUNCED):
             for node in self._store.folders(f"{ANNOUNCED}/{site}"):
-                for order in self._decisions.of(f"{site}/{node}"):
-                    if order.act in ("erase", "release"):
-                        self._obey(order, f"{site}/{node}")
+                self._apart(f"orders of {site}/{node}", self._obey_all, f"{site}/{node}")
 
-    def _tell(self, problem: Exception, name: str = "") -> None:
-        reason = f"{type(problem).__name__}: {problem}"
+    def _obey_all(self, node: str) -> None:
+        for order in self._decisions.of(node):
+            if order.act in ("erase", "release"):
+                self._apart(f"order {order.number} of {node}", self._obey, order, node)
+
+    def _apart(self, name: str, work: Callable[P, object], *args: P.args, **named: P.kwargs) -> Exception | None:
+        """Deleting (R27) must not end for one object, whatever is wrong with it: the trouble is told, the rest goes on."""
         try:
-            self._ledger.note_hourly(f"sweep {name}", "fault", what="sweep", object=name, reason=reason)
+            work(*args, **named)
+        except Exception as problem:  # noqa: BLE001
+            self._tell(problem, name)
+            return problem
+        return None
+
+    def _tell(self, problem: Exception, name: str) -> None:
+        reason = f"{type(problem).__name__}: {problem}"
+        about = "store" if isinstance(problem, OSError) else name
+        try:
+            self._ledger.note_hourly(f"sweep {about}", "fault", what="sweep", object=name, reason=reason)
         except StorageError as full:
             # Deleting makes room: it must not end because the journal has none.
-            sys.stderr.write(f"fault: {reason}; not in the journal: {full}\n")
+            sys.stderr.write(f"fault: {printable(reason)}; not in the journal: {printable(full)}\n")
 
     def _obey(self, order: Order, node: str) -> None:
         done = f"_index/obeyed/{node}/{order.number:08}"
@@ -118,15 +140,23 @@ class Sweeper:
 
     def _concerned(self, order: Order, node: str) -> list[str]:
         """Clips that are here, or on their way, and that an order is about."""
-        if order.clips:
+        if order.since is None:
             return [clip for clip in order.clips if self._store.get(announced_key(node, clip)) is not None]
         names = [key.rpartition("/")[2].removesuffix(".json") for key in self._store.names(f"{ANNOUNCED}/{node}")]
-        found = [(name, announced(self._store, node, name)) for name in names]
-        return [name for name, known in found if known and known.kind == "clip" and covers(order, _filmed(_record(known)))]
+        return [name for name in names if self._is_about(order, node, name)]
+
+    def _is_about(self, order: Order, node: str, name: str) -> bool:
+        """An object that cannot be read is one: the sweep then says what is wrong with it."""
+        try:
+            known = announced(self._store, node, name)
+            return known is not None and known.kind == "clip" and covers(order, _filmed(_record(known)))
+        except (RefusalError, RecordError):
+            return True
 
     def _look(self, mark: str, node: str, name: str, orders: list[Order], swept: Swept) -> None:
         known = announced(self._store, node, name)
         if known is None or known.due is None:
+            self._end(known, node, name)
             self._store.erase(mark)
             return
         record, end = _record(known), Fate(known.due)
@@ -143,6 +173,13 @@ class Sweeper:
         else:
             return
         self._store.erase(mark)
+
+    def _end(self, known: Announcement | None, node: str, name: str) -> None:
+        """What never came whole makes room: its parts go, and it no longer counts. It stays announced and may still come."""
+        record = _record(known) if known else None
+        if record and known and receipt_of(self._store, record) is None:
+            self._store.discard(upload_of(record, known.md5))
+        close(self._store, node, name)
 
     def _delete(self, record: Record, known: Announcement, end: Fate, node: str) -> None:
         whole = self._store.get(receipt_key(record)) is not None
@@ -162,6 +199,8 @@ class Sweeper:
                 versions=versions,
             )
             self._store.put(deleted_key(node, record.id), line)
+        count_out(self._store, record, node)
+        close(self._store, node, record.id)
         self._store.erase(announced_key(node, record.id))
 
 

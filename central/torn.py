@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from privacy.errors import RecordError, SealError
-from privacy.manifest import CLIP, MASKS, Manifest, SealedFile, read_manifest
+from privacy.files import open_file
+from privacy.foreign import decode
+from privacy.manifest import CLIP, LARGEST, MASKS, Manifest, SealedFile, read_manifest
 from privacy.records import Authority
 from privacy.seal import CHUNK
 
 _BLOCK = 1 << 20
 _UNUSABLE = "the clip must not be used"
-Offset = Annotated[int, Meta(ge=0)]
+_LONGEST_LINE = 1024
+Offset = Annotated[int, Meta(ge=0, le=LARGEST)]
 Size = Annotated[int, Meta(ge=0, le=CHUNK)]
 LONGEST = 3 * CHUNK
 """Bytes of a tail, at most: one chunk of each stream, and the line."""
@@ -62,9 +64,9 @@ def read_tail(clear: bytes) -> Mapping[str, Stretch]:
     """What a tail holds, by the sealed file that it continues; `SealError` if it is none."""
     head, _, rest = clear.partition(b"\n")
     try:
-        line = msgspec.json.decode(head, type=_Line)
-    except msgspec.DecodeError as problem:
-        raise SealError(f"tail.age: its first line: {problem}", _UNUSABLE) from problem
+        line = decode(head, _Line, "its first line", most=_LONGEST_LINE)
+    except RecordError as problem:
+        raise SealError(f"tail.age: {problem}", _UNUSABLE) from problem
     video, masks = line.clip[1], line.masks[1]
     if len(rest) != video + masks:
         raise SealError(f"tail.age: holds {len(rest)} bytes, its line says {video + masks}", _UNUSABLE)
@@ -90,7 +92,7 @@ def check_checkpoint(folder: Path, manifest: Manifest, trusted: Authority) -> Ma
 def _begins_with(path: Path, prefix: SealedFile) -> bool:
     digest, left = hashlib.sha256(), prefix.size
     try:
-        with path.open("rb") as sealed:
+        with open_file(path, path.name) as sealed:
             while left and (block := sealed.read(min(left, _BLOCK))):
                 digest.update(block)
                 left -= len(block)

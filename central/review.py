@@ -1,0 +1,104 @@
+"""What an officer should not sign unread: a record that cannot mean what it says, or that nobody has filled in.
+
+Pure: the record and the time in, objections out. Some are refused, the others are asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from privacy.basis import Basis, View
+from privacy.far import FarLine
+from privacy.models import STACKS
+from privacy.order import Order
+
+PLACEHOLDERS = ("example, not an assessment", "example stop", "who decided")
+"""Texts of the examples that somebody must replace."""
+_GRID = 40
+_NEEDED = ("assessment", "controller", "decided", "case")
+_WHOLE = 0.95
+"""Nobody draws to the last pixel: a view that leaves out a corner is the whole picture too."""
+Point = tuple[float, float]
+
+
+class Objection(Struct, frozen=True):
+    """text names field, rule and value; hint what to do. asks: whoever signs may say that it is meant."""
+
+    text: str
+    hint: str
+    asks: bool
+
+
+def review(name: str, record: Any, now: datetime) -> list[Objection]:
+    """Objections to a basis, a view or an order; settings have none. now: aware."""
+    found = list(_unfilled(name, record))
+    if isinstance(record, Basis):
+        found += [*_span(name, record, now), *_idle(name, record)]
+    if isinstance(record, Order):
+        found += _over(f"{name}: until", record.until, now)
+    return found + _seen(name, record) if isinstance(record, View) else found
+
+
+def _seen(name: str, view: View) -> list[Objection]:
+    share = shown([area.polygon for area in view.areas], view.zones, view.far)
+    got = f"(got {share:.0%} by {len(view.areas)} areas and {len(view.zones)} zones)"
+    if share >= _WHOLE:
+        return [Objection(f"{name}: areas: the whole picture may be shown {got}", "draw the stop alone", True)]
+    return [] if share else [Objection(f"{name}: areas: nothing is shown {got}", "draw the stop", True)]
+
+
+def _idle(name: str, basis: Basis) -> Iterator[Objection]:
+    """What never opens the lens."""
+    if not any(hours.days for hours in basis.hours):
+        yield Objection(f"{name}: hours: no day is named, so the lens never opens (got none)", "write the assessed hours", True)
+    known = [stack.name for stack in STACKS]
+    unknown = [stack for stack in basis.stacks if stack not in known]
+    if unknown or not basis.stacks:
+        text = f"{name}: stacks: must be known ones (got {', '.join(unknown) or 'none'})"
+        yield Objection(text, f"known: {', '.join(known)}", True)
+
+
+def _unfilled(name: str, record: Any) -> Iterator[Objection]:
+    for field in record.__struct_fields__:
+        value = getattr(record, field)
+        if isinstance(value, str) and (value.strip().casefold() in PLACEHOLDERS or value.strip().casefold().startswith("example")):
+            yield Objection(f"{name}: {field}: is the example's (got {value!r})", "write what was decided", False)
+        if field in _NEEDED and not value.strip():
+            yield Objection(f"{name}: {field}: must not be empty (got {value!r})", "write what was decided", False)
+
+
+def _span(name: str, basis: Basis, now: datetime) -> list[Objection]:
+    if basis.end <= basis.begin:
+        text = f"{name}: end: must be after begin, {_minute(basis.begin)} (got {_minute(basis.end)})"
+        return [Objection(text, "mend the file", False)]
+    return _over(f"{name}: end", basis.end, now)
+
+
+def _over(field: str, end: datetime, now: datetime) -> list[Objection]:
+    return [Objection(f"{field}: is over already (got {_minute(end)})", "name a later one", True)] if end <= now else []
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M %Z}"
+
+
+def shown(polygons: Sequence[Sequence[Point]], zones: Sequence[Sequence[Point]] = (), far: FarLine | UnsetType = UNSET) -> float:
+    """The share of the picture that lies in any of these polygons, in no zone and not above the far line; corners in 0..1."""
+    points = [((x + 0.5) / _GRID, (y + 0.5) / _GRID) for x in range(_GRID) for y in range(_GRID)]
+    near = [(x, y) for x, y in points if far is UNSET or y >= far.at(x)]
+    return sum(_in_any(point, polygons) and not _in_any(point, zones) for point in near) / len(points)
+
+
+def _in_any(point: Point, polygons: Sequence[Sequence[Point]]) -> bool:
+    return any(_inside(point, polygon) for polygon in polygons)
+
+
+def _inside(point: Point, polygon: Sequence[Point]) -> bool:
+    """Even-odd rule: how often a ray to the right crosses an edge."""
+    x, y = point
+    edges = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
+    return sum((y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1) for (x1, y1), (x2, y2) in edges) % 2 == 1
