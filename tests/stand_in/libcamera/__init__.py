@@ -1,0 +1,6 @@
+"""What `drivers.pi_camera` names of libcamera's binding."""
+
+
+class Transform:
+    def __init__(self, **_flips: int) -> None:
+        pass
