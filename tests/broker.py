@@ -6,6 +6,7 @@ topics and read only what is meant for it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,36 +14,61 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from central.broker import Listeners, write
+from central.bundle import Address
 from central.keys import issue, keygen
+from privacy.zone import stockholm
 
 PATIENCE = 4
-"""A shared machine, or its disk, may be that much slower than the one on which a bound was chosen."""
+"""A shared machine, or its disk, may be that much slower than the one on which a bound was chosen: each bound is multiplied."""
+_PORTS = 200
+_MARKS: list[socket.socket] = []
 SITE, NODE = "city", "stop-1"
 NAME = f"{SITE}/{NODE}"
 HERE = f"lykta/v1/{SITE}/{NODE}"
-ACL = """user ops
-topic readwrite lykta/v1/#
-
-pattern write lykta/v1/%u/#
-pattern read lykta/v1/%u/cmd/#
-pattern read lykta/v1/%u/order/#
-pattern read lykta/v1/%u/config/desired
-pattern read lykta/v1/%u/basis/desired
-pattern read lykta/v1/%u/view/desired
-pattern read lykta/v1/%u/cert/+/desired
-"""
 
 
-def until(met: Callable[[], object], what: str, limit_s: float = 20.0) -> None:
-    """Wait until something is so; the bound only keeps a broken test from waiting for ever."""
+def until(met: Callable[[], Any], what: str, limit_s: float = 30.0) -> Any:
+    """Wait until something is so, and give it; the bound only keeps a broken test from waiting for ever.
+
+    What `met` looks up and does not find (a `LookupError`) is not so yet: a list is still empty, a service does not answer.
+    """
     end = time.monotonic() + PATIENCE * limit_s
-    while not met():
-        assert time.monotonic() < end, f"waited {limit_s:g} s in vain until {what}"
+    while not (value := _found(met)):
+        assert time.monotonic() < end, f"waited {PATIENCE * limit_s:g} s in vain until {what}"
         time.sleep(0.02)
+    return value
+
+
+def _found(met: Callable[[], Any]) -> Any:
+    with suppress(LookupError):
+        return met()
+
+
+def listens(where: Path | int) -> bool:
+    """Whether somebody listens on a Unix socket or a port: its file, or its number, is there before."""
+    family, address = (socket.AF_INET, ("127.0.0.1", where)) if isinstance(where, int) else (socket.AF_UNIX, str(where))
+    with socket.socket(family) as line:
+        return line.connect_ex(address) == 0
+
+
+def this_day() -> datetime:
+    """Now, with some minutes of the day left at least, here and in UTC: what counts by the day begins anew at midnight."""
+    now = until(_within_the_day, "midnight is over", 200)
+    assert isinstance(now, datetime)
+    return now.replace(microsecond=0)
+
+
+def _within_the_day() -> datetime | None:
+    now = datetime.now(UTC)
+    return None if now.minute >= 57 and {now.hour, now.astimezone(stockholm()).hour} & {23} else now
 
 
 def whole_lines(path: Path) -> list[str]:
@@ -52,9 +78,29 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody else is given, however long it is not listened on.
+
+    Below the ports that the kernel gives to connections, and from a block that is this process's until it ends: tests that run
+    beside this one (workers, a second suite) draw from other blocks.
+    """
+    for port in itertools.islice(_block(), 2 * _PORTS):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port in this process's block")
+
+
+@cache
+def _block() -> Iterator[int]:
+    """The block's ports, round and round. A socket in the abstract namespace is its mark: it goes with the process."""
+    for first in range(10_000, 30_000, _PORTS):
+        mark = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            mark.bind(f"\0lykta-tests-ports-{first}")
+            _MARKS.append(mark)
+            return itertools.cycle(range(first, first + _PORTS))
+        mark.close()
+    raise AssertionError("all blocks of ports are taken")
 
 
 class Centre:
@@ -90,12 +136,10 @@ class Broker:
     """mosquitto as a process that can be stopped and started again on the same port, keeping its sessions."""
 
     def __init__(self, folder: Path, centre: Centre) -> None:
-        self.folder, self.centre, self.port = folder, centre, free_port()
+        self.folder, self.centre, self.port, self.operators = folder, centre, free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "broker.log"
-        (folder / "broker.acl").write_text(ACL)
-        (folder / "broker.acl").chmod(0o600)
         self._configure()
 
     def start(self) -> None:
@@ -103,13 +147,17 @@ class Broker:
             self._process = subprocess.Popen(
                 [_tool("mosquitto"), "-c", self.folder / "broker.conf"], stdout=log, stderr=subprocess.STDOUT
             )
-        until(self._listens, f"mosquitto listens: {self.log.read_text()}")
+        until(lambda: listens(self.port) and listens(self.operators), f"mosquitto listens: {self.log}")
 
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(PATIENCE * 10)
             self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     @contextmanager
     def ear(self, topics: str = "lykta/v1/#", *, as_certificate: Path | None = None) -> Iterator[Callable[[], list[Published]]]:
@@ -131,32 +179,28 @@ class Broker:
                 yield lambda: [message for line in whole_lines(heard) if (message := _heard(line))]
             finally:
                 os.killpg(process.pid, signal.SIGTERM)
-                process.wait(10)
+                process.wait(PATIENCE * 10)
 
     def publish(self, topic: str, payload: str, *, retain: bool = False, as_certificate: Path | None = None) -> str:
         """Publish once as a stock client; its debug output, which holds the broker's reason."""
         words = [_tool("mosquitto_pub"), *self.options(as_certificate), "-q", "1", "-d", "-t", topic, "-m", payload]
         words += ["-r"] if retain else []
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE * 20, check=False)
         return done.stdout + done.stderr
 
     def options(self, certificate: Path | None = None) -> list[str]:
         mine = certificate or self.centre.folder / "ops.pem"
+        port = self.operators if mine.name == "ops.pem" else self.port
         tls = ["--cafile", self.centre.ca, "--cert", mine, "--key", mine.with_suffix(".key")]
-        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.port), *map(str, tls)]
+        return ["-V", "5", "-h", "127.0.0.1", "-p", str(port), *map(str, tls)]
 
     def _configure(self) -> None:
-        (self.folder / "broker.conf").write_text(
-            f"listener {self.port} 127.0.0.1\ncafile {self.centre.ca}\ncertfile {self.centre.folder}/broker.pem\n"
-            f"keyfile {self.centre.folder}/broker.key\nrequire_certificate true\nuse_identity_as_username true\n"
-            f"acl_file {self.folder}/broker.acl\nallow_anonymous false\nlog_type all\n"
-            f"persistence true\npersistence_location {self.folder}/\nmax_queued_messages 0\n"
-            + ("user root\n" if os.geteuid() == 0 else "")  # else mosquitto drops to a user that may not read these keys
-        )
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        """What `lykta-central broker` writes; and all that happens goes to the log."""
+        listeners = Listeners(Address("127.0.0.1", self.port), Address("127.0.0.1", self.operators))
+        # else mosquitto drops to a user that may not read these keys
+        path = write(self.centre.folder, self.folder, listeners, "root" if os.geteuid() == 0 else "")
+        with path.open("a") as file:
+            file.write("log_type all\n")
 
 
 def _heard(line: str) -> Published | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 
 from agent.recorder import new_clip_id
 from agent.spool import Spool
+from central.review import PLACEHOLDERS
 from drivers.encoder import H264Encoder, Mp4Writer
 from privacy.basis import View
 from privacy.delay import Verdict
@@ -30,6 +32,7 @@ from privacy.regions import Region
 from privacy.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
+from tests.broker import PATIENCE
 
 TOOL = Path(sys.executable).with_name("lykta-central")
 # After the certificates of this run were made: a manifest is verified at its own time.
@@ -38,7 +41,7 @@ BEGIN = datetime.now(UTC).replace(microsecond=0)
 
 def central(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run lykta-central to its end, whatever that is."""
-    return subprocess.run([TOOL, *words], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([TOOL, *words], capture_output=True, text=True, timeout=PATIENCE * 60, check=False)
 
 
 def made(*words: str | Path) -> str:
@@ -46,6 +49,17 @@ def made(*words: str | Path) -> str:
     done = central(*words)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def example(name: str, node: str = "city/stop-1") -> str:
+    """A record's example as somebody filled it in."""
+    text = made("sign", name, "--example", node)
+    for placeholder, written in zip(PLACEHOLDERS, ("assessment 7", "stop 12", "Anna Ek"), strict=True):
+        text = text.replace(placeholder, written)
+    record = json.loads(text)
+    for area in record.get("areas", ()):
+        area["polygon"] = [[0, 0], [0.9, 0], [0.9, 1], [0, 1]]
+    return json.dumps(record)
 
 
 def bundle(keys: Path, name: str, root: Path) -> Layout:

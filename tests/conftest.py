@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from agent.demo import Demo
 from tests.broker import NAME, Broker, Centre, free_port
@@ -14,6 +15,10 @@ from tests.ingests import OddIngest
 from tests.nodes import MODELS, VIDEO, Node
 from tests.shelf import Shelf
 from tests.stop import Stop
+
+# How long an example takes says how busy the machine is; and what fails for a stranger is printed so that it can be run again.
+settings.register_profile("lykta", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("lykta")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ anybody; how many people a real network misses is measured elsewhere (`make eval
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from privacy.basis import Profile
+from privacy.changes import STEPS
 from privacy.delay import SECOND, DelayLine, Seen
 from privacy.detection import Detection
-from privacy.engine import CADENCE, FramePath, look
+from privacy.engine import SLOWEST, FramePath, look
 from privacy.frames import Frame, MaskedFrame, require_masked
 from privacy.mask_record import TONES
 from privacy.masking import Masker
@@ -24,7 +26,7 @@ from tests.scenes import HEIGHT, WIDTH
 
 FAULTS = (
     *["none"] * 20, "raise", "nan", "type", "flood", "huge", "empty_box", "late", "very_late", "hang", "swap",
-    "capture_gap", "slow_frames", "still_clock", "exposure", "flicker", "dark", "mode", "hidden",
+    "capture_gap", "slow_frames", "still_clock", "exposure", "flicker", "dark", "mode", "hidden", *["visitor"] * 4,
 )  # fmt: skip
 BLIND_S = 0.25
 """How long no detector finds anybody after the exposure jumped."""
@@ -55,6 +57,29 @@ class Walker:
         """Whole pixels inside the picture; empty if right <= left."""
         left, top = max(0, int(self.x)), max(0, int(self.y))
         return left, top, min(WIDTH, int(self.x) + self.wide), min(HEIGHT, int(self.y) + self.high)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who stands in the picture for a frame or a few, not much brighter than what is behind them, and is gone.
+
+    until_ns   the last moment at which they are there
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    until_ns: int
+
+    def draw(self, luma: np.ndarray, truth: np.ndarray) -> None:
+        """In place: brighter by a little more than the gate between looks needs, whatever the light."""
+        place = (slice(self.top, self.bottom), slice(self.left, self.right))
+        luma[place] = np.minimum(luma[place], 255 - STEPS - 1) + STEPS + 1
+        truth[place] = True
+
+    def found(self) -> Detection:
+        return Detection("person", self.left, self.top, self.right, self.bottom, 0.8)
 
 
 @dataclass
@@ -100,7 +125,7 @@ class Street:
                 x, y = int(person.x), int(person.y)
                 luma[top:bottom, left:right] = person.clothes[top - y : bottom - y, left - x : right - x]
                 truth[top:bottom, left:right] = True
-        return (luma if gain == 1.0 else np.clip(luma * gain, 0, 255).astype(np.uint8)), truth
+        return (luma if math.isclose(gain, 1) else np.clip(luma * gain, 0, 255).astype(np.uint8)), truth
 
     def detections(self) -> tuple[Detection, ...]:
         """Everybody of whom something can be seen, with a detector's small errors."""
@@ -187,6 +212,7 @@ class Run:
         self.path = FramePath(Masker(WIDTH, HEIGHT, None, profile), line)
         self.now_ns, self.step_ns = 0, SECOND // 15
         self.gain, self.jumped_ns = 1.0, -SECOND
+        self.visitor: Visitor | None = None
         self.asked: list[_Asked] = []
         self.before: list[_Asked] = []
         self.asked_ns = -SECOND
@@ -216,6 +242,7 @@ class Run:
             passed = int(self.rng.uniform(0.1, 3.0) * SECOND)
         self.now_ns += passed
         self.street.walk(passed / SECOND)
+        self._visit(fault)
         frame, truth = self._picture(index, fault)
         self.judge.expect(frame, truth, fault)
         self.path.hidden = "view_moved" if fault == "hidden" else ""
@@ -226,15 +253,28 @@ class Run:
             self.judge.encode(picture)
 
     def _light(self, fault: str) -> None:
-        gain = {"exposure": 0.35 if self.gain == 1.0 and self.rng.random() < 0.2 else self.gain, "dark": 0.01}.get(fault, 1.0)
+        gain = {"exposure": 0.35 if math.isclose(self.gain, 1) and self.rng.random() < 0.2 else self.gain, "dark": 0.01}.get(
+            fault, 1.0
+        )
         if fault == "flicker":
             gain = float(self.rng.choice([0.3, 1.0, 2.0]))
         if not 0.85 < gain / self.gain < 1.18:
             self.jumped_ns = self.now_ns + self.step_ns
         self.gain = gain
 
+    def _visit(self, fault: str) -> None:
+        if self.visitor and self.visitor.until_ns < self.now_ns:
+            self.visitor = None
+        if fault == "visitor" and not self.visitor and self.rng.random() < 0.3:
+            high = int(self.rng.integers(16, 90))
+            wide, lasts = max(8, high // 3), self.rng.uniform(0, 0.8) * SECOND
+            left, top = int(self.rng.integers(0, WIDTH - wide)), int(self.rng.integers(0, HEIGHT - high))
+            self.visitor = Visitor(left, top, left + wide, top + high, self.now_ns + round(lasts))
+
     def _picture(self, index: int, fault: str) -> tuple[Frame, np.ndarray]:
         luma, truth = self.street.draw(self.gain)
+        if self.visitor:
+            self.visitor.draw(luma, truth)
         if fault == "mode":
             luma, truth = np.ascontiguousarray(luma[::2, ::2]), truth[::2, ::2]
         height, width = luma.shape
@@ -243,12 +283,13 @@ class Run:
         return Frame(buffer, width, height, index, self.now_ns, self.now_ns), truth
 
     def _ask(self, frame: Frame, fault: str) -> None:
-        if self.asked or frame.mono_ns + self.step_ns - self.asked_ns <= CADENCE * SECOND:
+        if self.asked or frame.mono_ns + self.step_ns - self.asked_ns <= SLOWEST * SECOND:
             return
         self.asked_ns = frame.mono_ns
         blind = self.gain < 0.05 or frame.mono_ns - self.jumped_ns < BLIND_S * SECOND or frame.width != WIDTH
         self.detector.fault = fault
-        self.detector.truth = () if blind else self.street.detections()
+        visitors = (self.visitor.found(),) if self.visitor else ()
+        self.detector.truth = () if blind else (*self.street.detections(), *visitors)
         delay = {"late": 0.6, "very_late": 2.5, "hang": 8.0}.get(fault, 0.1)
         seen = look(self.detector, frame)
         self.asked.append(_Asked(seen, frame.index, frame.mono_ns + int(self.rng.uniform(0.2, 1) * delay * SECOND)))

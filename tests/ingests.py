@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from central.keys import authority, signer
 from privacy.manifest import PART, RECEIPT, Manifest, Parcel, Receipt, read_object
 from privacy.records import sha256_hex, sign
-from tests.broker import NAME, Centre, until
+from tests.broker import NAME, PATIENCE, Centre, until
 from tests.stop import LYKTA, Stop
 
 
@@ -44,18 +45,26 @@ class Ingest:
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE * 10)
 
     def file(self, clip: str, name: str) -> Path:
         return self.store / NAME / clip / name
 
     def received(self) -> int:
         """Bytes of parts and of finished objects."""
-        return sum(path.stat().st_size for path in self.store.rglob("*.age*") if path.is_file())
+        found = (Path(folder, name) for folder, _, names in os.walk(self.store) for name in names if ".age" in name)
+        return sum(map(_size, found))
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE * 10)
+
+
+def _size(path: Path) -> int:
+    """0 of a file that was given its last name meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 class Server(ThreadingHTTPServer):
@@ -146,6 +155,9 @@ class OddIngest(Server):
         self.refused = self.nosy = ""
         self.refuse_all_of: set[str] = set()
         """Kinds."""
+        self.refuse_with = 403
+        self.refusals: list[str] = []
+        """Ids that it refused, in order."""
         self.busy = 0
         """How many calls it answers with 503 first."""
         self.url = ""
@@ -230,13 +242,14 @@ class OddAnswers(Answers):
                 server.counted[self.path] = server.counted.get(self.path, 0) + len(block)
             if 0 <= server.stalls_after <= sum(server.counted.values()):
                 server.stalled.set()
-                server.go_on.wait(60)
+                server.go_on.wait(PATIENCE * 60)
         return body
 
     def _announce(self, body: dict[str, Any]) -> None:
         server, name = self.server, body["id"]
         if name == server.refused or body["kind"] in server.refuse_all_of:
-            self.say(403, {"error": "object: belongs to another", "hint": "use the node's own"})
+            server.refusals.append(name)
+            self.say(server.refuse_with, {"error": "object: belongs to another", "hint": "use the node's own"})
             return
         token = body["manifest"]
         record, signed_by = read_object(body["kind"], token.encode(), authority(server.centre.folder))

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.broker import PATIENCE
 from tests.powercut.told import Fact, Told, facts
 
-CHANGES = "fsync,fdatasync,rename,mkdir,unlink,unlinkat,rmdir,ftruncate"
+CHANGES = "fsync,fdatasync,rename,renameat,mkdir,unlink,unlinkat,ftruncate"
 """Calls that end one step of a change on the disk and begin the next."""
 ROUNDS = 5
 
@@ -42,7 +43,7 @@ class Run:
         # The kernel's filter makes it quicker, but lets no injected signal through.
         quick = [] if "signal=" in "".join(options) else ["--seccomp-bpf"]
         strace = ["strace", "-f", "-qq", "-y", *quick, "-o", str(self.folder / "trace"), *options, *words]
-        done = subprocess.run(strace, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(strace, capture_output=True, text=True, timeout=PATIENCE * 120, check=False)
         assert done.returncode in (ends, -9), done.stderr
         return done.returncode
 
@@ -104,6 +105,8 @@ class StrictDisk:
             self.bytes |= {named[0]} if self._ours(named[0]) else set()
         elif verb == "rename":
             self._rename(*named)
+        elif verb == "renameat":
+            self._rename(*(str(Path(folder, name)) for folder, name in zip(_OPEN.findall(words), named, strict=True)))
         elif verb in ("write", "pwrite64", "ftruncate") and self._ours(opened):
             self.bytes.add(opened)
         elif verb in ("fsync", "fdatasync"):

@@ -9,22 +9,26 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.control import ask
+from agent import control
 from agent.demo import Demo
 from privacy.errors import LyktaError
 from provisioning.layout import Layout
 from tests.broker import PATIENCE
+from tests.broker import until as until
 
 PROJECT = Path(__file__).parent.parent
 VIDEO = PROJECT / "out/demo-video/vtest.avi"
 MODELS = PROJECT / "out/models"
 BIN = Path(sys.executable).parent
+
+
+def ask(path: Path, request: dict[str, Any], timeout: float = control.EXCHANGE_S) -> dict[str, Any]:
+    """Ask a service; on a busy machine its answer may take longer than a technician would wait."""
+    return control.ask(path, request, PATIENCE * timeout)
 
 
 class Node:
@@ -53,14 +57,14 @@ class Node:
         path = self.root / f"{record}.json"
         path.write_text(json.dumps(source))
         target = getattr(self.layout, record)
-        words = [BIN / "lykta-central", "sign", record, path, "--keys", self.centre, "-o", target]
+        words = [BIN / "lykta-central", "sign", record, path, "--keys", self.centre, "-o", target, "--yes"]
         subprocess.run(words, check=True, capture_output=True)
 
     def words(self, *words: str) -> list[str]:
         return [str(BIN / "lykta"), "--root", str(self.root), *words]
 
     def run(self, *words: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=limit, check=False)
+        return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=PATIENCE * limit, check=False)
 
     def start(self, *words: str, log: str = "log", **environment: str) -> subprocess.Popen[bytes]:
         with (self.root / log).open("ab") as out:
@@ -82,6 +86,10 @@ class Node:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
             mouth.sendto(json.dumps({"kind": "help", "id": press, "t_ms": 0}).encode(), str(self.layout.trigger))
 
+    def press(self) -> None:
+        """Somebody presses the help button of the mock pins."""
+        ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+
     def clips(self) -> list[Path]:
         return sorted(path.parent for path in self.layout.spool.glob("*/manifest.jws"))
 
@@ -89,18 +97,9 @@ class Node:
         return (self.root / "log").read_text(errors="replace")
 
 
-def until(met: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
-    """Wait until something is so; the bound only keeps a broken test from waiting for ever."""
-    end = time.monotonic() + PATIENCE * limit
-    while not (value := met()):
-        assert time.monotonic() < end, f"waited {limit:g} s in vain until {what}"
-        time.sleep(0.05)
-    return value
-
-
 def stop(process: subprocess.Popen[bytes], limit: float = 10) -> int:
     process.terminate()
-    return process.wait(limit)
+    return process.wait(PATIENCE * limit)
 
 
 def ago(**span: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 
 from central.keys import issue
-from tests.broker import free_port, until
+from tests.broker import PATIENCE, free_port, until
 
 
 class ObjectStore:
@@ -60,7 +60,7 @@ class ObjectStore:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(PATIENCE * 20)
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self.log.read_text()

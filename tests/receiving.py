@@ -20,7 +20,7 @@ from central.keys import authority
 from privacy.manifest import PARCEL, PART, RECEIPT, Parcel, Receipt, SealedFile
 from privacy.records import sign, verify_issued
 from provisioning.identity import load_signer
-from tests.broker import free_port, until
+from tests.broker import PATIENCE, free_port, until
 from tests.clips import TOOL, Node
 
 
@@ -52,7 +52,7 @@ class Centre:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE * 20)
 
     def curl(self, tls: Path, *words: str | Path, path: str) -> list[str | Path]:
         files: list[str | Path] = ["--cacert", self.keys / "ca.pem", "--cert", f"{tls}.pem", "--key", f"{tls}.key"]
@@ -60,7 +60,11 @@ class Centre:
 
     def call(self, tls: Path, method: str, path: str, *words: str | Path) -> Answer:
         done = subprocess.run(
-            self.curl(tls, "-X", method, "--path-as-is", *words, path=path), capture_output=True, text=True, timeout=60, check=False
+            self.curl(tls, "-X", method, "--path-as-is", *words, path=path),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 60,
+            check=False,
         )
         assert done.returncode == 0, f"{done.stderr} {self.process and self.process.poll()} {self.log.read_text()}"
         body, _, status = done.stdout.rpartition("\n")
@@ -85,7 +89,7 @@ class Centre:
         if part["url"].startswith("/"):
             return self.call(node.tls, "PUT", part["url"], *words)
         strange = ["curl", "-sS", "-w", "\n%{http_code}", "--cacert", self.keys / "ca.pem", "-T", piece, *words[2:], part["url"]]
-        done = subprocess.run(strange, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(strange, capture_output=True, text=True, timeout=PATIENCE * 60, check=True)
         return Answer(int(done.stdout.rpartition("\n")[2]), {})
 
     def complete(self, node: Node, folder: Path) -> Answer:

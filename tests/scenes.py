@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from privacy.basis import Area, View
-from privacy.delay import SECOND
+from privacy.delay import SECOND, Seen
 from privacy.detection import Detection
 from privacy.frames import Frame
 from privacy.regions import Region
@@ -52,6 +52,11 @@ def painted(found: tuple[Detection, ...], width: int, height: int) -> tuple[Regi
     tracker = Tracker(width, height)
     tracker.step(SECOND, found)
     return tracker.step(2 * SECOND, found).regions(1.0, width, height)
+
+
+def seen(frame: Frame, found: tuple[Detection, ...] = (), cause: str = "") -> Seen:
+    """The answer of a look at that frame."""
+    return Seen(frame.mono_ns, cause=cause) if cause else Seen(frame.mono_ns, found)
 
 
 class TruthDetector:

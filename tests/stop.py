@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyrage
 
-from agent.control import ask, listen
+from agent.control import EXCHANGE_S, ask, listen
 from agent.messages import Message, decode
 from agent.outbox import Outbox
 from agent.spool import Spool
@@ -22,9 +21,9 @@ from drivers.clock import SystemClock
 from privacy.errors import LyktaError
 from privacy.manifest import Manifest
 from privacy.seal import Recipient
-from provisioning.identity import load_authority, load_signer
+from provisioning.identity import load_authority, load_signer, recipients
 from provisioning.layout import Layout
-from tests.broker import Broker, Published, until
+from tests.broker import PATIENCE, Broker, Published, listens, until
 
 LYKTA = Path(sys.executable).parent / "lykta"
 ZEROS = "0" * 64
@@ -59,6 +58,7 @@ class Neighbour:
         replies |= {"order": self._order, "heads": self._heads}
         self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
         self._thread.start()
+        until(lambda: listens(path), f"{name} listens")
 
     def close(self) -> None:
         self._stop.set()
@@ -129,20 +129,20 @@ class Stop:
         """SIGTERM, and what it ended with."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE * 20)
 
     def close(self) -> None:
         for neighbour in self._neighbours.values():
             neighbour.close()
         if self.process and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(PATIENCE * 10)
 
     def status(self) -> dict[str, Any] | None:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return ask(self.layout.socket("uplink", "ctl"), {"verb": "status"})
+            return ask(self.layout.socket("uplink", "ctl"), {"verb": "status"}, PATIENCE * EXCHANGE_S)
         except LyktaError:
             return None
 
@@ -168,8 +168,8 @@ class Stop:
         self.clips += 1
         clip = f"01890000-0000-7000-8000-{self.clips:012x}"
         spool = Spool(self.layout.spool, load_signer(self.layout, "camera"), load_authority(self.layout))
-        opened = msgspec.structs.replace(_manifest(clip, self.site, self.id), trigger=trigger)
-        sinks = spool.begin(opened, [Recipient.parse(str(pyrage.x25519.Identity.generate().to_public()))])
+        opened = msgspec.structs.replace(_manifest(clip, self.site, self.id), trigger=trigger, recipients=recipients(self.layout))
+        sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
         sinks[0].feed(os.urandom(size))
         sinks[1].feed(b"masks")
         files = tuple(sink.close() for sink in sinks)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from privacy.basis import Area, Basis, Hours, Permit, View, check_records, deadline, rule
+from privacy.basis import Area, Basis, Hours, Permit, Ruling, View, check_records, deadline, rule
 from privacy.errors import RecordError
 
 LOCAL = ZoneInfo("Europe/Stockholm")
@@ -106,8 +107,36 @@ def test_a_ruling_holds_until_the_moment_it_names(hours: list[Hours], now: datet
     assert now < ruling.until
     between = min(now + (ruling.until - now) * share, ruling.until - timedelta.resolution)
     assert rule(record, between, trusted_time=True).open == ruling.open
-    if ruling.reason == "outside_hours" and ruling.until < record.end:
-        assert rule(record, ruling.until, trusted_time=True).open
+    if ruling.reason != "basis_not_yet" and ruling.until < record.end:
+        assert rule(record, ruling.until, trusted_time=True).open != ruling.open, "14.F21: an open lens is not open at its end"
+
+
+@settings(max_examples=300)
+@given(st.sets(CLOCK, min_size=1, max_size=5), ANY_TIME | NEAR_CHANGE)
+def test_a_day_cut_into_windows_ends_with_the_basis(cuts: set[str], now: datetime) -> None:
+    """14.F21: hours that adjoin have a common end, over midnight, over weeks and where the clock is put forward or back."""
+    marks = ["00:00", *sorted(cuts - {"00:00"}), "24:00"]
+    record = assessed(*(({1, 2, 3, 4, 5, 6, 7}, begin, end) for begin, end in pairwise(marks)))
+    if BASIS.begin <= now < BASIS.end:
+        assert rule(record, now, True) == Ruling(True, "assessed_hours", BASIS.end)
+
+
+@pytest.mark.parametrize("day", [FORWARD, BACK, date(2026, 6, 1)], ids=["clock forward", "clock back", "ordinary"])
+@pytest.mark.parametrize("cut", ["24:00", "01:30", "02:00", "02:30", "03:00"])
+def test_adjoining_windows_have_one_end(day: date, cut: str) -> None:
+    """14.F21: a night written as two windows ends in the morning, also where the clock skips or repeats what parts them."""
+    every = {1, 2, 3, 4, 5, 6, 7}
+    second = "00:00" if cut == "24:00" else cut
+    record = assessed((every, "22:00", cut), (every, second, "06:00"))
+    begin, end = local(day - DAY, "22:00"), local(day, "06:00")
+    for now in (begin, begin + timedelta(hours=3), begin + timedelta(hours=4, minutes=30), end - timedelta(seconds=1)):
+        assert rule(record, now, True) == Ruling(True, "assessed_hours", end)
+
+
+def test_five_days_and_nights_end_on_friday() -> None:
+    """14.F21"""
+    record = assessed(({1, 2, 3, 4, 5}, "00:00", "24:00"))
+    assert rule(record, local(date(2026, 6, 1), "00:00"), True).until == local(date(2026, 6, 6), "00:00")
 
 
 @given(ANY_TIME)

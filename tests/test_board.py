@@ -47,8 +47,8 @@ def test_wear_is_that_of_the_disk_under_the_data(tmp_path: Path, name: str) -> N
     whole = disk(tmp_path, name)
     write(tmp_path, f"sys/fs/ext4/{Path(name).name}/lifetime_write_kbytes", "1000000\n")
     write(whole.parent, f"{name}/stat", "1 2 3 4 5 6 1000000 8\n")
-    assert board.lifetime_written_mb(tmp_path, tmp_path) == 1024.0
-    assert board.written_mb(tmp_path, tmp_path) == 512.0
+    assert board.lifetime_written_mb(tmp_path, tmp_path) == pytest.approx(1024)
+    assert board.written_mb(tmp_path, tmp_path) == pytest.approx(512)
     with pytest.raises(FileNotFoundError):
         board.life_used(tmp_path, tmp_path)
     write(whole, "device/life_time", "0x02 0x03\n")

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from agent import config
+from agent.messages import Envelope, Message, State, encode
 from central.keys import authority, keygen, signer
 from privacy.command import verify_command
 from privacy.errors import EnrolmentError, RecordError
@@ -33,6 +34,7 @@ from provisioning.identity import (
 from provisioning.layout import Layout
 from tests.broker import Broker, Centre, free_port, until
 from tests.clips import BEGIN, Node, bundle, central, made, noise
+from tests.clips import example as filled
 
 MADE = {
     *("ca.key", "ca.pem", "basis.key", "command.key", "receipt.key", "receipt.pem", "ingest.key", "ingest.pem"),
@@ -56,13 +58,13 @@ def node(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 
 def example(name: str, node: str = "city/stop-1") -> dict[str, Any]:
-    return dict(json.loads(made("sign", name, "--example", node)))
+    return dict(json.loads(filled(name, node)))
 
 
 def signed(keys: Path, name: str, record: dict[str, Any], target: Path) -> None:
     source = target.with_suffix(".json")
     source.write_text(json.dumps(record))
-    made("sign", name, source, "--keys", keys, "-o", target)
+    made("sign", name, source, "--keys", keys, "-o", target, "--yes")
 
 
 def permit(layout: Layout) -> None:
@@ -223,7 +225,7 @@ def test_a_key_without_its_certificate_is_refused(placed: Layout) -> None:
 
 def test_sealing_to_nobody_is_refused(placed: Layout) -> None:
     (placed.trust / "recipients.txt").write_text("# nobody\n\n")
-    with pytest.raises(RecordError, match="names nobody"):
+    with pytest.raises(RecordError, match="is not signed by the centre"):
         recipients(placed)
 
 
@@ -331,12 +333,16 @@ def test_sign_says_what_is_missing(keys: Path, tmp_path: Path) -> None:
 
 
 def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
-    """Over a real broker: on the node's topic, not retained, and the node's own check takes it for a minute."""
+    """Over a real broker: on the node's topic, not retained, for the boot in which the node was last heard."""
     centre = Centre(tmp_path / "keys")
     layout = bundle(centre.folder, "city/stop-1", tmp_path / "node")
     broker = Broker(tmp_path / "broker", centre)
     broker.start()
+    ago = datetime.now(UTC) - timedelta(hours=1)
+    heard_last = Envelope(1, "m1", "e1", 7, ago, 5_000, "boot-1", "synced", False)
+    state = Message(heard_last, State("ready", "listening", ago, None, "nobody", {}))
     try:
+        broker.publish("lykta/v1/city/stop-1/state", encode(state).decode(), retain=True)
         with broker.ear("lykta/v1/+/+/cmd/#") as heard:
             words = ["send", centre.folder, "city/stop-1", "ack", "--broker", f"127.0.0.1:{broker.port}"]
             said = json.loads(made(*words, "--arg", "press=p1", "--arg", "note=a=b", "--json"))
@@ -347,14 +353,15 @@ def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
             assert {one.tail for one in later()} == {"cmd/last"}  # the command was not retained
     finally:
         broker.stop()
-    assert said == {"schema": "lykta-central.send/1", "topic": "lykta/v1/city/stop-1/cmd/ack"}
+    assert (said["schema"], said["topic"]) == ("lykta-central.send/1", "lykta/v1/city/stop-1/cmd/ack")
+    assert said["result"] == "none"
     assert (message.topic, message.retain) == ("lykta/v1/city/stop-1/cmd/ack", False)
-    now = datetime.now(UTC)
-    command = verify_command(message.payload.encode(), command_keys(layout), "city", "stop-1", now)
-    assert (command.name, command.args) == ("ack", {"press": "p1", "note": "a=b"})
-    for node, at in (("stop-2", now), ("stop-1", now + timedelta(seconds=70))):
-        with pytest.raises(RecordError):
-            verify_command(message.payload.encode(), command_keys(layout), "city", node, at)
+    command = verify_command(message.payload.encode(), command_keys(layout), "city", "stop-1")
+    assert (command.name, command.args, command.id) == ("ack", {"press": "p1", "note": "a=b"}, said["id"])
+    assert command.boot_id == "boot-1"
+    assert 3_600_000 < command.end_ms - 5_000 < 3_600_000 + 1_200_000  # an hour on, in the node's own time
+    with pytest.raises(RecordError):
+        verify_command(message.payload.encode(), command_keys(layout), "city", "stop-2")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy.journal import Journal, segments
+from privacy.journal import Journal, last_line, segments
 from provisioning.identity import Unit, load_signer
 from tests.clips import Node, central, made
 from tests.officers import centre, keys, node, template  # noqa: F401 - fixtures
@@ -28,7 +28,7 @@ def journals(node: Node, tmp_path: Path) -> Path:
         made_by[unit] = Journal(root / unit, unit, load_signer(node.layout, unit), lambda: now)
     for number in range(4):
         made_by["camera"].append("capture", number=number)
-    made_by["io"].append("heads", camera=str(made_by["camera"].head))
+    made_by["io"].append("heads", camera=last_line(root / "camera"))
     (root / "camera/0000000000.receipt.jws").write_text("beside it")
     return root
 
@@ -65,6 +65,30 @@ def test_a_cut_is_found(keys: Path, journals: Path, change: Callable[[list[bytes
     refused(5, said, "verify", journals, "--keys", keys)
 
 
+def test_gaps_of_all_units_are_named_and_what_lies_beside_them_is_checked(keys: Path, node: Node, tmp_path: Path) -> None:
+    """Whole segments that are missing; a head that was noted inside of one is not held, one after it is."""
+    root, days = tmp_path / "journal", [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3)]
+    for day in days:
+        camera = Journal(root / "camera", "camera", load_signer(node.layout, "camera"), lambda day=day: day)  # type: ignore[misc]
+        io = Journal(root / "io", "io", load_signer(node.layout, "io"), lambda day=day: day)  # type: ignore[misc]
+        camera.append("capture")
+        camera.append("capture")
+        io.append("heads", camera=last_line(root / "camera"))
+    made("verify", root, "--keys", keys)
+    whole = {path: path.read_bytes() for unit in ("camera", "io") for path in segments(root / unit)}
+    segments(root / "camera")[1].unlink()
+    refused(5, "camera: entries 2 to 3 are missing", "verify", root, "--keys", keys)
+    refused(5, "camera: entries 2 to 3 are missing", "verify", root / "camera", "--keys", keys)
+    refused(5, "camera: entry 5 is not the one", "verify", root, "--keys", keys, "--head", f"camera=6:{'0' * 64}")
+    segments(root / "io")[0].unlink()
+    refused(5, "camera: entries 2 to 3 are missing; io: entry 0 is missing", "verify", root, "--keys", keys)
+    path = segments(root / "camera")[-1]
+    path.write_bytes(path.read_bytes()[:-9] + b"AAAAAAAA\n")
+    refused(5, "camera: entry 5: lykta-journal: bad signature", "verify", root, "--keys", keys)
+    path.write_bytes(whole[path].splitlines(keepends=True)[1])
+    refused(5, "camera: entry 4", "verify", root, "--keys", keys)
+
+
 def test_a_journal_written_anew_by_the_node_itself_is_found(keys: Path, journals: Path, node: Node) -> None:
     """R32: with the node's own key; by io's note, and by a head that the centre heard."""
     head = json.loads(made("verify", journals, "--keys", keys, "--json"))["units"]["camera"]["head"]
@@ -99,3 +123,8 @@ def test_a_head_that_is_none_is_refused(keys: Path, journals: Path, head: str) -
     done = central("verify", journals, "--keys", keys, "--head", head)
     assert done.returncode in (2, 5)
     assert "head: must be" in done.stderr
+
+
+def test_no_journal_is_no_whole_one(keys: Path, tmp_path: Path) -> None:
+    """An empty folder, or one of something else, was called whole, by nobody."""
+    refused(5, "there is no journal", "verify", tmp_path, "--keys", keys, "--node", "city/stop-1")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -76,16 +79,34 @@ def test_basis_commands(node: Node) -> None:
 def test_status_says_what_is_not_reachable(node: Node) -> None:
     done = node.run("status", "--json")
     assert done.returncode == 4
-    assert json.loads(done.stdout)["not_reachable"] == ["camera", "io", "uplink"]
+    found = json.loads(done.stdout)
+    assert found["not_reachable"] == ["camera", "io", "uplink"]
     assert "hint: " in done.stderr
+    assert (found["node"], found["version"]) == ("linkoping-demo/stop-1", version("lykta"))
+    assert [(record["kind"], record["id"]) for record in found["records"]] == [("basis", "basis-1"), ("view", "view-1")]
+
+
+def test_status_names_node_records_and_what_does_not_run(node: Node) -> None:
+    """14.F21: the first lines are who this is and until when its basis stands; a service that is not there is not running."""
+    done = node.run("status")
+    assert f"linkoping-demo/stop-1, lykta {version('lykta')}" in done.stdout
+    end = json.loads(node.run("basis", "show", "--json").stdout)["basis"]["end"]
+    assert f"basis-1, until {datetime.fromisoformat(end):%Y-%m-%d %H:%M} UTC" in done.stdout
+    assert done.stdout.count("is not running") == 3
+    assert "camera: is not running; io: is not running; uplink: is not running" in done.stderr
+    assert "Errno" not in done.stdout + done.stderr
+    node.sign("basis", end=ago(hours=1))
+    assert "is over" in node.run("status").stdout
+    node.layout.basis.unlink()
+    assert "basis.jws" in node.run("status").stdout, "what cannot be read is said, and the rest is shown"
 
 
 def test_status_of_a_running_node(node: Node) -> None:
     services = {name: node.start(name, log=name) for name in ("io", "uplink", "camera")}
     until(lambda: node.state("camera")[0] == "ready", "ready")
     until(lambda: node.state("uplink") == ("degraded", "broker_unreachable"), "the uplink says why it is degraded")
-    done = node.run("status", "--json")
-    assert done.returncode == 0, done.stderr
+    # It waits two seconds for each service, which a busy machine may exceed.
+    done = until(lambda: (said := node.run("status", "--json")).returncode == 0 and said, "all three answer")
     found = json.loads(done.stdout)
     assert found["schema"] == "lykta.status/1"
     assert {name: answer["standing"]["state"] for name, answer in found["services"].items()} == {
@@ -129,3 +150,28 @@ def test_a_machine_without_a_node(tmp_path: object) -> None:
     for command, code in ((["config", "validate"], 5), (["basis", "show"], 7), (["camera"], 5), (["clips", "list"], 0)):
         done = subprocess.run([*words, *command], capture_output=True, text=True, check=False)
         assert done.returncode == code, (command, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("ends", "result", "code"), [({"hours": 1}, "fail", 1), ({"days": -29}, "warn", 0), ({"days": -31}, "ok", 0)]
+)
+def test_check_looks_at_the_end_of_the_basis(node: Node, ends: dict[str, int], result: str, code: int) -> None:
+    """14.F21: an expired basis was green."""
+    node.sign("basis", end=ago(**ends))
+    done = node.run("check", "records", "--json")
+    assert done.returncode == code
+    assert [one["result"] for one in json.loads(done.stdout)["findings"]] == [result]
+
+
+def test_a_basis_without_hours_is_not_green(node: Node) -> None:
+    """14.F21"""
+    node.sign("basis", hours=[])
+    done = node.run("check", "records")
+    assert done.returncode == 1
+    assert "has no hours" in done.stdout
+
+
+def test_a_root_that_the_demo_would_ignore_is_refused(node: Node, tmp_path: Path) -> None:
+    done = node.run("demo", "--dir", str(tmp_path / "demo"), "--video", str(tmp_path / "none.mp4"))
+    assert done.returncode == 2
+    assert "demo: --root: has no meaning with it" in done.stderr

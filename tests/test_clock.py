@@ -17,6 +17,7 @@ import pytest
 
 from privacy.journal import verify_chain
 from provisioning.identity import load_authority
+from tests.broker import PATIENCE
 from tests.clips import Node as Shelf
 from tests.clips import made
 from tests.nodes import Node, stop, until
@@ -43,7 +44,7 @@ def at(clock: str, words: list[str]) -> tuple[int, Any]:
         env=os.environ | STEADY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE * 60,
         check=False,
     )
     assert "Traceback" not in done.stderr
@@ -87,7 +88,7 @@ def test_in_1970_the_lens_stays_closed_and_the_chain_goes_on(node: Node) -> None
     assert node.status("camera")["detail"]["clock"] == "unknown"
     # faketime starts the command as its child and hands no signal on.
     os.kill(node.status("camera")["pid"], signal.SIGTERM)
-    assert early.wait(10) == 0
+    assert early.wait(PATIENCE * 10) == 0
     service = node.start("camera")
     until(lambda: node.state("camera") == ("ready", "filming"), "filming")
     assert stop(service) == 0
@@ -103,4 +104,4 @@ def test_in_1970_help_works_and_says_that_it_knows_no_time(node: Node) -> None:
     found = node.status("io")
     assert found["detail"]["clock"] == "unknown"
     os.kill(found["pid"], signal.SIGTERM)
-    assert early.wait(10) == 0
+    assert early.wait(PATIENCE * 10) == 0

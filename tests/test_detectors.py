@@ -117,7 +117,7 @@ def test_any_size_has_an_answer_that_is_none_of_the_absurd_ones(detector: Detect
     assert seen.cause or flaw(seen.detections, width, height) == ""
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(luma=st.integers(0, 255), chroma=st.integers(0, 255))
 def test_an_even_picture_has_nobody_sure_in_it(detector: Detector, luma: int, chroma: int) -> None:
     buffer = np.full((180 * 3 // 2, 320), luma, np.uint8)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.messages import Heads, Help
 from privacy.errors import RecordError
-from privacy.journal import HEADS, Head, Journal, check_head, head_of, verify_chain
+from privacy.journal import HEADS, Head, Journal, check_head, cross_check, head_of, last_line, verify_chain
 from provisioning.identity import load_authority, load_signer
 from tests.broker import Broker, until
 from tests.stop import Stop
@@ -104,17 +104,20 @@ def test_heads_are_signed_published_and_told_to_the_others(stop: Stop, broker: B
     until(lambda: camera.heads and io.heads, "both have heard")
     mine = verify_chain(stop.layout.journal("uplink"), "uplink", authority)
     noted = [entry.facts for entry in mine.entries if entry.kind == HEADS]
-    assert noted == [{"camera": str(journal.head)}]
-    assert io.heads == [{"camera": str(journal.head), "uplink": str(mine.head)}]
-    assert camera.heads == [{"uplink": str(mine.head)}]
+    lines = {unit: last_line(stop.layout.journal(unit)) for unit in ("camera", "uplink")}
+    assert noted == [{"camera": lines["camera"]}]
+    assert io.heads == [{"camera": str(journal.head), "uplink": lines["uplink"]}]
+    assert camera.heads == [{"uplink": lines["uplink"]}]
     assert published.heads["camera"].length == 3
     [segment] = stop.layout.journal("camera").glob("*.jws")
     segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:2]))
     cut = verify_chain(stop.layout.journal("camera"), "camera", authority)
     assert head_of(stop.layout.journal("camera")).length == 2
-    for seen in (Head.parse(str(noted[0]["camera"])), Head(3, published.heads["camera"].sha256), Head.parse(io.heads[0]["camera"])):
+    for seen in (Head(3, published.heads["camera"].sha256), Head.parse(io.heads[0]["camera"])):
         with pytest.raises(RecordError, match="ends after 2 entries"):
             check_head(cut, seen, "witness")
+    with pytest.raises(RecordError, match="ends after 2 entries, uplink entry"):
+        cross_check({"camera": cut, "uplink": mine}, authority)
 
 
 def test_witnesses_that_are_away_are_no_trouble(stop: Stop, broker: Broker) -> None:

@@ -24,6 +24,7 @@ from privacy.errors import MediaError
 from privacy.frames import Frame, MaskedFrame
 from privacy.masking import Masker
 from tests import scenes
+from tests.broker import PATIENCE
 from tests.nodes import BIN, PROJECT, Node, stop, until
 
 WIDTH, HEIGHT, FPS, STEP_NS = 640, 480, 10, 100_000_000
@@ -171,7 +172,13 @@ class TestStandIn:
     def test_the_same_is_true_of_the_chip(self, chip: dict[str, str]) -> None:
         words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
         done = subprocess.run(
-            words, env=os.environ | chip | {CHIP: "1"}, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
+            words,
+            env=os.environ | chip | {CHIP: "1"},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 300,
+            check=False,
         )
         assert done.returncode == 0, done.stdout[-4000:]
         assert ", 2 skipped in" in done.stdout, "all but what starts the stand-in"

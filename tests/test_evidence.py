@@ -17,6 +17,7 @@ from privacy.journal import ENTRY, Entry, Journal, segment, segments
 from privacy.manifest import Manifest
 from privacy.records import sha256_hex, sign
 from provisioning.identity import load_signer
+from tests.broker import PATIENCE
 from tests.clips import BEGIN, Node, film, made
 from tests.test_central import flip, keys, node, receipt  # noqa: F401 - fixtures
 from tests.torn import tear
@@ -38,7 +39,7 @@ def bash(commands: str, **variables: str | Path) -> subprocess.CompletedProcess[
     """Every command counts: the first that fails ends it."""
     settings = {name: str(value) for name, value in variables.items()} | {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     done = ["bash", "-e", "-u", "-o", "pipefail", "-c", commands]
-    return subprocess.run(done, capture_output=True, text=True, timeout=120, env=settings, check=False)
+    return subprocess.run(done, capture_output=True, text=True, timeout=PATIENCE * 120, env=settings, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from central.folder import evidence
 from privacy.journal import Chain, verify_chain
-from tests.broker import until
+from tests.broker import PATIENCE, until
 from tests.clips import TOOL, Node, central, film, made
 from tests.test_central import flip, keys, node, receipt, refused  # noqa: F401 - fixtures
 from tests.torn import tear
@@ -66,6 +66,7 @@ def test_an_export_has_all_that_is_needed_and_no_secret(keys: Path, exported: Ex
     for path in exported.folder.rglob("*"):
         assert not path.is_file() or not {b"AGE-SECRET-KEY", b"PRIVATE KEY"} & set(path.read_bytes().split(b"-----"))
         assert not path.is_file() or b"AGE-SECRET-KEY" not in path.read_bytes()
+        assert not path.stat().st_mode & 0o077, f"{path}: is for others too"
     assert not list(exported.folder.parent.glob(".*"))
 
 
@@ -229,9 +230,7 @@ def test_without_the_access_log_nothing_is_handed_out(node: Node, keys: Path, tm
     """R32: fail closed. A folder in the way of the log's segment is what a full or broken disk is to it."""
     mine = tmp_path / "keys"
     subprocess.run(["cp", "-r", keys, mine], check=True)
-    for path in (mine / "access").glob("*.jws"):
-        path.unlink()
-    (mine / "access").rmdir()
+    shutil.rmtree(mine / "access")
     (mine / "access").write_text("not a folder")
     folder = node.clip(FILM)
     refused(1, "access log", "export", folder, "--keys", mine, *WHY, "-o", tmp_path / "out")
@@ -243,10 +242,14 @@ def test_a_killed_export_leaves_no_folder_that_looks_whole(keys: Path, node: Nod
     """Killed while it works, and made again: what the first left behind begins with a dot and is gone."""
     folder, target = node.clip(FILM), tmp_path / "out"
     words: list[Any] = [TOOL, "export", folder, "--keys", keys, *WHY, "-o", target]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    until(lambda: (tmp_path / ".out.part").exists() or process.poll() is not None, "it works")
-    process.kill()
-    assert process.wait(10) == -9
+    while True:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        until(lambda: (tmp_path / ".out.part").exists() or process.poll() is not None, "it works")  # noqa: B023 - asked within this turn only
+        process.kill()
+        if process.wait(PATIENCE * 10) == -9:
+            break
+        assert process.returncode == 0
+        shutil.rmtree(target)  # it was quicker than we are
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
     assert log(keys).entries[-1].kind == "export"
     subprocess.run(words, check=True, capture_output=True)

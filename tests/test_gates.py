@@ -7,22 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.camera import buffers
 from privacy.background import BLOCK_NS, BackgroundGate
-from privacy.delay import GAP_NS, SECOND, DelayLine, Seen, Verdict
+from privacy.delay import GAP_NS, PATIENCE_NS, PAUSE_NS, SECOND, DelayLine, Verdict
 from privacy.detection import Detection
-from privacy.engine import CADENCE, LEAST, Engine, FramePath, Pace, cadence
+from privacy.engine import CADENCE, SLOWEST, Engine, FramePath, Pace, cadence
 from privacy.frames import Frame, MaskedFrame
 from privacy.light import BLACK, NIGHT, JumpWatch, dark_regions
 from privacy.masking import Masker
 from privacy.regions import Region
 from privacy.tiles import pixels_of, rectangles, tiles_of
 from privacy.tracking import Tracker
-from tests.scenes import HEIGHT, WIDTH, TruthDetector, picture
+from tests.scenes import HEIGHT, WIDTH, TruthDetector, picture, seen
 
 # Tracking
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     x=st.floats(-40, WIDTH + 20),
     speed=st.floats(-0.8, 0.8),
@@ -82,8 +83,8 @@ def test_a_look_that_comes_twice_or_late_changes_nothing() -> None:
         line.push(picture(index))
     found = (Detection("person", 100, 60, 120, 120, 0.9),)
     for index in (0, 5, 5, 0, 10):
-        line.learn(Seen(picture(index).mono_ns, found if index == 5 else ()))
-    verdicts = {frame.index: verdict for frame, verdict in line.release(SECOND)}
+        line.learn(seen(picture(index), found if index == 5 else ()))
+    verdicts = {frame.index: verdict for frame, verdict in line.release(3 * SECOND)}
     assert all(verdicts[index].regions for index in range(1, 11))
 
 
@@ -285,13 +286,13 @@ def test_the_path_hides_all_while_the_view_is_not_confirmed() -> None:
     for index in range(20):
         frame = picture(index)
         path.push(frame)
-        path.learn(Seen(frame.mono_ns))
+        path.learn(seen(frame))
         path.hidden = "view_moved" if index >= 10 else ""
         out += list(path.ready(frame.mono_ns))
-    assert [frame.record.cause for frame in out[1:]] == [""] * 9 + ["view_moved"] * 10
+    assert [frame.record.cause for frame in out[1:]] == [""] * 8 + ["view_moved"] * 10
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(fps=st.floats(5, 60), lasts=st.floats(0.001, 0.5), jitter=st.floats(0, 0.02))
 def test_a_node_looks_as_often_as_it_can_afford_within_the_bound(fps: float, lasts: float, jitter: float) -> None:
     """R18: whatever a look costs, the next one begins before 0.7 s are over; a quick one is not asked for all the time."""
@@ -307,5 +308,11 @@ def test_a_node_looks_as_often_as_it_can_afford_within_the_bound(fps: float, las
             busy_until = at + lasts
     gaps = np.diff(looks)
     assert gaps.max() * SECOND <= GAP_NS
-    wanted = min(max(lasts / 0.1, LEAST), CADENCE)
+    wanted = min(max(lasts / 0.1, CADENCE), SLOWEST)
     assert gaps[2:].min() > wanted - 1 / fps - 2 * jitter - 0.001
+
+
+def test_a_camera_can_have_as_many_buffers_as_frames_are_held() -> None:
+    """libcamera gave 24 of 1280x720; with more wanted the node is blind for `mode_refused`."""
+    held = max(PATIENCE_NS, PAUSE_NS) / SECOND * 15
+    assert held < buffers(15) - 4 <= 24 - 4

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import PATIENCE
 from tests.hardware import board, run
 from tests.hardware.board import Result
 from tests.nodes import PROJECT
@@ -29,7 +30,7 @@ def test_off_a_pi_each_item_is_skipped_with_a_reason(tmp_path: Path) -> None:
     """One file comes of it all the same, with a schema, and nothing passes that was not looked at."""
     out = tmp_path / "acceptance.json"
     words = [sys.executable, "-m", "tests.hardware.run", "--out", str(out), "--root", str(tmp_path), "--load", "0"]
-    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=PATIENCE * 120)
     told = json.loads(out.read_bytes())
     assert told["schema"] == run.SCHEMA
     for name in ("board", "tpm", "real-time clock", "hardware watchdog", "storage wear", "heat"):
@@ -136,7 +137,7 @@ def test_what_the_sandboxed_program_does_works_at_all() -> None:
     """Without the sandbox, on this machine: it imports, encodes and says so, and sees that nothing refuses it a socket."""
     program = (PROJECT / "tests/hardware/sandboxed.py").read_bytes()
     done = subprocess.run(
-        [sys.executable, "-", "camera"], input=program, cwd=PROJECT, capture_output=True, check=False, timeout=120
+        [sys.executable, "-", "camera"], input=program, cwd=PROJECT, capture_output=True, check=False, timeout=PATIENCE * 120
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["imports"]["passed"]

@@ -11,8 +11,22 @@ import pytest
 
 from central.keys import authority, issue, keygen, signer
 from privacy.errors import RecordError
-from privacy.journal import Chain, Head, Journal, check_head, cross_check, head_of, read_heads, segment, segments, verify_chain
+from privacy.journal import (
+    Chain,
+    Crossed,
+    Head,
+    Journal,
+    check_head,
+    cross_check,
+    head_of,
+    last_line,
+    read_heads,
+    segment,
+    segments,
+    verify_chain,
+)
 from privacy.records import Authority, Signer, load_chain, load_private_key
+from tests.broker import PATIENCE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -148,7 +162,7 @@ def test_two_processes_append_to_one_chain(desk: Desk) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE * 60)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert sorted(map(int, map(str, numbers(desk.chain())))) == sorted([*range(25), *range(25)])
 
@@ -161,12 +175,24 @@ def linked(desk: Desk) -> dict[str, Chain]:
     camera, uplink = desk.journal(), desk.journal("uplink")
     for number in range(3):
         camera.append("tick", number=number)
-        uplink.append("heads", camera=str(camera.head))
+        uplink.append("heads", camera=last_line(desk.place()))
     return {unit: desk.chain(unit) for unit in ("camera", "uplink")}
 
 
 def test_linked_chains_hold_each_other(desk: Desk) -> None:
-    assert cross_check(linked(desk)) == 3
+    assert cross_check(linked(desk), desk.authority) == Crossed(3, ())
+
+
+def test_false_heads_of_a_neighbour_fail_no_honest_chain(desk: Desk) -> None:
+    """14.A3: a number and a hash are a claim; a line is one only if that very unit of this node signed it."""
+    linked(desk)
+    uplink, line = desk.journal("uplink"), last_line(desk.place())
+    head, _, rest = line.partition(".")
+    for said in ("900:" + "a" * 64, "2:" + "b" * 64, "x", f"{head}.{rest[4:]}", last_line(desk.place("uplink"))):
+        uplink.append("heads", camera=said)
+    crossed = cross_check({unit: desk.chain(unit) for unit in ("camera", "uplink")}, desk.authority)
+    assert (crossed.held, len(crossed.claims)) == (3, 5)
+    assert "uplink entry 3 claims: journal: camera: ends after 3 entries" in crossed.claims[0]
 
 
 @pytest.mark.parametrize("rewrite", [False, True])
@@ -180,7 +206,7 @@ def test_a_chain_cut_or_written_anew_with_its_own_key_is_found(desk: Desk, rewri
         desk.journal().append("tick", number="another")
     chains = {unit: desk.chain(unit) for unit in ("camera", "uplink")}
     with pytest.raises(RecordError, match="uplink entry 2 saw"):
-        cross_check(chains)
+        cross_check(chains, desk.authority)
 
 
 def test_a_head_that_the_centre_heard_is_held_against_the_chain(desk: Desk) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 from datetime import timedelta
@@ -12,13 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.later import Later
 from agent.recorder import new_clip_id
 from privacy.errors import RecordError, StorageError
 from privacy.journal import segments
 from privacy.seal import Recipient
 from provisioning.identity import recipients
 from tests.clips import manifest
-from tests.nodes import BIN
+from tests.nodes import BIN, until
 from tests.shelf import Shelf
 
 
@@ -223,9 +226,35 @@ def test_a_damaged_index_costs_a_look_and_nothing_else(shelf: Shelf) -> None:
     index = shelf.layout.spool / "index"
     year = str(shelf.clock.wall.year).encode()
     index.write_bytes(index.read_bytes().replace(year, b"2999"))
-    shelf.clock.wall += timedelta(hours=73)
+    shelf.clock.runs(timedelta(hours=73))
     shelf.custody().keeper.sweep()
     assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+
+
+def test_junk_in_the_spool_is_named_and_keeps_nothing(shelf: Shelf) -> None:
+    """14.E20: everything else is listed and deleted as ever."""
+    good, torn = shelf.clip(), shelf.clip()
+    spool = shelf.layout.spool
+    (spool / torn / "manifest.jws").write_bytes(b"torn")
+    (spool / "index").unlink()
+    (spool / "photos").mkdir()
+    shutil.copy(spool / good / "manifest.jws", spool / "photos/manifest.jws")
+    (spool / "note.txt").write_text("x")
+    Path(os.fsdecode(bytes(spool) + b"/\xff")).mkdir()
+    (spool / ("0" * 36)).symlink_to(spool / good)
+    custody = shelf.custody()
+    custody.keeper.recover()
+    strange = [entry.facts["name"] for entry in shelf.entries() if entry.kind == "spool_strange"]
+    assert set(strange) == {"0" * 36, "note.txt", "photos", "\\udcff"}
+    words = [BIN / "lykta", "--root", shelf.layout.root, "clips", "list", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = json.loads(done.stdout)
+    assert ([one["clip"] for one in said["clips"]], list(said["damaged"]), done.returncode) == ([good], [torn], 0)
+    assert all(name in done.stderr for name in (torn, "note.txt", "photos", "udcff"))
+    shelf.clock.runs(timedelta(hours=80))
+    custody.keeper.sweep()
+    assert shelf.there() == []
+    assert (spool / "photos").is_dir(), "what is no clip is somebody's to look at"
 
 
 def test_what_cannot_be_removed_keeps_no_other_clip(shelf: Shelf) -> None:
@@ -308,8 +337,13 @@ def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
         assert keeper.later.trouble is not None
         hog.rollback()
     assert shelf.notes() == []
-    keeper.sweep()
-    assert keeper.later.trouble is None
+
+    def written() -> bool:
+        keeper.sweep()
+        return keeper.later.trouble is None
+
+    # After a lock that was held for too long the outbox refuses for four seconds.
+    until(written, "the disk takes what waits")
     assert shelf.notes() == [(clip, "expired", "retention: deadline")]
     assert shelf.kinds() == ["clip_expired"]
 
@@ -351,3 +385,17 @@ def test_the_list_of_clips_needs_no_manifest_that_the_index_has(shelf: Shelf) ->
     )
     [listed] = json.loads(done.stdout)["clips"]
     assert (listed["clip"], listed["state"], listed["trigger"]) == (clip, "complete", "presence")
+
+
+def test_work_that_fails_by_a_fault_of_its_own_stands_in_nobodys_way() -> None:
+    """Trying again helps where a disk refuses, not where the work is wrong: it is counted, raised, and what follows is done."""
+    later, done = Later(), list[str]()
+
+    def wrong() -> None:
+        raise ValueError("cannot be written, ever")
+
+    with pytest.raises(ValueError, match="ever"):
+        later.do(wrong)
+    later.do(lambda: done.append("next"))
+    later.retry()
+    assert (done, later.lost, later.trouble) == (["next"], 1, None)

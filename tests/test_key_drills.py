@@ -6,20 +6,19 @@ import os
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from central.keys import signer
-from central.signing import command
 from privacy.command import verify_command
 from privacy.errors import RecordError
 from privacy.manifest import read_receipt
 from privacy.records import load_chain
 from provisioning.identity import basis_keys, command_keys, load_authority, load_permit, load_signer, recipients
 from provisioning.layout import Layout
-from tests.clips import TOOL, Node, central, film, made
+from tests.clips import TOOL, Node, central, example, film, made
+from tests.commanding import ordered
 from tests.test_central import receipt, refused
 
 PAGE = (Path(__file__).parent.parent / "docs/KEY-DRILLS.md").read_text()
@@ -49,8 +48,8 @@ class Desk:
         for name in ("custodian", "records", "out"):
             (folder / name).mkdir()
         for name in ("basis", "view"):
-            (folder / f"records/{name}.json").write_text(made("sign", name, "--example", "city/stop-1"))
-            words = [folder / f"records/{name}.json", "--keys", folder / "keys", "-o", node.layout.etc / f"{name}.jws"]
+            (folder / f"records/{name}.json").write_text(example(name))
+            words = [folder / f"records/{name}.json", "--keys", folder / "keys", "-o", node.layout.etc / f"{name}.jws", "--yes"]
             made("sign", name, *words)
         receipt(folder / "keys", node.clip(FILM))
 
@@ -71,6 +70,7 @@ class Desk:
         assert done.returncode == 0, done.stderr
 
     def opens(self, clip: Path) -> bool:
+        (self.folder / "opened.mp4").unlink(missing_ok=True)
         done = central("open", clip, "--keys", self.keys, "-o", self.folder / "opened.mp4")
         assert done.returncode == 0 or "cannot be opened" in done.stderr, done.stderr
         return done.returncode == 0 and (self.folder / "opened.mp4").read_bytes() == FILM
@@ -149,7 +149,8 @@ def test_a_lost_identity_without_a_custodian_loses_the_clips(desk: Desk) -> None
 def test_a_custodian_that_is_none_is_refused(desk: Desk) -> None:
     """A typing error must not seal to nobody, nor be carried to the nodes."""
     before = (desk.keys / "recipients.txt").read_text()
-    refused(5, "not an age recipient", "keygen", desk.keys, "--custodian", before.strip()[:-1] + "q")
+    typo = before.strip()[:-1] + ("p" if before.strip().endswith("q") else "q")
+    refused(5, "not an age recipient", "keygen", desk.keys, "--custodian", typo)
     refused(2, "is one already", "keygen", desk.keys, "--custodian", before.strip())
     assert (desk.keys / "recipients.txt").read_text() == before
 
@@ -208,19 +209,18 @@ def test_a_new_basis_key_takes_over(desk: Desk) -> None:
 
 def test_a_new_command_key_takes_over(desk: Desk) -> None:
     """Also after a loss; a command of the old key is obeyed until that is retired, and an order of it is not sent any more."""
-    now = datetime.now(UTC)
-    old = command(desk.keys, "city", "stop-1", "ack", {})
+    old = ordered(desk.keys, "city/stop-1", "ack", {"press": "p1"})
     order = desk.folder / "order.json"
-    order.write_text(made("sign", "order", "--example", "city/stop-1"))
+    order.write_text(example("order"))
     made("sign", "order", order, "--keys", desk.keys, "-o", desk.folder / "order.jws")
     (desk.keys / "command.key").unlink()
     desk.drill("The command key", "Rotation, loss or theft")
-    for token in (old, command(desk.keys, "city", "stop-1", "ack", {})):
-        verify_command(token, command_keys(desk.node.layout), "city", "stop-1", now)
+    for token in (old, ordered(desk.keys, "city/stop-1", "ack", {"press": "p1"})):
+        verify_command(token, command_keys(desk.node.layout), "city", "stop-1")
     desk.drill("The command key", "Rotation, loss or theft", 1)
-    verify_command(command(desk.keys, "city", "stop-1", "ack", {}), command_keys(desk.node.layout), "city", "stop-1", now)
+    verify_command(ordered(desk.keys, "city/stop-1", "ack", {"press": "p1"}), command_keys(desk.node.layout), "city", "stop-1")
     with pytest.raises(RecordError, match="not trusted here"):
-        verify_command(old, command_keys(desk.node.layout), "city", "stop-1", now)
+        verify_command(old, command_keys(desk.node.layout), "city", "stop-1")
     words = ["--file", desk.folder / "order.jws", "--store", desk.folder]
     refused(5, "not trusted here", "send", desk.keys, "city/stop-1", "order", *words)
     made("sign", "order", order, "--keys", desk.keys, "-o", desk.folder / "again.jws")
@@ -239,6 +239,15 @@ def test_a_new_receipt_key_takes_over(desk: Desk) -> None:
     assert signer(desk.keys, "receipt").kid != old
     assert not list(desk.keys.glob("receipt-*"))
     assert (desk.keys / "retired/receipt-1.pem").exists()
+
+
+def test_a_server_gets_another_name(desk: Desk) -> None:
+    """14.F23: with a new key; the old certificate is gone."""
+    before = (desk.keys / "ingest.key").read_bytes()
+    desk.drill("A server's key", "Another name, loss or theft")
+    words = ["openssl", "x509", "-in", desk.keys / "ingest.pem", "-noout", "-ext", "subjectAltName"]
+    assert "ingest.example.org" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert (desk.keys / "ingest.key").read_bytes() != before
 
 
 def test_an_officer_whose_key_was_stolen_is_nobody(desk: Desk) -> None:

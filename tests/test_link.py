@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.control import ask
 from agent.rescue import MINUTE, MODEM_AGAIN_MS, MODEM_MS, REBOOT_AGAIN_MS, REBOOT_MS, RECONNECT_MS, Course, Facts, decide, taken
 from drivers.clock import SystemClock
 from drivers.rescue import usb_port
-from tests.nodes import Node, stop, until
+from tests.broker import PATIENCE
+from tests.nodes import Node, ask, stop, until
 
 FREE = Facts(False, False, False)
 MINUTES = st.lists(
@@ -125,10 +125,23 @@ def quiet(node: Node, minutes: int, **facts: Any) -> None:
     path.write_bytes(msgspec.json.encode(Course(clock.boot_id, clock.mono_ms(), heard, **facts)))
 
 
-def events(node: Node) -> list[tuple[str, str]]:
+def waiting(node: Node) -> list[tuple[str, str]]:
+    """What of it is in the outbox."""
+    if not node.layout.outbox.exists():
+        return []
     with sqlite3.connect(node.layout.outbox) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages'").fetchone():
+            return []
         rows = database.execute("SELECT payload FROM messages WHERE tail = 'event/link' ORDER BY seq").fetchall()
     return [(body["rung"], body["result"]) for body in (json.loads(payload)["body"] for (payload,) in rows)]
+
+
+def events(node: Node, most: int) -> list[tuple[str, str]]:
+    """What an uplink tells that starts now."""
+    service = node.start("uplink")
+    until(lambda: len(waiting(node)) >= most, f"{most} rungs are in the outbox")
+    assert stop(service) == 0
+    return waiting(node)
 
 
 def asked(systemd: Path) -> list[str]:
@@ -142,8 +155,30 @@ def test_a_fresh_connection_is_a_fresh_process(node: Node, systemd: Path) -> Non
     assert (asked(systemd), node.layout.outbox.exists()) == ([], False), "a dry run changes nothing"
     assert look(node, systemd)["result"] == "done"
     assert asked(systemd) == ["--no-block restart lykta-uplink.service"]
-    assert events(node) == [("reconnect", "done")]
+    assert events(node, 1) == [("reconnect", "done")]
     assert look(node, systemd)["rung"] is None, "not again in the next minute"
+
+
+def test_each_rung_is_told_once_and_also_without_a_link(node: Node, systemd: Path) -> None:
+    """Over starts of the uplink; and while it runs, within the second in which it looks."""
+    quiet(node, 16)
+    look(node, systemd)
+    assert events(node, 1) == [("reconnect", "done")]
+    service = node.start("uplink")
+    until(lambda: node.status("uplink"), "it answers")
+    quiet(node, 31)
+    look(node, systemd)
+    until(lambda: len(waiting(node)) >= 2, "the second rung is in the outbox")
+    assert stop(service) == 0
+    assert waiting(node) == [("reconnect", "done"), ("modem", "not_fitted")]
+
+
+def test_a_damaged_list_of_rungs_begins_anew(node: Node, systemd: Path) -> None:
+    node.layout.link.mkdir()
+    (node.layout.link / "rungs.json").write_bytes(b"[" * 9000)
+    quiet(node, 16)
+    assert look(node, systemd)["code"] == 0
+    assert events(node, 1) == [("reconnect", "done")]
 
 
 def test_the_modems_port_is_switched_off_and_on(node: Node, systemd: Path) -> None:
@@ -158,8 +193,8 @@ def test_the_modems_port_is_switched_off_and_on(node: Node, systemd: Path) -> No
     quiet(node, 31)
     with subprocess.Popen(["sh", "-c", f"cat {switch}; cat {switch}"], stdout=subprocess.PIPE, text=True) as reader:
         assert look(node, systemd)["result"] == "done"
-        assert reader.communicate(timeout=30)[0] == "10"
-    assert events(node) == [("modem", "failed"), ("modem", "done")]
+        assert reader.communicate(timeout=PATIENCE * 30)[0] == "10"
+    assert events(node, 2) == [("modem", "failed"), ("modem", "done")]
 
 
 def test_a_modem_that_is_not_fitted_is_told_once(node: Node, systemd: Path) -> None:
@@ -167,7 +202,7 @@ def test_a_modem_that_is_not_fitted_is_told_once(node: Node, systemd: Path) -> N
     assert look(node, systemd)["result"] == "not_fitted"
     quiet(node, 31, told=("not_fitted",))
     assert look(node, systemd)["result"] == "not_fitted"
-    assert events(node) == [("modem", "not_fitted")]
+    assert events(node, 1) == [("modem", "not_fitted")]
 
 
 def test_a_reboot_waits_for_the_hours_the_hold_and_the_call(node: Node, systemd: Path) -> None:
@@ -197,7 +232,7 @@ def test_a_reboot_waits_for_the_hours_the_hold_and_the_call(node: Node, systemd:
     quiet(node, 361, rebooted_ms=0)
     assert look(node, systemd)["refused"] == "daily"
     assert stop(service) == 0
-    told = [result for rung, result in events(node) if rung == "reboot"]
+    told = [result for rung, result in events(node, 11) if rung == "reboot"]
     assert told == ["help", "hours", "hold", "help", "done", "daily"]
 
 

@@ -13,14 +13,17 @@ import av
 import numpy as np
 import pytest
 
+from privacy.mask_record import TONES
+from tests.bench.evaluate import Footage, cut
+from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO
 
 SHARED = PROJECT.parent / "shared"
 
 
 def mask(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "lykta", "mask", *words, "--models", MODELS]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    command = [BIN / "lykta", "mask", "--models", MODELS, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 120, check=False)
 
 
 def ffmpeg(*words: str | Path) -> None:
@@ -64,13 +67,13 @@ def test_a_file_is_masked_frame_for_frame(short: Path, tmp_path: Path) -> None:
         assert hidden.any()
         assert set(np.unique(raster)) <= {0, 255}
         levels = picture[:height][hidden].astype(int)
-        off = np.minimum(np.abs(levels - 168), np.abs(levels - 96))
+        off = np.min([np.abs(levels - tone[0]) for tone in TONES], axis=0)
         assert np.quantile(off, 0.999) <= 12
 
 
 def test_the_same_file_gives_the_same_masks(short: Path, tmp_path: Path) -> None:
     for name in ("a.mkv", "b.mkv"):
-        assert mask(short, tmp_path / "out.mp4", "--masks", tmp_path / name).returncode == 0
+        assert mask(short, tmp_path / "out.mp4", "--force", "--masks", tmp_path / name).returncode == 0
     first, second = (frames_of(tmp_path / name, "gray") for name in ("a.mkv", "b.mkv"))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
 
@@ -88,7 +91,7 @@ def test_the_strict_profile_shows_nothing_that_standard_hides(short: Path, tmp_p
     hidden: dict[str, list[np.ndarray]] = {}
     for profile in ("standard", "strict"):
         masks = tmp_path / f"{profile}.mkv"
-        assert mask(short, tmp_path / "out.mp4", "--profile", profile, "--masks", masks).returncode == 0
+        assert mask(short, tmp_path / "out.mp4", "--force", "--profile", profile, "--masks", masks).returncode == 0
         hidden[profile] = [raster == 255 for raster in frames_of(masks, "gray")]
     assert all((strict | ~standard).all() for strict, standard in zip(hidden["strict"], hidden["standard"], strict=True))
     assert sum(map(np.sum, hidden["strict"])) > sum(map(np.sum, hidden["standard"]))
@@ -139,7 +142,7 @@ def test_bad_input_is_one_clear_error_and_no_output(tmp_path: Path, case: str) -
     make, code, word = BAD[case]
     out = tmp_path / "out.mp4"
     out.write_bytes(b"what was here before")
-    done = mask(make(tmp_path), out)
+    done = mask(make(tmp_path), out, "--force")
     assert done.returncode == code
     assert done.stderr.count("error: ") == 1
     assert word in done.stderr
@@ -183,7 +186,7 @@ def test_several_files_go_into_a_folder_and_a_bad_one_stops_no_other(short: Path
     bad = write(tmp_path / "bad.avi", b"no video")
     good = tmp_path / "good.mp4"
     good.write_bytes(short.read_bytes())
-    done = mask(short, bad, good, out, "--masks", masks, "--report", report, "--profile", "full")
+    done = mask(short, bad, good, f"{out}/", "--masks", masks, "--report", report, "--profile", "full")
     assert done.returncode == 1
     assert done.stderr.count("error: ") == done.stderr.count("\nhint: ") == 1
     assert "2 files masked, 1 failed" in done.stdout
@@ -236,13 +239,13 @@ def test_a_torn_model_is_refused(short: Path, tmp_path: Path) -> None:
 
 
 def test_heads_are_covered_on_labelled_video(tmp_path: Path) -> None:
-    """R17, R21 on PETS09-S2L1, scored by the project's scorer; the floor is below what was measured (99.8 %)."""
+    """R17, R21 on the first 250 frames of PETS09-S2L1, scored by the project's scorer; the floor is below what was measured."""
     scorer, labels = SHARED / "tools/score_masks.py", SHARED / "data/pets09-s2l1.csv"
     if not labels.exists():
         pytest.skip("needs the labels in ../shared")
-    masks = tmp_path / "m.mkv"
-    assert mask(VIDEO, tmp_path / "out.mp4", "--fps", "7", "--masks", masks).returncode == 0
-    done = subprocess.run([sys.executable, scorer, masks, labels, "--json"], capture_output=True, text=True, check=True)
+    start, masks = cut(Footage("day", VIDEO, labels, 7.0), 250, tmp_path), tmp_path / "m.mkv"
+    assert mask(start.video, tmp_path / "out.mp4", "--fps", "7", "--masks", masks).returncode == 0
+    done = subprocess.run([sys.executable, scorer, masks, start.labels, "--json"], capture_output=True, text=True, check=True)
     figures = json.loads(done.stdout)
     assert figures["head_recall"] >= 0.99
     assert figures["person_recall"] >= 0.985

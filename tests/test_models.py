@@ -73,22 +73,36 @@ def test_every_file_is_pinned() -> None:
 
 
 @needs_shared
-def test_the_folder_is_the_first_source_and_conversion_is_the_pinned_one(tmp_path: Path) -> None:
-    done = setup("--models", tmp_path, "--stack", "yolox-nano+yunet", models=SHARED)
+@pytest.mark.parametrize("name", ["rtmdet-nano+yolox-nano+yunet", "yolox-nano+yunet"])
+def test_the_folder_is_the_first_source_and_conversion_is_the_pinned_one(name: str, tmp_path: Path) -> None:
+    done = setup("--models", tmp_path, "--stack", name, models=SHARED)
     assert done.returncode == 0, done.stderr
     assert "from LYKTA_MODELS" in done.stderr
-    assert installed(tmp_path) == "yolox-nano+yunet"
-    load_files(tmp_path, STACKS[0])
+    assert installed(tmp_path) == name
+    load_files(tmp_path, stack_of(name))
+
+
+@needs_shared
+def test_where_a_network_cannot_be_had_the_next_stack_is_taken_and_it_is_said(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for name in ("yolox_nano.onnx", "yunet_n_640_640.onnx"):
+        (given / name).write_bytes((SHARED / name).read_bytes())
+    done = setup("--models", tmp_path / "out", models=given)
+    assert done.returncode == 0, done.stderr
+    taken = installed(tmp_path / "out")
+    assert (taken == "yolox-nano+yunet") == ("rtmdet-nano+yolox-nano+yunet: rtmdet_nano_person.onnx: not to be had" in done.stderr)
 
 
 def test_wrong_bytes_in_the_folder_are_refused(tmp_path: Path) -> None:
     """They are never used; where no other source can be reached, the set-up says what it refused and places nothing."""
-    for file in STACKS[0].files:
+    stack = stack_of("yolox-nano+yunet")
+    for file in stack.files:
         (tmp_path / file.name).write_bytes(b"not the pinned bytes")
     done = setup("--models", tmp_path / "out", "--stack", "yolox-nano+yunet", models=tmp_path)
     assert "yolox_nano.onnx: LYKTA_MODELS has other bytes than the pinned ones; refused" in done.stderr
     placed = {path.name: sha256_of(path.read_bytes()) for path in (tmp_path / "out").iterdir()}
-    assert placed == ({} if done.returncode else {file.name: file.sha256 for file in STACKS[0].files})
+    assert placed == ({} if done.returncode else {file.name: file.sha256 for file in stack.files})
 
 
 def test_people_are_found_where_they_are_and_the_frame_is_left_alone() -> None:
@@ -124,11 +138,50 @@ def test_the_analysis_picture_fits_the_network(size: tuple[int, int]) -> None:
     assert scale == 416 / max(size)
 
 
+class Finds:
+    """A network that finds these people in every picture, in its pixels."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        self._boxes = np.array(boxes, np.float32).reshape(-1, 4)
+
+    def find(self, _image: object, _dim: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        return [("person", self._boxes, np.ones(len(self._boxes), np.float32))]
+
+
+def test_whom_two_networks_find_is_one_person_and_whom_either_finds_is_one_too() -> None:
+    first = Finds((10, 10, 30, 60))
+    second = Finds((12, 11, 31, 62), (100, 10, 120, 60))
+    detector = StackDetector("two", {}, (first, second), Finds(), 320)  # type: ignore[arg-type]
+    found = detector.detect(first_frame())
+    scale = 320 / first_frame().width
+    assert [round(one.left * scale) for one in found] == [10, 100]
+
+
+def faded(contrast: float) -> Frame:
+    """The first picture of the demo video as in fog: all of it nearer to light grey, noise of one level added."""
+    frame = first_frame()
+    noise = np.random.default_rng(1).integers(-1, 2, frame.planes[0].shape)
+    for plane, to in zip(frame.planes, (150, 128, 128), strict=True):
+        plane[:] = np.round((plane.astype(float) - to) * contrast + to)
+    frame.planes[0][:] = frame.planes[0] + noise
+    return frame
+
+
+def test_people_in_fog_are_found() -> None:
+    """At a twentieth of the contrast the same two heads; a picture of usual contrast is left as it is."""
+    found = open_stack(installed(MODELS), MODELS).detect(faded(0.05))
+    frame = first_frame()
+    regions = painted(tuple(one for one in found if one.kind == "person"), frame.width, frame.height)
+    for x, y in ((514, 164), (274, 226)):
+        assert any(r.left <= x <= r.right and r.top <= y <= r.bottom for r in regions)
+    assert (analysis_image(frame, 416, faint=True)[0] == analysis_image(frame, 416)[0]).all()
+
+
 def test_an_output_that_is_no_number_is_an_error_not_an_empty_street() -> None:
     class Broken:
         def find(self, image: object, dim: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
             return [("person", np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32))]
 
-    detector = StackDetector("broken", {}, Broken(), Broken(), 320)  # type: ignore[arg-type]
+    detector = StackDetector("broken", {}, (Broken(),), Broken(), 320)  # type: ignore[arg-type]
     with pytest.raises(DetectorError, match="not finite"):
         detector.detect(first_frame())

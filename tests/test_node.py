@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from agent.demo import NODE, SITE, Demo
 from agent.messages import schema
 from privacy.order import read_answer
 from provisioning.identity import load_authority
-from tests.broker import whole_lines
+from tests.broker import PATIENCE, whole_lines
 from tests.nodes import BIN, MODELS, VIDEO, Node, until
 
 
@@ -32,7 +31,7 @@ def heard_by(folder: Path) -> list[tuple[str, str]]:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     folder = tmp_path_factory.mktemp("demo") / "out"
     words = [BIN / "lykta", "demo", "--seconds", "25", "--dir", folder, "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE * 240, check=False)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
 
@@ -42,7 +41,7 @@ def test_the_demo_ends_with_clips_that_the_centre_opened(ran: tuple[Path, dict[s
     assert summary["schema"] == "lykta.demo/1"
     clips = summary["clips"]
     assert clips["sealed"] == clips["uploaded"] == clips["opened"] >= 1
-    assert summary["frames"] >= 200
+    assert summary["frames"] >= 50
     assert summary["masked"] > 0
     opened = list(Path(str(summary["clips_dir"])).glob("*.mp4"))
     assert len(opened) == clips["opened"]
@@ -104,6 +103,7 @@ def test_without_broker_and_ingest_nothing_is_lost(folder: Path) -> None:
         centre = demo.start_centre(stack)
         services = {name: demo.start_service(stack, name) for name in ("io", "uplink", "camera")}
         until(lambda: any(topic.endswith("/describe") for topic, _ in heard_by(demo.folder)), "birth")
+        until(lambda: node.state("camera") == ("ready", "filming"), "the camera films and hears presses")
         for process in centre.values():
             process.kill()
             process.wait()
@@ -114,7 +114,6 @@ def test_without_broker_and_ingest_nothing_is_lost(folder: Path) -> None:
         until(lambda: node.status("uplink")["standing"]["reason"] == "broker_unreachable", "the uplink says why")
         assert node.state("camera")[0] == "ready"
         waiting = {clip.name for clip in node.clips()}
-        time.sleep(3)
         with standing_still(services["uplink"]):
             demo.start_broker(stack)
             demo.start_ingest(stack)
@@ -143,12 +142,12 @@ def test_an_order_of_the_centre_is_obeyed_by_the_running_node_and_answered(folde
         until(node.clips, "a clip is sealed", 40)
         [clip] = node.clips()
         _central("sign", "order", _order(folder, clip.name), "--keys", demo.centre, "-o", folder / "order.jws")
-        where = f"127.0.0.1:{demo.ports.broker}"
+        where = f"127.0.0.1:{demo.ports.operators}"
         _central("send", demo.centre, f"{SITE}/{NODE}", "order", "--file", folder / "order.jws", "--broker", where)
         until(lambda: _said(demo, "rsp/order-1"), "the order is answered", 40)
         until((clip / "hold.jws").exists, "the clip is held")
         until(lambda: {"camera", "io", "uplink"} <= set(_said(demo, "journal").get("heads", {})), "the heads are told", 60)
-        until(lambda: "heads" in _kinds(node, "io") and "heads" in _kinds(node, "camera"), "the others note them", 40)
+        until(lambda: "heads" in _kinds(node, "io") and "heads" in _kinds(node, "camera"), "the others note them", 100)
     answer = read_answer(_said(demo, "rsp/order-1")["jws"].encode(), load_authority(node.layout))
     assert (answer.result, answer.clips, answer.unit) == ("done", (clip.name,), "camera")
     verified = json.loads(node.run("journal", "verify", "--json").stdout)
@@ -162,7 +161,7 @@ def _order(folder: Path, clip: str) -> Path:
     for name in ("since", "to"):
         example.pop(name, None)
     path = folder / "order.json"
-    path.write_text(json.dumps(example | {"clips": [clip]}))
+    path.write_text(json.dumps(example | {"clips": [clip], "decided": "Anna Ek"}))
     return path
 
 
@@ -204,4 +203,4 @@ def _unbroken(messages: list[tuple[str, str]]) -> bool:
     for message in heard:
         for first, last in message["body"].get("ranges", ()):
             seen |= set(range(first, last + 1))
-    return seen == set(range(min(seen), max(seen) + 1))
+    return bool(seen) and seen == set(range(min(seen), max(seen) + 1))

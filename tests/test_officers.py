@@ -128,7 +128,7 @@ def test_nobody_can_write_an_officers_deed(keys: Path, node: Node, tmp_path: Pat
     """R32: the log's own key makes a chain whose links hold, but not an officer's signature."""
     folder, access = node.clip(), keys / "access"
     for name in ("eva-ek", "officer-1"):
-        made("open", folder, "--keys", keys, "--as", name, "-o", tmp_path / "x.mp4")
+        made("open", folder, "--keys", keys, "--as", name, "-o", tmp_path / f"{name}.mp4")
     before, backup = log(keys), shutil.copytree(access, tmp_path / "backup")
     number = len(before.entries) - 2
 

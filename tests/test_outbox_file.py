@@ -14,6 +14,7 @@ from agent.messages import ClipNote, Help, Tombstone
 from agent.outbox import Mark
 from agent.ranks import Rank
 from privacy.errors import StorageError
+from tests.broker import PATIENCE
 from tests.outboxes import HELP, KINDS, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers
 
 
@@ -146,7 +147,7 @@ def test_a_process_that_ends_on_the_old_file_leaves_the_new_ones_log(path: Path,
         tear(path)
         outbox = outbox_at(path)
         outbox.put(HELP)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE * 20)
     assert process.returncode == 0
     outbox.put(HELP)
     assert presses(outbox_at(path)) == ["press-1"] * 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,19 @@ from agent.pieces import Item
 from agent.sending import Rank
 from central.keys import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError
-from privacy.journal import Head, Journal, segments, verify_segment
+from privacy.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment
 from privacy.manifest import RECEIPT, Parcel, Receipt, read_parcel, read_receipt
 from privacy.records import sha256_hex, sign
-from provisioning.identity import UNITS, Unit, load_signer
-from tests.broker import NODE, SITE, Broker, Centre, until
-from tests.ingests import OddIngest, until_quiet
+from provisioning.identity import UNITS, Unit, load_authority, load_signer
+from tests.broker import NODE, PATIENCE, SITE, Broker, Centre, this_day, until
+from tests.clips import central
+from tests.ingests import Ingest, OddIngest, until_quiet
 from tests.stop import MOST_MB, Stop
-
-
-def this_day() -> datetime:
-    """Now, with a minute of the day left at least: the node under test begins a segment of its own at midnight."""
-    while f"{(now := datetime.now(UTC)):%H:%M}" == "23:59":
-        time.sleep(1)
-    return now.replace(microsecond=0)
 
 
 def keep_journal(stop: Stop, unit: Unit, days: int) -> Path:
     """A chain of some days, three entries each, that ends today; its folder."""
+    # The node under test begins a segment of its own at midnight.
     now = this_day()
     for back in range(days - 1, -1, -1):
         t = now - timedelta(back)
@@ -55,7 +49,7 @@ def receipts(stop: Stop) -> list[str]:
 def carry(stop: Stop, kind: str, data: bytes, name: str = "report.json") -> dict[str, Any]:
     until(lambda: stop.detail("upload_error") is not None, "the uploader runs", 40)
     request = {"verb": "carry", "kind": kind, "name": name, "data": base64.b64encode(data).decode()}
-    return ask(stop.layout.socket("uplink", "ctl"), request, timeout=10)
+    return ask(stop.layout.socket("uplink", "ctl"), request, timeout=PATIENCE * 10)
 
 
 def sent(odd: OddIngest, kind: str) -> list[Parcel]:
@@ -88,9 +82,9 @@ def test_closed_segments_of_every_unit_go_up_once_and_in_order(stop: Stop, broke
             kept = read_receipt((stop.layout.uplink / f"journal/{unit}/{path.stem}.receipt.jws").read_bytes(), ca)
             assert (kept.id, kept.files) == (parcel.id, parcel.files)
     assert stop.end() == 0
-    announced = list(odd.announced)
+    announced, polls = list(odd.announced), odd.polls
     stop.start()
-    until(lambda: odd.polls == 2, "it looked again")
+    until(lambda: odd.polls > polls, "it looked again")
     until_quiet(lambda: len(odd.announced))
     assert odd.announced == announced
     assert stop.peak_mb() < MOST_MB
@@ -106,6 +100,100 @@ def test_a_segment_whose_record_was_lost_is_the_same_object_again(stop: Stop, od
     stop.start()
     until(lambda: len(receipts(stop)) == 1, "the receipt is here again", 40)
     assert len(odd.announced) == len(odd.puts) == 1
+
+
+def spoil(path: Path, how: str) -> None:
+    """What bad flash does to a segment."""
+    data = path.read_bytes()
+    first, rest = data.split(b"\n", 1)
+    middle = len(first) + len(rest) // 2
+    path.write_bytes(
+        {
+            "a byte in the middle": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+            "the first line": b"\xff" * len(first) + b"\n" + rest,
+            "its end": data[:-20],
+            "all of it": bytes(len(data)),
+            "no byte is left": b"",
+            "more than a segment has": data + bytes(MOST_SEGMENT),
+        }[how]
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "by"),
+    [
+        ("a byte in the middle", "ingest"),
+        ("the first line", "ingest"),
+        ("its end", "ingest"),
+        ("all of it", "uplink"),
+        ("no byte is left", "uplink"),
+        ("more than a segment has", "uplink"),
+    ],
+)
+def test_a_damaged_segment_is_set_aside_and_named_and_the_next_ones_go_up(
+    stop: Stop, broker: Broker, folder: Path, ingest_port: int, how: str, by: str
+) -> None:
+    """A1: one byte that flash changed blocked every later segment of that unit for ever."""
+    journal = keep_journal(stop, "camera", 4)
+    spoil(segments(journal)[1], how)
+    spoilt = segments(journal)[1].read_bytes()
+    ingest = Ingest(broker.centre, folder / "store", ingest_port)
+    try:
+        stop.start()
+        until(lambda: receipts(stop) == ["camera/0000000000", "camera/0000000006"], "both sound ones are there", 60)
+        until(lambda: stop.detail("journals_aside") == {"camera": 1}, "the status names it")
+        assert segments(journal)[1].read_bytes() == spoilt, "it stays on the node"
+        stop.end()
+        stop.start()
+        until(lambda: stop.detail("journals_aside") == {"camera": 1}, "the status names it after a restart")
+        until(lambda: not stop.detail("upload_error"), "and it is no trouble that lasts")
+        stop.end()
+    finally:
+        ingest.close()
+    chain = verify_chain(stop.layout.journal("uplink"), "uplink", load_authority(stop.layout))
+    [entry] = [entry for entry in chain.entries if entry.kind == "journal_aside"]
+    assert (entry.facts["unit"], entry.facts["segment"], entry.facts["by"]) == ("camera", "0000000003.jws", by)
+    assert entry.facts["reason"]
+    refused = list((folder / "store" / stop.name / "journal/camera/refused").glob("*.jws"))
+    assert bool(refused) == (by == "ingest"), "the centre has what could be packed"
+    refused_by_verify = central("verify", folder / "store" / stop.name / "journal", "--keys", broker.centre.folder)
+    assert refused_by_verify.returncode == 5
+    assert "camera: entries 3 to 5 are missing" in refused_by_verify.stderr
+
+
+@pytest.mark.parametrize("how", ["a byte in the middle", "its end", "no byte is left", "its parcel"])
+def test_what_is_damaged_after_it_was_packed_keeps_nothing_waiting(
+    stop: Stop, broker: Broker, folder: Path, ingest_port: int, how: str
+) -> None:
+    journal = keep_journal(stop, "camera", 3)
+    stop.start()
+    packed = stop.layout.uplink / "journal/camera/0000000000.parcel.jws"
+    until(packed.exists, "it is packed, and the ingest is away", 40)
+    stop.end()
+    if how == "its parcel":
+        packed.write_bytes(b"\0" * packed.stat().st_size)
+    else:
+        spoil(segments(journal)[0], how)
+    ingest = Ingest(broker.centre, folder / "store", ingest_port)
+    try:
+        stop.start()
+        sound = ["camera/0000000000", "camera/0000000003"] if how == "its parcel" else ["camera/0000000003"]
+        until(lambda: receipts(stop) == sound, "what is sound is there", 60)
+        until(lambda: stop.detail("journals_aside") == ({} if how == "its parcel" else {"camera": 1}), "what is not is counted")
+        stop.end()
+    finally:
+        ingest.close()
+
+
+def test_an_ingest_that_calls_a_sound_segment_damaged_is_not_believed(stop: Stop, odd: OddIngest) -> None:
+    """What it says may be false: the node looks for itself, and offers a sound segment again."""
+    keep_journal(stop, "camera", 3)
+    odd.refuse_all_of, odd.refuse_with = {"journal"}, 422
+    stop.start()
+    until(lambda: len(odd.refusals) >= 2, "it is offered again", 60)
+    assert not stop.detail("journals_aside")
+    odd.refuse_all_of = set()
+    until(lambda: receipts(stop) == ["camera/0000000000", "camera/0000000003"], "and goes up in its order", 60)
 
 
 def test_journals_that_are_refused_keep_no_clip_waiting(stop: Stop, odd: OddIngest) -> None:
@@ -129,7 +217,7 @@ def test_a_foreign_receipt_is_not_kept(stop: Stop, odd: OddIngest) -> None:
     until(lambda: len(receipts(stop)) == 1, "the first is up", 40)
     odd.receipt_of = odd.announced[0]
     report = carry(stop, "report", b"{}")["id"]
-    until(lambda: "something else than was sent" in stop.detail("upload_error"), "it is told", 40)
+    until(lambda: "something else than was sent" in (stop.detail("upload_error") or ""), "it is told", 40)
     assert (stop.layout.uplink / "outgoing" / report / "report.json").read_bytes() == b"{}"
     odd.receipt_of = ""
     until(lambda: not (stop.layout.uplink / "outgoing" / report).exists(), "the right receipt deletes it", 60)
@@ -155,7 +243,7 @@ def test_a_report_survives_a_kill_and_goes_before_events_and_after_help(stop: St
     report = carry(stop, "report", b"{}")["id"]
     assert stop.process
     stop.process.kill()
-    stop.process.wait(10)
+    stop.process.wait(PATIENCE * 10)
     half = stop.layout.uplink / "outgoing/01890000-0000-7000-8000-00000000ffff"
     half.mkdir()
     (half / "report.json").write_text("half made when the power went")

@@ -23,8 +23,6 @@ from tests.test_central import refused
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path / "broker", Centre(tmp_path / "centre"))
-    with (broker.folder / "broker.conf").open("a") as file:
-        file.write(f"crlfile {broker.centre.folder}/crl.pem\n")
     yield broker
     broker.stop()
 

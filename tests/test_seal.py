@@ -47,7 +47,7 @@ def test_stock_age_opens_it(tmp_path: Path) -> None:
     assert done.stdout == b"lantern" * 50_000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(0, 4 * CHUNK), cut=st.integers(0, 5 * CHUNK))
 def test_a_torn_file_keeps_its_whole_chunks(size: int, cut: int) -> None:
     """Promise 3: what a power cut leaves is trimmed to chunks that open, without a key."""
@@ -69,7 +69,7 @@ def test_no_recipient_is_refused() -> None:
         Seal(io.BytesIO(), [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.integers(4, 61), letter=st.sampled_from("qpzry9x8gf2tvdw0s3jn54khce6mua7l"))
 def test_a_mistyped_recipient_is_refused(place: int, letter: str) -> None:
     """A typing error must not seal a clip to nobody."""
@@ -137,7 +137,7 @@ def test_a_post_quantum_recipient_is_refused_for_now() -> None:
 # -- the tail ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(video=st.integers(0, 3 * CHUNK), masks=st.integers(0, CHUNK + 100))
 def test_a_tail_holds_what_no_chunk_holds(video: int, masks: int) -> None:
     """Promise 3: whole chunks and the tail together are all that was fed, at every size, and only the centre opens it."""

@@ -23,6 +23,7 @@ from privacy.models import installed
 from privacy.regions import enclose
 from privacy.self_test import HEIGHT, PEOPLE, WIDTH, boxes, picture, require, run
 from privacy.stacks import YoloxNano, open_stack
+from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, Node
 from tests.scenes import GarbageDetector, NaNDetector, RaisingDetector
 
@@ -123,7 +124,7 @@ def test_a_node_whose_mask_fails_the_test_never_opens_the_lens(node: Node) -> No
     """R25: exit 5, with the check's name; systemd does not start it again."""
     words = [sys.executable, "-m", "tests.broken_camera", "RaisingDetector", "at-start"]
     environment = os.environ | {"LYKTA_ROOT": str(node.root)}
-    done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=PATIENCE * 60, check=False)
     assert done.returncode == 5
     assert "self-test: detector: RuntimeError" in done.stderr
     assert "camera open" not in done.stderr

@@ -89,7 +89,7 @@ class World:
 
 
 @given(ACTS, st.sampled_from(["events", "all", "help", "nothing"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_knows_what_waits(acts: list[tuple[str, int, str]], what: str) -> None:
     """Against a plain reading of the folders, after any history of clips, exports, receipts and looks, all within moments."""
     with tempfile.TemporaryDirectory() as root:

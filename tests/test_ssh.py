@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.broker import PATIENCE, free_port, listens, until
 
 SHIPPED = Path(__file__).parent.parent / "systemd/lykta-sshd.conf"
 SSHD = "/usr/sbin/sshd"
@@ -25,9 +26,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.user = folder, pwd.getpwuid(os.getuid()).pw_name
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         for name in ("host", "key", "other"):
             subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "key.pub", folder / "authorized")
@@ -36,7 +35,9 @@ class Server:
         (folder / "sshd_config").write_text(f"{root}{own}AuthorizedKeysFile {folder}/authorized\nInclude {SHIPPED}\n")
 
     def run(self, key: str, *words: str, command: str = "echo in") -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self.words(key, *words), command], capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(
+            [*self.words(key, *words), command], capture_output=True, text=True, timeout=PATIENCE * 20, check=False
+        )
 
     def words(self, key: str, *words: str) -> list[str]:
         quiet = ["-F", "none", "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]
@@ -50,11 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         Path("/run/sshd").mkdir(exist_ok=True)
     made = Server(tmp_path_factory.mktemp("sshd"))
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", made.folder / "sshd_config"], stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as line:
-            if line.connect_ex(("127.0.0.1", made.port)) == 0:
-                break
-        time.sleep(0.05)
+    until(lambda: listens(made.port), "sshd listens")
     yield made
     process.terminate()
     process.wait()
@@ -84,21 +81,12 @@ def test_a_password_is_not_even_asked_for(server: Server) -> None:
 
 def through(server: Server, target: str) -> bytes:
     """What comes back on a local port that ssh -L carries to `target`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(server.words("key", "-NL", f"127.0.0.1:{port}:{target}"), stderr=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            with socket.socket() as line:
-                if line.connect_ex(("127.0.0.1", port)) == 0:
-                    line.settimeout(10)
-                    try:
-                        return line.recv(100)
-                    except ConnectionResetError:
-                        return b""
-            time.sleep(0.05)
-        return b""
+        until(lambda: listens(port), "ssh listens")
+        with socket.create_connection(("127.0.0.1", port), PATIENCE * 10) as line:
+            return line.recv(100)
     finally:
         process.terminate()
         process.wait()

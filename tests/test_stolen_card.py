@@ -20,7 +20,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.control import ask
 from agent.demo import Demo
 from central.keys import signer
 from drivers.video import VideoFile
@@ -28,9 +27,10 @@ from privacy.manifest import RECEIPT, Receipt
 from privacy.records import sha256_hex, sign
 from privacy.view_guard import ViewGuard
 from provisioning.layout import Layout
+from tests.broker import PATIENCE
 from tests.clips import film
 from tests.home import Events, shots
-from tests.nodes import VIDEO, Node, until
+from tests.nodes import VIDEO, Node, ask, until
 
 SIZE = 96 << 20
 SMALL = (320, 180)
@@ -82,7 +82,7 @@ def card(made: Demo, tmp_path_factory: pytest.TempPathFactory) -> Card:
         for name in ("camera", "io"):
             if pid := node.status(name).get("pid"):
                 os.kill(pid, 15)
-        assert service.wait(20) == 0, node.log()
+        assert service.wait(PATIENCE * 20) == 0, node.log()
     if not before:
         _make_image(image, node.layout.var)
     etc = {str(path): path.read_bytes() for path in node.layout.etc.rglob("*") if path.is_file()}

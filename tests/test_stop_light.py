@@ -13,7 +13,8 @@ from agent.help_call import STEADY_MS, UNANSWERED_MS, Call, again, lapse
 from agent.io_switches import FAN_OFF, FAN_ON, HELD_MS, JAMMED_MS, QUIET_MS, Switches, fan_on
 from agent.messages import Alarm, Switch, Tamper
 from agent.stop_light import SETTLE_MS, LampWatch, Sight, lit
-from privacy.basis import STOCKHOLM, Hours
+from privacy.basis import Hours
+from privacy.zone import stockholm
 
 EVENING = Light(hours=(Hours((1, 2, 3, 4, 5, 6, 7), "16:00", "01:00"),), presence_s=120)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda moment: moment.replace(tzinfo=UTC))
@@ -28,7 +29,7 @@ def sight(now: datetime, **facts: Any) -> Sight:
 @given(MOMENTS)
 def test_the_schedule_is_local_time(now: datetime) -> None:
     """Also over both changes of the clock: what counts is what the clock on the wall shows."""
-    local = now.astimezone(STOCKHOLM)
+    local = now.astimezone(stockholm())
     assert lit(EVENING, sight(now)) == (local.hour >= 16 or local.hour < 1)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +23,7 @@ from central.store import Part, Piece, Store, Upload, marked, marker
 from central.stores import open_store
 from privacy.errors import SealError, UnreachableError, UsageError
 from privacy.manifest import PART, SealedFile
+from tests.broker import PATIENCE
 from tests.clips import BEGIN, central, manifest, noise
 from tests.object_store import ObjectStore
 from tests.receiving import content_md5
@@ -87,7 +88,7 @@ def upload(files: dict[str, bytes]) -> Upload:
         name: tuple(content_md5(data[at : at + PART]) for at in range(0, max(1, len(data)), PART)) for name, data in files.items()
     }
     keys = {name: f"{NODE}/{clip.id}/{name}" for name in files}
-    return Upload(clip.id, sealed, keys, md5)
+    return Upload(clip.id, NODE, sealed, keys, md5)
 
 
 def send(store: Store, wanted: Upload, part: Part, data: bytes, md5: str = "") -> None:
@@ -311,7 +312,7 @@ def test_an_address_takes_one_part_and_binds_its_md5(objects: ObjectStore, keys:
             f"Content-MD5: {content_md5(body)}",
             part.url,
         ]
-        subprocess.run(words, input=body, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, input=body, check=True, capture_output=True, timeout=PATIENCE * 60)
     assert all(done(store, wanted))
     assert store.join(wanted) == wanted.files
 
@@ -320,7 +321,7 @@ def test_without_md5_no_address_is_given(objects: ObjectStore) -> None:
     store = S3Store.parse(f"s3://{objects.bucket()}")
     wanted = upload({"clip.age": b"sealed"})
     with pytest.raises(RefusalError, match="1 parts need one each"):
-        store.parts(Upload(wanted.id, wanted.files, wanted.keys, {}))
+        store.parts(replace(wanted, md5={}))
 
 
 def test_two_uploads_begun_at_once_become_one(objects: ObjectStore) -> None:
@@ -350,6 +351,26 @@ def test_a_bucket_that_is_not_there_is_told(objects: ObjectStore) -> None:
         S3Store.parse("s3://lykta-nowhere")
     with pytest.raises(UsageError, match="must be s3://BUCKET"):
         S3Store.parse("s3://Bad_Name/x")
+
+
+def test_two_nodes_may_have_an_object_of_the_same_id(store: Store) -> None:
+    """A node chooses its ids: one that takes a neighbour's must neither see, nor fill, nor remove what that one has sent."""
+    mine, data = upload({"clip.age": b"sealed"}), b"sealed"
+    other = replace(mine, node="city/stop-2", keys={"clip.age": f"city/stop-2/{mine.id}/clip.age"})
+    send(store, mine, store.parts(mine)[0], data)
+    assert done(store, other) == [False]
+    send(store, other, store.parts(other)[0], data)
+    store.discard(other)
+    assert done(store, mine) == [True]
+    assert store.join(mine) == mine.files
+
+
+def test_the_beginning_of_a_file_is_read_and_no_more(store: Store) -> None:
+    for data in (b"", b"short", noise(100_000)):
+        wanted = upload({"clip.age": data})
+        send(store, wanted, store.parts(wanted)[0], data)
+        store.join(wanted)
+        assert store.head(wanted.keys["clip.age"], 1000) == data[:1000]
 
 
 # -- what only a folder has ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tests.injection import Run, StrictDisk
 from tests.powercut.store import enrol
 from tests.powercut.told import Fact
 
-WATCHED = "openat,write,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,mkdir,unlink,unlinkat,rmdir,ftruncate,truncate"
+WATCHED = "openat,write,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,renameat,mkdir,unlink,unlinkat,rmdir,ftruncate,truncate"
 VAR = "var/lib/lykta"
 
 

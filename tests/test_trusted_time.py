@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -129,6 +130,47 @@ def test_a_mark_that_is_gone_ends_no_holdover() -> None:
     world.look()
     world.mark, world.mono_s = None, BOOT_S + 3600
     assert world.look() == "synced"
+
+
+@given(st.floats(1e5, 1e9) | st.floats(-1e9, -1e5), st.floats(0, 3600))
+def test_a_later_synchronisation_is_no_longer_step_than_a_day(step_s: float, lasts_s: float) -> None:
+    """14.C12: one false answer of a time server, years away, opened the lens at wrong hours; the right one is believed again."""
+    world = World()
+    world.sync()
+    assert world.look() == "synced"
+    world.mono_s += 600
+    world.error = timedelta(seconds=step_s)
+    world.mark = world.wall
+    assert world.look() == "unknown"
+    assert abs(world.watch.likely(world.mono_s, world.wall) - (world.wall - world.error)) < SLACK
+    world.mono_s += lasts_s
+    assert world.look() == "unknown"
+    world.sync()
+    assert world.look() == "synced"
+
+
+@given(st.floats(-1e9, 1e9))
+def test_the_first_synchronisation_of_a_boot_may_be_any_step(step_s: float) -> None:
+    """A node without a battery wakes in another year; so does one whose battery kept the wrong one."""
+    watch = TimeWatch("rtc", BEGINNING - timedelta(days=40000))
+    wall = NOON + timedelta(seconds=step_s)
+    assert watch.see(Facts(BOOT_S, wall, None, wall)) == "holdover"
+    now = NOON + timedelta(hours=1)
+    assert watch.see(Facts(BOOT_S + 60, now, now, wall)) == ("synced" if now >= wall - SLACK else "unknown")
+
+
+def test_the_next_process_of_a_boot_knows_its_first_time(tmp_path: Path) -> None:
+    """14.C12: else whoever lets a service end chooses its time; another boot begins anew."""
+    kept = tmp_path / "first-time.json"
+    assert SystemClock("host", kept=kept).trusted()
+    told = json.loads(kept.read_bytes())
+    kept.write_text(json.dumps(told | {"wall": "2040-01-01T00:00:00Z"}))
+    clock = SystemClock("host", kept=kept)
+    assert not clock.trusted()
+    assert clock.now().year == 2040
+    for torn in (b"", b"[" * 9000, json.dumps(told | {"boot_id": "another"}).encode()):
+        kept.write_bytes(torn)
+        assert SystemClock("host", kept=kept).trusted()
 
 
 @pytest.mark.parametrize(

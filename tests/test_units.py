@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import last_word
+from agent.run_pace import LONGEST_S
 from tests.nodes import PROJECT
 
 UNITS = PROJECT / "systemd"
@@ -86,6 +87,23 @@ def test_whoever_fails_leaves_word(name: str) -> None:
     assert name in last_word.UNITS
     prevented = [line.split("=")[1].split() for line in lines_of(name) if line.startswith("RestartPreventExitStatus=")]
     assert prevented in ([], [sorted(last_word.FINAL)])
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_every_unit_bounds_its_memory_and_threads_and_says_why(path: Path) -> None:
+    """14.A3: one that is flooded ends alone, before the board does."""
+    lines = path.read_text().splitlines()
+    [memory] = [line for line in lines if line.startswith("MemoryMax=")]
+    assert re.fullmatch(r"MemoryMax=[1-9]\d{1,2}M", memory)
+    assert len([line for line in lines if re.fullmatch(r"TasksMax=[1-9]\d?", line)]) == 1
+    assert lines[lines.index(memory) - 1].startswith(("# measured: ", "# estimated, not measured: "))
+
+
+def test_apply_is_not_started_for_ever_by_what_it_refuses() -> None:
+    """14.A3: each start costs root a second; systemd waits for the pause that is part of the run."""
+    assert "ExecStart=/opt/lykta/bin/lykta apply --paced" in lines_of("apply")
+    [limit] = [line for line in lines_of("apply") if line.startswith("TimeoutStartSec=")]
+    assert int(limit.partition("=")[2]) > LONGEST_S + 60
 
 
 def test_io_waits_for_nothing() -> None:

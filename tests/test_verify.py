@@ -6,6 +6,7 @@ node that turned against its owner could have signed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from io import BytesIO
 from pathlib import Path
@@ -17,16 +18,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from agent.recorder import new_clip_id
 from central.checking import Proof, check_masks, check_pictures
 from privacy.basis import Area, View
 from privacy.errors import SealError
+from privacy.far import FarLine
 from privacy.frames import Frame
 from privacy.manifest import SealedFile
+from privacy.mask_record import outside_of
 from privacy.masking import Masker
 from privacy.seal import Recipient
 from provisioning.identity import recipients
+from tests import scenes
 from tests.clips import BEGIN, HEADER, HEIGHT, PERSON, WIDTH, Node, film, made, manifest, mask
 from tests.test_central import keys, node, receipt, refused  # noqa: F401 - fixtures
 
@@ -123,7 +128,7 @@ OUTSIDE = msgspec.structs.replace(mask(29), boxes=(("person", -60, 0, WIDTH, 40)
         ([b"not a record"] * 31, "not mask records"),
         ([], "not mask records"),
         ([msgspec.structs.replace(HEADER, width=322), *records()[1:]], "manifest says otherwise"),
-        ([msgspec.structs.replace(HEADER, zones=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),)), *records()[1:]], "view and zones"),
+        ([msgspec.structs.replace(HEADER, zones=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),)), *records()[1:]], "view, zones"),
         ([HEADER, *(msgspec.structs.replace(mask(n), cause="") for n in range(30))], "fully masked frames differ"),
         ([HEADER, *(msgspec.structs.replace(mask(n), mono_ms=7) for n in range(30))], "not after its time"),
         ([HEADER, *records(29)[1:], OUTSIDE], "a person lies outside the picture"),
@@ -226,7 +231,7 @@ def proved(video: bytes, lines: list[Any], state: Literal["complete", "torn"] = 
 
 
 @given(cut=st.integers(LONG.index(b"moof") + 40_000, len(LONG)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_wherever_it_is_torn_no_half_picture_is_judged(cut: int) -> None:
     proof = proved(LONG[:cut], records(60), "torn")
     assert 0 < proof.frames <= 60
@@ -238,7 +243,7 @@ def test_wherever_it_is_torn_no_half_picture_is_judged(cut: int) -> None:
     top=st.integers(PERSON[2] + 8, PERSON[4] - 24),
     at=st.integers(2, 5),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_hole_of_16x16_pixels_is_found_wherever_it_lies(left: int, top: int, at: int) -> None:
     with pytest.raises(SealError, match=rf"^frame {at} \(record {at}\): masked pixels do not hold the fill: off by [0-9]+ of"):
         proved(film(6, after=hole(at, left, top, 16)), records(6))
@@ -270,6 +275,44 @@ def test_the_view_and_its_zones_are_checked_from_the_header() -> None:
     assert proof.masked > 0.5
     with pytest.raises(SealError, match=r"^frame 2 \(record 2\)"):
         check_pictures(BytesIO(FILM), masks, check_masks(masks, told), told, lambda number: None)
+
+
+FAR = FarLine(0.4, 0.1)
+
+
+def far_clip(of: Node, video: bytes, far: FarLine) -> Path:
+    """A clip whose signed manifest counts the far zone of that line in."""
+    header = msgspec.structs.replace(HEADER, far=far)
+    lines = [header, *records()[1:]]
+    return sealed(of, video, lines, zones_sha256=hashlib.sha256(outside_of(header).tobytes()).hexdigest())
+
+
+def test_a_far_zone_that_is_painted_is_checked(keys: Path, node: Node) -> None:  # noqa: F811
+    view = msgspec.structs.replace(scenes.view(), far=FAR)
+    proof = json.loads(made("verify", far_clip(node, film(view=view), FAR), "--keys", keys, "--json"))["proof"]
+    without = json.loads(made("verify", node.clip(FILM), "--keys", keys, "--json"))["proof"]
+    assert proof["masked"] > without["masked"] + 0.05
+
+
+def test_a_far_zone_that_is_not_painted_is_found(keys: Path, node: Node) -> None:  # noqa: F811
+    """R46: not painted at all, painted less far down than was signed, and one frame of it."""
+    drawn = [scenes.view(), msgspec.structs.replace(scenes.view(), far=FarLine(0.2, 0.1))]
+    for view in drawn:
+        refused(1, "frame 2 (record 2): masked pixels do not hold", "verify", far_clip(node, film(view=view), FAR), "--keys", keys)
+    video = film(after=hole(17, 8, 2, 16), view=msgspec.structs.replace(scenes.view(), far=FAR))
+    refused(1, "frame 17 (record 17): masked pixels do not hold", "verify", far_clip(node, video, FAR), "--keys", keys)
+
+
+@pytest.mark.parametrize("far", [FarLine(0.3, 0.1), FarLine(0.0, 0.0), UNSET])
+def test_another_far_line_than_that_of_the_manifest_is_refused(
+    keys: Path,  # noqa: F811
+    node: Node,  # noqa: F811
+    far: FarLine | UnsetType,
+) -> None:
+    """Who did not paint it cannot leave it out of the records either."""
+    signed = hashlib.sha256(outside_of(msgspec.structs.replace(HEADER, far=FAR)).tobytes()).hexdigest()
+    lines = [msgspec.structs.replace(HEADER, far=far), *records()[1:]]
+    refused(1, "far line are not those of the manifest", "verify", sealed(node, FILM, lines, zones_sha256=signed), "--keys", keys)
 
 
 @pytest.mark.parametrize(

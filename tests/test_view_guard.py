@@ -163,7 +163,7 @@ def test_a_camera_that_was_tilted_has_moved(watch: Watch, turn: float) -> None:
     assert watch.found[-1][0] - 300 >= PATIENCE_NS["moved"] / SECOND
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(10, 30), st.sampled_from([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1)]))
 def test_any_shift_by_a_tenth_to_a_third_is_a_move(edges: ViewGuard, percent: int, way: tuple[int, int]) -> None:
     moved = placed(way[0] * WIDTH * percent // 100, way[1] * HEIGHT * percent // 100)
@@ -172,7 +172,7 @@ def test_any_shift_by_a_tenth_to_a_third_is_a_move(edges: ViewGuard, percent: in
     assert watch.see(140, lambda _: moved).changes == [Standing("moved", True)]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 2**32 - 1))
 def test_a_shaking_mast_is_no_move(edges: ViewGuard, seed: int) -> None:
     """Each look up to three pixels off in each direction."""
@@ -194,7 +194,7 @@ def test_a_restart_at_any_hour_finds_the_view_as_it_was(edges: ViewGuard, lamp: 
     assert Watch(ViewGuard(edges.to_bytes())).see(300, lambda _: EMPTY * lamp).changes == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_torn_memory_is_refused(edges: ViewGuard, data: st.DataObject) -> None:
     kept = edges.to_bytes()

@@ -11,14 +11,14 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from agent.control import ask
 from central.keys import authority
 from privacy.errors import UnreachableError
 from privacy.journal import ENTRY, Entry
 from privacy.records import AT_ISSUE, verify_issued
+from tests.broker import PATIENCE
 from tests.clips import Node as Neighbour
 from tests.clips import made
-from tests.nodes import BIN, Node, stop, until
+from tests.nodes import BIN, Node, ask, stop, until
 from tests.shelf import Shelf
 
 
@@ -115,7 +115,7 @@ def test_a_stick_carries_sealed_clips_out_and_receipts_back(shelf: Shelf, tmp_pa
     clips = [shelf.clip(b"video" * 50_000) for _ in range(2)]
     done = lykta(shelf, "clips", "copy", stick, "--json")
     assert json.loads(done.stdout) | {"folder": ""} == {
-        "schema": "lykta.clips-copy/1", "copied": 2, "freed": 0, "failed": 0, "segments": 0, "folder": "",
+        "schema": "lykta.clips-copy/1", "copied": 2, "freed": 0, "held": 0, "failed": 0, "segments": 0, "folder": "",
     }  # fmt: skip
     identity = pyrage.x25519.Identity.from_str((shelf.keys / "identity.txt").read_text().strip())
     for clip in clips:
@@ -210,7 +210,7 @@ def test_a_running_camera_obeys_notes_heads_and_stops_at_a_revocation(node: Node
         token = revocation(shelf_keys, node)
         with_answer = ask(uplink, {"verb": "order", "jws": token})
         assert "answer" in with_answer
-        assert process.wait(20) == 5
+        assert process.wait(PATIENCE * 20) == 5
         assert node.run("camera").returncode == 5
         entries = json.loads(node.run("journal", "show", "camera", "--last", "99", "--json").stdout)["entries"]
         assert {"service_on", "heads", "order", "clip_recorded"} <= {entry["kind"] for entry in entries}

@@ -35,6 +35,7 @@ from tests.receiving import Centre, content_md5
 
 NODES, CLIPS, PROCESSES = 24, 40, 2
 VIDEO, MASKS = 40_000, 4_000
+HEAD = b"age-encryption.org/v1\n-> X25519 key\nwrapped\n--- mac\n"
 AT_LEAST = 30.0
 
 
@@ -67,12 +68,13 @@ class Figure:
 
 def clips_of(keys: Path, node: str, count: int) -> list[Clip]:
     """Signed beforehand, in one chain, as a node would have them in its spool."""
+    to = tuple(line for line in (keys / "recipients.txt").read_text().split() if line.startswith("age1"))
     camera, made, previous = signer(keys / "nodes", f"{node}-camera"), list[Clip](), ""
     for _ in range(count):
-        files = {"clip.age": os.urandom(VIDEO), "masks.age": os.urandom(MASKS)}
+        files = {"clip.age": HEAD + os.urandom(VIDEO), "masks.age": HEAD + os.urandom(MASKS)}
         sealed = tuple(SealedFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items())
         name, deadline = new_clip_id(time.time_ns()), datetime.now(UTC) + timedelta(hours=72)
-        record = manifest(name, f"city/{node}", ("age1" + "x" * 58,))
+        record = manifest(name, f"city/{node}", to)
         token = sign(
             msgspec.structs.replace(record, state="complete", files=sealed, previous=previous, deadline=deadline), camera, MANIFEST
         )

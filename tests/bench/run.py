@@ -73,7 +73,7 @@ def ffmpeg(source: Path, target: Path) -> list[str]:
 
 
 def mask(source: Path, target: Path) -> list[str]:
-    return [str(BIN / "lykta"), "mask", str(source), str(target), "--threads", "1", "--models", str(MODELS)]
+    return [str(BIN / "lykta"), "mask", str(source), str(target), "--force", "--threads", "1", "--models", str(MODELS)]
 
 
 def deface(source: Path, target: Path) -> list[str]:

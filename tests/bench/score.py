@@ -173,7 +173,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """People of one or more frames, a row each. head: masked share of the head region, NaN where it is too small to count."""
 
     frame: Whole
@@ -190,10 +190,10 @@ def score(masks: Path, labels: Path, warmup: int = 0) -> Score:
 
 def score_frames(masks: Iterable[Bits], labels: Labels, warmup: int = 0) -> Score:
     """Score masks, one a frame. `UsageError` if the labels go on after the last mask."""
-    judged, over, number = [_judge(0, np.zeros((1, 1), bool), NOBODY)], [], 0
+    judged, over, number = [judge(0, np.zeros((1, 1), bool), NOBODY)], [], 0
     for number, mask in enumerate(masks, start=1):
         known = labels.get(number, NOBODY)
-        judged.append(_judge(number, mask, known))
+        judged.append(judge(number, mask, known))
         if number > warmup:
             over.append(over_masked(mask, known))
     last = max((frame for frame, known in labels.items() if known.names), default=0)
@@ -202,18 +202,19 @@ def score_frames(masks: Iterable[Bits], labels: Labels, warmup: int = 0) -> Scor
     return _count(number, _join(judged), over)
 
 
-def _judge(number: int, mask: Bits, known: FrameLabels) -> _Judged:
+def judge(number: int, mask: Bits, known: FrameLabels) -> Judged:
+    """The people of one frame who are in the picture with enough of themselves."""
     x, y, w, h = known.people.T
     whole, head = corners(known.people, mask), corners(np.stack((x + 0.25 * w, y, 0.5 * w, 0.16 * h), axis=1), mask)
     sums = np.asarray(cv2.integral(mask.view(np.uint8)), np.int64)
     counts = area(whole) >= VISIBLE * w * h
     head_share = np.where(area(head) < HEAD_PIXELS, np.nan, covered(sums, head))
     names = np.array(known.names, np.str_)
-    return _Judged(np.full(counts.sum(), number), names[counts], h[counts], covered(sums, whole)[counts], head_share[counts])
+    return Judged(np.full(counts.sum(), number), names[counts], h[counts], covered(sums, whole)[counts], head_share[counts])
 
 
-def _join(parts: list[_Judged]) -> _Judged:
-    return _Judged(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(_Judged)))
+def _join(parts: list[Judged]) -> Judged:
+    return Judged(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Judged)))
 
 
 def corners(boxes: Reals, mask: Bits) -> Whole:
@@ -246,7 +247,7 @@ def over_masked(mask: Bits, known: FrameLabels) -> float:
     return float(astray.mean())
 
 
-def _count(frames: int, judged: _Judged, over: list[float]) -> Score:
+def _count(frames: int, judged: Judged, over: list[float]) -> Score:
     has_head, bare = ~np.isnan(judged.head), judged.head < HEAD_BARE
     by_name = {str(name): judged.frame[bare & (judged.name == name)] for name in np.unique(judged.name[bare])}
     return Score(
@@ -266,7 +267,7 @@ def _share(shares: Reals, least: float) -> Share:
     return Share(int((shares >= least).sum()), len(shares))
 
 
-def _by_height(judged: _Judged) -> Iterator[HeightClass]:
+def _by_height(judged: Judged) -> Iterator[HeightClass]:
     for least, below in zip(HEIGHTS, (*HEIGHTS[1:], math.inf), strict=True):
         rows = (judged.height >= least) & (judged.height < below)
         heads = judged.head[rows]

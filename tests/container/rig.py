@@ -104,8 +104,9 @@ class Installed:
         settings.write_text(settings.read_text().replace(str(demo.video), f"/{LAB}/video.avi"))
         shutil.copytree(demo.centre, lab / "centre")
         demo.broker_files()
+        (lab / "broker").mkdir()
         for name in ("broker.acl", "broker.conf"):
-            (lab / name).write_text((demo.folder / name).read_text().replace(str(demo.folder), f"/{LAB}"))
+            (lab / "broker" / name).write_text((demo.broker / name).read_text().replace(str(demo.folder), f"/{LAB}"))
         self._seal(root)
         self.ports = demo.ports
         return Node(demo.node, demo.centre)
@@ -116,9 +117,9 @@ class Installed:
     def _lab(self, root: Path) -> None:
         """What is not ours: the broker and the operator's ear."""
         tls = f"--cafile /{LAB}/centre/ca.pem --cert /{LAB}/centre/ops.pem --key /{LAB}/centre/ops.key"
-        ear = f"mosquitto_sub -V 5 -h 127.0.0.1 -p {self.ports.broker} {tls} -t lykta/v1/# -F '%%U\\t%%r\\t%%t\\t%%p'"
+        ear = f"mosquitto_sub -V 5 -h 127.0.0.1 -p {self.ports.operators} {tls} -t lykta/v1/# -F '%%U\\t%%r\\t%%t\\t%%p'"
         units = {
-            "lab-broker": f"ExecStart=/usr/sbin/mosquitto -c /{LAB}/broker.conf",
+            "lab-broker": f"ExecStart=/usr/sbin/mosquitto -c /{LAB}/broker/broker.conf",
             "lab-ear": f'ExecStart=/bin/sh -c "exec {ear} >> /{LAB}/heard"\nRestart=always\nRestartSec=100ms',
         }
         for name, lines in units.items():
@@ -177,7 +178,7 @@ class Container:
             os.kill(self._leader, signal.SIGKILL)
         else:
             self._process.kill()
-        self._process.wait(20)
+        self._process.wait(PATIENCE * 20)
         subprocess.run(["umount", "-l", str(self.disk)], check=True)
 
     # -- inside ------------------------------------------------------------------------------------------------------

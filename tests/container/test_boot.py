@@ -144,7 +144,19 @@ def test_a_basis_from_the_centre_is_placed_by_root_and_obeyed(installed: Install
     def publish(container: Container, token: bytes) -> None:
         container.file(f"/{LAB}/record").write_bytes(token)
         tls = ["--cafile", f"/{LAB}/centre/ca.pem", "--cert", f"/{LAB}/centre/ops.pem", "--key", f"/{LAB}/centre/ops.key"]
-        where = ["-V", "5", "-h", "127.0.0.1", "-p", str(installed.ports.broker), "-q", "1", "-r", "-t", f"{PREFIX}/basis/desired"]
+        where = [
+            "-V",
+            "5",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(installed.ports.operators),
+            "-q",
+            "1",
+            "-r",
+            "-t",
+            f"{PREFIX}/basis/desired",
+        ]
         container.must("mosquitto_pub", *where, *tls, "-f", f"/{LAB}/record")
 
     with booted(installed, folder) as container:

@@ -86,11 +86,13 @@ def facts_of(container: Container, service: str) -> dict[str, Any]:
             *(f"/etc/lykta/credentials/{name}.cred" for name in (*SERVICES, "tls")),
             *(f"/var/lib/lykta/journal/{name}" for name in others),
             *(f"/var/lib/lykta/{name}" for name in ("camera", "uplink", "inbox")),
+            *(("/var/lib/lykta/outbox",) if service == "io" else ("/var/lib/lykta/io", "/var/lib/lykta/io/outbox.db")),
             *(f"{spool}/clip.age", "/etc/shadow", "/root", "/home"),
         ],
         "writes": [
             *("/etc", "/etc/lykta", "/etc/lykta/trust", "/usr/bin", "/opt/lykta/bin"),
             *("/run", "/run/systemd", "/run/lykta", "/run/lykta/last"),
+            "/var/lib/lykta/outbox" if service == "io" else "/var/lib/lykta/io",
             *("/var/lib", "/var/lib/lykta", "/var/lib/lykta/models", "/var/lib/lykta/applied", "/var/lib/lykta/spool", spool),
             *(f"/var/lib/lykta/journal/{name}" for name in others),
             *(f"/run/lykta/{name}" for name in others),
@@ -98,7 +100,7 @@ def facts_of(container: Container, service: str) -> dict[str, Any]:
         "removes": ["/etc/lykta/basis.jws", *([] if service == "camera" else [f"{spool}/clip.age", f"{spool}/manifest.jws"])],
         "programs": [
             *("/tmp", "/var/tmp", "/dev/shm", f"/run/lykta/{service}"),
-            *("/var/lib/lykta/outbox", f"/var/lib/lykta/journal/{service}"),
+            *("/var/lib/lykta/io" if service == "io" else "/var/lib/lykta/outbox", f"/var/lib/lykta/journal/{service}"),
         ],
     }
 

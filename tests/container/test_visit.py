@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from privacy.basis import STOCKHOLM
+from privacy.zone import stockholm
 from tests.container.rig import LAB, Container, Installed, booted
 from tests.nodes import until
 
@@ -13,6 +14,7 @@ _LOOK = """
 import http.cookiejar, sys, time, urllib.error, urllib.request
 browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
 print(b"Visit at" in browser.open("http://127.0.0.1:8080/", timeout=10).read())
+browser.open(urllib.request.Request("http://127.0.0.1:8080/admit", data=sys.argv[1].encode(), method="POST"), timeout=10)
 for _ in range(100):
     try:
         print(browser.open("http://127.0.0.1:8080/picture", timeout=10).read()[:3].hex())
@@ -30,7 +32,7 @@ _SSH = [
 
 
 def at_night_on_a_commissioning_day(container: Container) -> None:
-    here = datetime.now(STOCKHOLM).date()
+    here = datetime.now(stockholm()).date()
     days = [here.isoformat(), (here + timedelta(days=1)).isoformat()]
     container.file("/etc/lykta/basis.jws").write_bytes(container.sign("basis", hours=[], commissioning=days))
     settings = container.file("/etc/lykta/lykta.toml")
@@ -59,7 +61,8 @@ def test_an_installer_looks_by_ssh(installed: Installed, folder: Path) -> None:
         until(lambda: container.show("lykta-setup", "ActiveState") == "active", "the page is started")
         until(lambda: container.told() == ("setup", "visit"), "the centre knows of the visit")
         until(lambda: container.file("/run/lykta/setup/page.sock").exists(), "the page listens")
-        seen = container.must("/opt/lykta/bin/python", "-c", _LOOK).split()
+        word = json.loads(container.must("/opt/lykta/bin/lykta", "status", "--json"))["services"]["camera"]["detail"]["visit_word"]
+        seen = container.must("/opt/lykta/bin/python", "-c", _LOOK, word).split()
         assert seen == ["True", "ffd8ff", "200"]
         until(lambda: container.show("lykta-setup", "ActiveState") == "inactive", "the page ends with the visit")
         assert container.show("lykta-setup", "Result") == "success"

@@ -50,12 +50,13 @@ ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"
 """Runs a command whose mounts, loop devices and processes end with it, however it ends."""
 
 
-def make(path: Path, size: int = SIZE) -> None:
-    """A new ext4 image with a small journal, everything in it written: no background work disturbs the log."""
+def make(path: Path, size: int = SIZE, *words: str) -> None:
+    """A new ext4 image with a small journal, everything in it written: no background work disturbs the log. words: mke2fs's."""
     with path.open("wb") as file:
         file.truncate(size)
     quick = "lazy_itable_init=0,lazy_journal_init=0"
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=4", "-m", "0", "-E", quick, path], check=True)
+    plain = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=4", "-m", "0", "-E", quick]
+    subprocess.run([*plain, *words, path], check=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from privacy.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt
 from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, sha256_hex, sign
 from privacy.seal import Recipient, Tail
+from privacy.trusted_time import ClockState
 from provisioning.identity import Unit, command_keys, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 
@@ -71,7 +72,11 @@ class Clock(SystemClock):
         self.ahead = timedelta()
 
     def now(self) -> datetime:
-        return super().now() + self.ahead
+        return datetime.now(UTC) + self.ahead
+
+    def state(self) -> ClockState:
+        """The clock that the host vouches for was not set: both of its clocks are ahead by the same."""
+        return "synced"
 
     def mono_ms(self) -> int:
         return super().mono_ms() + round(self.ahead.total_seconds() * 1000)
@@ -89,7 +94,7 @@ class Store:
         me = Obedience("camera", home.signers["camera"], home.trusted, SITE, NODE)
         journal, folder = self.journals["camera"], self.layout.camera
         holds = Holds(me, answers(self.layout), home.authority)
-        self.keeper = Keeper(self.spool, self.outbox, journal, self.clock, bounds, folder, holds.until)
+        self.keeper = Keeper(self.spool, self.outbox, journal, self.clock, bounds, folder, holds.order)
         self.orders = Orders(self.layout, me, self.keeper, self.clock, lambda _record: None)
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import PATIENCE
 from tests.powercut import disk
 
 if disk.INSIDE not in os.environ:
@@ -54,7 +55,9 @@ def ip(*words: str) -> None:
 
 
 def inside(space: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["ip", "netns", "exec", space, *words], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        ["ip", "netns", "exec", space, *words], capture_output=True, text=True, timeout=PATIENCE * 60, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def heard(port: int, *said: tuple[str, int, str]) -> list[int]:
     for own, source, host in said:
         assert inside(OTHER, "python3", "-c", SAY, own, str(source), host, str(port)).returncode == 0
     assert inside(NODE, "python3", "-c", SAY, "127.0.0.1", "9", "127.0.0.1", str(port)).returncode == 0
-    return [int(line) for line in ear.communicate(timeout=30)[0].split()]
+    return [int(line) for line in ear.communicate(timeout=PATIENCE * 30)[0].split()]
 
 
 def test_the_node_reaches_the_centre(net: None) -> None:

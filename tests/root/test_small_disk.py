@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.demo import Demo
 from agent.messages import Help
+from agent.recorder import new_clip_id
+from agent.spool import Spool
+from drivers.disk import room_of
 from privacy.errors import StorageError
 from privacy.journal import Journal
+from privacy.seal import Recipient
+from provisioning.identity import load_authority, load_signer, recipients
+from tests.clips import manifest
+from tests.nodes import Node, stop, until
 from tests.powercut import disk
 from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol, opened_store
@@ -26,6 +40,7 @@ if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where mounts end with it", allow_module_level=True)
 
 SIZE = 14 << 20
+SPACIOUS, FILES = 256 << 20, 512
 _SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN (Linux, fs/ext4/ext4.h): the file system stops, as it does when its card no longer answers."""
 _WITHOUT_ITS_LOG = 2
@@ -124,3 +139,110 @@ def test_a_read_only_disk_is_a_storage_error_and_changes_nothing(tmp_path: Path,
                 store.film().begin()
         with disk.mounted(device, tmp_path / "mnt") as root:
             assert check(root, home, told(tmp_path)) == []
+
+
+@contextmanager
+def few_files(tmp_path: Path) -> Iterator[Path]:
+    """A mounted disk with room for bytes, and for few files; what lies in /run on a node is not on it."""
+    disk.make(tmp_path / "disk.raw", SPACIOUS, "-N", str(FILES))
+    (tmp_path / "mnt").mkdir()
+    with disk.loop(tmp_path / "disk.raw", SPACIOUS) as device, disk.mounted(device, tmp_path / "mnt") as root:
+        (root / "node/run").mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root / "node/run"], check=True)
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", root / "node/run"], check=True)
+
+
+def sealed(node: Node, keep: timedelta) -> str:
+    """A clip of an earlier boot in the node's spool, that is kept for so long from now; its id."""
+    layout, now = node.layout, datetime.now(UTC)
+    opened = manifest(new_clip_id(time.time_ns()), "linkoping-demo/stop-1", recipients(layout))
+    opened = msgspec.structs.replace(opened, begin=now - timedelta(hours=9), end=now - timedelta(hours=9), deadline=now + keep)
+    spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
+    sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
+    for sink in sinks:
+        sink.feed(b"sealed")
+    spool.finish(msgspec.structs.replace(opened, state="complete", files=tuple(sink.close() for sink in sinks)))
+    return opened.clip
+
+
+def take_all(folder: Path) -> None:
+    """Every file that the disk still has room for, all empty."""
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(OSError, match="No space"):  # noqa: PT012 - until there are no more
+        for number in count(len(list(folder.iterdir()))):
+            (folder / f"{number}").touch()
+    assert room_of(folder).files_free == 0
+
+
+def said(node: Node, unit: str) -> list[str]:
+    """What a unit's journal has of clips: what happened, and why."""
+    shown = json.loads(node.run("journal", "show", unit, "--last", "99", "--json").stdout)
+    facts = [(entry["kind"], entry["facts"]) for entry in shown["entries"] if entry["kind"].startswith("clip_")]
+    return [f"{kind} {fact['clip']} {fact['reason']}" for kind, fact in facts]
+
+
+def listed(node: Node) -> set[str]:
+    return {one["clip"] for one in json.loads(node.run("clips", "list", "--json").stdout)["clips"]}
+
+
+def waits(node: Node) -> str:
+    return node.run("outbox", "list").stdout
+
+
+def test_a_disk_without_inodes_is_named_and_everything_goes_on(made: Demo, tmp_path: Path) -> None:
+    """14.E20: room for bytes and for no further file. What is there is listed and deleted as ever, and help works."""
+    with few_files(tmp_path) as root, ExitStack() as services:
+        node = Node(root / "node", made.centre)
+        shutil.copytree(made.node, node.root, symlinks=True, dirs_exist_ok=True)
+        node.settings(record__mode='"events"')
+
+        def start(name: str) -> None:
+            services.callback(end, node.start(name, log=f"{name}.log"))
+
+        start("io")
+        until(lambda: node.state("io")[0] == "ready", "io is ready")
+        assert stop(filming(node)) == 0
+        for clip in node.clips():  # of whoever was in the picture meanwhile
+            shutil.rmtree(clip)
+        over, fresh = sealed(node, -timedelta(hours=1)), sealed(node, timedelta(hours=48))
+        for name in ("camera.log", "uplink.log"):
+            (node.root / name).touch()
+        take_all(root / "ballast")
+
+        storage = node.run("check", "storage")
+        assert (storage.returncode, "room for 0 more files (inodes)" in storage.stdout) == (1, True)
+        assert listed(node) == {over, fresh}
+        assert node.run("retention").returncode == 0
+        assert listed(node) == set()
+        assert said(node, "retention") == [f"clip_expired {over} retention: deadline", f"clip_dropped {fresh} no_inodes"]
+        take_all(root / "ballast")
+
+        start("camera")
+        start("uplink")
+        # Whoever is in the picture already wants a clip, too.
+        until(lambda: node.state("camera") in {("ready", "filming"), ("degraded", "no_inodes")}, "it films")
+        assert node.status("io")["detail"]["lamp"] == "off"
+        node.press()
+        until(lambda: node.status("io")["detail"]["lamp"] == "blinking", "help is lit")
+        until(lambda: node.state("camera") == ("degraded", "no_inodes"), "no clip can be kept, and the state says why")
+        until(lambda: "help" in waits(node), "the call for help waits for the link")
+        shutil.rmtree(root / "ballast")
+        until(lambda: any(line.endswith(" no_inodes") for line in said(node, "camera")), "the refused clip is in the journal")
+        node.trigger()
+        until(lambda: listed(node), "there is room again, and a clip")
+        until(lambda: node.state("camera") == ("ready", "filming"), "all is well")
+
+
+def filming(node: Node) -> subprocess.Popen[bytes]:
+    """The camera, that has filmed once: its folders are there, as on every node but a new one."""
+    camera = node.start("camera", log="camera.log")
+    until(lambda: node.state("camera") == ("ready", "filming"), "it films")
+    return camera
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
