@@ -6,7 +6,7 @@ SECONDS_OF_DEMO ?= 60
 # Many tests wait for a service: one more at a time than there are processors.
 TESTERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack evaluate bench bench-boot bench-store lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,7 @@ check: ## format, lint, types, layers, dead code, unit files
 	@! find systemd -name '*.py' | grep . || { echo 'error: Python in systemd/'; exit 1; }
 
 test: setup ## all tests that need no root
+	@provisioning/setup.sh tests
 	@$(BIN)/pytest -q -n $(TESTERS) --dist worksteal
 
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
@@ -71,12 +72,19 @@ test-arm64: setup ## the locked packages of a Pi, each imported and used under e
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh arm64
 	@$(BIN)/python -m tests.arm64.run
 
-evaluate: setup ## recall, leaks and over-masking: VIDEO=… LABELS=… [FPS=… PROFILE=…]; alone: the tables of ../shared
+evaluate: setup ## recall, leaks and over-masking: VIDEO=… LABELS=… [FPS=… PROFILE=…]; alone: the tables of ../shared [CLIPS=…]
 	@$(BIN)/python -m tests.bench.evaluate $(if $(VIDEO),--video "$(VIDEO)") $(if $(LABELS),--labels "$(LABELS)") \
-		$(if $(FPS),--fps $(FPS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(FRAMES),--frames $(FRAMES))
+		$(if $(FPS),--fps $(FPS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(FRAMES),--frames $(FRAMES)) \
+		$(if $(CLIPS),--clips "$(CLIPS)")
+
+evaluate-far: setup ## how small a person the networks still find: recall by height in their picture (needs ../shared)
+	@$(BIN)/python -m tests.bench.far
 
 attack: setup ## how often a trained attacker names people behind fill, silhouette, mosaic and blur (needs ../shared)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.attack
+
+fuzz: setup ## any bytes and changed ones into every parser, changed media into `lykta mask`, for half an hour (LYKTA_FUZZ_S seconds)
+	@LYKTA_FUZZ_S=$${LYKTA_FUZZ_S:-1800} LYKTA_FUZZ_SEED=$${LYKTA_FUZZ_SEED:-$$RANDOM} $(BIN)/pytest -q -p no:cacheprovider tests/attacks/test_parsers.py tests/attacks/test_media_fuzz.py
 
 bench: setup ## cost per frame beside ffmpeg and deface, memory of the services, latencies: ratios from one run
 	@provisioning/setup.sh bench
