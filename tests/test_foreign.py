@@ -194,3 +194,30 @@ def test_set_up_shows_what_it_quotes_as_text(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=PROJECT, env=environment)
     assert "apt-get download" in done.stderr
     told(done.stderr)
+
+
+_AT_ONCE = """
+import sys, threading
+from msgspec import defstruct
+from privacy.foreign import decode
+sys.setswitchinterval(1e-6)
+inside, beside = (b'"b%d":1' % n for n in range(12)), (b'"a%d":"x"' % n for n in range(20))
+data = b'{"inner":[{' + b",".join(inside) + b"}]," + b",".join(beside) + b"}"
+for _ in range(200):
+    inner = defstruct("Inner", [(f"b{n}", int) for n in range(12)])
+    outer = defstruct("Outer", [("inner", tuple[inner, ...]), *((f"a{n}", str | None) for n in range(20))])
+    start, found = threading.Barrier(6), []
+    def run():
+        start.wait()
+        found.append(decode(data, outer, "it"))
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert [one.a19 for one in found] == ["x"] * 6
+"""
+
+
+def test_a_type_may_be_read_for_the_first_time_by_several_threads() -> None:
+    """The first requests that came to the ingest at once ended it: a segmentation fault in msgspec 0.22."""
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
