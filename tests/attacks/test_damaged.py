@@ -179,7 +179,8 @@ def test_a_giant_in_a_journals_place_keeps_no_help_and_no_deletion_down(node: No
     ask(node.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
     until(lambda: node.status("io")["detail"]["lamp"] == "blinking", "the lamp blinks")
     with closing(sqlite3.connect(node.layout.io_outbox)) as outbox:
-        assert outbox.execute("SELECT 1 FROM messages WHERE tail = 'alarm/help'").fetchone()
+        # The lamp waits for no disk.
+        until(lambda: outbox.execute("SELECT 1 FROM messages WHERE tail = 'alarm/help'").fetchone(), "io wrote the alarm")
     assert stop(service) == 0
     assert node.run("retention").returncode == 0, "there was nothing to delete"
 
