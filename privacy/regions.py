@@ -26,12 +26,14 @@ class Region:
 def enclose(part: Part, corners: tuple[float, float, float, float], width: int, height: int) -> Region:
     """The smallest region that covers the part of these corners that lies in the picture."""
     left, top, right, bottom = corners
-    return Region(part, _down(left, width), _down(top, height), _up(right, width), _up(bottom, height))
+    return Region(part, down(left, width), down(top, height), up(right, width), up(bottom, height))
 
 
-def _down(value: float, limit: int) -> int:
+def down(value: float, limit: int) -> int:
+    """The even pixel at or before it, inside the picture."""
     return min(max(math.floor(value / 2) * 2, 0), limit)
 
 
-def _up(value: float, limit: int) -> int:
+def up(value: float, limit: int) -> int:
+    """The even pixel at or behind it, inside the picture."""
     return min(max(math.ceil(value / 2) * 2, 0), limit)

@@ -1,4 +1,4 @@
-"""Detectors made of small networks on OpenCV's dnn: whole persons and vehicles, and faces as a supplement.
+"""Detectors made of small networks: whole persons and vehicles, and faces as a supplement.
 
 All look at one analysis picture, made from the I420 planes at its own small size: the full frame is never converted or
 copied. Decoding follows the networks' published heads: YOLOX (arXiv 2107.08430: grid, exp, objectness times class),
@@ -20,10 +20,10 @@ import numpy.typing as npt
 from privacy.detection import Detection, Detector, Kind
 from privacy.errors import CrowdError, DetectorError
 from privacy.frames import Frame, Plane
+from privacy.inference import Array, Inference
 from privacy.light import NIGHT, halved, level
 from privacy.models import load_files, stack_of
 
-Array = npt.NDArray[np.float32]
 PAD = 114
 _PERSON = 0
 _VEHICLES = [2, 3, 5, 7]  # COCO: car, motorcycle, bus, truck
@@ -88,8 +88,8 @@ def open_stack(name: str, folder: Path, threads: int = 1, long_side: int = 0) ->
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     hashes = {file.name: file.sha256 for file in stack.files}
     long_side = long_side or stack.long_side
-    people, faces = _NETWORKS[name]
-    return StackDetector(name, hashes, people(data), faces(data), long_side)
+    people, faces = _NETWORKS[name](_Loader(data, threads))
+    return StackDetector(name, hashes, people, faces, long_side)
 
 
 def analysis_image(frame: Frame, long_side: int, *, faint: bool = False) -> tuple[Plane, float]:
@@ -129,11 +129,11 @@ class YoloxNano:
 
     SCORE, DIM_SCORE = 0.05, 0.025
 
-    def __init__(self, data: bytes, score: float = SCORE) -> None:
-        self._net, self._score = _open(data), score
+    def __init__(self, network: Inference, score: float = SCORE) -> None:
+        self._network, self._score = network, score
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
-        output = _run(self._net, cv2.dnn.blobFromImage(image))[0][0]
+        output = self._network.run(cv2.dnn.blobFromImage(image))[0][0]
         cells, strides = _grid(image.shape[0], image.shape[1], 0.0)
         centre = (output[:, :2] + cells) * strides
         half = np.exp(output[:, 2:4]) * strides / 2
@@ -147,11 +147,11 @@ class RtmDet:
 
     SCORE, DIM_SCORE = 0.26, 0.13
 
-    def __init__(self, data: bytes) -> None:
-        self._net = _open(data)
+    def __init__(self, network: Inference) -> None:
+        self._network = network
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
-        outputs = _run(self._net, _normal(image), ["cls8", "cls16", "cls32", "reg8", "reg16", "reg32"])
+        outputs = self._network.run(_normal(image), ["cls8", "cls16", "cls32", "reg8", "reg16", "reg32"])
         scores = 1 / (1 + np.exp(-np.concatenate([out.reshape(-1) for out in outputs[:3]])))
         cells, strides = _grid(image.shape[0], image.shape[1], 0.0)
         sides = np.concatenate([out[0].reshape(4, -1).T for out in outputs[3:]]) * strides
@@ -164,11 +164,11 @@ class NanoDet:
 
     SCORE, DIM_SCORE = 0.15, 0.10
 
-    def __init__(self, data: bytes) -> None:
-        self._net = _open(data)
+    def __init__(self, network: Inference) -> None:
+        self._network = network
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:
-        outputs = _run(self._net, _normal(image), ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
+        outputs = self._network.run(_normal(image), ["cls8", "cls16", "cls32", "dis8", "dis16", "dis32"])
         scores = np.concatenate([out[0].reshape(80, -1).T for out in outputs[:3]])
         bins = np.concatenate([out[0].reshape(4, BINS, -1).transpose(2, 0, 1) for out in outputs[3:]])
         weights = np.exp(bins - bins.max(axis=2, keepdims=True))
@@ -197,12 +197,11 @@ class YuNet:
 class CenterFace:
     """Faces; RGB 0-255; heat map, log size (h, w) and offset (y, x) at stride 4."""
 
-    def __init__(self, data: bytes, score: float = 0.2) -> None:
-        self._net = _open(data)
-        self._score = score
+    def __init__(self, network: Inference, score: float = 0.2) -> None:
+        self._network, self._score = network, score
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:  # noqa: ARG002 - one threshold day and night
-        outputs = _run(self._net, cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539", "540"])
+        outputs = self._network.run(cv2.dnn.blobFromImage(image, swapRB=True), ["537", "538", "539", "540"])
         heat, size, offset, _landmarks = (out[0] for out in outputs)
         rows, columns = np.nonzero(heat[0] > self._score)
         half = np.exp(size[::-1, rows, columns]) * 2
@@ -285,38 +284,38 @@ def _grid(height: int, width: int, shift: float) -> tuple[Array, Array]:
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides)
 
 
-def _open(data: bytes) -> cv2.dnn.Net:
-    return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-
-
 def _normal(image: Plane) -> npt.NDArray[np.float32]:
     """(1, 3, h, w) with the mean and deviation of ImageNet's pictures, BGR."""
     return np.asarray(cv2.dnn.blobFromImage(image, mean=(103.53, 116.28, 123.675)) / _DEVIATION, np.float32)
-
-
-def _run(net: cv2.dnn.Net, blob: npt.NDArray[np.generic], names: list[str] | None = None) -> list[Array]:
-    net.setInput(np.asarray(blob, np.float32))
-    outputs = net.forward(names) if names else [net.forward()]
-    return [np.asarray(out, np.float32) for out in outputs]
 
 
 def _even(value: float) -> int:
     return max(2, round(value / 2) * 2)
 
 
-_Files = dict[str, bytes]
-_NETWORKS: dict[str, tuple[Callable[[_Files], tuple[Network, ...]], Callable[[_Files], Network]]] = {
+class _Loader:
+    """The networks of one stack's files, each loaded once."""
+
+    def __init__(self, files: dict[str, bytes], threads: int) -> None:
+        self._files, self._threads = files, threads
+
+    def network(self, name: str) -> Inference:
+        return Inference(self._files[name], self._threads)
+
+    def yunet(self) -> YuNet:
+        return YuNet(self._files["yunet_n_640_640.onnx"])
+
+
+_Networks = tuple[tuple[Network, ...], Network]
+_NETWORKS: dict[str, Callable[[_Loader], _Networks]] = {
     # Beside another network YOLOX needs to be surer: what both find, both find well.
-    "rtmdet-nano+yolox-nano+yunet": (
-        lambda files: (RtmDet(files["rtmdet_nano_person.onnx"]), YoloxNano(files["yolox_nano.onnx"], 0.08)),
-        lambda files: YuNet(files["yunet_n_640_640.onnx"]),
+    "rtmdet-nano+yolox-nano+yunet": lambda loader: (
+        (RtmDet(loader.network("rtmdet_nano_person.onnx")), YoloxNano(loader.network("yolox_nano.onnx"), 0.08)),
+        loader.yunet(),
     ),
-    "yolox-nano+yunet": (
-        lambda files: (YoloxNano(files["yolox_nano.onnx"]),),
-        lambda files: YuNet(files["yunet_n_640_640.onnx"]),
-    ),
-    "nanodet-g+centerface": (
-        lambda files: (NanoDet(files["nanodet_g.onnx"]),),
-        lambda files: CenterFace(files["centerface.onnx"]),
+    "yolox-nano+yunet": lambda loader: ((YoloxNano(loader.network("yolox_nano.onnx")),), loader.yunet()),
+    "nanodet-g+centerface": lambda loader: (
+        (NanoDet(loader.network("nanodet_g.onnx")),),
+        CenterFace(loader.network("centerface.onnx")),
     ),
 }

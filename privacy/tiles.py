@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.mask_record import Part
-from privacy.regions import Region, enclose
+from privacy.regions import Region, down, up
 
 Grid = npt.NDArray[np.bool_]
 
@@ -22,7 +23,6 @@ def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, he
     tile            width and height of a tile in pixels of the picture
     width, height   of the picture; tiles may reach beyond it
     """
-    wide, high = tile
     begun: dict[tuple[int, int], int] = {}
     found: list[tuple[int, int, int, int]] = []
 
@@ -37,8 +37,16 @@ def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, he
             begun.setdefault(run, row)
         before = row
     close(before + 1, frozenset())
-    corners = ((left * wide, top * high, right * wide, bottom * high) for left, top, right, bottom in found)
-    return tuple(enclose(part, four, width, height) for four in corners)
+    rows, columns = grid.shape
+    (lefts, rights), (tops, bottoms) = _edges(columns, tile[0], width), _edges(rows, tile[1], height)
+    return tuple(Region(part, lefts[left], tops[top], rights[right], bottoms[bottom]) for left, top, right, bottom in found)
+
+
+@lru_cache(maxsize=16)
+def _edges(count: int, side: float, limit: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where a region that begins, or ends, at each edge of `count` tiles begins, or ends, in even pixels."""
+    edges = [number * side for number in range(count + 1)]
+    return tuple(down(edge, limit) for edge in edges), tuple(up(edge, limit) for edge in edges)
 
 
 def tiles_of(plane: npt.NDArray[np.bool_], side: int, least: int = 1) -> Grid:

@@ -131,7 +131,7 @@ def test_one_pin_for_two_things_is_refused(node: Node) -> None:
 
 def test_io_and_uplink_load_no_pictures_code() -> None:
     """Their memory stays small, and no pixel can reach what cannot hold one."""
-    program = "import sys, agent.io, agent.uplink; print([m for m in ('numpy', 'cv2', 'av') if m in sys.modules])"
+    program = "import sys, agent.io, agent.uplink; print([m for m in ('numpy', 'cv2', 'onnxruntime', 'av') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -18,6 +18,7 @@ from privacy.delay import Verdict
 from privacy.detection import Detection, Detector
 from privacy.errors import ModelError
 from privacy.frames import Frame, MaskedFrame
+from privacy.inference import Inference
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.regions import enclose
@@ -106,7 +107,7 @@ def test_changed_weights_are_noticed() -> None:
             noisy = values * (1 + 0.05 * rng.standard_normal(values.shape))
             weights.CopyFrom(numpy_helper.from_array(noisy.astype(values.dtype), weights.name))
     stack = open_stack("yolox-nano+yunet", MODELS)
-    stack._people = YoloxNano(model.SerializeToString())  # type: ignore[attr-defined]
+    stack._people = (YoloxNano(Inference(model.SerializeToString())),)  # type: ignore[attr-defined]
     assert [check.name for check in run(stack) if not check.passed]
 
 

@@ -59,7 +59,7 @@ def cv2() -> str:
 
 
 def detect() -> str:
-    """The node's own networks on OpenCV's dnn: the heaviest thing it does."""
+    """The node's own networks on ONNX Runtime: the heaviest thing it does."""
     import time
     from pathlib import Path
 
