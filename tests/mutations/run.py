@@ -86,6 +86,8 @@ def try_out(mutation: Mutation, copy: Path) -> str:
         # Before the installed project, which is the original.
         known = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command(mutation), cwd=copy, env=known, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"could not be tried: no end within {LIMIT_S} s"
     finally:
         path.write_text(text)
     if done.returncode == 1:
