@@ -59,7 +59,7 @@ test-powercut-full: setup ## 4,000 of them, of a longer run (root; three to five
 
 test-mutations: setup ## take one sync, link or rule out of the code at a time: some test must fail each time (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
-	@$(BIN)/python -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)")
+	@$(BIN)/python -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)") $(if $(EVERY),--every $(EVERY))
 
 test-vm: setup ## a virtual node with a TPM, a hardware watchdog, swap and pins by gpio-sim; log into docs/ (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh vm

@@ -1,6 +1,6 @@
 """Apply each mutation of list.toml to a copy of the project and demand that its tests fail there.
 
-usage: python -m tests.mutations.run [--only quick|TEXT]   TEXT: some words of a mutation's file or reason
+usage: python -m tests.mutations.run [--only quick|TEXT] [--every N]   TEXT: some words of a mutation's file or reason
 
 A mutation names
     file, old, new   `old` must stand in the file exactly once
@@ -102,10 +102,18 @@ def chosen(only: str) -> list[Mutation]:
     return [one for one in every if only.lower() in f"{one.file} {one.why} {one.old}".lower()]
 
 
+def sampled(mutations: list[Mutation], every: int) -> list[Mutation]:
+    """One of `every`, others after each commit."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+    return mutations[int(head[:8], 16) % every :: every]
+
+
 def main() -> int:
     words = argparse.ArgumentParser(prog="mutations")
     words.add_argument("--only", default="")
-    wanted, missed, began = chosen(words.parse_args().only), 0, time.monotonic()
+    words.add_argument("--every", type=int, default=1, help="one of so many, others after each commit")
+    given = words.parse_args()
+    wanted, missed, began = sampled(chosen(given.only), given.every), 0, time.monotonic()
     if (reason := unavailable()) and any(one.states for one in wanted):
         sys.stdout.write(f"skipped: {sum(one.states > 0 for one in wanted)} mutations for the power-cut replay, which {reason}\n")
         wanted = [one for one in wanted if not one.states]
