@@ -60,7 +60,7 @@ class _OnlySound:
     """A detector that gives no answer about damaged pictures, which are blacked out: nobody found there says nothing."""
 
     def __init__(self, detector: Detector, damaged: set[int]) -> None:
-        self.name, self.models = detector.name, detector.models
+        self.name, self.models, self.parts = detector.name, detector.models, detector.parts
         self._detector, self._damaged = detector, damaged
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:

@@ -33,6 +33,9 @@ class Detector(Protocol):
     name: str
     models: dict[str, str]
     """File name to sha256 of what was loaded."""
+    parts: tuple[Detector, ...]
+    """Each network for people as a detector of its own, where several look at a picture; else empty. For the self-test: what all of
+    them find together does not show that each works."""
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]: ...
 

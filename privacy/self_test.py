@@ -1,13 +1,14 @@
 """The self-test: network, decoding, growth and painter still do to drawn people what they did when they were shipped (R25).
 
 It proves the path, not recall: how many real people are found is measured elsewhere (docs/MASKING.md). The people are drawn, in
-colours and sizes that the shipped stacks score at 0.6 and more; no photograph of anybody is stored.
+colours and sizes that each shipped network for people scores at 0.6 and more; no photograph of anybody is stored. Where a stack has
+two such networks each must find them by itself. Networks for faces are not tested: YuNet finds no face in the drawing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,17 +33,23 @@ PEOPLE: tuple[tuple[int, int, int, Colour], ...] = (
 LEAST_SCORE, LEAST_OVERLAP = 0.5, 0.5
 # What the shipped networks answer for these three, as left, top, right, bottom, score. Other builds of OpenCV and other
 # processors round differently, by hundredths; a changed weight, a changed decoding or another network is off by far more.
-STORED: dict[str, tuple[tuple[float, float, float, float, float], ...]] = {
-    "rtmdet-nano+yolox-nano+yunet": (
-        (229.7, 391.3, 284.7, 544.3, 0.819),
-        (536.8, 358.8, 617.4, 583.3, 0.797),
-        (905.8, 336.5, 1017.7, 660.5, 0.619),
-    ),
-    "yolox-nano+yunet": (
-        (227.7, 395.8, 285.4, 542.5, 0.861),
-        (538.6, 360.7, 616.3, 580.5, 0.883),
-        (908.8, 346.6, 1017.2, 653.9, 0.906),
-    ),
+Answers = tuple[tuple[float, float, float, float, float], ...]
+_RTMDET: Answers = (
+    (229.7, 391.3, 284.7, 544.3, 0.819),
+    (536.8, 358.8, 617.4, 583.3, 0.797),
+    (905.8, 336.5, 1017.7, 660.5, 0.619),
+)
+_YOLOX: Answers = (
+    (227.7, 395.8, 285.4, 542.5, 0.861),
+    (538.6, 360.7, 616.3, 580.5, 0.883),
+    (908.8, 346.6, 1017.2, 653.9, 0.906),
+)
+STORED: dict[str, Answers] = {
+    "rtmdet-nano": _RTMDET,
+    "yolox-nano": _YOLOX,
+    # All three are found by both networks, and taken from the first.
+    "rtmdet-nano+yolox-nano+yunet": _RTMDET,
+    "yolox-nano+yunet": _YOLOX,
     "nanodet-g+centerface": (
         (230.2, 392.8, 284.3, 545.5, 0.757),
         (535.9, 360.3, 620.2, 582.9, 0.835),
@@ -62,17 +69,14 @@ class Check:
 
 
 def run(detector: Detector) -> tuple[Check, ...]:
-    """All checks; one look of the detector. Whatever it raises is a failed check."""
-    frame = picture()
-    try:
-        found = detector.detect(frame)
-    except Exception as problem:  # noqa: BLE001 - a network may raise anything; that is what is being tested
-        return (Check("detector", False, f"{type(problem).__name__}: {problem}"),)
-    absurd = flaw(found, WIDTH, HEIGHT)
-    if absurd:
-        return (Check("detector", False, absurd),)
-    people = [_best(found, box) for box in boxes()]
-    return (*_people(people), *_outputs(detector.name, people), _painting(frame, found))
+    """All checks: one look of the detector, and one of each of its parts. Whatever they raise is a failed check.
+
+    A check of a part begins with the network's name.
+    """
+    checks = list(_look(detector, painting=True))
+    for part in detector.parts:
+        checks += (replace(check, name=f"{part.name}: {check.name}") for check in _look(part, painting=False))
+    return tuple(checks)
 
 
 def require(detector: Detector) -> tuple[Check, ...]:
@@ -118,6 +122,25 @@ def draw_person(scene: Plane, x: int, feet: int, tall: int, coat: Colour, trouse
     cv2.fillPoly(scene, [np.array(body)], coat)
     cv2.ellipse(scene, at(0, 7.3), (round(unit * 0.45), round(unit * 0.58)), 0, 0, 360, skin, -1)
     cv2.ellipse(scene, at(0, 7.55), (round(unit * 0.48), round(unit * 0.42)), 0, 180, 360, (40, 50, 62), -1)
+
+
+def _look(detector: Detector, *, painting: bool) -> Iterator[Check]:
+    """One look at the drawn people. painting: paint what was found, too."""
+    frame = picture()
+    try:
+        found = detector.detect(frame)
+    except Exception as problem:  # noqa: BLE001 - a network may raise anything; that is what is being tested
+        yield Check("detector", False, f"{type(problem).__name__}: {problem}")
+        return
+    absurd = flaw(found, WIDTH, HEIGHT)
+    if absurd:
+        yield Check("detector", False, absurd)
+        return
+    people = [_best(found, box) for box in boxes()]
+    yield from _people(people)
+    yield from _outputs(detector.name, people)
+    if painting:
+        yield _painting(frame, found)
 
 
 def _best(found: tuple[Detection, ...], box: Box) -> Detection | None:

@@ -51,18 +51,28 @@ class Network(Protocol):
 
 
 class StackDetector:
-    """The `Detector` of one stack. Not thread-safe: one thread looks."""
+    """The `Detector` of one stack. Not thread-safe: one thread looks, and its `parts` share its networks.
 
-    def __init__(self, name: str, models: dict[str, str], people: tuple[Network, ...], faces: Network, long_side: int) -> None:
+    people   networks for people by name; whom an earlier one found is not taken from a later one
+    faces    the network for faces, or None
+    """
+
+    def __init__(
+        self, name: str, models: dict[str, str], people: dict[str, Network], faces: Network | None, long_side: int
+    ) -> None:
         self.name, self.models = name, models
-        self._people, self._faces, self._long_side = people, faces, long_side
+        self._people, self._faces, self._long_side = tuple(people.values()), faces, long_side
         self._faces_ns = 0
+        alone = people.items() if len(people) > 1 else ()
+        self.parts: tuple[Detector, ...] = tuple(
+            StackDetector(one, models, {one: network}, None, long_side) for one, network in alone
+        )
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
         dim = level(frame) < NIGHT
         image, scale = analysis_image(frame, self._long_side, faint=not dim)
         answers = [network.find(image, dim) for network in self._people]
-        if self._due(frame):
+        if self._faces and self._due(frame):
             answers.append(self._faces.find(image, dim))
         found: list[Detection] = []
         for kind, boxes, scores in _without_doubles(answers):
@@ -306,16 +316,19 @@ class _Loader:
         return YuNet(self._files["yunet_n_640_640.onnx"])
 
 
-_Networks = tuple[tuple[Network, ...], Network]
+_Networks = tuple[dict[str, Network], Network]
 _NETWORKS: dict[str, Callable[[_Loader], _Networks]] = {
     # Beside another network YOLOX needs to be surer: what both find, both find well.
     "rtmdet-nano+yolox-nano+yunet": lambda loader: (
-        (RtmDet(loader.network("rtmdet_nano_person.onnx")), YoloxNano(loader.network("yolox_nano.onnx"), 0.08)),
+        {
+            "rtmdet-nano": RtmDet(loader.network("rtmdet_nano_person.onnx")),
+            "yolox-nano": YoloxNano(loader.network("yolox_nano.onnx"), 0.08),
+        },
         loader.yunet(),
     ),
-    "yolox-nano+yunet": lambda loader: ((YoloxNano(loader.network("yolox_nano.onnx")),), loader.yunet()),
+    "yolox-nano+yunet": lambda loader: ({"yolox-nano": YoloxNano(loader.network("yolox_nano.onnx"))}, loader.yunet()),
     "nanodet-g+centerface": lambda loader: (
-        (NanoDet(loader.network("nanodet_g.onnx")),),
+        {"nanodet-g": NanoDet(loader.network("nanodet_g.onnx"))},
         CenterFace(loader.network("centerface.onnx")),
     ),
 }

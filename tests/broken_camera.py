@@ -19,7 +19,7 @@ class Breaking:
     """Another detector's first answer, and then one of the broken ones."""
 
     def __init__(self, good: Detector, broken: Detector) -> None:
-        self.name, self.models, self._detectors = good.name, good.models, [good]
+        self.name, self.models, self.parts, self._detectors = good.name, good.models, good.parts, [good]
         self._broken = broken
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:

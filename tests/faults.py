@@ -141,7 +141,7 @@ class Street:
 class FaultyDetector:
     """Answers what it is told, or fails as the fault says."""
 
-    name = "faulty"
+    name, parts = "faulty", ()
 
     def __init__(self) -> None:
         self.models: dict[str, str] = {}

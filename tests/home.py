@@ -63,7 +63,7 @@ NIGHT = Events(bus=(180, 780), lights=(840, 1020), rain=(1040, 1140), door=(1160
 class TruthDetector:
     """Answers what the shot says. Set `shot` before it is asked."""
 
-    name = "truth"
+    name, parts = "truth", ()
 
     def __init__(self) -> None:
         self.models: dict[str, str] = {}

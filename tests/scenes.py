@@ -62,7 +62,7 @@ def seen(frame: Frame, found: tuple[Detection, ...] = (), cause: str = "") -> Se
 class TruthDetector:
     """Knows where the synthetic person is."""
 
-    name = "truth"
+    name, parts = "truth", ()
 
     def __init__(self) -> None:
         self.models: dict[str, str] = {}

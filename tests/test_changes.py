@@ -85,7 +85,7 @@ def test_the_usual_picture_lies_in_the_middle(looks: list[np.ndarray]) -> None:
 class OnlyLooks:
     """Finds whoever stands in the frame that it is shown, exactly; nothing tells it of the others."""
 
-    name = "only looks"
+    name, parts = "only looks", ()
 
     def __init__(self, visit: tuple[int, int], box: tuple[int, int, int, int]) -> None:
         self.models: dict[str, str] = {}

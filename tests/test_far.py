@@ -259,7 +259,7 @@ def test_a_height_outside_the_picture_is_refused(short: Path, tmp_path: Path, va
 class Shortsighted:
     """Finds whom it is told of, from some height in the picture on."""
 
-    name = "shortsighted"
+    name, parts = "shortsighted", ()
 
     def __init__(self, least: float) -> None:
         self.models: dict[str, str] = {}

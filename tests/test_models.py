@@ -151,10 +151,12 @@ class Finds:
 def test_whom_two_networks_find_is_one_person_and_whom_either_finds_is_one_too() -> None:
     first = Finds((10, 10, 30, 60))
     second = Finds((12, 11, 31, 62), (100, 10, 120, 60))
-    detector = StackDetector("two", {}, (first, second), Finds(), 320)  # type: ignore[arg-type]
+    detector = StackDetector("two", {}, {"first": first, "second": second}, Finds(), 320)  # type: ignore[arg-type]
     found = detector.detect(first_frame())
     scale = 320 / first_frame().width
     assert [round(one.left * scale) for one in found] == [10, 100]
+    alone = {part.name: [round(one.left * scale) for one in part.detect(first_frame())] for part in detector.parts}
+    assert alone == {"first": [10], "second": [12, 100]}
 
 
 def faded(contrast: float) -> Frame:
@@ -182,6 +184,6 @@ def test_an_output_that_is_no_number_is_an_error_not_an_empty_street() -> None:
         def find(self, image: object, dim: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
             return [("person", np.full((1, 4), np.nan, np.float32), np.ones(1, np.float32))]
 
-    detector = StackDetector("broken", {}, (Broken(),), Broken(), 320)  # type: ignore[arg-type]
+    detector = StackDetector("broken", {}, {"broken": Broken()}, Broken(), 320)  # type: ignore[arg-type]
     with pytest.raises(DetectorError, match="not finite"):
         detector.detect(first_frame())

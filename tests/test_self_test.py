@@ -10,20 +10,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from privacy.audit import EVERY_NS, LONG_SIDE, WAITING, LeakAudit
 from privacy.delay import Verdict
-from privacy.detection import Detection, Detector
+from privacy.detection import Detection, Detector, Kind
 from privacy.errors import ModelError
-from privacy.frames import Frame, MaskedFrame
+from privacy.frames import Frame, MaskedFrame, Plane
 from privacy.inference import Inference
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.regions import enclose
 from privacy.self_test import HEIGHT, PEOPLE, WIDTH, boxes, picture, require, run
-from privacy.stacks import YoloxNano, open_stack
+from privacy.stacks import Network, RtmDet, StackDetector, YoloxNano, open_stack
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, Node
 from tests.scenes import GarbageDetector, NaNDetector, RaisingDetector
@@ -38,7 +40,8 @@ class Altered:
     """The real stack, whose answer is altered on its way."""
 
     def __init__(self, stack: Detector, alter: Callable[[Detection], Detection | None]) -> None:
-        self.name, self.models, self._stack, self._alter = stack.name, stack.models, stack, alter
+        self.name, self.models, self.parts = stack.name, stack.models, stack.parts
+        self._stack, self._alter = stack, alter
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
         altered = (self._alter(one) for one in self._stack.detect(frame))
@@ -50,9 +53,9 @@ def tall(one: Detection) -> float:
 
 
 def test_the_shipped_stack_passes(stack: Detector) -> None:
-    checks = require(stack)
-    assert len(checks) == 2 * len(PEOPLE) + 1
-    assert [check.name for check in checks][-1] == "painting"
+    names = [check.name for check in require(stack)]
+    assert len(names) == 2 * len(PEOPLE) * (1 + len(stack.parts)) + 1
+    assert names[2 * len(PEOPLE)] == "painting"
 
 
 FAULTS: dict[str, tuple[str, Callable[[Detection], Detection | None]]] = {
@@ -68,8 +71,8 @@ FAULTS: dict[str, tuple[str, Callable[[Detection], Detection | None]]] = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_an_altered_answer_fails_the_right_check(stack: Detector, case: str) -> None:
     name, alter = FAULTS[case]
-    failed = [check.name for check in run(Altered(stack, alter)) if not check.passed]
-    assert any(check.startswith(name) for check in failed), failed
+    names = failed(Altered(stack, alter))
+    assert any(check.startswith(name) for check in names), names
     with pytest.raises(ModelError, match="self-test"):
         require(Altered(stack, alter))
 
@@ -92,23 +95,98 @@ def test_a_detector_without_stored_outputs_is_judged_by_what_it_finds() -> None:
     assert [check.name for check in require(Told())][-1] == "painting"
 
 
-def test_changed_weights_are_noticed() -> None:
-    """The same network with noise of two hundredths on its weights, past the hashes: the stored outputs tell."""
+Weights = npt.NDArray[np.float32]
+PEOPLE_FILES = {"rtmdet-nano": "rtmdet_nano_person.onnx", "yolox-nano": "yolox_nano.onnx"}
+
+
+def weights_of(name: str, alter: Callable[[Weights], Weights]) -> bytes:
+    """A network's pinned file with the weights of all its convolutions altered; it loads all the same."""
     import onnx
     from onnx import numpy_helper
 
-    path = MODELS / "yolox_nano.onnx"
+    path = MODELS / PEOPLE_FILES[name]
     if not path.exists():
-        pytest.skip("needs the first stack's weights")
-    model, rng = onnx.load(path), np.random.default_rng(4)
+        pytest.skip(f"the file of {name} is not here")
+    model = onnx.load(path)
     for weights in model.graph.initializer:
         values = numpy_helper.to_array(weights)
         if values.ndim == 4:
-            noisy = values * (1 + 0.05 * rng.standard_normal(values.shape))
-            weights.CopyFrom(numpy_helper.from_array(noisy.astype(values.dtype), weights.name))
-    stack = open_stack("yolox-nano+yunet", MODELS)
-    stack._people = (YoloxNano(Inference(model.SerializeToString())),)  # type: ignore[attr-defined]
-    assert [check.name for check in run(stack) if not check.passed]
+            weights.CopyFrom(numpy_helper.from_array(alter(values).astype(values.dtype), weights.name))
+    return bytes(model.SerializeToString())
+
+
+def same(values: Weights) -> Weights:
+    return values
+
+
+def noisy(values: Weights) -> Weights:
+    """Noise of a twentieth."""
+    return values * (1 + 0.05 * np.random.default_rng(4).standard_normal(values.shape))
+
+
+def beside(altered: str, network: Network | None = None) -> StackDetector:
+    """The stack of two networks for people, past the hashes. altered: whose convolutions are zero, or who is `network` instead."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    files = {name: weights_of(name, np.zeros_like if name == altered and not network else same) for name in PEOPLE_FILES}
+    networks: dict[str, Network] = {
+        "rtmdet-nano": RtmDet(Inference(files["rtmdet-nano"])),
+        "yolox-nano": YoloxNano(Inference(files["yolox-nano"]), 0.08),
+    }
+    if network:
+        networks[altered] = network
+    return StackDetector("rtmdet-nano+yolox-nano+yunet", {}, networks, None, 416)
+
+
+def failed(detector: Detector) -> list[str]:
+    return [check.name for check in run(detector) if not check.passed]
+
+
+def test_changed_weights_are_noticed() -> None:
+    """The same network with noise on its weights, past the hashes: people are found as before, the stored outputs tell."""
+    network = YoloxNano(Inference(weights_of("yolox-nano", noisy)))
+    names = failed(StackDetector("yolox-nano+yunet", {}, {"yolox-nano": network}, None, 416))
+    assert names
+    assert all(name.startswith(("stored output", "person of")) for name in names), names
+
+
+def test_a_second_network_of_zero_weights_is_named_though_together_they_find_everybody() -> None:
+    """It loads, finds nobody and raises nothing."""
+    stack = beside("yolox-nano")
+    assert len(stack.detect(picture())) == len(PEOPLE)
+    names = failed(stack)
+    assert len(names) == 2 * len(PEOPLE)
+    assert all(name.startswith("yolox-nano: ") for name in names)
+    with pytest.raises(ModelError, match=f"self-test: yolox-nano: person of {PEOPLE[0][2]} pixels"):
+        require(stack)
+
+
+def test_a_first_network_of_zero_weights_is_named() -> None:
+    """This one finds hundreds everywhere and none of the drawn people; the other one passes by itself."""
+    names = failed(beside("rtmdet-nano"))
+    assert {f"rtmdet-nano: person of {tall} pixels" for _, _, tall, _ in PEOPLE} <= set(names)
+    assert not [name for name in names if name.startswith("yolox-nano")]
+
+
+class Empty:
+    """A network that finds nobody and says so in time."""
+
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Weights, Weights]]:
+        return [("person", np.empty((0, 4), np.float32), np.empty(0, np.float32))]
+
+
+class Raises(Empty):
+    def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Weights, Weights]]:
+        raise RuntimeError("no such layer")
+
+
+def test_a_second_network_without_an_answer_fails_though_the_whole_passes() -> None:
+    names = failed(beside("yolox-nano", Empty()))
+    assert len(names) == 2 * len(PEOPLE)
+    assert all(name.startswith("yolox-nano: ") for name in names)
+
+
+def test_a_second_network_that_raises_is_named() -> None:
+    assert failed(beside("yolox-nano", Raises())) == ["detector", "yolox-nano: detector"]
 
 
 def test_the_command_says_what_it_tested(tmp_path: Path) -> None:
@@ -118,7 +196,7 @@ def test_the_command_says_what_it_tested(tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert said == json.loads(report.read_text())
     assert (said["schema"], said["passed"]) == ("lykta.selftest/1", True)
-    assert len(said["checks"]) == 7
+    assert len(said["checks"]) == (19 if "rtmdet" in said["stack"] else 7)
 
 
 def test_a_node_whose_mask_fails_the_test_never_opens_the_lens(node: Node) -> None:

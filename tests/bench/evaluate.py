@@ -29,7 +29,7 @@ import numpy as np
 
 from agent.mask import mask_file, write_report
 from privacy.basis import Profile
-from privacy.detection import Detection
+from privacy.detection import Detection, Detector
 from privacy.errors import LyktaError, MediaError, UsageError
 from privacy.frames import Frame
 from tests.bench import home
@@ -133,6 +133,7 @@ class Nobody:
     """A detector that always answers in time that nobody is there."""
 
     name = "nobody"
+    parts: tuple[Detector, ...] = ()
 
     def __init__(self) -> None:
         self.models: dict[str, str] = {}

@@ -94,6 +94,7 @@ class Crowd:
     def __init__(self, people: int) -> None:
         self._stack = open_stack(installed(MODELS), MODELS)
         self.name, self.models, self._people = "crowd", self._stack.models, people
+        self.parts = self._stack.parts
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
         self._stack.detect(frame)
