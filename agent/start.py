@@ -32,8 +32,9 @@ def main() -> None:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
             sys.exit(serve(sys.argv[1]))
         from agent.main import app
+        from privacy.command_line import ended
 
-        app()
+        sys.exit(ended(app))
     except LyktaError as problem:
         sys.stderr.write(error_lines(problem))
         sys.exit(problem.exit_code)

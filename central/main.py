@@ -12,8 +12,8 @@ import typer
 
 from central import clip_commands, key_commands
 from central.cli import As, Json, Keys, app, given_as, show, tell, unused
-from privacy.errors import LyktaError, RecordError, UsageError
-from privacy.foreign import error_lines
+from privacy.command_line import ended
+from privacy.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from central.review import Objection
@@ -226,8 +226,4 @@ def main() -> None:
     """Entry point: errors in the words of the design, with their exit code."""
     # Nothing is for everybody to write, whoever starts it.
     os.umask(os.umask(0o077) | 0o022)
-    try:
-        app()
-    except LyktaError as problem:
-        sys.stderr.write(error_lines(problem))
-        sys.exit(problem.exit_code)
+    sys.exit(ended(app))
