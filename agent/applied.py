@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from privacy.basis import BASIS, VIEW, Basis, View
 from privacy.errors import RecordError
-from privacy.files import read
+from privacy.files import read, read_own
 from privacy.foreign import decode
 from privacy.records import peek
 from privacy.settings import CONFIG, Settings
@@ -63,7 +63,7 @@ def last_judgement(layout: Layout, kind: Kind) -> Applied | None:
 def names_in(kind: Kind, path: Path) -> tuple[str, ...]:
     """The names of the record in a file, its own first; () if there is none, or it is torn. Unverified: to list, not to decide."""
     try:
-        token = path.read_bytes()
+        token = read_own(path)
         if kind == "basis":
             basis = peek(token, BASIS, Basis)
             return (basis.id, basis.assessment)

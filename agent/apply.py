@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from agent.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
-from agent.desired import LONGEST, Taken, alone, taken
+from agent.desired import Taken, alone, taken
 from agent.inspect import show, table_of
 from agent.overlay import effective, laid_over
 from agent.progress import note
@@ -23,7 +24,7 @@ from agent.renew import Said, take_answers
 from agent.run_pace import back_off
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
-from privacy.files import PUBLIC, make_folder, place
+from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records import kind_of, peek, sha256_hex, verify_listed
 from privacy.settings import CONFIG, Settings
 from provisioning.identity import check_revoked, command_keys, load_permit, verify_basis, verify_view
@@ -69,7 +70,14 @@ def _judge(layout: Layout, by_hand: dict[Kind, bytes], as_json: bool) -> tuple[i
 
 def _in_force(layout: Layout) -> list[str]:
     """What lies where the records and settings in force lie."""
-    return [sha256_hex(path.read_bytes()) if path.exists() else "" for path in (place_of(layout, kind) for kind in KINDS)]
+    return [sha256_hex(_lying(path)) for path in (place_of(layout, kind) for kind in KINDS)]
+
+
+def _lying(path: Path) -> bytes:
+    """What lies there; b"" for nothing, and for what cannot be read: the next one takes its place."""
+    with suppress(OSError):
+        return read_own(path)
+    return b""
 
 
 def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> list[Applied]:
@@ -113,10 +121,10 @@ def _take(layout: Layout, kind: Kind, token: bytes) -> Applied:
     path, reason = place_of(layout, kind), ""
     used = _used(layout, kind)
     try:
-        if not (path.exists() and path.read_bytes() == token):
+        if _lying(path) != token:
             _JUDGES[kind](layout, token, used)
-            if path.exists():
-                place(path.with_name(f"{path.name}.previous"), path.read_bytes(), mode=PUBLIC)
+            if before := _lying(path):
+                place(path.with_name(f"{path.name}.previous"), before, mode=PUBLIC)
             place(path, token, mode=PUBLIC)
     except (RecordError, ConfigError) as problem:
         reason = str(problem)
@@ -148,7 +156,7 @@ def _judge_basis(layout: Layout, token: bytes, used: Collection[str]) -> None:
     basis = verify_basis(layout, token)
     check_basis(basis, node.site, node.id)
     check_revoked(layout, basis.id)
-    old = peek(layout.basis.read_bytes(), BASIS, Basis) if names_in("basis", layout.basis) else None
+    old = peek(read_own(layout.basis), BASIS, Basis) if names_in("basis", layout.basis) else None
     if old and (old.site, old.node) == (node.site, node.id):
         check_successor(old, basis, used)
 
@@ -183,7 +191,7 @@ _JUDGES: dict[Kind, Callable[[Layout, bytes, Collection[str]], None]] = {
 
 
 def _basis_in_force(layout: Layout) -> Basis | None:
-    return verify_basis(layout, layout.basis.read_bytes()) if layout.basis.exists() else None
+    return verify_basis(layout, read_own(layout.basis)) if layout.basis.exists() else None
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------
@@ -192,8 +200,7 @@ def _basis_in_force(layout: Layout) -> Basis | None:
 def _read(path: Path, only: Kind | None) -> tuple[Kind, bytes]:
     """What a file is, by its own header, and its text."""
     try:
-        with path.open("rb") as file:
-            token = file.read(LONGEST).strip()
+        token = read_own(path).strip()
     except OSError as problem:
         raise UsageError(f"apply: {path}: {problem.strerror}", "name the file that `lykta-central sign` made") from problem
     kind = _TYPES.get(kind_of(token))

@@ -20,6 +20,7 @@ from agent.status import status_of
 from drivers.disk import room_of
 from privacy.basis import Permit
 from privacy.errors import LyktaError, StorageError, UsageError
+from privacy.files import read_own
 from privacy.journal import cross_check, verify_chain
 from privacy.models import load_files, stack_of
 from privacy.records import Authority, load_chain
@@ -58,7 +59,7 @@ def _ca_expiry(authority: Authority, now: datetime) -> list[Finding]:
 
 def _expiry(layout: Layout, unit: str, now: datetime) -> Finding | None:
     """What is wrong with the age of a certificate."""
-    leaf = load_chain((layout.certificates / f"{unit}.pem").read_bytes())[0]
+    leaf = load_chain(read_own(layout.certificates / f"{unit}.pem"))[0]
     end = leaf.not_valid_after_utc
     if now >= end:
         return Finding("keys", "fail", f"{unit}.pem ended {end:%Y-%m-%d}", "`lykta renew`; does its wish get to the centre?")

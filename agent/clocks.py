@@ -8,6 +8,7 @@ from datetime import datetime
 from agent.config import Config
 from drivers.clock import BEGINNING, SystemClock
 from privacy.errors import LyktaError
+from privacy.files import read_own
 from privacy.journal import newest
 from privacy.records import load_chain
 from provisioning.identity import UNITS, Unit
@@ -40,4 +41,4 @@ def _entry(layout: Layout, unit: Unit) -> datetime:
 
 
 def _issue(layout: Layout, unit: Unit) -> datetime:
-    return load_chain((layout.certificates / f"{unit}.pem").read_bytes())[0].not_valid_before_utc
+    return load_chain(read_own(layout.certificates / f"{unit}.pem"))[0].not_valid_before_utc

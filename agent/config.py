@@ -11,7 +11,8 @@ from msgspec import Meta, Struct, field
 
 from privacy.basis import Hours, Label, Profile
 from privacy.errors import ConfigError, RecordError
-from privacy.foreign import LONGEST, printable, toml
+from privacy.files import read_own
+from privacy.foreign import printable, toml
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Pin = Annotated[int, Meta(ge=0, le=27)]
@@ -209,8 +210,7 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(LONGEST + 1).decode()
+        return read_own(path).decode()
     except FileNotFoundError as problem:
         raise ConfigError(f"{path}: no such file", "write it, or take the one of the node's bundle") from problem
     except UnicodeDecodeError as problem:

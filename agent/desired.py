@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from agent.applied import KINDS, Kind, id_in_force, last_judgement
 from privacy.errors import AccessError, LyktaError, RecordError, StorageError
-from privacy.files import locked, make_folder, place
+from privacy.files import locked, make_folder, place, read_own
 from privacy.folders import Folder, opened
 from privacy.records import load_chain, sha256_hex
 from privacy.renewal import wished_key
@@ -26,7 +26,7 @@ def leave_certificate(layout: Layout, unit: str, pem: bytes) -> bool:
     wish = renewal_of(layout, unit)
     if not 0 < len(pem) <= LONGEST or not wish.exists():
         return False
-    if load_chain(pem)[0].public_key() != wished_key(wish.read_bytes()):
+    if load_chain(pem)[0].public_key() != wished_key(read_own(wish)):
         return False
     return _leave(layout, f"{unit}.pem", pem)
 
@@ -49,7 +49,7 @@ def _leave(layout: Layout, name: str, token: bytes) -> bool:
     path = layout.desired / name
     try:
         # It comes with every connection: a bad link must not wear out the card.
-        if path.exists() and path.read_bytes() == token:
+        if path.exists() and read_own(path) == token:
             return False
         make_folder(path.parent)
         place(path, token)

@@ -61,7 +61,9 @@ class Orders:
 
     def _obey(self, order: Order, token: bytes) -> bytes:
         path = self._path(order, "jws")
-        answer = _same(path.read_bytes(), order, token) if path.exists() else self._answer(order, token, *self._act(order, token))
+        answer = (
+            _same(read(path, path.name), order, token) if path.exists() else self._answer(order, token, *self._act(order, token))
+        )
         # After the answer, and again with each repetition: a power cut between the two must not leave it undone.
         if peek(answer, ANSWER, Answer).result == "done":
             self._follow(order, token)
@@ -175,7 +177,7 @@ class Holds:
         except RecordError:
             order = peek(token, ORDER, Order)
             path = self._obeyed / f"{order.number:08}.jws"
-            if not path.exists() or not self._was_done(path.read_bytes(), token):
+            if not path.exists() or not self._was_done(read(path, path.name), token):
                 raise
             return order
 

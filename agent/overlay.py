@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.config import Config, build, load, read, tree
 from privacy.errors import ConfigError, LyktaError
+from privacy.files import read_own
 from privacy.records import peek
 from privacy.settings import CONFIG, Settings, merged
 from provisioning.layout import Layout
@@ -39,7 +40,7 @@ def effective(layout: Layout) -> Effective:
     """`ConfigError` only for lykta.toml: help and the link go on without a configuration that does not hold."""
     plain = load(layout.config)
     try:
-        token = layout.overlay.read_bytes()
+        token = read_own(layout.overlay)
     except FileNotFoundError:
         return Effective(plain, {})
     except OSError as problem:

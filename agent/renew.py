@@ -15,7 +15,7 @@ from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.status import status_of
 from privacy.errors import LyktaError, RecordError, UsageError
-from privacy.files import PUBLIC, make_folder, place
+from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records import load_chain
 from privacy.renewal import check_answer, due_at, new_key, request, wished_key
 from provisioning.identity import TLS_AND_UNITS, load_authority, renewal_of
@@ -81,7 +81,7 @@ def _wish(layout: Layout, keys: KeyPlace) -> tuple[str, str]:
     if renewal_of(layout, keys.unit).exists() and keys.key(".next").exists():
         return "waits", "for the centre's certificate"
     config = settings_in_force(layout)
-    clock, present = clock_of(layout, config), load_chain(keys.pem().read_bytes())[0]
+    clock, present = clock_of(layout, config), load_chain(read_own(keys.pem()))[0]
     now, due = clock.now(), due_at(present)
     if not clock.trusted():
         return "kept", "the time is not trusted"
@@ -104,14 +104,14 @@ def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     node = settings_in_force(layout).node
     chain, wish = load_chain(answer), renewal_of(layout, keys.unit)
     _end_swap(keys)
-    if answer == keys.pem().read_bytes():
+    if answer == read_own(keys.pem()):
         if not keys.key(".next").exists():
             wish.unlink(missing_ok=True)
         return "kept", "is in force already"
     if not (keys.key(".next").exists() and wish.exists()):
         raise RecordError(f"{keys.unit}: no key waits for a certificate", "it was renewed already")
     check_answer(chain, load_authority(layout), f"{node.site}/{node.id}", keys.unit)
-    if wished_key(wish.read_bytes()) != chain[0].public_key():
+    if wished_key(read_own(wish)) != chain[0].public_key():
         raise RecordError(f"{keys.unit}: is not the certificate of the key that waits", "the centre answered another wish")
     place(keys.pem(".next"), answer, mode=PUBLIC)
     keys.swap(keep=keys.unit == "tls")
@@ -139,6 +139,6 @@ def _read(path: Path) -> tuple[str, bytes]:
     if path.stem not in TLS_AND_UNITS:
         raise UsageError(f"renew: {path}: must be named after its key: {', '.join(TLS_AND_UNITS)}", "for instance tls.pem")
     try:
-        return path.stem, path.read_bytes()
+        return path.stem, read_own(path)
     except OSError as problem:
         raise UsageError(f"renew: {path}: {problem.strerror}", "name the file that `lykta-central renew` made") from problem

@@ -21,7 +21,7 @@ import msgspec
 
 from agent.cards import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
-from privacy.files import create, make_folder, open_file, place, read, sync_folder
+from privacy.files import create, make_folder, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
 from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records import Authority, Signer, sha256_hex, sign
@@ -91,13 +91,16 @@ class Spool:
 
         Of a damaged note the newest clip that is here tells it; the centre finds the gap if there is none.
         """
-        with suppress(FileNotFoundError):
-            noted = self._head.read_bytes().decode(errors="replace")
-            return noted if _HASH.fullmatch(noted) else self._newest()
-        return ""
+        try:
+            noted = read_own(self._head).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError:  # no file, or on a bad spot of the card
+            return self._newest()
+        return noted if _HASH.fullmatch(noted) else self._newest()
 
     def _newest(self) -> str:
-        return next((sha256_hex((self.folder / clip / _MANIFEST).read_bytes()) for clip in reversed(self.clips())), "")
+        return next((sha256_hex(read_own(self.folder / clip / _MANIFEST)) for clip in reversed(self.clips())), "")
 
     def clips(self) -> list[str]:
         """Ids of complete clips, oldest first."""
@@ -201,7 +204,7 @@ class Spool:
     def _settle(self, manifest: Manifest, told: Callable[[Manifest], None]) -> None:
         """The end of a `finish` that was interrupted: the chain's head may be an older one, and nobody may have been told."""
         if self.previous == manifest.previous:
-            place(self._head, sha256_hex((self.folder / manifest.clip / _MANIFEST).read_bytes()).encode())
+            place(self._head, sha256_hex(read_own(self.folder / manifest.clip / _MANIFEST)).encode())
         told(manifest)
         self._tidy(manifest)
 
@@ -233,7 +236,7 @@ class Spool:
         if not path.exists():
             raise RecordError(f"receipt: clip: no such clip here (got {receipt.id})", "it was freed before, or is another node's")
         manifest = self.manifest(receipt.id)
-        if receipt.record_sha256 != sha256_hex(path.read_bytes()) or receipt.files != manifest.files:
+        if receipt.record_sha256 != sha256_hex(read_own(path)) or receipt.files != manifest.files:
             raise RecordError("receipt: is for other bytes than this node holds", "upload the clip again")
         return manifest
 

@@ -17,7 +17,7 @@ from agent.messages import Alarm, Tamper
 from agent.recorder import moment
 from privacy.delay import Seen
 from privacy.errors import RecordError, StorageError, UsageError
-from privacy.files import place
+from privacy.files import place, read
 from privacy.frames import MaskedFrame
 from privacy.frozen import FrozenWatch
 from privacy.masking import Masker
@@ -137,7 +137,7 @@ class Watching:
     def _remember(self) -> ViewGuard:
         """A guard with the edges from before the restart; torn ones are noted and learned anew."""
         try:
-            return ViewGuard(self._path.read_bytes() if self._path.exists() else b"")
+            return ViewGuard(read(self._path, self._path.name) if self._path.exists() else b"")
         except RecordError as problem:
             self._keeper.note("view_reference_torn", reason=str(problem))
             return ViewGuard()

@@ -94,7 +94,7 @@ def issue_again(folder: Path, target: Path) -> None:
 def issued(folder: Path) -> list[Issued]:
     """Every certificate that this folder's CAs issued, oldest first."""
     path = folder / _LEDGER
-    return [decode(line, Issued, "issued.jsonl") for line in (path.read_bytes().splitlines() if path.exists() else [])]
+    return [decode(line, Issued, "issued.jsonl") for line in (read(path).splitlines() if path.exists() else [])]
 
 
 def issued_by_force(folder: Path, target: Path) -> bool:

@@ -22,15 +22,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from privacy.errors import EnrolmentError, RecordError
-from privacy.files import OPEN, create, make_folder, sync_folder
+from privacy.files import OPEN, create, make_folder, read_own, sync_folder
 from privacy.records import Authority, PrivateKey, Signer, TrustedKeys, load_chain, load_private_key, thumbprint
 
 RETIRED = "retired"
+LONGEST = 64 << 20
+"""Bytes of a file here: the list of all certificates, and of the revoked ones, grow for years."""
 
 
 def read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_own(path, most=LONGEST)
     except OSError as problem:
         raise EnrolmentError(f"keys: {path}: {problem.strerror}", "lykta-central keygen DIR makes them") from problem
 
@@ -67,7 +69,7 @@ def write_pair(folder: Path, name: str) -> None:
 def signer(folder: Path, name: str) -> Signer:
     """A key of the folder, with its certificate where it has one."""
     certificate = folder / f"{name}.pem"
-    chain = load_chain(certificate.read_bytes()) if certificate.exists() else ()
+    chain = load_chain(read(certificate)) if certificate.exists() else ()
     # The CA's own signatures are known by its key: a node has its certificate.
     return Signer(load_private_key(read(folder / f"{name}.key")), chain[:1])
 
@@ -79,7 +81,7 @@ def authority(folder: Path) -> Authority:
 
 def evidence(folder: Path) -> Authority:
     """The CAs in force and those before: for what was signed while they were."""
-    before = [load_chain(path.read_bytes()) for path in sorted((folder / RETIRED).glob("ca-*.pem"))]
+    before = [load_chain(read(path)) for path in sorted((folder / RETIRED).glob("ca-*.pem"))]
     return Authority(authority(folder).cas + tuple(ca for chain in before for ca in chain))
 
 

@@ -62,9 +62,16 @@ def sign(
 
 def _check_replaceable(output: Path, record: str) -> None:
     """`UsageError` where something stands that is no signed record of this kind: a key, the file to be signed, another record."""
+    from privacy.files import read_own
     from privacy.records import kind_of
 
-    if output.exists() and not (output.is_file() and kind_of(output.read_bytes()) == f"lykta-{record}"):
+    try:
+        found = kind_of(read_own(output))
+    except FileNotFoundError:
+        return
+    except OSError:
+        found = ""
+    if found != f"lykta-{record}":
         raise UsageError(f"sign: -o: {output} exists and is no signed {record}", "name a new file")
 
 

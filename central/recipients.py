@@ -30,7 +30,7 @@ def present(keys: Path) -> list[str]:
 def known(keys: Path) -> frozenset[str]:
     """Everybody to whom a clip may be sealed: in force now, or before."""
     path = keys / _KNOWN
-    earlier = _lines(path.read_bytes()) if path.exists() else []
+    earlier = _lines(read(path)) if path.exists() else []
     return frozenset([*present(keys), *earlier, *_own(keys)])
 
 

@@ -15,7 +15,7 @@ from central.revoked import Revoked
 from central.signing import read_json
 from drivers.mqtt import Credentials, gather, send_once
 from privacy.errors import LyktaError, RecordError, UnreachableError
-from privacy.files import OPEN, PUBLIC, locked, make_folder, place
+from privacy.files import OPEN, PUBLIC, locked, make_folder, place, read_own
 from privacy.records import certificates_of, thumbprint
 from privacy.renewal import RENEWAL, Renewal, read_request
 
@@ -40,7 +40,7 @@ def renew(keys: Path, token: bytes) -> tuple[Renewal, bytes]:
     with locked(folder):
         if not path.exists():
             write(path, certify(keys, key, f"{wish.site}/{wish.node}", wish.unit), 0o644)
-    return wish, path.read_bytes()
+    return wish, read_own(path)
 
 
 def to_files(keys: Path, wishes: list[Path], output: Path) -> tuple[list[str], Refused]:

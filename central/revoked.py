@@ -6,7 +6,9 @@ from pathlib import Path
 
 from cryptography import x509
 
+from central.folder import LONGEST
 from privacy.errors import RecordError
+from privacy.files import read_own
 from privacy.records import Authority
 
 
@@ -33,7 +35,7 @@ class Revoked:
 
     def _read(self) -> frozenset[int]:
         try:
-            listed = x509.load_pem_x509_crl(self._path.read_bytes())
+            listed = x509.load_pem_x509_crl(read_own(self._path, most=LONGEST))
         except (ValueError, OSError) as problem:
             raise RecordError(f"crl: {self._path}: {problem}", "write it again with lykta-central revoke") from problem
         if not any(listed.is_signature_valid(ca.public_key()) for ca in self._authority.cas):  # type: ignore[arg-type]

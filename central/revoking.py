@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from central.access import note
 from central.certificates import common_name, issued
-from central.folder import authority, numbers, public_key, signer, write
+from central.folder import authority, numbers, public_key, read, signer, write
 from privacy.errors import EnrolmentError, RecordError, UsageError
 from privacy.records import PrivateKey
 
@@ -69,7 +69,7 @@ def _list(
 
 def _lists(keys: Path) -> list[x509.CertificateRevocationList]:
     path = keys / _FILE
-    data = path.read_bytes() if path.exists() else b""
+    data = read(path) if path.exists() else b""
     try:
         return [x509.load_pem_x509_crl(part + _MARK) for part in data.split(_MARK)[:-1]]
     except ValueError as problem:

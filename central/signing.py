@@ -13,6 +13,7 @@ from central.folder import listed, signer
 from central.review import Objection, review
 from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
 from privacy.errors import RecordError
+from privacy.files import read_own
 from privacy.models import STACKS
 from privacy.records import sign, verify_listed
 from privacy.settings import CONFIG, Settings
@@ -49,7 +50,7 @@ def signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) ->
 
 def read_json(name: str, source: Path) -> bytes:
     try:
-        return source.read_bytes()
+        return read_own(source)
     except OSError as problem:
         raise RecordError(f"{source}: {problem.strerror}", f"lykta-central sign {name} --example SITE/NODE prints one") from problem
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from privacy.errors import StorageError
+from privacy.files import read_own
 
 _WAIT_S = 60
 _TPM = Path("/dev/tpmrm0")
@@ -16,7 +17,7 @@ _TPM = Path("/dev/tpmrm0")
 
 def unsealed(path: Path, name: str) -> bytes:
     """What a sealed file holds. Raises OSError for a file that is not there, `StorageError` for one of another machine."""
-    return _run("decrypt", name, path.read_bytes())
+    return _run("decrypt", name, read_own(path))
 
 
 def sealed(secret: bytes, name: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import Literal
 from drivers.creds import unsealed
 from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.errors import AccessError, EnrolmentError, RecordError, StorageError
-from privacy.files import read
+from privacy.files import read, read_own
 from privacy.order import ORDER, Order
 from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
 from provisioning.keystore import matching
@@ -52,7 +52,7 @@ def tls_files(layout: Layout) -> TlsFiles:
     for path in (files.ca, files.certificate):
         _read(path)
     key = load_private_key(_key(layout, files.key.name)).public_key()
-    if load_chain(files.certificate.read_bytes())[0].public_key() != key and matching(layout.certificates, "tls", key):
+    if load_chain(read_own(files.certificate))[0].public_key() != key and matching(layout.certificates, "tls", key):
         # A power cut came between the two steps of a renewal: `lykta renew` ends it.
         return replace(files, certificate=layout.certificates / "tls.next.pem")
     return files
@@ -139,7 +139,7 @@ def _revoking(path: Path) -> Order:
 
 def _record(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_own(path)
     except FileNotFoundError as problem:
         raise RecordError(f"{path.name}: there is none: the camera stays closed", f"place the signed record at {path}") from problem
     except OSError as problem:
@@ -162,7 +162,7 @@ def _key(layout: Layout, name: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_own(path)
     except FileNotFoundError as problem:
         raise EnrolmentError(f"not enrolled: {path} is missing", "place the node's bundle under etc/lykta") from problem
     except PermissionError as problem:

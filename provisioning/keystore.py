@@ -12,7 +12,7 @@ from pathlib import Path
 
 from drivers.creds import sealed, unsealed
 from privacy.errors import EnrolmentError
-from privacy.files import PRIVATE, PUBLIC, place, sync_folder
+from privacy.files import PRIVATE, PUBLIC, place, read_own, sync_folder
 from privacy.records import Certificates, Signer, load_chain, load_private_key
 from provisioning.layout import Layout
 
@@ -42,7 +42,7 @@ class KeyPlace:
     def signer(self, stage: str = "") -> Signer:
         """The key of a stage, with the certificate that fits it."""
         path = self.key(stage)
-        key = load_private_key(unsealed(path, f"{self.unit}.key") if path.suffix == ".cred" else path.read_bytes())
+        key = load_private_key(unsealed(path, f"{self.unit}.key") if path.suffix == ".cred" else read_own(path))
         return Signer(key, matching(self.folder, self.unit, key.public_key()) or ())
 
     def keep_next(self, pem: bytes) -> None:
@@ -57,8 +57,8 @@ class KeyPlace:
         """
         if self.key(".next").exists():
             if keep and self.pem().exists():
-                place(self.key(".previous"), self.key().read_bytes(), mode=PRIVATE)
-                place(self.pem(".previous"), self.pem().read_bytes(), mode=PUBLIC)
+                place(self.key(".previous"), read_own(self.key()), mode=PRIVATE)
+                place(self.pem(".previous"), read_own(self.pem()), mode=PUBLIC)
             self.key(".next").replace(self.key())
             sync_folder(self.folder)
         self.pem(".next").replace(self.pem())
@@ -66,7 +66,7 @@ class KeyPlace:
 
     def go_back(self) -> None:
         """The pair before comes into force again, in the same order of steps."""
-        place(self.pem(".next"), self.pem(".previous").read_bytes(), mode=PUBLIC)
+        place(self.pem(".next"), read_own(self.pem(".previous")), mode=PUBLIC)
         self.key(".previous").replace(self.key())
         sync_folder(self.folder)
         self.pem(".next").replace(self.pem())
@@ -83,7 +83,7 @@ def matching(folder: Path, unit: str, key: object) -> Certificates | None:
     for name in (f"{unit}.pem", f"{unit}.next.pem"):
         path = folder / name
         if path.exists():
-            chain = load_chain(path.read_bytes())
+            chain = load_chain(read_own(path))
             if chain[0].public_key() == key:
                 return chain
     return None

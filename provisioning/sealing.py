@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.creds import sealed, unsealed
 from privacy.errors import EnrolmentError, StorageError
-from privacy.files import PRIVATE, place, sync_folder
+from privacy.files import PRIVATE, place, read_own, sync_folder
 from provisioning.layout import Layout
 
 
@@ -15,7 +15,7 @@ def seal_keys(layout: Layout) -> list[str]:
     if not plain and not list(folder.glob("*.cred")):
         raise EnrolmentError(f"not enrolled: {folder} holds no keys", "place the node's bundle under etc/lykta")
     for key in plain:
-        secret, target = key.read_bytes(), key.with_suffix(".cred")
+        secret, target = read_own(key), key.with_suffix(".cred")
         place(target, sealed(secret, key.name), mode=PRIVATE)
         if unsealed(target, key.name) != secret:
             raise StorageError(f"{target}: does not open to what was sealed", "the plain key stays; is the TPM well?")
