@@ -10,16 +10,62 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
-from agent.control import Request, ask
+from agent.control import Request, ask_for
 from agent.messages import LONGEST
 from agent.outbox import Class, Mark, Summary, Waiting
 from agent.outbox_schema import GREATEST
 from privacy.errors import StorageError, UsageError
-from privacy.foreign import decode
+from privacy.foreign import LATEST, decode
 from provisioning.layout import Layout
 
 _NEXT = 20
+_LATEST_MS = LATEST.timestamp() * 1000
+
+
+class _Row(Struct, frozen=True):
+    """What waits of one class."""
+
+    name: str = field(name="class")
+    rows: int
+    bytes: int
+    oldest: str | None
+
+
+class _Next(Struct, frozen=True):
+    """A message that is sent soon. put: when it was put, as text."""
+
+    outbox: str
+    seq: int
+    name: str = field(name="class")
+    topic: str
+    put: str | None
+    bytes: int
+
+
+class _Listed(Struct, frozen=True):
+    """The uplink's answer, as `survey` makes it."""
+
+    epoch: str | None
+    pending: int
+    file_bytes: int
+    dropped: dict[str, int]
+    classes: tuple[_Row, ...]
+    next: tuple[_Next, ...]
+    outboxes: tuple[dict[str, Any], ...]
+    unreachable: dict[str, str]
+
+
+class _Shown(Struct, frozen=True):
+    """The same for one message."""
+
+    outbox: str
+    seq: int
+    topic: str
+    retain: bool
+    expiry_s: int | None
+    message: dict[str, dict[str, Any]] | None
 
 
 class Source(Protocol):
@@ -116,26 +162,27 @@ def _in(outbox: Source, seq: Any) -> Waiting | None:
 def outbox_list(layout: Layout, as_json: bool) -> None:
     from agent.inspect import show, table_of
 
-    facts = ask(layout.socket("uplink", "ctl"), {"verb": "outbox"})
+    facts = ask_for(_Listed, layout.socket("uplink", "ctl"), {"verb": "outbox"})
     table = table_of("class", "waiting", "bytes", "oldest")
-    for one in facts["classes"]:
-        table.add_row(one["class"], str(one["rows"]), str(one["bytes"]), one["oldest"] or "")
-    table.add_row("file", "", str(facts["file_bytes"]), "")
-    for cause, count in facts["dropped"].items():
+    for row in facts.classes:
+        table.add_row(row.name, str(row.rows), str(row.bytes), row.oldest or "")
+    table.add_row("file", "", str(facts.file_bytes), "")
+    for cause, count in facts.dropped.items():
         table.add_row(f"dropped: {cause}", str(count), "", "")
-    for one in facts["next"]:
-        table.add_row(f"next: {one['outbox']} {one['seq']} {one['topic']}", "", str(one["bytes"]), one["put"])
-    for name, why in facts["unreachable"].items():
+    for one in facts.next:
+        table.add_row(f"next: {one.outbox} {one.seq} {one.topic}", "", str(one.bytes), one.put or "")
+    for name, why in facts.unreachable.items():
         table.add_row(f"not reached: {name}", "", "", why)
-    show("outbox", facts, table, as_json)
+    show("outbox", msgspec.to_builtins(facts), table, as_json)
 
 
 def outbox_show(layout: Layout, seq: int, outbox: str, as_json: bool) -> None:
     from agent.inspect import show, table_of
 
-    facts = ask(layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": outbox})
+    said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": outbox})
+    facts = msgspec.to_builtins(said)
     table = table_of("", "")
-    for name, value in {**facts, **_flat(facts["message"] or {})}.items():
+    for name, value in {**facts, **_flat(said.message or {})}.items():
         if name != "message":
             table.add_row(name, str(value))
     show("outbox-message", facts, table, as_json)
@@ -146,4 +193,5 @@ def _flat(message: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _moment(ms: int | None) -> str | None:
-    return None if ms is None else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """None too for a time of nobody's: whoever may write into the database chooses it."""
+    return None if ms is None or ms >= _LATEST_MS else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
