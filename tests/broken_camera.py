@@ -1,6 +1,6 @@
 """`lykta camera` with a detector that is broken in one way: python -m tests.broken_camera NAME [at-start].
 
-Without at-start it does its work once, for the self-test, and breaks then.
+Without at-start it does its work twice, for the self-test, and breaks then.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tests import scenes
 
 
 class Breaking:
-    """Another detector's first answer, and then one of the broken ones."""
+    """Another detector's first two answers, and then one of the broken ones."""
 
     def __init__(self, good: Detector, broken: Detector) -> None:
-        self.name, self.models, self.parts, self._detectors = good.name, good.models, good.parts, [good]
+        self.name, self.models, self.parts, self._detectors = good.name, good.models, good.parts, [good, good]
         self._broken = broken
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:

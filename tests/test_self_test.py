@@ -24,8 +24,8 @@ from privacy.inference import Inference
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.regions import enclose
-from privacy.self_test import HEIGHT, PEOPLE, WIDTH, boxes, picture, require, run
-from privacy.stacks import Network, RtmDet, StackDetector, YoloxNano, open_stack
+from privacy.self_test import HEIGHT, PEOPLE, STORED_FACE, WIDTH, boxes, picture, require, run
+from privacy.stacks import Network, RtmDet, StackDetector, YoloxNano, YuNet, open_stack
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, Node
 from tests.scenes import GarbageDetector, NaNDetector, RaisingDetector
@@ -54,7 +54,7 @@ def tall(one: Detection) -> float:
 
 def test_the_shipped_stack_passes(stack: Detector) -> None:
     names = [check.name for check in require(stack)]
-    assert len(names) == 2 * len(PEOPLE) * (1 + len(stack.parts)) + 1
+    assert len(names) == 2 * len(PEOPLE) * (1 + len(stack.parts)) + 1 + (stack.name in STORED_FACE)
     assert names[2 * len(PEOPLE)] == "painting"
 
 
@@ -97,6 +97,7 @@ def test_a_detector_without_stored_outputs_is_judged_by_what_it_finds() -> None:
 
 Weights = npt.NDArray[np.float32]
 PEOPLE_FILES = {"rtmdet-nano": "rtmdet_nano_person.onnx", "yolox-nano": "yolox_nano.onnx"}
+FILES = PEOPLE_FILES | {"yunet": "yunet_n_640_640.onnx"}
 
 
 def weights_of(name: str, alter: Callable[[Weights], Weights]) -> bytes:
@@ -104,7 +105,7 @@ def weights_of(name: str, alter: Callable[[Weights], Weights]) -> bytes:
     import onnx
     from onnx import numpy_helper
 
-    path = MODELS / PEOPLE_FILES[name]
+    path = MODELS / FILES[name]
     if not path.exists():
         pytest.skip(f"the file of {name} is not here")
     model = onnx.load(path)
@@ -134,7 +135,7 @@ def beside(altered: str, network: Network | None = None) -> StackDetector:
     }
     if network:
         networks[altered] = network
-    return StackDetector("rtmdet-nano+yolox-nano+yunet", {}, networks, None, 416)
+    return StackDetector("rtmdet-nano+yolox-nano+yunet", {}, networks, YuNet(weights_of("yunet", same)), 416)
 
 
 def failed(detector: Detector) -> list[str]:
@@ -144,7 +145,7 @@ def failed(detector: Detector) -> list[str]:
 def test_changed_weights_are_noticed() -> None:
     """The same network with noise on its weights, past the hashes: people are found as before, the stored outputs tell."""
     network = YoloxNano(Inference(weights_of("yolox-nano", noisy)))
-    names = failed(StackDetector("yolox-nano+yunet", {}, {"yolox-nano": network}, None, 416))
+    names = failed(StackDetector("yolox-nano+yunet", {}, {"yolox-nano": network}, YuNet(weights_of("yunet", same)), 416))
     assert names
     assert all(name.startswith(("stored output", "person of")) for name in names), names
 
@@ -186,7 +187,24 @@ def test_a_second_network_without_an_answer_fails_though_the_whole_passes() -> N
 
 
 def test_a_second_network_that_raises_is_named() -> None:
-    assert failed(beside("yolox-nano", Raises())) == ["detector", "yolox-nano: detector"]
+    assert failed(beside("yolox-nano", Raises())) == ["detector", "yolox-nano: detector", "face"]
+
+
+class Blind(Empty):
+    """A network for faces that finds none."""
+
+    def again(self, image: Plane, boxes: Weights) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(boxes), bool)
+
+
+def test_a_network_for_faces_that_finds_none_is_noticed() -> None:
+    """One whose weights are zero finds something everywhere."""
+    people: dict[str, Network] = {"yolox-nano": YoloxNano(Inference(weights_of("yolox-nano", same)))}
+    faces = {"same": YuNet(weights_of("yunet", same)), "zero": YuNet(weights_of("yunet", np.zeros_like)), "blind": Blind()}
+    names = {name: failed(StackDetector("yolox-nano+yunet", {}, people, network, 416)) for name, network in faces.items()}
+    assert names["same"] == []
+    assert "face" in names["zero"]
+    assert names["blind"] == ["face"]
 
 
 def test_the_command_says_what_it_tested(tmp_path: Path) -> None:
@@ -196,7 +214,7 @@ def test_the_command_says_what_it_tested(tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert said == json.loads(report.read_text())
     assert (said["schema"], said["passed"]) == ("lykta.selftest/1", True)
-    assert len(said["checks"]) == (19 if "rtmdet" in said["stack"] else 7)
+    assert len(said["checks"]) == (20 if "rtmdet" in said["stack"] else 8)
 
 
 def test_a_node_whose_mask_fails_the_test_never_opens_the_lens(node: Node) -> None:
