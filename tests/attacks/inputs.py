@@ -17,6 +17,8 @@ def token(header: bytes, payload: bytes = b"{}") -> str:
 
 
 HEADERS = (
+    # Left open, for 12 KB: a header of more than 16 KB is refused for its size before anybody looks how deep it is.
+    b'{"alg":"ES256","typ":"lykta-order","a":' + b"[" * 9000,
     b'{"alg":"ES256","typ":"lykta-order","a":' + DEEP + b"}",
     b'{"alg":"ES256","typ":"lykta-command","a":' + b"9" * 5000 + b"}",
     b'{"alg":"ES256","typ":["lykta-order"]}',

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -17,8 +19,24 @@ from tests.shelf import Shelf
 from tests.stop import Stop
 
 
-def test_no_message_of_the_broker_ends_the_uplink_or_who_obeys(stop: Stop, broker: Broker) -> None:
+@pytest.fixture
+def io(stop: Stop) -> Iterator[tuple[Node, subprocess.Popen[bytes]]]:
+    """io of the uplink's node."""
+    with stop.layout.config.open("a") as file:
+        file.write('\n[pins]\nfactory = "mock"\nhelp_button = 17\nhelp_lamp = 27\n')
+    node = Node(stop.root, stop.broker.centre.folder)
+    service = node.start("io")
+    until(lambda: node.state("io")[0] == "ready", "io is ready")
+    yield node, service
+    service.kill()
+    service.wait()
+
+
+def test_no_message_of_the_broker_ends_the_uplink_or_who_obeys(
+    stop: Stop, broker: Broker, io: tuple[Node, subprocess.Popen[bytes]]
+) -> None:
     """A header nested 9,000 deep on cmd/ack ended io, on order/1 the camera and all its later starts."""
+    node, service = io
     stop.start()
     until(lambda: stop.detail("connected"), "it is connected")
     for number, jws in enumerate(TOKENS, 1):
@@ -27,6 +45,9 @@ def test_no_message_of_the_broker_ends_the_uplink_or_who_obeys(stop: Stop, broke
     until(lambda: sum(stop.detail(f"ignored_{kind}") or 0 for kind in ("commands", "orders", "desired")) > 0, "some was ignored")
     until(lambda: folder_of(stop.layout, "order").exists(), "orders lie in the inbox: there is no camera")
     assert stop.status() is not None
+    assert service.poll() is None, node.log()
+    ask(node.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+    until(lambda: node.status("io")["detail"]["lamp"] == "blinking", "the lamp blinks")
     assert stop.end() == 0
 
 
