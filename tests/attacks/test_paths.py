@@ -110,17 +110,32 @@ odd = pytest.mark.parametrize("odd", ODD, ids=lambda one: one.__name__)
 # -- root in the camera's folders (14.B6) --------------------------------------------------------------------------------
 
 
+def written(shelf: Shelf, clip: str) -> list[Path]:
+    """Where a command writes that obeys the first order, a hold: each file, and the name under which it comes to be."""
+    files = [
+        segments_begin(shelf),
+        shelf.layout.camera / "odometer.json",
+        shelf.layout.camera / "orders/00000001.jws",
+        shelf.layout.camera / "orders/00000001.begun",
+        shelf.layout.spool / clip / "hold.jws",
+        shelf.layout.spool / "index",
+    ]
+    return [*files, *(path.with_name(f".{path.name}.part") for path in files)]
+
+
 @ROOT
 @pytest.mark.parametrize("second_name", [os.symlink, os.link], ids=["symbolic", "hard"])
 def test_root_obeys_an_order_with_the_rights_of_the_cameras_user(
     shelf: Shelf, tmp_path: Path, second_name: Callable[[Path, Path], None]
 ) -> None:
-    """The camera's user left a second name of a file of root's where the journal, and answers, are written."""
+    """The camera's user left a second name of a file of root's where the journal, answers and what follows them are written."""
     clip = shelf.clip()
     given_to_nobody(shelf)
     victim = tmp_path / "victim"
     victim.write_bytes(b"root's own\n")
-    for path in (segments_begin(shelf), shelf.layout.camera / "odometer.json", shelf.layout.spool / clip / "hold.jws"):
+    (shelf.layout.camera / "orders").mkdir(exist_ok=True)
+    for path in written(shelf, clip):
+        path.unlink(missing_ok=True)
         second_name(victim, path)
     done = ordered(shelf, shelf.order("hold", clip))
     assert victim.read_bytes() == b"root's own\n"
@@ -129,13 +144,33 @@ def test_root_obeys_an_order_with_the_rights_of_the_cameras_user(
 
 
 @ROOT
-def test_root_makes_no_file_through_a_link(shelf: Shelf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", range(12))
+def test_root_makes_no_file_through_a_link(shelf: Shelf, tmp_path: Path, place: int) -> None:
     clip = shelf.clip()
     given_to_nobody(shelf)
     goal = tmp_path / "made-by-root"
-    segments_begin(shelf).symlink_to(goal)
+    (shelf.layout.camera / "orders").mkdir(exist_ok=True)
+    link = written(shelf, clip)[place]
+    link.unlink(missing_ok=True)
+    link.symlink_to(goal)
     ordered(shelf, shelf.order("hold", clip))
     assert not goal.exists()
+
+
+@ROOT
+@pytest.mark.parametrize("folder", ["journal/retention", "camera", "spool"])
+def test_root_gives_no_file_away_through_a_link(shelf: Shelf, tmp_path: Path, folder: str) -> None:
+    """A link in a folder's place gave the camera's user what lies where it leads: 1,500 files of root's."""
+    clip, others = shelf.clip(), tmp_path / "of root"
+    given_to_nobody(shelf)
+    (others / "below").mkdir(parents=True)
+    (others / "below/file").write_text("root's own")
+    place = shelf.layout.var / folder
+    shutil.move(place, tmp_path / "moved")
+    place.symlink_to(others)
+    ordered(shelf, shelf.order("hold", clip))
+    assert {path.stat().st_uid for path in (others, *others.rglob("*"))} == {0}
+    assert sorted(path.name for path in others.rglob("*")) == ["below", "file"]
 
 
 @ROOT
@@ -223,15 +258,17 @@ def test_a_wipe_follows_no_link(shelf: Shelf, tmp_path: Path) -> None:
 
 
 @ROOT
-def test_the_last_entry_of_a_wipe_is_written_through_no_link(shelf: Shelf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", [b"", b"root's own\n"], ids=["empty", "with text"])
+def test_the_last_entry_of_a_wipe_is_written_through_no_link(shelf: Shelf, tmp_path: Path, held: bytes) -> None:
+    """An empty file could be the beginning of a journal, another one is none."""
     shelf.clip()
     given_to_nobody(shelf)
     victim = tmp_path / "victim"
-    victim.write_bytes(b"root's own\n")
+    victim.write_bytes(held)
     segments_begin(shelf).symlink_to(victim)
     done = wiped(shelf)
     assert done.returncode == 0, done.stderr
-    assert victim.read_bytes() == b"root's own\n"
+    assert victim.read_bytes() == held
     assert not shelf.layout.spool.exists()
 
 
