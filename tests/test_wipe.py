@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
 
-from central.keys import authority
+from agent.config import load
+from central.keys import authority, signer
 from privacy.errors import UnreachableError
 from privacy.journal import ENTRY, Entry
-from privacy.records import AT_ISSUE, verify_issued
+from privacy.manifest import RECEIPT, Receipt, read_manifest
+from privacy.order import ORDER, Order
+from privacy.records import AT_ISSUE, sha256_hex, sign, verify_issued
+from provisioning.identity import load_records
 from tests.broker import PATIENCE
 from tests.clips import Node as Neighbour
 from tests.clips import made
@@ -42,8 +47,8 @@ def wiped(shelf: Shelf, done: subprocess.CompletedProcess[str], **facts: object)
     said = json.loads(done.stdout)
     assert (said["schema"], said["left"]) == ("lykta.wipe/1", [])
     line = next(line for line in done.stderr.splitlines() if line.startswith("last entry: ")).removeprefix("last entry: ")
-    entry, signer = verify_issued(line.encode(), ENTRY, authority(shelf.keys), "retention", Entry, AT_ISSUE)
-    assert (entry.kind, signer.name) == ("wiped", "city/stop-1")
+    entry, by = verify_issued(line.encode(), ENTRY, authority(shelf.keys), "retention", Entry, AT_ISSUE)
+    assert (entry.kind, by.name) == ("wiped", "city/stop-1")
     assert entry.facts.items() >= facts.items()
     root = shelf.layout.root
     left = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not path.name.endswith(".order")}
@@ -174,6 +179,51 @@ def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) 
     assert len(shelf.there()) == 1
 
 
+def test_what_an_order_holds_is_listed_and_counted_apart(node: Node, tmp_path: Path) -> None:
+    """14.F21: with its receipt handed in the clip stays, and was counted as freed; no list said why it stays."""
+    stick, process = tmp_path / "stick", node.start("camera")
+    try:
+        until(lambda: node.state("camera")[0] == "ready", "the camera films", 40)
+        node.trigger()
+        clip = until(lambda: helped(node), "a clip is complete", 60)[0]["clip"]
+        folder = node.layout.spool / clip
+        (tmp_path / "hold.jws").write_bytes(holding(node, folder))
+        assert "held" not in line_of(node, clip)
+        assert node.run("order", "apply", str(tmp_path / "hold.jws")).returncode == 0
+        assert "held" in line_of(node, clip)
+        assert [one.get("held") for one in helped(node)] == [True]
+        assert node.run("clips", "copy", str(stick)).returncode == 0
+        (stick / clip / "receipt.jws").write_bytes(received(node, folder))
+        said = json.loads(node.run("clips", "copy", str(stick), "--json").stdout)
+        assert (said["freed"], said.get("held"), folder.exists()) == (0, 1, True)
+    finally:
+        stop(process)
+
+
+def helped(node: Node) -> list[dict[str, Any]]:
+    """Complete clips of a press, as the list has them; others are recorded beside them."""
+    clips = json.loads(node.run("clips", "list", "--json").stdout)["clips"]
+    return [clip for clip in clips if (clip["trigger"], clip["state"]) == ("help", "complete")]
+
+
+def line_of(node: Node, clip: str) -> str:
+    return next(line for line in node.run("clips", "list").stdout.splitlines() if line.startswith(clip))
+
+
+def holding(node: Node, folder: Path) -> bytes:
+    site, now = load(node.layout.config).node, datetime.now(UTC)
+    people = ("accident", "K-1", "Anna Ek", "Bo Al", now, now + timedelta(days=7))
+    return sign(Order(1, "hold", site.site, site.id, *people, (folder.name,)), signer(node.centre, "command"), ORDER)
+
+
+def received(node: Node, folder: Path) -> bytes:
+    """As the centre signs it for this clip."""
+    token = (folder / "manifest.jws").read_bytes()
+    manifest = read_manifest(token, authority(node.centre))[0]
+    whole = Receipt(folder.name, "clip", manifest.site, manifest.node, sha256_hex(token), manifest.files, manifest.end)
+    return sign(whole, signer(node.centre, "receipt"), RECEIPT)
+
+
 # -- journals, as a technician reads them ----------------------------------------------------------------------------------
 
 
@@ -222,14 +272,6 @@ def test_a_running_camera_obeys_notes_heads_and_stops_at_a_revocation(node: Node
 
 
 def revocation(keys: Path, node: Node) -> str:
-    from datetime import UTC, datetime, timedelta
-
-    from agent.config import load
-    from central.keys import signer
-    from privacy.order import ORDER, Order
-    from privacy.records import sign
-    from provisioning.identity import load_records
-
     site, now = load(node.layout.config).node, datetime.now(UTC)
     view = load_records(node.layout)[1]
     people = ("controller", "K-1", "Anna Ek", "Bo Al", now, now + timedelta(hours=1))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from agent.downlink import SUBSCRIBED
 from central.broker import NODE_READS
 from tests.broker import PATIENCE, Broker, Published, until
 from tests.clips import bundle, central, made
+from tests.nodes import PROJECT
 
 MINE, OTHERS = "lykta/v1/city/stop-1", "lykta/v1/city/stop-2"
 
@@ -142,6 +144,17 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("centre") / "keys"
     made("keygen", folder)
     return folder
+
+
+def test_the_readmes_centre_has_the_names_of_its_servers(tmp_path: Path) -> None:
+    """14.F23: made as it was written there, both servers were `localhost` alone, and no node came in from elsewhere."""
+    lines = (line.partition("#")[0].split() for line in (PROJECT / "README.md").read_text().splitlines())
+    [words] = [line for line in lines if line[:3] == ["lykta-central", "keygen", "KEYS"]]
+    names = [name for option, name in pairwise(words) if option == "--host"]
+    made("keygen", tmp_path / "keys", *words[3:])
+    assert names
+    for server in ("ingest", "broker"):
+        assert all(name in names_of(tmp_path / "keys", server) for name in names)
 
 
 @pytest.mark.parametrize("server", ["ingest", "broker"])
