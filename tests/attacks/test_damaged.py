@@ -18,6 +18,7 @@ from central.keys import authority
 from privacy.errors import RecordError
 from privacy.journal import DAMAGED, Journal, head_of, segments, verify_chain
 from provisioning.identity import load_signer
+from tests.attacks.inputs import token
 from tests.nodes import Node, ask, stop, until
 from tests.shelf import Shelf
 from tests.stop import Stop
@@ -30,7 +31,10 @@ DAMAGE = {
     "digits": b"9" * 5000,
     "another": b'{"boots":7,"ran_ms":-1}',
     "null": b"null",
+    "a letter": b'{"\xff":1}\n',
+    "a letter of an entry": token(b'{"alg":"ES256","typ":"lykta-journal"}', b'{"unit":"\xff"}').encode() + b"\n",
 }
+"""Some damage is seen before anything is parsed: a line without an end is cut off, and what is no object is not read as one."""
 
 
 def remembered(node: Node, clip: str = "01890000-0000-7000-8000-000000000001") -> list[Path]:
@@ -76,7 +80,7 @@ def test_help_deletion_and_rescue_go_on(node: Node, kind: str) -> None:
     assert "Traceback" not in node.log()
 
 
-@pytest.mark.parametrize("kind", ["no text", "deep", "digits"])
+@pytest.mark.parametrize("kind", ["no text", "deep", "digits", "a letter", "a letter of an entry"])
 def test_the_camera_goes_on(node: Node, kind: str) -> None:
     damage(node, DAMAGE[kind])
     service = node.start("camera")
