@@ -109,6 +109,7 @@ def in_its_place(put: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 def many_files(file: Path) -> None:
+    """With a torn outbox beside them, whose log, which would mend it, is gone: one more is to be put aside among them."""
     for number in range(50_000):
         (file.parent / f"state.db.corrupt-{number}").touch()
     file.write_bytes(b"torn " * 1000)
@@ -139,7 +140,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a message of bytes": statements(ROW.format(seq=0, tail="'event/help'", payload="x'ff'")),
     "a topic for all": statements(ROW.format(seq=0, tail="'#'", payload="x'7b7d'")),
     "no UTF-8": statements(ROW.format(seq=0, tail="CAST(x'ff' AS TEXT)", payload="x'7b7d'")),
-    "many files": many_files,
+    "many files": in_its_place(many_files),
     "link": in_its_place(lambda file: file.symlink_to(file.parents[4] / "etc/lykta/lykta.toml")),
     "FIFOs": fifos_everywhere,
     "folder": in_its_place(lambda file: file.mkdir()),
