@@ -21,6 +21,7 @@ from privacy.detection import Detection, Detector, Kind
 from privacy.errors import CrowdError, DetectorError
 from privacy.frames import Frame, Plane
 from privacy.inference import Array, Inference
+from privacy.large_faces import LEAST_OVERLAP, LEAST_SCORE, believed
 from privacy.light import NIGHT, halved, level
 from privacy.models import load_files, stack_of
 
@@ -50,6 +51,13 @@ class Network(Protocol):
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]: ...
 
 
+class FaceNetwork(Network, Protocol):
+    """A network for faces."""
+
+    def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:
+        """(n,): which of these faces (n, 4) it finds at half the size of the picture too, at a low score."""
+
+
 class StackDetector:
     """The `Detector` of one stack. Not thread-safe: one thread looks, and its `parts` share its networks.
 
@@ -58,7 +66,7 @@ class StackDetector:
     """
 
     def __init__(
-        self, name: str, models: dict[str, str], people: dict[str, Network], faces: Network | None, long_side: int
+        self, name: str, models: dict[str, str], people: dict[str, Network], faces: FaceNetwork | None, long_side: int
     ) -> None:
         self.name, self.models = name, models
         self._people, self._faces, self._long_side = tuple(people.values()), faces, long_side
@@ -73,11 +81,23 @@ class StackDetector:
         image, scale = analysis_image(frame, self._long_side, faint=not dim)
         answers = [network.find(image, dim) for network in self._people]
         if self._faces and self._due(frame):
-            answers.append(self._faces.find(image, dim))
+            answers.append(self._look_for_faces(self._faces, image, dim, answers))
         found: list[Detection] = []
         for kind, boxes, scores in _without_doubles(answers):
             found += _detections(kind, boxes / scale, scores, max(frame.width, frame.height))
         return tuple(found)
+
+    def _look_for_faces(
+        self, network: FaceNetwork, image: Plane, dim: bool, found: list[list[tuple[Kind, Array, Array]]]
+    ) -> list[tuple[Kind, Array, Array]]:
+        """The faces of a picture. Where two networks look for people, large ones that are in doubt are left out; with one network
+        4 of 1,337 real faces would be lost, and none with two."""
+        faces = network.find(image, dim)
+        if len(self._people) < 2:
+            return faces
+        people = np.concatenate([boxes for answer in found for kind, boxes, _ in answer if kind == "person"])
+        kept = [(kind, boxes, scores, believed(image, boxes, people, network.again)) for kind, boxes, scores in faces]
+        return [(kind, boxes[keep], scores[keep]) for kind, boxes, scores, keep in kept]
 
     def _due(self, frame: Frame) -> bool:
         """Whether faces are looked for in this frame too: the first of a source, and every 1.5 s."""
@@ -193,15 +213,27 @@ class YuNet:
     """Faces through OpenCV's own wrapper of this network."""
 
     def __init__(self, data: bytes, score: float = 0.3) -> None:
+        self._score = score
         self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(data, np.uint8), np.empty(0, np.uint8), (320, 192), score, 0.3)
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:  # noqa: ARG002 - one threshold day and night
+        return [("face", *self._look(image))]
+
+    def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:
+        half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        self._net.setScoreThreshold(LEAST_SCORE)
+        found, _ = self._look(np.asarray(half, np.uint8))
+        self._net.setScoreThreshold(self._score)
+        return np.asarray((_overlaps(boxes * np.float32(0.5), found) >= LEAST_OVERLAP).any(axis=1))
+
+    def _look(self, image: Plane) -> tuple[Array, Array]:
+        """Boxes (n, 4) and scores (n,)."""
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, faces = self._net.detect(image)
         if faces is None:
-            return []
+            return np.empty((0, 4), np.float32), np.empty(0, np.float32)
         found = np.asarray(faces, np.float32)
-        return [("face", np.hstack((found[:, :2], found[:, :2] + found[:, 2:4])), found[:, 14])]
+        return np.hstack((found[:, :2], found[:, :2] + found[:, 2:4])), found[:, 14]
 
 
 class CenterFace:
@@ -218,6 +250,9 @@ class CenterFace:
         centre = (np.stack((columns, rows)) + offset[::-1, rows, columns] + 0.5) * 4
         boxes = np.vstack((centre - half, centre + half)).T.astype(np.float32)
         return [("face", *_suppress(boxes, heat[0, rows, columns]))]
+
+    def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:  # noqa: ARG002 - nothing was measured: none is doubted
+        return np.ones(len(boxes), bool)
 
 
 def _persons_and_vehicles(boxes: Array, scores: Array, person_score: float) -> list[tuple[Kind, Array, Array]]:
@@ -316,7 +351,7 @@ class _Loader:
         return YuNet(self._files["yunet_n_640_640.onnx"])
 
 
-_Networks = tuple[dict[str, Network], Network]
+_Networks = tuple[dict[str, Network], FaceNetwork]
 _NETWORKS: dict[str, Callable[[_Loader], _Networks]] = {
     # Beside another network YOLOX needs to be surer: what both find, both find well.
     "rtmdet-nano+yolox-nano+yunet": lambda loader: (

@@ -151,7 +151,7 @@ class Finds:
 def test_whom_two_networks_find_is_one_person_and_whom_either_finds_is_one_too() -> None:
     first = Finds((10, 10, 30, 60))
     second = Finds((12, 11, 31, 62), (100, 10, 120, 60))
-    detector = StackDetector("two", {}, {"first": first, "second": second}, Finds(), 320)  # type: ignore[arg-type]
+    detector = StackDetector("two", {}, {"first": first, "second": second}, None, 320)  # type: ignore[arg-type]
     found = detector.detect(first_frame())
     scale = 320 / first_frame().width
     assert [round(one.left * scale) for one in found] == [10, 100]
