@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from msgspec import Struct
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from agent.config import load
 from agent.control import ask, ask_for
@@ -25,12 +27,29 @@ from provisioning.setup_page import SetupPage
 _LOOK_S = 1.0
 _GONE_S = 15.0
 """A camera that starts again has no visit any more; one that hangs says nothing for so long."""
+_MOST = 32
+"""Connections; a browser has six."""
 
 
 class _Visit(Struct, frozen=True):
     """How it stands with the visit, in the camera's answer. until: None without one."""
 
     until: datetime | None
+
+
+class _Bounded(H11Protocol):
+    """One connection. Where there are too many the one that has said nothing for longest is cut off: nobody locks a phone out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.heard = time.monotonic()
+        there = [one for one in self.connections if isinstance(one, _Bounded) and not one.transport.is_closing()]
+        if len(there) > _MOST:
+            min(there, key=lambda one: one.heard).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        super().data_received(data)
 
 
 def serve(layout: Layout) -> int:
@@ -48,7 +67,9 @@ def serve(layout: Layout) -> int:
     node = load(layout.config).node
     page = SetupPage(f"{node.site}/{node.id}", asked)
     log = log_of("uvicorn")
-    config = uvicorn.Config(page.app(), lifespan="off", ws="none", access_log=False, server_header=False, log_config=log)
+    settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "access_log": False, "server_header": False}
+    # So many at once are taken in before those that are too many are cut off.
+    config = uvicorn.Config(page.app(), http=_Bounded, backlog=_MOST, log_config=log, **settings)
     server, stop = uvicorn.Server(config), Event()
     watch = Thread(target=lambda: _until_over(going_on, stop, server), name="setup-watch")
     watch.start()

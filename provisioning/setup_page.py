@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -60,7 +60,7 @@ class SetupPage:
         routes += [Route(path, _file(*what)) for path, what in files.items()]
         routes += [Route("/admit", self.admit, methods=["POST"]), Route("/end", self.end, methods=["POST"])]
         hosts = Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
-        return Starlette(routes=routes, middleware=[hosts], exception_handlers={LyktaError: _refused})
+        return Starlette(routes=routes, middleware=[hosts], exception_handlers={LyktaError: _refused, ClientDisconnect: _gone})
 
     def page(self, request: Request) -> Response:
         """The page; a browser that has none gets a secret of its own, by which the camera knows it again."""
@@ -121,6 +121,11 @@ def _file(text: str, kind: str) -> Callable[[Request], Response]:
 def _refused(_request: Request, problem: Exception) -> Response:
     hint = problem.hint if isinstance(problem, LyktaError) else ""
     return JSONResponse({"error": str(problem), "hint": hint}, status_code=409, headers=_PRIVATE)
+
+
+def _gone(_request: Request, _problem: Exception) -> Response:
+    """Who goes away in the middle of a request hears nothing, and is no line in the log."""
+    return Response(status_code=400)
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
