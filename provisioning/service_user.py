@@ -33,13 +33,13 @@ def as_keeper_of_clips(layout: Layout) -> Iterator[None]:
     user = _User(owner, _group_of(owner), _groups(layout.spool, layout.outbox.parent, layout.inbox))
     if os.geteuid() == 0 and owner:
         _make_missing(layout, user)
-    with _acting_as(user):
+    with _acting_as(user, layout.var):
         yield
 
 
 @contextmanager
-def _acting_as(user: _User) -> Iterator[None]:
-    """As that user from here to the end, if this is root and the user is another."""
+def _acting_as(user: _User, var: Path) -> Iterator[None]:
+    """As that user from here to the end, if this is root and the user is another. var: root's folder, in which its folders lie."""
     if os.geteuid() or not user.user:
         yield
         return
@@ -47,8 +47,9 @@ def _acting_as(user: _User) -> Iterator[None]:
     os.setgroups(user.groups)
     os.setegid(user.group)
     os.seteuid(user.user)
-    # A node in a folder that only root may enter, as one for tests, is still a node.
-    read_all()
+    # A node in a folder that only root may enter, as one for tests, is still a node. Else a link of that user's would be read.
+    if not os.access(var, os.X_OK, effective_ids=True):
+        read_all()
     try:
         yield
     finally:
