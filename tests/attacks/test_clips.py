@@ -93,6 +93,12 @@ def test_a_signed_manifest_of_the_impossible_is_refused(keys: Path, node: Node, 
     refused(keys, folder)
 
 
+def test_a_picture_of_the_impossible_takes_no_memory(keys: Path, node: Node) -> None:
+    """Manifest and mask records agree on 200,000 x 200,000, and both are signed or sealed: 37 GiB for one picture's mask."""
+    side = {"width": 200_000, "height": 200_000}
+    refused(keys, sealed(node, FILM, [msgspec.structs.replace(HEADER, **side), *records()[1:]], **side))
+
+
 @pytest.mark.parametrize(
     "lines",
     [
