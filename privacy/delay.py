@@ -31,10 +31,14 @@ SETTLE_NS = 3 * SECOND // 10
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to paint over one frame: these regions, or everything, because of `cause`."""
+    """What to paint over one frame: these regions, or everything, because of `cause`.
+
+    found   who was found in this very frame; None where it was not looked at
+    """
 
     regions: tuple[Region, ...] = ()
     cause: str = ""
+    found: tuple[Detection, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """What holds for all frames after `begin_ns` up to and with `end_ns`. complete: the look after the next one is known."""
+    """What holds for all frames after `begin_ns` up to and with `end_ns`. complete: the look after the next one is known.
+
+    found   at the look at its end
+    """
 
     begin_ns: int
     end_ns: int
     course: Course
+    found: tuple[Detection, ...]
     dark: tuple[Region, ...]
     cause: str
     around: Around
@@ -152,7 +160,8 @@ class DelayLine:
         span = self._spans[0]
         share = (frame.mono_ns - span.begin_ns) / (span.end_ns - span.begin_ns)
         changes = span.around.regions(tiles, *self._size)
-        return Verdict((*span.dark, *changes, *span.course.regions(share, *self._size)))
+        found = span.found if frame.mono_ns == span.end_ns else None
+        return Verdict((*span.dark, *changes, *span.course.regions(share, *self._size)), found=found)
 
     def _unsettled(self, at_ns: int) -> bool:
         return any(jump <= at_ns < jump + self.settle_ns for jump in self._jumps)
@@ -168,7 +177,7 @@ class DelayLine:
         course = self._tracker.step(seen.mono_ns, seen.detections)
         cause = "gap" if seen.mono_ns - last_ns > self.gap_ns else ""
         dark = seen.dark if first or seen.dark == self._dark else (*self._dark, *seen.dark)
-        self._spans.append(_Span(last_ns, seen.mono_ns, course, dark, cause, self._compare(tiles)))
+        self._spans.append(_Span(last_ns, seen.mono_ns, course, seen.detections, dark, cause, self._compare(tiles)))
         self._last_ns, self._dark, self._trouble = seen.mono_ns, seen.dark, ""
 
     def _compare(self, tiles: Plane) -> Around:

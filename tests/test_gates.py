@@ -176,6 +176,7 @@ def with_thing(frame: Frame, left: int = 150) -> Frame:
 
 
 THING = Region("person", 144, 50, 186, 140)
+FOUND = Detection("person", 150, 60, 180, 130, 0.9)
 
 
 def shows(verdict: Verdict, left: int = 150) -> bool:
@@ -224,8 +225,9 @@ def test_who_stands_still_for_half_an_hour_stays_masked_in_every_frame() -> None
     gate = BackgroundGate(WIDTH, HEIGHT)
     end = cleared(gate)
     for index in range(3600):
-        found = (THING,) if index % 120 == 0 else ()  # once a minute, where every look should find them
-        verdict = gate.judge(with_thing(textured(index, end + index / 2)), Verdict(found))
+        found = index % 120 == 0  # once a minute, where every look should find them
+        seen_now = Verdict((THING,), found=(FOUND,)) if found else Verdict(found=())
+        verdict = gate.judge(with_thing(textured(index, end + index / 2)), seen_now)
         assert not shows(verdict), index / 2
     assert gate.learned == 0
 
