@@ -128,7 +128,7 @@ def mask(
         str, typer.Option("-o", "--out", metavar="OUT", help="OUT, where it is not the last word: all words are then IN")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="replace OUT, masks and report if they exist; only plain files, never an IN")
+        bool, typer.Option("--force", help="replace OUT and what else is written if it exists; only plain files, never an IN")
     ] = False,
     masks: Annotated[
         Path | None, typer.Option(help="also write the masks: FFV1 gray, 255 = masked, one a frame (.mkv); a folder if OUT is one")
@@ -148,6 +148,16 @@ def mask(
     give_up: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="refuse a file that brings no further picture for so long")
     ] = 300,
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="with strict: what the empty place looks like, of --learn-background, same picture size"),
+    ] = None,
+    learn_background: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="with strict and one IN: also write what was learned of the empty place (a picture of it)"
+        ),
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="folder with the model files")] = None,
     as_json: Json = False,
 ) -> None:
@@ -160,7 +170,7 @@ def mask(
     from agent.mask import Options, command
 
     options = Options(profile, threads, fps, models, far, give_up)  # type: ignore[arg-type]
-    raise typer.Exit(command(paths, out, masks, report, options, force, as_json))
+    raise typer.Exit(command(paths, out, masks, report, options, force, as_json, background, learn_background))
 
 
 @app.command()

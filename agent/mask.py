@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from agent.mask_plan import Job, Plan, plan
+from agent.mask_plan import Job, Plan, plan, with_background
 from agent.mask_process import Progress, apart, stop_on
 from agent.mask_report import BATCH, NOT_MEASURED, Account, Settings, printable, report_of, text, write_report
 from agent.progress import note, progress
@@ -28,6 +28,7 @@ from privacy.errors import DetectorError, LyktaError, MediaError, UsageError
 from privacy.far import FarLine
 from privacy.foreign import error_lines
 from privacy.frames import Frame, MaskedFrame
+from privacy.learned import LearnedBackground, encode, read_background
 from privacy.masking import Masker
 from privacy.models import installed
 from privacy.stacks import open_stack
@@ -43,9 +44,10 @@ GIVE_UP_S = 300
 class Options:
     """How files are masked.
 
-    fps        instead of their time stamps, or None
-    far        above it all is masked, 0..1 from the top, or None
-    give_up_s  see `apart`
+    fps         instead of their time stamps, or None
+    far         above it all is masked, 0..1 from the top, or None
+    give_up_s   see `apart`
+    background  what `strict` knows of the empty place at the start, or None
     """
 
     profile: Profile = "standard"
@@ -54,6 +56,7 @@ class Options:
     models: Path | None = None
     far: float | None = None
     give_up_s: int = GIVE_UP_S
+    background: LearnedBackground | None = None
 
 
 class _OnlySound:
@@ -132,8 +135,9 @@ def mask_job(job: Job, options: Options, detector: Detector, title: str, come: P
     """Mask one file of a plan; nothing is left of it if that fails. Returns the report; raises `MediaError`."""
     video = VideoFile(job.source, fps=options.fps, threads=options.threads)
     video.open()
+    _refuse_other_size(options.background, video, job)
     rate = options.fps or video.facts.fps
-    settings = Settings(detector, options.profile, options.threads, rate, options.far)
+    settings = Settings(detector, options.profile, options.threads, rate, options.far, options.background)
     account = Account()
     try:
         job.begin()
@@ -158,7 +162,7 @@ def _run(video: VideoFile, settings: Settings, job: Job, account: Account, title
     masker = Masker(video.width, video.height, None, settings.profile, far)
     account.constant = float(masker.outside.mean()) / 255
     every = max(1, _WAITING // (video.width * video.height * 3 // 2))
-    engine = Engine(_OnlySound(settings.detector, video.damaged), masker, every, CADENCE_NS)
+    engine = Engine(_OnlySound(settings.detector, video.damaged), masker, every, CADENCE_NS, settings.background)
     outputs = _Outputs(job, video, settings, masker)
     with progress(title, video.facts.frames) as advance:
         while frame := video.capture():
@@ -169,6 +173,20 @@ def _run(video: VideoFile, settings: Settings, job: Job, account: Account, title
         _take(engine.end(), outputs, account)
     outputs.close()
     account.looks = engine.looks
+    _keep_background(engine.background(), job, account)
+
+
+def _keep_background(learned: LearnedBackground | None, job: Job, account: Account) -> None:
+    if learned:
+        account.seen = learned.share
+        if job.learn:
+            job.parts[-1].write_bytes(encode(learned))
+
+
+def _refuse_other_size(background: LearnedBackground | None, video: VideoFile, job: Job) -> None:
+    if background and (background.width, background.height) != (video.width, video.height):
+        sizes = f"{background.width}x{background.height}, the pictures are {video.width}x{video.height}"
+        raise MediaError(f"{job.source}: --background: was learned from pictures of {sizes}", "learn one from the same camera")
 
 
 def _take(pictures: Iterable[MaskedFrame], outputs: _Outputs, account: Account) -> None:
@@ -193,6 +211,8 @@ def command(
     options: Options,
     force: bool,
     as_json: bool,
+    background: Path | None = None,
+    learn: Path | None = None,
 ) -> int:
     """`lykta mask`; the exit code. Everything that can be refused is refused before the first file is read."""
     if options.profile not in PROFILES:
@@ -201,10 +221,15 @@ def command(
         )
     if options.far is not None and not 0 <= options.far <= 1:
         raise UsageError(f"mask: --far: must be 0 to 1 of the height, from the top (got {options.far})", "0.3 masks the top 30 %")
-    wanted = plan(words, out, masks, report, force)
+    if options.profile != "strict" and (background or learn):
+        option = "--background" if background else "--learn-background"
+        raise UsageError(f"mask: {option}: has no meaning with the profile {options.profile}", "add --profile strict")
+    wanted = with_background(plan(words, out, masks, report, force), background, learn)
     wanted.check()
     if options.fps and all(job.target.suffix.lower() in PICTURES and not job.masks for job in wanted.jobs):
         raise UsageError("mask: --fps: has no meaning with one picture", "leave it out")
+    if background:
+        options = replace(options, background=read_background(background))
     installed(model_folder(options.models))
     _make(wanted.folders)
     stop_on(signal.SIGTERM, signal.SIGHUP)

@@ -7,13 +7,13 @@ import secrets
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 from pathlib import Path
 
 from drivers.picture import PICTURES
 from privacy.errors import MediaError, UsageError
-from privacy.files import PUBLIC
+from privacy.files import PRIVATE, PUBLIC, create
 
 _VIDEOS = (".mp4", ".m4v")
 _FORCE = "--force replaces it; to mask several files, name a folder as the last one: OUT/"
@@ -21,17 +21,23 @@ _FORCE = "--force replaces it; to mask several files, name a folder as the last 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to mask. masks: where its masks go, or None; force: what stands at an output may be replaced."""
+    """One file to mask.
+
+    masks   where its masks go, or None
+    force   what stands at an output may be replaced
+    learn   where the background goes that was learned from it, or None
+    """
 
     source: Path
     target: Path
     masks: Path | None = None
     force: bool = False
+    learn: Path | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        return (self.target, self.masks) if self.masks else (self.target,)
+        return tuple(path for path in (self.target, self.masks, self.learn) if path)
 
     @property
     def parts(self) -> tuple[Path, ...]:
@@ -40,8 +46,9 @@ class Job:
 
     def begin(self) -> None:
         """Make the parts. Raises OSError."""
-        for part in self.parts:
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PUBLIC))
+        for part, final in zip(self.parts, self.outputs, strict=True):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            os.close(create(part, PRIVATE) if final == self.learn else os.open(part, flags, PUBLIC))
 
     def publish(self) -> None:
         """Put the complete parts in their place, on the disk when this returns. Raises OSError, `MediaError`."""
@@ -62,17 +69,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for. folders: to be made first, if they are not there; report: where the report goes, or None."""
+    """What a command line asks for.
+
+    folders   to be made first, if they are not there
+    report    where the report goes, or None
+    given     the background to begin with, or None: read, like each IN
+    """
 
     jobs: tuple[Job, ...]
     folders: tuple[Path, ...] = ()
     report: Path | None = None
     force: bool = False
+    given: Path | None = None
 
     def check(self) -> None:
         """Raise `UsageError` for what would lose a file, `MediaError` for a folder that cannot be written to."""
         outputs = [*chain.from_iterable(job.outputs for job in self.jobs), *([self.report] if self.report else [])]
-        _refuse_inputs([job.source for job in self.jobs], outputs)
+        _refuse_inputs([*(job.source for job in self.jobs), *([self.given] if self.given else [])], outputs)
         for one, other in combinations(outputs, 2):
             if one.resolve() == other.resolve() or _same(one, other):
                 raise UsageError(f"mask: {one} would be written twice", "give each a name of its own")
@@ -107,6 +120,15 @@ def plan(words: Sequence[str], out: str, masks: Path | None, report: Path | None
         raise UsageError(f"mask: OUT ({target}) is no folder", "name a folder, or a file without a / at its end")
     jobs = [Job(path, target / f"{path.stem}.mp4", masks and masks / f"{path.stem}.mkv", force) for path in sources]
     return Plan(tuple(jobs), (target, masks) if masks else (target,), report, force)
+
+
+def with_background(wanted: Plan, given: Path | None, learn: Path | None) -> Plan:
+    """The same with a background to begin with, and one to write: of one file, since each would be of another place."""
+    if not learn:
+        return replace(wanted, given=given)
+    if wanted.folders:
+        raise UsageError("mask: --learn-background: learns from one IN", "name a file as OUT")
+    return replace(wanted, given=given, jobs=(replace(wanted.jobs[0], learn=learn),))
 
 
 def _refuse_inputs(sources: Sequence[Path], outputs: Sequence[Path]) -> None:

@@ -23,6 +23,7 @@ from privacy.detection import Detector
 from privacy.errors import MediaError
 from privacy.files import PUBLIC, place
 from privacy.frames import MaskedFrame
+from privacy.learned import LearnedBackground
 from privacy.masking import Tally
 
 SCHEMA, BATCH = "lykta.mask/1", "lykta.mask.batch/1"
@@ -39,10 +40,12 @@ class Account:
     """What is counted while a file is masked: looks, frames by `Tally`, painted boxes by part, time by clock and of processor.
 
     constant   share of each picture that is always masked, 0..1
+    seen       share of the picture that `strict` saw without people by the end, 0..1; None in other profiles
     """
 
     looks: int = 0
     constant: float = 0.0
+    seen: float | None = None
     tally: Tally = field(default_factory=Tally)
     boxes: Counter[str] = field(default_factory=Counter)
     begin: tuple[float, float] = field(default_factory=lambda: (time.perf_counter(), _cpu()))
@@ -62,13 +65,17 @@ class Account:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file was masked with. far: the line above which all is masked, 0..1 from the top, or None."""
+    """What a file was masked with. far: the line above which all is masked, 0..1 from the top, or None.
+
+    background   what `strict` knew of the empty place at the start, or None
+    """
 
     detector: Detector
     profile: Profile
     threads: int
     fps: float
     far: float | None
+    background: LearnedBackground | None = None
 
 
 def report_of(job: Job, video: VideoFile, settings: Settings, account: Account) -> dict[str, Any]:
@@ -91,6 +98,8 @@ def report_of(job: Job, video: VideoFile, settings: Settings, account: Account) 
         "boxes": dict(account.boxes),
         "profile": settings.profile,
         "far": settings.far,
+        "background": settings.background is not None,
+        "background_seen": None if account.seen is None else round(account.seen, 4),
         "stack": settings.detector.name,
         "models": settings.detector.models,
         "threads": settings.threads,

@@ -23,16 +23,16 @@ import numpy.typing as npt
 
 from privacy.delay import Verdict
 from privacy.evidence import Evidence, Stillness, Weighed
-from privacy.frames import Frame
+from privacy.frames import Frame, Plane
+from privacy.learned import LearnedBackground, of_place, to_place
 from privacy.light import small_luma
 from privacy.mask_record import Part
-from privacy.place import Picture, Place
+from privacy.place import LONG_SIDE, Picture, Place
 from privacy.regions import GROWTH, Region, enclose
 from privacy.samples import LEVELS, MOVED, SHARE, TILE, rows_of, unlike, whole_tiles
 from privacy.tiles import Grid, pixels_of, rectangles, tiles_of
 from privacy.tracking import SECOND
 
-LONG_SIDE = 192
 BLOCK_NS = 600 * SECOND
 MOST_FIRST: Final = 0.6
 MOST_LATER: Final = 0.4
@@ -51,10 +51,13 @@ Box = tuple[float, float, float, float]
 
 
 class BackgroundGate:
-    """Judges frames in the order of time, once it is known who was detected in them."""
+    """Judges frames in the order of time, once it is known who was detected in them.
 
-    def __init__(self, width: int, height: int) -> None:
-        self._size = (width, height)
+    learned   what was learned of the same place before, from pictures of the same size, or None
+    """
+
+    def __init__(self, width: int, height: int, learned: LearnedBackground | None = None) -> None:
+        self._size, self._given = (width, height), learned
         self._last_ns: int | None = None
         self.learned = 0
 
@@ -76,11 +79,18 @@ class BackgroundGate:
         unseen = rectangles("unseen", ~self._seen, (side, side), *self._size)
         return replace(verdict, regions=(*verdict.regions, *unseen, *self._boxes(foreground)))
 
+    def background(self, outside: Plane) -> LearnedBackground | None:
+        """What was learned, where it was seen and no pixel is `outside` (height, width; 0 = not); None before the first frame."""
+        if self._last_ns is None:
+            return None
+        rows, columns = self._place.mean.shape
+        hidden = cv2.resize(outside.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA) > 0
+        return of_place(self._place, self._seen & ~tiles_of(hidden, TILE), self._size)
+
     def _begin(self, now: Picture, at_ns: int) -> None:
         grid = tiles_of(np.zeros(now.shape, bool), TILE)
-        self._place, self._glance, self._evidence = Place(now), now.copy(), Evidence(now.shape)
-        self._stillness = Stillness()
-        self._seen: Grid = grid.copy()
+        self._place, self._seen = to_place(self._given) if self._given else (Place(now), grid)
+        self._glance, self._evidence, self._stillness = now.copy(), Evidence(now.shape), Stillness()
         self._restless_ns = np.full(grid.shape, at_ns, np.int64)
         self._person_ns = np.full(grid.shape, at_ns - BLOCK_NS - 1, np.int64)
         self._strange_ns = np.full(grid.shape, at_ns, np.int64)

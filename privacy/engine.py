@@ -15,6 +15,7 @@ from privacy.detection import Detector, crowded, flaw
 from privacy.errors import CrowdError
 from privacy.frames import Frame, MaskedFrame
 from privacy.frozen import fingerprint
+from privacy.learned import LearnedBackground
 from privacy.light import dark_regions, small_luma
 from privacy.masking import Masker
 
@@ -82,9 +83,9 @@ class FramePath:
     hidden   set from outside: why everything must be masked for now (the view guard), or empty
     """
 
-    def __init__(self, masker: Masker, line: DelayLine | None = None) -> None:
+    def __init__(self, masker: Masker, line: DelayLine | None = None, learned: LearnedBackground | None = None) -> None:
         self._masker, self._line = masker, line if line is not None else DelayLine(masker.width, masker.height)
-        self._gate = BackgroundGate(masker.width, masker.height) if masker.profile == "strict" else None
+        self._gate = BackgroundGate(masker.width, masker.height, learned) if masker.profile == "strict" else None
         self.hidden = ""
 
     def push(self, frame: Frame) -> None:
@@ -103,9 +104,13 @@ class FramePath:
         for frame, verdict in self._line.flush():
             yield self._paint(frame, verdict)
 
+    def background(self) -> LearnedBackground | None:
+        """What the second gate knows of the empty place by now, if there is one."""
+        return self._gate.background(self._masker.outside) if self._gate else None
+
     @property
     def learned(self) -> int:
-        """Regions of foreground that the second gate took for background after ten minutes without a person."""
+        """Regions of foreground that the second gate took for background after ten minutes in which they were no person's."""
         return self._gate.learned if self._gate else 0
 
     def _paint(self, frame: Frame, verdict: Verdict) -> MaskedFrame:
@@ -119,10 +124,19 @@ class Engine:
 
     every     frames from one look to the next, at most
     within_ns time from one look to the next, at most, by the frames' stamps; frames that are further apart are all looked at
+    learned   what `strict` learned of the place before, or None
     """
 
-    def __init__(self, detector: Detector, masker: Masker, every: int, within_ns: int | None = None) -> None:
-        self._detector, self._path, self._every, self._within_ns = detector, FramePath(masker), every, within_ns
+    def __init__(
+        self,
+        detector: Detector,
+        masker: Masker,
+        every: int,
+        within_ns: int | None = None,
+        learned: LearnedBackground | None = None,
+    ) -> None:
+        self._detector, self._every, self._within_ns = detector, every, within_ns
+        self._path = FramePath(masker, learned=learned)
         self._last: Frame | None = None
         self._looked: Frame | None = None
         self.looks = 0
@@ -142,6 +156,10 @@ class Engine:
         if self._last:
             self._look(self._last)
         yield from self._path.end()
+
+    def background(self) -> LearnedBackground | None:
+        """What `strict` knows of the empty place by now; None in other profiles."""
+        return self._path.background()
 
     def _look(self, frame: Frame) -> None:
         if frame is not self._looked:

@@ -31,9 +31,15 @@ _FACTOR = 1.2
 
 def small_luma(frame: Frame, long_side: int) -> Plane:
     """The luma plane at small size (rows, columns), for whatever looks at light and edges."""
-    scale = long_side / max(frame.width, frame.height)
-    size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
-    return np.asarray(cv2.resize(halved(frame.planes[0], scale), size, interpolation=cv2.INTER_AREA), np.uint8)
+    rows, columns = small_size(frame.width, frame.height, long_side)
+    luma = halved(frame.planes[0], long_side / max(frame.width, frame.height))
+    return np.asarray(cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def small_size(width: int, height: int, long_side: int) -> tuple[int, int]:
+    """(rows, columns) of the small picture of a frame of that width and height."""
+    scale = long_side / max(width, height)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def halved(plane: Plane, scale: float) -> Plane:

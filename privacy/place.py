@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.frames import Plane
+from privacy.light import small_size
 from privacy.samples import LEVELS, SHARE, TILE, rows_of, whole_tiles
 from privacy.tiles import Grid, pixels_of
 
 Picture = npt.NDArray[np.float32]
 """(rows, columns) of the small picture: luma, or a deviation in steps of luma."""
+LONG_SIDE: Final = 192
 MEMORY_S: Final = 60.0
 """Of the mean, where the picture itself may teach it."""
 NOISE: Final = 3.0
@@ -29,12 +31,17 @@ _TO_DEVIATION: Final = np.float32(1.25)
 _JOIN: Final = np.ones((7, 3), np.uint8)
 
 
-class Place:
-    """The background of one picture size. now: the first picture, of which nothing is believed yet."""
+def small_shape(width: int, height: int) -> tuple[int, int]:
+    """(rows, columns) of the small picture of frames of that size."""
+    return small_size(width, height, LONG_SIDE)
 
-    def __init__(self, now: Picture) -> None:
-        self.mean = now.copy()
-        self.deviation = np.full(now.shape, NOISE, np.float32)
+
+class Place:
+    """The background of one picture size. mean: the first picture, of which nothing is believed yet, or what was learned."""
+
+    def __init__(self, mean: Picture, deviation: Picture | None = None) -> None:
+        self.mean = mean.copy()
+        self.deviation = np.full(mean.shape, NOISE, np.float32) if deviation is None else deviation
         self.gain = np.float32(1.0)
         """How much brighter the place is now than in the background."""
 
