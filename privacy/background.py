@@ -3,12 +3,12 @@
 A stock subtractor (MOG2) was measured and left: it cannot be told region by region what it may learn and cannot be made to
 forget (docs/decisions/0013). The rules are those of the promise; those about passers-by are of docs/decisions/0050:
 
-- after a start each tile stays masked until it was seen without people (R19): calm for two seconds where nobody was ever
-  found, and else as soon as its look between passers-by is proven to be the empty place's (`privacy.evidence`);
-- nothing else is learned where a person or face was detected in the last ten minutes: who stands still stays a person (R20);
+- after a start each tile stays masked until it was seen without people (R19): calm for two seconds, or for five where somebody
+  was found, or as soon as its look between passers-by is proven to be the empty place's (`privacy.evidence`);
+- where somebody was found who stood still in the last ten minutes only such a proof counts (R20);
 - foreground that no detector calls a person for ten minutes may be learned, tile by tile, and so may foreground that is proven
-  to be no person's for ten minutes on end; both are counted;
-- a tile that looks the same in the middle of whoever is found there was learned from a person: it is masked again.
+  to be no person's for ten minutes on end; both are counted. Slow changes are followed where nobody was found for ten minutes,
+  and between passers-by where the look is proven.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ MOST_FIRST: Final = 0.6
 MOST_LATER: Final = 0.4
 """The largest share of time in which somebody may be found where the empty place is learned: before and after it was seen."""
 _CALM_NS = 2 * SECOND
+_CALM_AFTER_NS = 5 * SECOND  # where somebody was found: longer than it takes to tell that they stand
 _GLANCE_S = 0.7  # of the short memory that says whether a tile is calm
 _FOLLOW_S = 15.0  # of the mean, where the median between passers-by teaches it
 _SMALLEST = 6  # pixels of the small picture
@@ -99,12 +100,13 @@ class BackgroundGate:
         self._last_ns = self._noted_ns = at_ns
 
     def _clear(self, now: Picture, at_ns: int, restless: Grid) -> Grid:
-        """Tiles that were calm for long enough, and never with people, count as seen. Returns the tiles that move."""
+        """Tiles that were calm for long enough, and where nobody stood lately, count as seen. Returns the tiles that move."""
         passed = self._passed_s(at_ns)
         moved = tiles_of(np.abs(now - self._glance) > np.maximum(LEVELS, SHARE * self._glance), TILE, MOVED)
         self._glance += (now - self._glance) * np.float32(min(1.0, passed / _GLANCE_S))
         self._restless_ns[restless | moved] = at_ns
-        clear = ~self._seen & (at_ns - self._restless_ns >= _CALM_NS) & ~self._visited(at_ns)
+        calm_ns = np.where(self._visited(at_ns), _CALM_AFTER_NS, _CALM_NS)
+        clear = ~self._seen & (at_ns - self._restless_ns >= calm_ns) & ~self._evidence.stood(at_ns)
         if clear.any():
             self._restart(clear, at_ns)
             self._seen |= clear
@@ -127,11 +129,9 @@ class BackgroundGate:
         """At each look: what the tiles look like, with people and without; and what follows for some of them."""
         picture = whole_tiles(self._place.matched(now))
         still = self._stillness.note(picture, at_ns)
-        known = still & self._seen & ~unlike(picture, self._place.look(slice(0, len(still))))
         boxes = [(found.left, found.top, found.right, found.bottom) for found in verdict.found or () if found.kind != "vehicle"]
         near = self._tiles_of([self._grown(box) for box in boxes])
         free = ~(busy | near | self._tiles_under(verdict.regions, ("change", "vehicle")))
-        self._seen &= ~self._standing(boxes, known)
         self._evidence.note(picture, at_ns, (at_ns - self._noted_ns) / SECOND, free, near, self._standing(boxes, still))
         self._noted_ns = at_ns
         self._weigh(at_ns)

@@ -112,7 +112,7 @@ class Evidence:
         self._still = Samples(shape, SAMPLES, _FOUND_APART_NS)
         rows, columns = self._free.held.shape
         self._free_s, self._near_s = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
-        self._still_ns = np.full((rows, columns), -_FORGET_NS, np.int64)
+        self._still_ns = np.full((rows, columns), np.iinfo(np.int64).min // 2, np.int64)
         high = -(-rows // _BANDS)
         self._bands = [slice(top, min(rows, top + high)) for top in range(0, rows, high)]
         self._next = 0
@@ -132,10 +132,14 @@ class Evidence:
         self._near_s = self._near_s * left + near * passed
         self._still_ns[still] = at_ns
 
+    def stood(self, at_ns: int) -> Grid:
+        """Tiles where somebody stood still in the last ten minutes."""
+        return np.asarray(at_ns - self._still_ns <= _FORGET_NS)
+
     def weigh(self, at_ns: int) -> Weighed:
         """The next rows of tiles in turn."""
         band, self._next = self._bands[self._next], (self._next + 1) % len(self._bands)
-        median, lately = self._free.median(band), at_ns - self._still_ns[band] <= _FORGET_NS
+        median, lately = self._free.median(band), self.stood(at_ns)[band]
         facts = Facts(
             self._free.held[band], self._free.alike(median, band),
             self._near.held[band], self._near.alike(median, band),

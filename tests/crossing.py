@@ -6,7 +6,7 @@ with a head, a body and two legs, so that a box also shows what is behind them, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -141,20 +141,25 @@ class Painted:
     where: Plane
     truth: Plane
     parts: tuple[tuple[str, int, int, int, int], ...]
-    full: bool
 
 
-def painted(scene: Crossing, frames: int, *, missed: float = 0.0, profile: str = "strict", **engine: object) -> Iterator[Painted]:
-    """The engine over so many frames of the scene. missed: the share of looks in which who stands is not found."""
-    masker = Masker(WIDTH, HEIGHT, None, profile)  # type: ignore[arg-type]
-    knowing = Knowing()
-    path = Engine(knowing, masker, 100, CADENCE_NS, **engine)  # type: ignore[arg-type]
+def painted(
+    scene: Crossing, frames: int, *, missed: float = 0.0, found: Callable[[float], bool] = lambda _: True
+) -> Iterator[Painted]:
+    """`strict` over so many frames of the scene.
+
+    missed   the share of looks in which who stands is not found
+    found    whether a look at that second may find them
+    """
+    masker, knowing = Masker(WIDTH, HEIGHT, None, "strict"), Knowing()
+    path = Engine(knowing, masker, 100, CADENCE_NS)
     truths: dict[int, Plane] = {}
     for index in range(frames):
         scene.walk()
         frame, truths[index] = scene.frame(index)
         standing = (Detection("person", *scene.standing.box(), 0.8),) if scene.standing else ()
-        knowing.answers[index] = scene.boxes() + (standing if scene.rng.random() >= missed else ())
+        seen = scene.rng.random() >= missed and found(index / scene.fps)
+        knowing.answers[index] = scene.boxes() + (standing if seen else ())
         for out in path.feed(frame):
             where = masker.raster(out.record) > 0
-            yield Painted(out.index / scene.fps, where, truths.pop(out.index), out.record.boxes, bool(out.record.cause))
+            yield Painted(out.index / scene.fps, where, truths.pop(out.index), out.record.boxes)
