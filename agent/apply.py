@@ -70,14 +70,14 @@ def _judge(layout: Layout, by_hand: dict[Kind, bytes], as_json: bool) -> tuple[i
 
 def _in_force(layout: Layout) -> list[str]:
     """What lies where the records and settings in force lie."""
-    return [sha256_hex(_lying(path)) for path in (place_of(layout, kind) for kind in KINDS)]
+    return [sha256_hex(_lying(path) or b"") for path in (place_of(layout, kind) for kind in KINDS)]
 
 
-def _lying(path: Path) -> bytes:
-    """What lies there; b"" for nothing, and for what cannot be read: the next one takes its place."""
+def _lying(path: Path) -> bytes | None:
+    """What lies there; None for nothing, and for what cannot be read: the next one takes its place."""
     with suppress(OSError):
         return read_own(path)
-    return b""
+    return None
 
 
 def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> list[Applied]:
@@ -123,7 +123,7 @@ def _take(layout: Layout, kind: Kind, token: bytes) -> Applied:
     try:
         if _lying(path) != token:
             _JUDGES[kind](layout, token, used)
-            if before := _lying(path):
+            if (before := _lying(path)) is not None:
                 place(path.with_name(f"{path.name}.previous"), before, mode=PUBLIC)
             place(path, token, mode=PUBLIC)
     except (RecordError, ConfigError) as problem:
