@@ -132,7 +132,8 @@ class BackgroundGate:
         boxes = [(found.left, found.top, found.right, found.bottom) for found in verdict.found or () if found.kind != "vehicle"]
         near = self._tiles_of([self._grown(box) for box in boxes])
         free = ~(busy | near | self._tiles_under(verdict.regions, ("change", "vehicle")))
-        self._evidence.note(picture, at_ns, (at_ns - self._noted_ns) / SECOND, free, near, self._standing(boxes, still))
+        passed_s = (at_ns - self._noted_ns) / SECOND
+        self._evidence.note(picture, at_ns, passed_s, free, near, self._standing(boxes, still), still)
         self._noted_ns = at_ns
         self._weigh(at_ns)
 

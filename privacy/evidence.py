@@ -30,7 +30,7 @@ SAMPLES: Final = 9
 _AGREEING: Final = 7
 _FREE_APART_NS: Final = 4 * SECOND
 _FOUND_APART_NS: Final = SECOND
-_SAME: Final = 0.75
+_SAME: Final = 0.25
 _FADE_S: Final = 180.0
 _BANDS: Final = 8
 """Each time an eighth of the picture is weighed: what is spread over two seconds holds no picture up."""
@@ -117,14 +117,15 @@ class Evidence:
         self._bands = [slice(top, min(rows, top + high)) for top in range(0, rows, high)]
         self._next = 0
 
-    def note(self, picture: Plane, at_ns: int, passed_s: float, free: Grid, near: Grid, still: Grid) -> None:
+    def note(self, picture: Plane, at_ns: int, passed_s: float, free: Grid, near: Grid, still: Grid, unchanged: Grid) -> None:
         """A moment. picture: of whole tiles, at the background's brightness; passed_s: since the last one.
 
         free    nobody is found there and nothing changes
         near    under what is painted for whoever was found in this picture
         still   under what is painted for a person who stands still
+        unchanged   the tiles that look as they did seconds before: nobody passes in front
         """
-        for samples, where in ((self._free, free), (self._near, near), (self._still, still)):
+        for samples, where in ((self._free, free), (self._near, near), (self._still, still & unchanged)):
             samples.take(picture, where, at_ns)
         passed = np.float32(min(max(passed_s, 0.0), _LONGEST_S))
         left = np.exp(-passed / np.float32(_FADE_S))
