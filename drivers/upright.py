@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, cast
 
 import av
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import SideData
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
@@ -20,6 +22,7 @@ from privacy.errors import MediaError
 from privacy.frames import Plane, planes_of
 
 BLACK: Final = (16, 128, 128)
+_ANY_BASE: Final = Fraction(1, 1000)
 _LEAST: Final = 16
 Size = tuple[int, int]
 
@@ -36,7 +39,7 @@ class Turn:
     def of(cls, native: av.VideoFrame) -> Turn:
         """From the display matrix: nine numbers of 16.16 and 2.30 bits, a b u c d v x y w; x' = a x + c y, y' = b x + d y
         (ISO/IEC 14496-12, 8.2.2). Raises `MediaError` for anything but quarter turns and mirrors."""
-        found = cast(SideData | None, native.side_data.get("DISPLAYMATRIX"))
+        found = cast(SideData | None, _without_profile(native).side_data.get("DISPLAYMATRIX"))
         if found is None:
             return UPRIGHT
         a, b, _, c, d, *_ = struct.unpack("=9i", found)
@@ -65,6 +68,18 @@ class Turn:
             (self.swap, self.mirror, self.flip)
         )
         return f"{degrees}° clockwise" if degrees else "mirrored"
+
+
+def _without_profile(native: av.VideoFrame) -> av.VideoFrame:
+    """The same picture without its colour profile: of a profile that it lists, PyAV 18.1 frees the name twice, which may crash."""
+    graph = Graph()
+    source = graph.add_buffer(width=native.width, height=native.height, format=native.format, time_base=_ANY_BASE)
+    filter_, sink = graph.add("sidedata", "mode=delete:type=ICC_PROFILE"), graph.add("buffersink")
+    source.link_to(filter_)
+    filter_.link_to(sink)
+    graph.configure()
+    graph.vpush(native)
+    return graph.vpull()
 
 
 UPRIGHT: Final = Turn()

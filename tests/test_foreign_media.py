@@ -8,6 +8,7 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -20,7 +21,7 @@ from av.filter import Graph
 
 from drivers.upright import UPRIGHT, lay
 from tests.broker import PATIENCE
-from tests.nodes import BIN, MODELS, VIDEO, Node, stop, until
+from tests.nodes import BIN, MODELS, PROJECT, VIDEO, Node, stop, until
 from tests.test_bad_video import FRAMES, HEIGHT, WIDTH, X264, agree, count_of, people, refused, run, shown, stamps_of
 from tests.test_mask import ffmpeg, mask
 
@@ -108,6 +109,26 @@ def test_pictures_with_exif_colour_profile_and_gps_are_masked_upright(
     assert any("upright" in line for line in facts["notes"]) == (orientation > 1)
     agree(pictures, rasters, shown(plain, width, height, UPRIGHTED[orientation]), people=False)
     assert b"\xc5pp\xe4l\0" not in (tmp_path / "out.mp4").read_bytes() + (tmp_path / "r.json").read_bytes()
+
+
+_OFTEN = """
+import gc, sys
+import drivers.decoder, av
+from drivers.upright import Turn
+for count in range(400):
+    with av.open(sys.argv[1]) as file:
+        Turn.of(next(file.decode(video=0)))
+    gc.collect(count % 3)
+"""
+
+
+def test_a_colour_profile_with_a_name_is_looked_at_any_number_of_times(people: Path, tmp_path: Path) -> None:
+    """PyAV frees that name twice once it has listed it: a PNG ended in a segmentation fault, or not, as the memory lay."""
+    plain, source = tmp_path / "plain.png", tmp_path / "in.png"
+    ffmpeg("-i", people, "-frames:v", "1", plain)
+    source.write_bytes(in_png(plain.read_bytes(), exif(6)))
+    done = subprocess.run([sys.executable, "-c", _OFTEN, source], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_each_picture_of_a_film_stands_as_its_own_exif_says(people: Path, tmp_path: Path) -> None:
