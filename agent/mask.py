@@ -28,6 +28,7 @@ from privacy.errors import DetectorError, LyktaError, MediaError, UsageError
 from privacy.far import FarLine
 from privacy.foreign import error_lines
 from privacy.frames import Frame, MaskedFrame
+from privacy.inference import runtime
 from privacy.learned import LearnedBackground, encode, read_background
 from privacy.masking import Masker
 from privacy.models import installed
@@ -232,6 +233,7 @@ def command(
         options = replace(options, background=read_background(background))
     installed(model_folder(options.models))
     _make(wanted.folders)
+    runtime()  # once, and not in the process of each file
     stop_on(signal.SIGTERM, signal.SIGHUP)
     results = Results(wanted)
     try:
