@@ -25,6 +25,8 @@ def shelf(folder: Path) -> Iterator[Shelf]:
     """In a folder that everybody may enter, as on a node: pytest closes its own whenever it starts."""
     folder.chmod(0o711)
     shelf = Shelf(folder)
+    for above in (shelf.layout.var, *shelf.layout.var.parents[:2]):
+        above.chmod(0o755)
     yield shelf
     shelf.close()
 
@@ -34,6 +36,7 @@ def test_an_order_obeyed_by_root_leads_nowhere_else(shelf: Shelf, folder: Path, 
     clip = shelf.clip()
     given_to_nobody(shelf)
     target = victim(folder / "victim", *FILES, "manifest.jws", "hold.jws", "odometer.json", "state.db", "clips.lock")
+    target.chmod(0o700)  # root's alone: whoever acts as the camera's user cannot even open it
     place = shelf.layout.var / where.replace("CLIP", clip)
     with untouched(target), swapping(place.parent, place.name, target, "folder", user=NOBODY) as swapper:
         for _ in swapper.rounds(ROUNDS):
