@@ -6,7 +6,8 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from agent.demo import Demo
 from tests.broker import NAME, Broker, Centre, free_port
+from tests.fake_broker import FakeBroker, Talk
 from tests.ingests import OddIngest
 from tests.nodes import MODELS, PROJECT, VIDEO, Node
 from tests.shelf import Shelf
@@ -89,6 +91,22 @@ def broker(folder: Path) -> Iterator[Broker]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def meet(stop: Stop, broker: Broker) -> Iterator[Callable[[Callable[[Talk], None]], FakeBroker]]:
+    """Put a broker of the test's own in the place of mosquitto, and start the uplink."""
+    broker.stop()
+    with ExitStack() as met:
+
+        def with_script(script: Callable[[Talk], None]) -> FakeBroker:
+            fake = met.enter_context(FakeBroker(broker.centre, script))
+            config = stop.layout.config
+            config.write_text(config.read_text().replace(f"port = {broker.port}", f"port = {fake.port}"))
+            stop.start()
+            return fake
+
+        yield with_script
 
 
 @pytest.fixture

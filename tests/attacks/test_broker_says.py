@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -22,26 +22,6 @@ REFERENCE = text_property(0x1C, "broker-of-somebody.example")
 def standing(stop: Stop) -> tuple[str, str]:
     said = (stop.status() or {}).get("standing", {})
     return said.get("state", ""), said.get("reason", "")
-
-
-@pytest.fixture
-def meet(stop: Stop, broker: Broker) -> Iterator[Callable[[Callable[[Talk], None]], FakeBroker]]:
-    """Put a broker of the test's own in the place of mosquitto, and start the uplink."""
-    met: list[FakeBroker] = []
-    broker.stop()
-
-    def with_script(script: Callable[[Talk], None]) -> FakeBroker:
-        fake = FakeBroker(broker.centre, script)
-        fake.__enter__()
-        met.append(fake)
-        config = stop.layout.config
-        config.write_text(config.read_text().replace(f"port = {broker.port}", f"port = {fake.port}"))
-        stop.start()
-        return fake
-
-    yield with_script
-    for fake in met:
-        fake.__exit__()
 
 
 @pytest.mark.parametrize(

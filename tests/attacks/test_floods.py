@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import Queue
 
 import psutil
@@ -21,25 +21,6 @@ from tests.nodes import until as wait
 from tests.stop import MOST_MB, Stop
 
 KIND = {"basis": "lykta-basis", "config": "lykta-config"}
-
-
-@pytest.fixture
-def meet(stop: Stop, broker: Broker) -> Iterator[Callable[[Callable[[Talk], None]], FakeBroker]]:
-    met: list[FakeBroker] = []
-    broker.stop()
-
-    def with_script(script: Callable[[Talk], None]) -> FakeBroker:
-        fake = FakeBroker(broker.centre, script)
-        fake.__enter__()
-        met.append(fake)
-        config = stop.layout.config
-        config.write_text(config.read_text().replace(f"port = {broker.port}", f"port = {fake.port}"))
-        stop.start()
-        return fake
-
-    yield with_script
-    for fake in met:
-        fake.__exit__()
 
 
 def serve_after(fake: FakeBroker, talk: Talk, flood: Callable[[Talk], None]) -> None:

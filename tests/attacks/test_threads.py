@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,31 +15,12 @@ import pytest
 from agent.config import load
 from agent.messages import Help
 from agent.service import Runtime
-from tests.broker import HERE, Broker, until
+from tests.broker import HERE, until
 from tests.fake_broker import PUBLISH, FakeBroker, Talk, packet
 from tests.nodes import Node
 from tests.nodes import stop as end
 from tests.nodes import until as wait
 from tests.stop import Stop
-
-
-@pytest.fixture
-def meet(stop: Stop, broker: Broker) -> Iterator[Callable[[Callable[[Talk], None]], FakeBroker]]:
-    met: list[FakeBroker] = []
-    broker.stop()
-
-    def with_script(script: Callable[[Talk], None]) -> FakeBroker:
-        fake = FakeBroker(broker.centre, script)
-        fake.__enter__()
-        met.append(fake)
-        config = stop.layout.config
-        config.write_text(config.read_text().replace(f"port = {broker.port}", f"port = {fake.port}"))
-        stop.start()
-        return fake
-
-    yield with_script
-    for fake in met:
-        fake.__exit__()
 
 
 def test_a_topic_that_is_no_text_is_set_aside(meet: Callable[..., FakeBroker], stop: Stop) -> None:
