@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -311,12 +311,13 @@ def test_what_nobody_asked_for_is_taken_away(site: Site, tmp_path: Path) -> None
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=50)
-def test_no_bytes_break_it(bare: Site, token: bytes) -> None:
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_break_it(site: Site, token: bytes) -> None:
+    """One node takes them all: each is refused whatever came before it."""
     for kind in KINDS:
-        bare.desire(kind, token)
-    with taken(bare.layout) as left:
-        said = apply(bare.layout, {}, left)
+        site.desire(kind, token)
+    with taken(site.layout) as left:
+        said = apply(site.layout, {}, left)
     assert {one.result for one in said} == {"refused"}
 
 
