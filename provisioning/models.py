@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from privacy.errors import ModelError
@@ -33,20 +33,29 @@ def say(text: str) -> None:
 
 def install(folder: Path, wanted: str = "") -> Stack:
     """Place a stack in the folder: the named one, or the first that can be had. What is there and right stays."""
+    return next(_had(folder, (stack_of(wanted),) if wanted else STACKS))
+
+
+def install_each(folder: Path) -> list[Stack]:
+    """Place every stack that can be had, at least one."""
+    return list(_had(folder, STACKS))
+
+
+def _had(folder: Path, candidates: tuple[Stack, ...]) -> Iterator[Stack]:
+    """Each stack that can be had, once it lies in the folder. `ModelError` if it is none."""
     folder.mkdir(parents=True, exist_ok=True)
-    candidates = (stack_of(wanted),) if wanted else STACKS
     problems = []
     for stack in candidates:
-        if all(_is_right(folder / file.name, file.sha256) for file in stack.files):
-            return stack
         try:
-            _place_all(folder, stack)
+            if not all(_is_right(folder / file.name, file.sha256) for file in stack.files):
+                _place_all(folder, stack)
         except ModelError as problem:
             say(f"{stack.name}: {problem}")
             problems.append(str(problem))
         else:
-            return stack
-    raise ModelError(f"models: no stack can be had: {'; '.join(problems)}", "set LYKTA_MODELS to a folder with the files")
+            yield stack
+    if len(problems) == len(candidates):
+        raise ModelError(f"models: no stack can be had: {'; '.join(problems)}", "set LYKTA_MODELS to a folder with the files")
 
 
 def _place_all(folder: Path, stack: Stack) -> None:

@@ -18,16 +18,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m provisioning.setup", description=__doc__)
     parser.add_argument("--models", type=Path, default=PROJECT / "out/models", help="folder for the model files")
     parser.add_argument("--video", type=Path, default=PROJECT / "out/demo-video/vtest.avi", help="file for the demo video")
-    parser.add_argument("--stack", default="", choices=["", *(stack.name for stack in STACKS)], help="this stack and no other")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--stack", default="", choices=["", *(stack.name for stack in STACKS)], help="this stack and no other")
+    which.add_argument("--each", action="store_true", help="every stack that can be had: a node uses the first of them")
     options = parser.parse_args()
     try:
-        stack = models.install(options.models, options.stack)
+        stacks = models.install_each(options.models) if options.each else [models.install(options.models, options.stack)]
         demo_video.install(options.video)
     except LyktaError as problem:
         sys.stderr.write(error_lines(problem))
         return problem.exit_code
-    for file in stack.files:
-        models.say(f"{stack.name}: {file.name}, {file.licence}")
+    for stack in stacks:
+        for file in stack.files:
+            models.say(f"{stack.name}: {file.name}, {file.licence}")
     return 0
 
 
