@@ -40,10 +40,26 @@ class Packet:
 
 
 class Talk:
-    """One connection, as the broker has it."""
+    """One connection, as the broker has it. number: 1 for the first; heard: what all connections sent, as far as scripts say it."""
 
-    def __init__(self, line: ssl.SSLSocket, number: int) -> None:
-        self._line, self.number = line, number
+    def __init__(self, line: ssl.SSLSocket, number: int, heard: list[Packet]) -> None:
+        self._line, self.number, self.heard = line, number, heard
+
+    def serve(self, properties: bytes = b"") -> None:
+        """Let the client in and do all it asks, for ever."""
+        self.let_in(properties)
+        self.attend()
+
+    def attend(self) -> None:
+        """Do all it asks, for ever."""
+        while True:
+            got = self.packet()
+            self.heard.append(got)
+            self.answer(got)
+
+    def let_in(self, properties: bytes = b"") -> None:
+        self.heard.append(self.packet())
+        self.connack(0, properties)
 
     def send(self, data: bytes) -> None:
         self._line.sendall(data)
@@ -120,19 +136,7 @@ class FakeBroker:
     def _talk(self, raw: socket.socket) -> None:
         with suppress(OSError, EOFError), self._context.wrap_socket(raw, server_side=True) as line:
             self.begun_s.append(time.monotonic())
-            self.script(Talk(line, len(self.begun_s)))
-
-    def serve(self, talk: Talk, properties: bytes = b"") -> None:
-        """Let the client in and do all it asks, for ever; what it sends is in `heard`."""
-        self.let_in(talk, properties)
-        while True:
-            got = talk.packet()
-            self.heard.append(got)
-            talk.answer(got)
-
-    def let_in(self, talk: Talk, properties: bytes = b"") -> None:
-        self.heard.append(talk.packet())
-        talk.connack(0, properties)
+            self.script(Talk(line, len(self.begun_s), self.heard))
 
     def topics(self) -> list[str]:
         """Where the client published, without site and node."""

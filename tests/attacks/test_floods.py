@@ -23,14 +23,11 @@ from tests.stop import MOST_MB, Stop
 KIND = {"basis": "lykta-basis", "config": "lykta-config"}
 
 
-def serve_after(fake: FakeBroker, talk: Talk, flood: Callable[[Talk], None]) -> None:
+def serve_after(talk: Talk, flood: Callable[[Talk], None]) -> None:
     """Let the client in, flood it, then do what it asks."""
-    fake.let_in(talk)
+    talk.let_in()
     flood(talk)
-    while True:
-        got = talk.packet()
-        fake.heard.append(got)
-        talk.answer(got)
+    talk.attend()
 
 
 def test_the_longest_packet_is_announced_and_a_longer_one_is_not_read(meet: Callable[..., FakeBroker], stop: Stop) -> None:
@@ -38,8 +35,8 @@ def test_the_longest_packet_is_announced_and_a_longer_one_is_not_read(meet: Call
 
     def liar(talk: Talk) -> None:
         if talk.number > 1:
-            fake.serve(talk)
-        fake.let_in(talk)
+            talk.serve()
+        talk.let_in()
         talk.send(b"\x30" + b"\x80\x80\x80\x60")
         while True:
             talk.send(b"x" * 65536)
@@ -77,12 +74,12 @@ def test_a_flood_of_junk_records_costs_root_few_runs(meet: Callable[..., FakeBro
     sent: Queue[int] = Queue()
 
     def flood(talk: Talk) -> None:
-        fake.let_in(talk)
+        talk.let_in()
         talk.answer(talk.packet())
         while (number := sent.get()) >= 0:
             talk.publish(f"{HERE}/config/desired".encode(), junk(number))
 
-    fake = meet(flood)
+    meet(flood)
     judged = set()
     for number in range(12):
         sent.put(number)
@@ -134,7 +131,7 @@ def test_orders_for_a_camera_that_is_away_are_bounded(meet: Callable[..., FakeBr
                 until(lambda least=least: len(list(stop.layout.inbox.glob("orders/*"))) >= least, "they are taken")
         talk.publish(f"{HERE}/cmd/unheard".encode(), b"the last one")
 
-    fake = meet(lambda talk: serve_after(fake, talk, flood))
+    meet(lambda talk: serve_after(talk, flood))
     until(lambda: stop.detail("ignored_commands"), "the flood is over", 60)
     until(lambda: len(list(stop.layout.inbox.glob("orders/*"))) + (stop.detail("ignored_orders") or 0) == 1499, "all were judged")
     assert len(list(stop.layout.inbox.glob("orders/*.jws"))) == 512
@@ -147,7 +144,7 @@ def test_commands_that_flood_a_lane_are_counted_and_the_log_stays_short(meet: Ca
             talk.publish(f"{HERE}/cmd/ack".encode(), b"x" * 30_000)
             talk.publish(f"{HERE}/cmd/unheard-{number}".encode(), b"")
 
-    fake = meet(lambda talk: serve_after(fake, talk, flood))
+    meet(lambda talk: serve_after(talk, flood))
     until(lambda: (stop.detail("ignored_commands") or 0) == 6000, f"all are counted: {stop.detail('ignored_commands')}", 60)
     assert len(stop.log.read_text().splitlines()) < 100
     assert stop.peak_mb() < MOST_MB + 10

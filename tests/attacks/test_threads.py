@@ -27,13 +27,10 @@ def test_a_topic_that_is_no_text_is_set_aside(meet: Callable[..., FakeBroker], s
     """It ended paho's thread, and the state stayed `ready: connected` for ever."""
 
     def odd(talk: Talk) -> None:
-        fake.let_in(talk)
+        talk.let_in()
         talk.publish(b"\xff\xfe/cmd/ack", b"x")
         talk.publish(f"{HERE}/cmd/unheard".encode(), b"x.y.z")
-        while True:
-            got = talk.packet()
-            fake.heard.append(got)
-            talk.answer(got)
+        talk.attend()
 
     fake = meet(odd)
     until(lambda: stop.detail("unreadable") == 1, "it is counted")
@@ -65,14 +62,11 @@ def test_packets_that_nobody_can_parse_end_the_connection_at_most(meet: Callable
 
     def garbled(talk: Talk) -> None:
         if talk.number > 1:
-            fake.serve(talk)
-        fake.let_in(talk)
+            talk.serve()
+        talk.let_in()
         talk.send(data)
         talk.send(b"\xc0\x00" * 3)
-        while True:
-            got = talk.packet()
-            fake.heard.append(got)
-            talk.answer(got)
+        talk.attend()
 
     fake = meet(garbled)
     stop.outbox().put(Help("press-1", "pressed"))
