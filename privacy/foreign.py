@@ -28,7 +28,8 @@ END = r"$(?!\n)"
 """The end of a text in a pattern, for Python (where `$` alone lets a newline pass) and for JSON Schema (which has no `\\Z`)."""
 _GREATEST = (1 << 63) - 1
 _LONGEST_ERROR = 4096
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+"""What is not closed runs to the end: it never fails and never goes back, so it takes one pass whatever the bytes are."""
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
