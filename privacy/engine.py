@@ -110,7 +110,7 @@ class FramePath:
 
     @property
     def learned(self) -> int:
-        """Regions of foreground that the second gate took for background after ten minutes in which they were no person's."""
+        """Tiles of foreground that the second gate took for background after ten minutes in which they were no person's."""
         return self._gate.learned if self._gate else 0
 
     def _paint(self, frame: Frame, verdict: Verdict) -> MaskedFrame:

@@ -33,11 +33,12 @@ _FOUND_APART_NS: Final = SECOND
 _SAME: Final = 0.25
 _FADE_S: Final = 180.0
 _BANDS: Final = 8
-"""Each time an eighth of the picture is weighed: what is spread over two seconds holds no picture up."""
+"""Each time an eighth of the picture is weighed: what is spread over eight looks holds no picture up."""
 _LONGEST_S: Final = 1.0
 _AGES_NS: Final = (2 * SECOND, 4 * SECOND)
+_APART_NS: Final = SECOND // 4
 _REMEMBERED: Final = 20
-"""Pictures, four a second: as old as the eldest age asks."""
+"""Pictures, no more than four a second: the eldest is 5 s old, more than any age asks, however often one looks."""
 _FORGET_NS: Final = 600 * SECOND
 """How long what was seen of somebody who stood still counts after the last of it."""
 
@@ -99,7 +100,8 @@ class Stillness:
         for age_ns in _AGES_NS:
             before = next((one for then_ns, one in reversed(self._before) if at_ns - then_ns >= age_ns), None)
             still &= before is not None and ~unlike(picture, before)
-        self._before.append((at_ns, picture))
+        if not self._before or at_ns - self._before[-1][0] >= _APART_NS:
+            self._before.append((at_ns, picture))
         return still
 
 

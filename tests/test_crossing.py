@@ -116,3 +116,12 @@ def test_tiles_differ_by_a_quarter_of_their_pixels(level: int, off: int, pixels:
     other[:pixels] += off if level < 128 else -off
     changed = other.reshape(one.shape).astype(np.uint8)
     assert bool(unlike(changed, one).all()) == (pixels >= 4 and off > int(max(8.0, 0.18 * level)))
+
+
+@pytest.mark.parametrize("rate", [2, 6, 25])
+def test_who_stands_is_told_however_often_one_looks(rate: int) -> None:
+    """At six looks a second the pictures kept were all younger than four seconds: nobody ever stood."""
+    stillness, picture = Stillness(), np.full(SHAPE, 90, np.uint8)
+    found = [bool(stillness.note(picture, look * SECOND // rate).all()) for look in range(6 * rate)]
+    assert not found[0]
+    assert all(found[5 * rate :])
