@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from privacy.errors import DetectorError
+
 Array = npt.NDArray[np.float32]
 _ERRORS_ONLY = 3
 
@@ -34,9 +36,12 @@ class Inference:
         (self._input,) = (node.name for node in self._session.get_inputs())
 
     def run(self, blob: npt.NDArray[np.generic], names: Sequence[str] | None = None) -> list[Array]:
-        """The outputs of these names, or all, for a blob (1, 3, h, w)."""
-        outputs = self._session.run(names, {self._input: np.asarray(blob, np.float32)})
-        return [np.asarray(output, np.float32) for output in outputs]
+        """The outputs of these names, or all, for a blob (1, 3, h, w). `DetectorError` if one is not finite."""
+        outputs = [np.asarray(one, np.float32) for one in self._session.run(names, {self._input: np.asarray(blob, np.float32)})]
+        # NaN compares false: without this a network gone wrong would look like an empty street.
+        if not all(np.isfinite(one).all() for one in outputs):
+            raise DetectorError("detector: an output is not finite", "the model or the picture is damaged")
+        return outputs
 
 
 def runtime() -> Any:

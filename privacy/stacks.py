@@ -33,7 +33,7 @@ _OVERLAP = 0.5
 # Levels between the darkest and the brightest hundredth of the luma: below the first by day a picture is stretched, as if they
 # were at least the second.
 _FAINT, _FAINTEST = 110, 16
-# Faces are a supplement to whole persons: they are looked for at every third look, and the tracker holds them meanwhile.
+# Faces are a supplement to whole persons: they are looked for less often, and the tracker holds them meanwhile.
 _FACES_NS = 1_500_000_000
 # Two boxes with this intersection over union are one person.
 _SAME = 0.5
@@ -217,17 +217,16 @@ class YuNet:
         self._net = cv2.FaceDetectorYN.create("onnx", np.frombuffer(data, np.uint8), np.empty(0, np.uint8), (320, 192), score, 0.3)
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]:  # noqa: ARG002 - one threshold day and night
-        return [("face", *self._look(image))]
+        return [("face", *self._look(image, self._score))]
 
     def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:
         half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        self._net.setScoreThreshold(LEAST_SCORE)
-        found, _ = self._look(np.asarray(half, np.uint8))
-        self._net.setScoreThreshold(self._score)
+        found, _ = self._look(np.asarray(half, np.uint8), LEAST_SCORE)
         return np.asarray((_overlaps(boxes * np.float32(0.5), found) >= LEAST_OVERLAP).any(axis=1))
 
-    def _look(self, image: Plane) -> tuple[Array, Array]:
-        """Boxes (n, 4) and scores (n,)."""
+    def _look(self, image: Plane, score: float) -> tuple[Array, Array]:
+        """Boxes (n, 4) and scores (n,) of faces with that score or more."""
+        self._net.setScoreThreshold(score)
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, faces = self._net.detect(image)
         if faces is None:
@@ -265,9 +264,6 @@ def _persons_and_vehicles(boxes: Array, scores: Array, person_score: float) -> l
 
 
 def _chosen(kind: Kind, boxes: Array, scores: Array, least: float) -> tuple[Kind, Array, Array]:
-    # NaN compares false: without this a network gone wrong would look like an empty street.
-    if not np.isfinite(scores).all():
-        raise DetectorError(f"detector: {kind} scores are not finite", "the model or the picture is damaged")
     keep = scores >= least
     return kind, *_suppress(boxes[keep], scores[keep])
 

@@ -13,6 +13,7 @@ import pytest
 from drivers.video import VideoFile
 from privacy.errors import DetectorError, ModelError
 from privacy.frames import Frame
+from privacy.inference import Inference
 from privacy.models import STACKS, installed, load_files, sha256_of, stack_of
 from privacy.stacks import StackDetector, analysis_image, open_stack
 from provisioning.models import CONVERSIONS
@@ -187,3 +188,18 @@ def test_an_output_that_is_no_number_is_an_error_not_an_empty_street() -> None:
     detector = StackDetector("broken", {}, {"broken": Broken()}, Broken(), 320)  # type: ignore[arg-type]
     with pytest.raises(DetectorError, match="not finite"):
         detector.detect(first_frame())
+
+
+def test_a_network_whose_outputs_are_no_numbers_is_an_error(tmp_path: Path) -> None:
+    """Whatever the network: a heat map of NaN was an empty street."""
+    from onnx import TensorProto, helper
+
+    name = "picture"
+    nodes = [helper.make_node("Sub", [name, name], ["zero"]), helper.make_node("Div", ["zero", "zero"], ["none"])]
+    shape = [1, 3, "height", "width"]
+    put, out = (helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one in (name, "none"))
+    made = helper.make_model(
+        helper.make_graph(nodes, "nan", [put], [out]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    )
+    with pytest.raises(DetectorError, match="not finite"):
+        Inference(made.SerializeToString()).run(np.ones((1, 3, 4, 4), np.float32))
