@@ -16,7 +16,9 @@ from privacy.foreign import LONGEST
 MOST_PACKET = LONGEST + 8 * 1024
 """Bytes of a packet to us: a signed record or order, its topic and properties."""
 _HANDSHAKE_S = 8.0
-_CONNACK, _DISCONNECT = 2, 14
+_CONNACK, _PUBLISH, _DISCONNECT = 2, 3, 14
+_ABOVE_QOS_1 = 0b100
+"""The bit of a PUBLISH's first byte that only QoS 2 has, and 3, which is none."""
 _REASON_AT = {_CONNACK: 1, _DISCONNECT: 0}
 _MOST_SHIFT = 21
 
@@ -71,6 +73,9 @@ class Packets:
     def _read_type(self, byte: int) -> None:
         if not self._begun and byte >> 4 != _CONNACK:
             raise LineError("not_mqtt")
+        if byte >> 4 == _PUBLISH and byte & _ABOVE_QOS_1:
+            # Nothing was subscribed above QoS 1, and paho would keep each such message until the broker releases it.
+            raise LineError("broker_garbled")
         self._begun, self._in_length, self._length, self._shift, self._kind = True, True, 0, 0, byte >> 4
 
     def _read_length(self, byte: int) -> None:
