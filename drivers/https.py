@@ -74,18 +74,22 @@ class Client:
         except LyktaError:
             self.close()  # half a body has left
             raise
+        except http.client.InvalidURL as problem:
+            raise self._unaskable(problem) from problem
         except (OSError, http.client.HTTPException) as problem:
             self.close()
             where, why = "{}:{}".format(*self._where), str(problem) or type(problem).__name__
             raise UnreachableError(
                 f"{self._what} {where}: {printable(why)}", "is it up, and are the certificates good?"
             ) from problem
-        except ValueError as problem:  # a path or header that HTTP cannot carry, from an earlier answer
-            self.close()
-            raise RecordError(
-                f"{self._what}: cannot be asked: {printable(problem)}", "the ingest asks for what is no HTTP"
-            ) from problem
+        except ValueError as problem:
+            raise self._unaskable(problem) from problem
         return self._judge(answer, data)
+
+    def _unaskable(self, problem: Exception) -> RecordError:
+        """For a path or header that HTTP cannot carry, from an earlier answer."""
+        self.close()
+        return RecordError(f"{self._what}: cannot be asked: {printable(problem)}", "the ingest asks for what is no HTTP")
 
     def abort(self) -> None:
         """From another thread, for good: end a call that is under way. Below TLS, so that nothing can be sent in clear after it."""

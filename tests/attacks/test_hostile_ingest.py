@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from drivers.https import Client, mutual
-from privacy.errors import UnreachableError
+from privacy.errors import RecordError, UnreachableError
 from tests.broker import PATIENCE, Broker, until
 from tests.ingests import Answers, Server
 from tests.stop import Stop
@@ -126,3 +126,13 @@ def test_an_answer_has_to_be_whole_in_its_time(stop: Stop, hostile: Hostile) -> 
     finally:
         hostile.over.set()
         client.close()
+
+
+def test_a_path_that_is_none_is_the_fault_of_who_gave_it(stop: Stop, hostile: Hostile) -> None:
+    """It was taken for an outage, which ends the round for every other object too."""
+    tls = stop.layout.certificates / "tls"
+    context = mutual(stop.layout.trust / "ca.pem", tls.with_suffix(".pem"), tls.with_suffix(".key"))
+    client = Client("ingest", "127.0.0.1", hostile.server_port, context)
+    for path in ("/v1/a b", "/v1/a\r\nHost: other", "/v1/\x00", "/v1/見"):
+        with pytest.raises(RecordError, match="cannot be asked"):
+            client.call("GET", path)
