@@ -32,7 +32,7 @@ def main() -> None:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
             sys.exit(serve(sys.argv[1]))
         from agent.main import app
-        from privacy.command_line import ended
+        from drivers.command_line import ended
 
         sys.exit(ended(app))
     except LyktaError as problem:

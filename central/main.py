@@ -12,7 +12,7 @@ import typer
 
 from central import clip_commands, key_commands
 from central.cli import As, Json, Keys, app, given_as, show, tell, unused
-from privacy.command_line import ended
+from drivers.command_line import ended
 from privacy.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _publish(keys: Path, broker: str, target: str, token: bytes, *, retain: bool
 @app.command()
 def ingest(
     keys: Keys,
-    store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET[/PREFIX]")],
+    store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET/PREFIX (PREFIX may be left out)")],
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="take the objects of this folder, and end")] = None,
     host: Annotated[str, typer.Option(help="address to listen on", show_default="127.0.0.1")] = "",
     port: Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535, show_default="8443")] = None,
