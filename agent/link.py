@@ -65,6 +65,8 @@ def _anything_held(layout: Layout) -> bool:
             return any(_is_held(spool, clip) for clip in spool.names())
     except FileNotFoundError:
         return False
+    except OSError:  # who cannot look must take it for held: that forbids a reboot and nothing else
+        return True
 
 
 def _is_held(spool: Folder, clip: str) -> bool:
@@ -74,6 +76,8 @@ def _is_held(spool: Folder, clip: str) -> bool:
             return folder.is_file("hold.jws")
     except (RecordError, FileNotFoundError):
         return False
+    except OSError:
+        return True
 
 
 def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> str:
