@@ -26,12 +26,14 @@ class StandingAlarms:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.trouble = ""
+        """Why what stood before is not known; empty where it is."""
         self.before = self._read()
         """What stood when the last process ended."""
         self._now = dict(self.before)
 
     def raised(self, alarm: Alarm) -> None:
-        """`StorageError` if the disk refuses it: it is known until this process ends."""
+        """`StorageError` if the disk refuses it: whoever keeps writes for later does this one again."""
         self._keep({**self._now, tail_of(alarm): alarm.ref})
 
     def cleared(self, tail: str) -> None:
@@ -40,15 +42,18 @@ class StandingAlarms:
     def _keep(self, now: dict[str, str]) -> None:
         if now == self._now:
             return
-        self._now = now
         try:
             place(self._path, msgspec.json.encode(now), mode=PRIVATE)
         except OSError as problem:
             raise StorageError(f"alarms: {self._path}: {problem.strerror}", "free space or check the disk") from problem
+        self._now = now
 
     def _read(self) -> dict[str, str]:
         """A damaged file begins anew: what stood before it then stays until it changes again."""
         try:
             return decode(read(self._path, "alarms"), dict[str, str], "alarms")
-        except (OSError, RecordError):
+        except FileNotFoundError:
+            return {}
+        except (OSError, RecordError) as problem:
+            self.trouble = str(problem)
             return {}

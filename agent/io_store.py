@@ -28,6 +28,8 @@ class IoStore:
         node, layout = runtime.config.node, runtime.layout
         self.outbox = Outbox(layout.io_outbox, node.site, node.id, runtime.clock, mode=PRIVATE, now=False)
         self._alarms = StandingAlarms(layout.io_alarms)
+        if self._alarms.trouble:
+            runtime.log("warning", f"alarms of the last start are not known: {self._alarms.trouble}")
         self.enrolment: LyktaError | None = None
         """Why there is no key to sign the journal with; None if there is one."""
         self._journal = self._open_journal()
