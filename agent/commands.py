@@ -16,7 +16,7 @@ from privacy.records import canonical
 
 LONGEST_MIN = 24 * 60
 _MINUTES = re.compile(r"[1-9][0-9]{0,3}")
-Reason = Literal["", "other_boot", "repeated", "expired", "too_long", "unknown", "arguments", "press_not_open", "not_kept"]
+Reason = Literal["", "other_boot", "repeated", "expired", "too_long", "unknown", "arguments", "press_not_open", "not_kept", "busy"]
 _HINTS: dict[Reason, str] = {
     "other_boot": "the node started again since: send it anew",
     "repeated": "a command with this number or a later one came before: send it anew",
@@ -25,6 +25,7 @@ _HINTS: dict[Reason, str] = {
     "unknown": "io obeys ack and light",
     "arguments": f"ack: press; light: state on or off, minutes 1 to {LONGEST_MIN}",
     "press_not_open": "that call is over, was taken, or another one is open",
+    "busy": "io has more to do than it can keep: send it anew",
     "not_kept": "its number could not be written below /run: is that full?",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, Full, Queue
 from threading import Event
 from typing import Any, Literal
@@ -106,12 +107,16 @@ class Io:
             self._tick()
             runtime.fed()
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, work: Callable[[], None]) -> bool:
+        """Whether there was room for it."""
         try:
             self._queue.put_nowait(work)
         except Full:
             self._runtime.log("warning", "commands: too many at once, one ignored")
-        self._wake.set()
+            return False
+        finally:
+            self._wake.set()
+        return True
 
     def _work(self) -> None:
         """What the sockets asked for; a press goes before each."""
@@ -318,9 +323,9 @@ class Io:
             command, decide(command, Situation(clock.boot_id, clock.mono_ms(), self._last.value, self._open_press()))
         )
         if decision.act:
-            act = decision.act
-            self._do(lambda: self._obey(command, act))
-            return {"obeyed": True}
+            if self._do(partial(self._obey, command, decision.act)):
+                return {"obeyed": True}
+            decision = Decision(None, "busy", new=True)
         if decision.new:
             self._store.say(CommandAnswer(command.id, command.name, command.number, "refused", decision.reason))
         if decision.reason == "repeated":
