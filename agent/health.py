@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
+from agent.io_outbox import Found
 from agent.messages import Health, HealthGroup
-from agent.outbox import LOSSES, Outbox, Summary
+from agent.outbox import LOSSES, Outbox
 from drivers import board
 from privacy.errors import LyktaError
 
 _MASKING = ("frames", "masked", "looks", "look_ms")
-_FILMING = ("frames", "clips", "clips_dropped", "clips_refused", "queue_dropped")
+_FILMING = ("frames", "clips", "clips_dropped", "clips_refused", "queue_dropped", "pictures_broken")
 _DAY_S = 86_400.0
 _LEAST_WATCHED_S = 600.0
 
@@ -89,20 +90,21 @@ def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]
     ]
 
 
-def of_outbox(outbox: Outbox, io: Callable[[], Summary] | None = None) -> Health:
+def of_outbox(outbox: Outbox, io: Callable[[], Found] | None = None) -> Health:
     """What waits, what was dropped by cause, and the file's size; the same of io's outbox, where one can be asked."""
-    drops: dict[str, Reader] = {cause: (lambda cause=cause: outbox.drops()[cause]) for cause in LOSSES}  # type: ignore[misc]
+    found = cache(outbox.drops)
+    drops: dict[str, Reader] = {cause: (lambda cause=cause: found()[cause]) for cause in LOSSES}  # type: ignore[misc]
     file: dict[str, Reader] = {"file_mb": lambda: round(outbox.size() / 1e6, 2)}
-    own: dict[str, Reader] = {"pending": outbox.pending, "dropped": outbox.dropped, **drops, **file}
+    own: dict[str, Reader] = {"pending": outbox.pending, "dropped": lambda: sum(found().values()), **drops, **file}
     return group("buffer", own | (_of_io(io) if io else {}))
 
 
-def _of_io(summary: Callable[[], Summary]) -> dict[str, Reader]:
+def _of_io(look: Callable[[], Found]) -> dict[str, Reader]:
     """Asked once for all three."""
-    found = cache(summary)
+    found = cache(look)
     return {
         "io_pending": lambda: found().pending,
-        "io_dropped": lambda: sum(found().dropped.values()),
+        "io_dropped": lambda: found().dropped,
         "io_file_mb": lambda: round(found().file_bytes / 1e6, 2),
     }
 

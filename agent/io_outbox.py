@@ -78,7 +78,11 @@ class Taken(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
+    """What waits and was dropped, in messages; file_bytes: on the disk. All of it by class only where that was asked for."""
+
     pending: Annotated[int, Meta(ge=0, le=GREATEST)]
+    dropped: Annotated[int, Meta(ge=0, le=GREATEST)]
+    file_bytes: Annotated[int, Meta(ge=0, le=GREATEST)]
     summary: Summary | None = None
 
 
@@ -111,9 +115,9 @@ class Answerer:
             self._let_go([Key(asked.epoch, rank, seq) for rank, seq in asked.keys], asked.end)
         elif isinstance(asked, TellGone):
             self._tell_gone()
-        elif asked.whole:
-            return Found(self._outbox.pending(), self._outbox.summary())
-        return Found(self._outbox.pending())
+        whole = isinstance(asked, Look) and asked.whole
+        outbox = self._outbox
+        return Found(outbox.pending(), outbox.dropped(), outbox.size(), outbox.summary() if whole else None)
 
     def _let_go(self, keys: Sequence[Key], end: End) -> None:
         outbox = self._outbox
@@ -181,8 +185,12 @@ class IoOutbox:
     def pending(self) -> int:
         if self._pending is None or not self._still(*self._pending[:2]):
             now = time.monotonic(), self._changed()
-            self._pending = *now, self._ask(Look(False), Found).pending
+            self._pending = *now, self.look().pending
         return self._pending[2]
+
+    def look(self) -> Found:
+        """How much there is, without reading all of it."""
+        return self._ask(Look(False), Found)
 
     def summary(self) -> Summary:
         found = self._ask(Look(True), Found).summary

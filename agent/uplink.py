@@ -329,7 +329,7 @@ class Uplink:
             *health.of_camera(self._camera_detail),
             health.group("link", {"connected": lambda: int(self._connected.is_set())}),
             health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
-            health.of_outbox(outbox, self._io.summary),
+            health.of_outbox(outbox, self._io.look),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
 
