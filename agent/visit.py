@@ -136,13 +136,17 @@ class Visits:
         visit = Visit(self._runtime.clock.mono_ms())
         ruling = self.rule(visit)
         if not ruling.open:
-            if self._refusals.take(time.monotonic()) is not None:
-                self._runtime.log("warning", "visit: refused", reason=ruling.reason)
-                self._defer(lambda: self._keeper.note("visit_refused", reason=ruling.reason))
+            missed = self._refusals.take(time.monotonic())
+            if missed is not None:
+                self._refused(ruling.reason, missed)
             return
         self.now = visit
         facts = {"basis": self._permit.basis.id, "view": self._permit.view.id, "profile": self.profile}
         self._defer(lambda: self._keeper.note("visit_begun", **facts))
+
+    def _refused(self, reason: str, unnoted: int) -> None:
+        self._runtime.log("warning", "visit: refused", reason=reason, unnoted=unnoted)
+        self._defer(lambda: self._keeper.note("visit_refused", reason=reason, unnoted=unnoted))
 
     def rule(self, visit: Visit) -> Ruling:
         clock = self._runtime.clock
