@@ -106,7 +106,7 @@ class Standing:
         self._stands.pop(name, None)
 
     def run(self) -> None:
-        told = ""
+        told: dict[str, str] = {}
         while not self._runtime.stop.wait(_AGAIN_S):
             self._runtime.beat("standing", _STALLED_S, vital=False)
             for name, token in self._stands.copy().items():
@@ -114,9 +114,11 @@ class Standing:
                     with handling(f"desired {name}"):
                         self._leave(name, token)
                 except LyktaError as problem:
-                    if str(problem) != told:
+                    if told.get(name) != str(problem):
                         self._runtime.log("warning", f"desired {name}: {problem}", hint=problem.hint)
-                    told = str(problem)
+                    told[name] = str(problem)
+                else:
+                    told.pop(name, None)
 
     def _leave(self, name: str, token: bytes) -> None:
         pace, now_s = self._paces.get(name, Pace()), time.monotonic()
