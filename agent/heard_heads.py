@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from privacy.journal import Fact, read_heads
+from provisioning.identity import UNITS
 
 EVERY_MS = 3_600_000
-UNITS = ("camera", "io", "uplink", "retention")
 
 
 class HeardHeads:
@@ -22,10 +22,11 @@ class HeardHeads:
 
     def take(self, request: dict[str, object]) -> dict[str, object]:
         """The answer to the request `heads`: how many were noted, 0 within an hour of the last. `RecordError` if they are none."""
-        known = {unit: str(head) for unit, head in read_heads(request.get("heads")).items() if unit in UNITS and unit != self._unit}
+        others, told = set(UNITS) - {self._unit}, read_heads(request.get("heads"))
+        known: dict[str, Fact] = {unit: str(head) for unit, head in told.items() if unit in others}
         now_ms = self._now_ms()
         if not known or now_ms < self._due_ms:
             return {"noted": 0}
         self._due_ms = now_ms + EVERY_MS
-        self._note({**known})
+        self._note(known)
         return {"noted": len(known)}

@@ -54,10 +54,6 @@ class LinkState:
         self.breaks: Counter[str] = Counter()
         """How many links ended in this run, by cause."""
 
-    @property
-    def connected(self) -> bool:
-        return self._up_since is not None
-
     def changed(self, connected: bool, cause: str) -> None:
         now, up_since = time.monotonic(), self._up_since
         if connected:

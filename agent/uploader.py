@@ -51,7 +51,7 @@ class Delay(Struct, frozen=True):
 
 
 class Uploader:
-    """One thread's work; `carry`, `hear` and `abort` are for others.
+    """One thread's work; `carry` and `abort` are for others.
 
     journal   the uplink's own, for what is set aside
     """
@@ -88,10 +88,6 @@ class Uploader:
     def abort(self) -> None:
         """End a call that is under way, when the service stops; the next start goes on from there."""
         self._calls.abort()
-
-    def hear(self, *orders: str) -> None:
-        """Signed orders that came another way than by the ingest."""
-        self._courier.hear(orders)
 
     def carry(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer to a technician's report or diagnosis: kept until the centre has it."""
