@@ -9,7 +9,7 @@ TESTERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 .PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: ## system packages (root or sudo), .venv/ from hash-locked requirements, model files, demo video
 	@provisioning/setup.sh packages venv models
@@ -57,7 +57,7 @@ test-powercut-full: setup ## 4,000 of them, of a longer run (root; three to five
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@$(BIN)/python -m tests.powercut.replay --states 4000 --rounds 24 --seed 2
 
-test-mutations: setup ## take one sync, link or rule out of the code at a time: some test must fail each time (root)
+test-mutations: setup ## take one sync, link or rule out of the code at a time: some test must fail each time [ONLY=quick|TEXT EVERY=N] (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup.sh powercut
 	@$(BIN)/python -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)") $(if $(EVERY),--every $(EVERY))
 
