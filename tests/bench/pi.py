@@ -30,7 +30,7 @@ RATIOS = {"Pi 5": 1.6, "Pi 4": 9.8, "Zero 2 W (640x360)": 30.0}
 HARDWARE = {"Pi 4", "Zero 2 W (640x360)"}
 """These have an H.264 encoder of their own; what is left to the processor is one copy of the picture."""
 FPS = 15
-FACES_S = 1.8
+FACES_S = 1.5
 
 
 @dataclass(frozen=True)
