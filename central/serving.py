@@ -42,10 +42,18 @@ class Serving:
         serve(Ingest(self.intake, self.revoked).app(), keys, host, port, self.sweeper.run)
 
     def sweep_once(self) -> tuple[dict[str, Any], str]:
-        """Facts and a line for people."""
-        self.sweeper.obey()
+        """Facts and a line for people; on stderr what failed, and why."""
+        failed = self.sweeper.obey()
         swept = self.sweeper.sweep()
-        return {"deleted": swept.deleted, "held": swept.held}, f"deleted {len(swept.deleted)}, held {len(swept.held)}"
+        failed |= swept.failed
+        for name, reason in failed.items():
+            tell(f"failed: {name}: {reason}")
+        facts = {
+            "deleted": swept.deleted,
+            "held": swept.held,
+            "failed": [{"id": name, "error": why} for name, why in failed.items()],
+        }
+        return facts, f"deleted {len(swept.deleted)}, held {len(swept.held)}, failed {len(failed)}"
 
     def carry(self, folder: Path) -> tuple[dict[str, Any], str]:
         """Facts and a line for people; progress and refusals on stderr."""

@@ -52,10 +52,11 @@ ORDERS_EVERY = 15
 
 @dataclass
 class Swept:
-    """Ids of what was deleted, and of what was due but for a hold."""
+    """Ids of what was deleted, and of what was due but for a hold; and why others could not be looked at or deleted."""
 
     deleted: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class Sweeper:
@@ -69,18 +70,15 @@ class Sweeper:
         rounds = 0
         while True:
             if rounds % ORDERS_EVERY == 0:
-                self._apart("orders", self.obey)
-            self._apart("sweep", self.sweep, stop)
+                self._apart({}, "orders", self.obey)
+            self._apart({}, "sweep", self.sweep, stop)
             rounds += 1
             if stop.wait(every_s):
                 return
 
     def sweep(self, stop: Event | None = None) -> Swept:
-        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way.
-
-        Raises what a disk or store refused first, after everything else was looked at.
-        """
-        swept, trouble, until = Swept(), list[OSError](), minute(self._now())
+        """Look at everything that is marked for this minute or an earlier one, unless told to stop on the way."""
+        swept, until = Swept(), minute(self._now())
         orders = lru_cache(None)(self._decisions.of)
         for mark in self._store.names(DEADLINES):
             found = marked(mark)
@@ -89,35 +87,33 @@ class Sweeper:
             when, node, name = found
             if when > until or (stop and stop.is_set()):
                 break
-            problem = self._apart(name, self._locked, mark, node, name, orders, swept)
-            trouble += [problem] if isinstance(problem, OSError) else []
-        if trouble:
-            raise trouble[0]
+            self._apart(swept.failed, name, self._locked, mark, node, name, orders, swept)
         return swept
 
     def _locked(self, mark: str, node: str, name: str, orders: Callable[[str], list[Order]], swept: Swept) -> None:
         with self._store.lock("object", name):
             self._look(mark, node, name, orders(node), swept)
 
-    def obey(self) -> None:
-        """Mark what a new erasure or release is about; the sweep then judges it as it judges anything."""
+    def obey(self) -> dict[str, str]:
+        """Mark what a new erasure or release is about; the sweep then judges it as it judges anything. Why others could not be."""
+        failed: dict[str, str] = {}
         for site in self._store.folders(ANNOUNCED):
             for node in self._store.folders(f"{ANNOUNCED}/{site}"):
-                self._apart(f"orders of {site}/{node}", self._obey_all, f"{site}/{node}")
+                self._apart(failed, f"orders of {site}/{node}", self._obey_all, f"{site}/{node}", failed)
+        return failed
 
-    def _obey_all(self, node: str) -> None:
+    def _obey_all(self, node: str, failed: dict[str, str]) -> None:
         for order in self._decisions.of(node):
             if order.act in ("erase", "release"):
-                self._apart(f"order {order.number} of {node}", self._obey, order, node)
+                self._apart(failed, f"order {order.number} of {node}", self._obey, order, node)
 
-    def _apart(self, name: str, work: Callable[P, object], *args: P.args, **named: P.kwargs) -> Exception | None:
-        """Deleting (R27) must not end for one object, whatever is wrong with it: the trouble is told, the rest goes on."""
+    def _apart(self, failed: dict[str, str], name: str, work: Callable[P, object], *args: P.args, **named: P.kwargs) -> None:
+        """Deleting (R27) must not end for one object, whatever is wrong with it: that is told, and the rest goes on."""
         try:
             work(*args, **named)
         except Exception as problem:  # noqa: BLE001
+            failed[name] = f"{type(problem).__name__}: {problem}"
             self._tell(problem, name)
-            return problem
-        return None
 
     def _tell(self, problem: Exception, name: str) -> None:
         reason = f"{type(problem).__name__}: {problem}"
