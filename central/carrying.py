@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ from privacy.manifest import MANIFEST, PARCEL, PART, Kind, Manifest, Parcel, Sea
 from privacy.records import peek
 
 _RECORDS = ("manifest.jws", "parcel.jws")
+_MOST = 100_000
+"""Names in the folder."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def carry(folder: Path, intake: Intake, progress: Callable[[str], None]) -> Iter
     if not folder.is_dir():
         raise UsageError(f"ingest: {folder}: no such folder", "name the one that `lykta clips copy` filled")
     with opened(folder) as stick:
-        found = [name for name in stick.names() if _is_object(stick, name)]
+        found = [name for name in _names(stick, folder) if _is_object(stick, name)]
         for number, name in enumerate(found, 1):
             progress(f"{number} of {len(found)}: {name}")
             yield _carry(stick, name, intake)
@@ -57,10 +59,22 @@ def _carry(stick: Folder, name: str, intake: Intake) -> Carried:
         return Carried(name, "refused", f"{name}: {problem.strerror}", "is the folder there still, and may you write to it?")
 
 
+def _names(stick: Folder, folder: Path) -> list[str]:
+    names = stick.names(_MOST + 1)
+    if len(names) > _MOST:
+        raise UsageError(f"ingest: {folder}: more than {_MOST} names", "spread what lies there over several folders")
+    return names
+
+
 def _is_object(stick: Folder, name: str) -> bool:
-    with suppress(RecordError, OSError), stick.folder(name) as one:
-        return any(record in one.names() for record in _RECORDS)
-    return False
+    """Whether it is a folder with a record. One that cannot be looked at counts: it is then refused with the reason."""
+    try:
+        if not stat.S_ISDIR(stick.facts(name).st_mode):
+            return False
+        with stick.folder(name) as one:
+            return any(one.is_file(record) for record in _RECORDS)
+    except (RecordError, OSError):
+        return True
 
 
 def _take(one: Folder, name: str, intake: Intake) -> bytes:

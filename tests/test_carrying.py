@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from privacy.journal import verify_chain
 from privacy.manifest import PART, read_receipt
 from privacy.records import sha256_hex
 from tests.clips import Node, central, made, noise
+from tests.nodes import BIN
 from tests.object_store import ObjectStore
 from tests.receiving import Centre, parcel
 
@@ -155,3 +157,30 @@ def test_a_stick_goes_into_an_object_store_too(
     assert node.spool.check_receipt((clip / "receipt.jws").read_bytes()).clip == clip.name
     names = [key.rpartition("/")[2] for key in objects.versions(bucket, f"{node.name}/{clip.name}")]
     assert sorted(names) == ["clip.age", "manifest.jws", "masks.age", "receipt.jws"]
+
+
+def test_what_cannot_be_looked_at_is_refused_and_not_passed_over(keys: Path, node: Node, stick: Path, tmp_path: Path) -> None:
+    """As on a failing stick. Links, files and folders without a record are no objects."""
+    good, bad = copied(node.clip(), stick), copied(node.clip(), stick)
+    (stick / "link").symlink_to(good)
+    (stick / "notes.txt").write_text("for the centre")
+    (stick / "photos").mkdir()
+    fault = ["strace", "-f", "-qq", "-o", tmp_path / "trace", "-P", bad.name, "-e", "trace=openat", "-e", "inject=openat:error=EIO"]
+    words = [BIN / "lykta-central", "ingest", stick, "--keys", keys, "--store", tmp_path / "store", "--json"]
+    done = subprocess.run([*fault, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    said = json.loads(done.stdout)
+    assert said["taken"] == [good.name]
+    assert [(one["id"], one["error"]) for one in said["refused"]] == [(bad.name, f"{bad.name}: Input/output error")]
+
+
+def test_more_names_than_are_looked_at_are_an_error(keys: Path, stick: Path, tmp_path: Path) -> None:
+    """Those beyond the first ten thousand were passed over in silence, each time."""
+    for number in range(100_001):
+        (stick / f"{number}").touch()
+    done = central("ingest", stick, "--keys", keys, "--store", tmp_path / "store")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: ingest: {stick}: more than 100000 names",
+        "hint: spread what lies there over several folders",
+    ]
