@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from msgspec import Struct
 
 from agent.messages import Alarm, CommandAnswer, Message, State, topic
-from central.bundle import Address
 from central.folder import signer
-from drivers.mqtt import Credentials, Link
+from central.operator import operator
+from drivers.mqtt_session import Session
 from privacy.command import COMMAND, LONGEST_MS, Command
 from privacy.errors import RecordError, UnreachableError, UsageError
 from privacy.foreign import decode
 from privacy.records import sign
 
 _HEARD = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
-_UP_S, _QUIET_S, _ANSWER_S = 5.0, 0.5, 5.0
+_QUIET_S, _STANDING_S, _ANSWER_S = 0.5, 5.0, 5.0
 _NEXT_S = 75.0
 """A node tells its health each minute."""
 _MOST = 1000
@@ -83,10 +83,11 @@ def check_name(name: str) -> None:
 def send_command(keys: Path, broker: str, node: tuple[str, str], name: str, args: Mapping[str, str]) -> dict[str, Any]:
     """Send it, and what came of it: topic, id, and result and reason as the node answered (result: none if it did not)."""
     check_name(name)
-    with _Ear.at(keys, broker, node) as ear:
+    with operator(keys, broker, tuple(topic(*node, one) for one in _HEARD)) as session:
+        ear = _Ear("/".join(node), broker, session)
         record, token = command(keys, node, name, args, ear.heard())
         target = topic(*node, "cmd", name)
-        ear.publish(target, token)
+        session.publish(target, token)
         answer = ear.answer(record.id)
     facts = {"topic": target, "id": record.id, "args": record.args}
     return facts | ({"result": answer.result, "reason": answer.reason} if answer else {"result": "none", "reason": "no answer yet"})
@@ -94,96 +95,48 @@ def send_command(keys: Path, broker: str, node: tuple[str, str], name: str, args
 
 @dataclass(frozen=True)
 class _Ear:
-    """One connection of an operator that hears a node."""
+    """What one node says, however much it says: each wait has an end."""
 
     node: str
     broker: str
-    link: Link
-    messages: SimpleQueue[Message]
-    refusals: SimpleQueue[str]
-
-    @classmethod
-    @contextmanager
-    def at(cls, keys: Path, broker: str, node: tuple[str, str]) -> Iterator[_Ear]:
-        address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
-        links: SimpleQueue[str] = SimpleQueue()
-        messages: SimpleQueue[Message] = SimpleQueue()
-        refusals: SimpleQueue[str] = SimpleQueue()
-
-        def received(_topic: str, payload: bytes) -> None:
-            try:
-                messages.put(decode(payload, Message, "message"))
-            except RecordError:  # a node of another version, or an empty message that clears an alarm
-                return
-
-        link = Link(
-            f"ops-send-{uuid.uuid4()}",
-            credentials,
-            acknowledged=lambda _token, refusal: refusals.put(refusal),
-            changed=lambda up, reason: links.put("" if up else reason),
-            received=received,
-            subscribe=tuple(topic(*node, one) for one in _HEARD),
-        )
-        link.open(address.host, address.port)
-        try:
-            _await_link(links, broker)
-            yield cls("/".join(node), broker, link, messages, refusals)
-        finally:
-            link.close()
+    session: Session
 
     def heard(self) -> Heard:
         """What stands at the broker; if the node's time cannot be reckoned from it, what the node says next."""
         found = self._standing()
         heard = reckon(found, datetime.now(UTC), live=False)
-        if heard and heard.end_ms is None:
-            found.append(self._next(_NEXT_S))
+        end_s = time.monotonic() + _NEXT_S
+        while heard and heard.end_ms is None:
+            one = self._next(end_s)
+            if one is None or len(found) >= 2 * _MOST:
+                raise UnreachableError(
+                    f"send: {self.node} says nothing of its time, and its clock is not known to be right",
+                    "is it connected? `lykta status` there",
+                )
+            found.append(one)
             heard = reckon(found, datetime.now(UTC), live=True)
-        if heard is None or heard.end_ms is None:
+        if heard is None:
             raise UnreachableError(f"send: {self.node} was never heard at broker {self.broker}", "is it enrolled, and switched on?")
         return heard
 
-    def publish(self, target: str, token: bytes) -> None:
-        self.link.publish(target, token, retain=False)
-        try:
-            refusal = self.refusals.get(timeout=_ANSWER_S)
-        except Empty:
-            refusal = "no answer"
-        if refusal:
-            raise UnreachableError(f"send: broker {self.broker}: {refusal}", "is the broker up, and does its access list let ops?")
-
     def answer(self, command_id: str) -> CommandAnswer | None:
-        end = datetime.now(UTC).timestamp() + _ANSWER_S
-        while (left := end - datetime.now(UTC).timestamp()) > 0:
-            try:
-                body = self.messages.get(timeout=left).body
-            except Empty:
-                return None
-            if isinstance(body, CommandAnswer) and body.id == command_id:
-                return body
+        end_s = time.monotonic() + _ANSWER_S
+        while one := self._next(end_s):
+            if isinstance(one.body, CommandAnswer) and one.body.id == command_id:
+                return one.body
         return None
 
     def _standing(self) -> list[Message]:
+        """What comes at once, until there is a pause."""
         found: list[Message] = []
-        try:
-            while len(found) < _MOST:
-                found.append(self.messages.get(timeout=_QUIET_S))
-        except Empty:
-            return found
+        end_s = time.monotonic() + _STANDING_S
+        while len(found) < _MOST and (one := self._next(min(end_s, time.monotonic() + _QUIET_S))):
+            found.append(one)
         return found
 
-    def _next(self, within_s: float) -> Message:
-        try:
-            return self.messages.get(timeout=within_s)
-        except Empty as problem:
-            raise UnreachableError(
-                f"send: {self.node} says nothing, and its clock is not known to be right", "is it connected? `lykta status` there"
-            ) from problem
-
-
-def _await_link(links: SimpleQueue[str], broker: str) -> None:
-    try:
-        trouble = links.get(timeout=_UP_S)
-    except Empty:
-        trouble = "no answer"
-    if trouble:
-        raise UnreachableError(f"send: broker {broker}: {trouble}", "is the broker up, and does it trust ops.pem?")
+    def _next(self, end_s: float) -> Message | None:
+        """The next message that can be read, by then: others are of a node of another version, or clear an alarm."""
+        while heard := self.session.hear(end_s - time.monotonic()):
+            with suppress(RecordError):
+                return decode(heard[1], Message, "message")
+        return None

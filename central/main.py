@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,14 +127,16 @@ def send(
         _send_order(keys, place, file, broker, store, officer, as_json)
         return
     from agent.messages import topic
+    from central.operator import operator
     from central.signing import KINDS, signed_record
 
     if name in KINDS:
         if not (file and broker):
             raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
         unused("send", name, arg=arg, store=store, **given_as(officer))
-        target = topic(*place, name, "desired")
-        _publish(keys, broker, target, signed_record(name, file, keys, place), retain=True)
+        target, token = topic(*place, name, "desired"), signed_record(name, file, keys, place)
+        with operator(keys, broker) as session:
+            session.publish(target, token, retain=True)
         show("send", {"topic": target}, f"sent {name} to {node}", as_json)
         return
     unused("send", f"the command {name}", file=file, store=store, **given_as(officer))
@@ -159,6 +160,7 @@ def _send_order(
 ) -> None:
     """Into the store first: what the broker then tells is already kept."""
     from agent.messages import topic
+    from central.operator import operator
     from central.orders import deposit, send_order
 
     ways = [f"broker {broker}"] * bool(broker) + [f"store {store}"] * bool(store)
@@ -170,21 +172,9 @@ def _send_order(
         facts["file"] = deposit(store, order, token)
     if broker:
         facts["topic"] = topic(*place, "order", str(order.number))
-        _publish(keys, broker, str(facts["topic"]), token, retain=True)
+        with operator(keys, broker) as session:
+            session.publish(str(facts["topic"]), token, retain=True)
     show("send", facts, f"sent order {order.number} to {'/'.join(place)}", as_json)
-
-
-def _publish(keys: Path, broker: str, target: str, token: bytes, *, retain: bool) -> None:
-    from central.bundle import Address
-    from drivers.mqtt import Credentials, send_once
-    from privacy.errors import UnreachableError
-
-    address = Address.parse(broker)
-    credentials = Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
-    name = f"ops-send-{datetime.now().timestamp()}"
-    trouble = send_once(name, credentials, (address.host, address.port), target, token, 5, retain=retain)
-    if trouble:
-        raise UnreachableError(f"send: broker {broker}: {trouble}", "is the broker up, and does it trust ops.pem?")
 
 
 @app.command()
@@ -209,7 +199,10 @@ def ingest(
         unused("ingest", "nodes that are served", json=as_json)
     serving = Serving.over(store, keys, journal or keys / "journal")
     if sweep_once:
-        show("sweep", *serving.sweep_once(), as_json)
+        facts, text = serving.sweep_once()
+        show("sweep", facts, text, as_json)
+        if facts["failed"]:
+            raise typer.Exit(1)
     elif folder:
         facts, text = serving.carry(folder)
         show("ingest", facts, text, as_json)

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 
 from agent.messages import CertificateWanted, decode, topic
-from central.bundle import Address
 from central.certificates import certify
 from central.folder import authority, write
+from central.operator import operator
 from central.revoked import Revoked
 from central.signing import read_json
-from drivers.mqtt import Credentials, gather, send_once
-from privacy.errors import LyktaError, RecordError, UnreachableError
+from drivers.mqtt_session import Session
+from privacy.errors import LyktaError, RecordError
 from privacy.files import OPEN, PUBLIC, locked, make_folder, place, read_own
 from privacy.records import certificates_of, thumbprint
 from privacy.renewal import RENEWAL, Renewal, read_request
@@ -62,25 +62,28 @@ def to_files(keys: Path, wishes: list[Path], output: Path) -> tuple[list[str], R
 
 def over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
     """The same for all wishes that stand at the broker; each is answered where its node hears it."""
-    address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
-    where, name = (address.host, address.port), f"ops-renew-{datetime.now(UTC).timestamp()}"
     given: list[str] = []
     refused: Refused = {}
-    standing = dict(gather(name, credentials, where, topic("+", "+", "cert", "+", "wanted"), _WAIT_S, _MOST))
-    for target, payload in sorted(standing.items()):
-        one = "/".join(target.split("/")[2:4] + target.split("/")[5:6])
-        try:
-            wish, certificate = renew(keys, _wish_in(payload))
-            if target != topic(wish.site, wish.node, "cert", wish.unit, "wanted"):
-                raise RecordError(f"renewal: is {wish.site}/{wish.node}'s for {wish.unit}", "each node asks for itself")
-            answer = topic(wish.site, wish.node, "cert", wish.unit, "desired")
-            trouble = send_once(name, credentials, where, answer, certificate, _WAIT_S, retain=True)
-            if trouble:
-                raise UnreachableError(f"renewal: broker: {trouble}", "run it again")
-            given.append(one)
-        except LyktaError as problem:
-            refused[one] = str(problem)
+    with operator(keys, broker, (topic("+", "+", "cert", "+", "wanted"),), _MOST) as session:
+        for target, payload in sorted(_standing(session).items()):
+            one = "/".join(target.split("/")[2:4] + target.split("/")[5:6])
+            try:
+                wish, certificate = renew(keys, _wish_in(payload))
+                if target != topic(wish.site, wish.node, "cert", wish.unit, "wanted"):
+                    raise RecordError(f"renewal: is {wish.site}/{wish.node}'s for {wish.unit}", "each node asks for itself")
+                session.publish(topic(wish.site, wish.node, "cert", wish.unit, "desired"), certificate, retain=True)
+                given.append(one)
+            except LyktaError as problem:
+                refused[one] = str(problem)
     return given, refused
+
+
+def _standing(session: Session) -> dict[str, bytes]:
+    """Wishes by topic, until nothing more came for a while."""
+    standing: dict[str, bytes] = {}
+    while len(standing) < _MOST and (one := session.hear(_WAIT_S)):
+        standing[one[0]] = one[1]
+    return standing
 
 
 def _wish_in(payload: bytes) -> bytes:

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -26,9 +25,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.mqtt_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, words_of
 from drivers.mqtt_line import MOST_PACKET, Credentials, Line, context_of, diagnose
-from privacy.errors import UnreachableError
 
-__all__ = ["Credentials", "Limits", "Link", "Will", "diagnose", "gather", "send_once"]
+__all__ = ["Credentials", "Limits", "Link", "Will", "diagnose"]
 WILL_DELAY_S = 30
 SESSION_S = 3600
 HELD_S = 30.0
@@ -266,81 +264,6 @@ class Link:
             self.unreadable += 1
             return
         self._events.append(lambda: self._received(topic, bytes(message.payload)))
-
-
-def send_once(
-    client_id: str,
-    credentials: Credentials,
-    address: tuple[str, int],
-    topic: str,
-    payload: bytes,
-    wait_s: float,
-    *,
-    retain: bool = False,
-) -> str:
-    """Publish one message and wait for the broker's word; "" if it took it, else what went wrong."""
-    up = Event()
-    answers: SimpleQueue[str] = SimpleQueue()
-    trouble = "no answer"
-
-    def changed(connected: bool, reason: str) -> None:
-        nonlocal trouble
-        trouble = reason
-        if connected:
-            up.set()
-
-    link = Link(
-        client_id,
-        credentials,
-        acknowledged=lambda _token, refusal: answers.put(refusal),
-        changed=changed,
-        received=lambda _topic, _payload: None,
-    )
-    link.open(*address)
-    try:
-        if not up.wait(wait_s):
-            return trouble
-        link.publish(topic, payload, retain=retain)
-        return answers.get(timeout=wait_s)
-    except Empty:
-        return "no answer"
-    finally:
-        link.close()
-
-
-def gather(
-    client_id: str, credentials: Credentials, address: tuple[str, int], topics: str, wait_s: float, most: int
-) -> list[tuple[str, bytes]]:
-    """What stands retained at these topics, until nothing more came for `wait_s`; `UnreachableError` if there is no link."""
-    up, trouble = Event(), "no answer"
-
-    def changed(connected: bool, reason: str) -> None:
-        nonlocal trouble
-        trouble = reason
-        if connected:
-            up.set()
-
-    heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
-    link = Link(
-        client_id,
-        credentials,
-        acknowledged=lambda _token, _refusal: None,
-        changed=changed,
-        received=lambda topic, payload: heard.put((topic, payload)),
-        subscribe=(topics,),
-    )
-    link.open(*address)
-    found: list[tuple[str, bytes]] = []
-    try:
-        if not up.wait(wait_s):
-            raise UnreachableError(f"broker {address[0]}:{address[1]}: {trouble}", "is it up, and does it trust our certificate?")
-        while len(found) < most:
-            found.append(heard.get(timeout=wait_s))
-    except Empty:
-        return found
-    finally:
-        link.close()
-    return found
 
 
 def _properties(kind: int, **values: int) -> Properties:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from agent.messages import Alarm, CommandAnswer
+from agent.messages import Alarm, CommandAnswer, Envelope, Health, Message, State, encode
+from central.operator import operator
 from privacy.errors import LyktaError
 from tests.broker import NAME, PATIENCE, Broker, Published
 from tests.clips import central, made
@@ -24,6 +28,7 @@ from tests.stop import LYKTA, Stop
 from tests.test_clock import CLOCKS, STEADY
 
 HERE = "linkoping-demo/stop-1"
+NOW = datetime.now(UTC)
 
 
 def told(node: Node) -> list[dict[str, Any]]:
@@ -220,3 +225,36 @@ def answered(heard: list[Published]) -> int:
 def test_a_node_that_nobody_heard_gets_no_command(broker: Broker) -> None:
     done = central("send", broker.centre.folder, NAME, "light", "--arg", "state=on", "--broker", f"127.0.0.1:{broker.port}")
     assert (done.returncode, "was never heard" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize("knows", ["synced", "unknown"])
+def test_a_node_that_talks_without_end_holds_up_no_command(broker: Broker, knows: Any) -> None:
+    """`send` waited for a pause that never came; and what was kept from yesterday was taken for a node that nobody heard."""
+    names = itertools.count(1)
+
+    def said(body: Any, *, hist: bool) -> bytes:
+        one = next(names)
+        return encode(Message(Envelope(1, f"0{one:07}-0000-7000-8000-000000000001", "e", one, NOW, one, "b", knows, hist), body))
+
+    over = threading.Event()
+    where, address = f"lykta/v1/{NAME}", f"127.0.0.1:{broker.operators}"
+
+    def talk() -> None:
+        with operator(broker.centre.folder, address) as session:
+            session.publish(f"{where}/state", said(State("ready", "filming", None, None, "nobody", {}), hist=False), retain=True)
+            for number in itertools.count():
+                session.publish(f"{where}/health/link", said(Health("link", {"connected": 1}, {}), hist=number % 8 > 0))
+                if over.wait(0.2):
+                    return
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        with broker.ear() as heard:
+            until(lambda: [one for one in heard() if one.tail == "health/link"], "the node talks")
+        done = central("send", broker.centre.folder, NAME, "light", "--arg", "state=on", "--broker", address)
+        assert talker.is_alive()
+    finally:
+        over.set()
+        talker.join()
+    assert (done.returncode, "no answer yet" in done.stdout) == (0, True), done.stderr
