@@ -8,13 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from central.access import UNIT, check_deed
+from central.bounds import MOST_BYTES
 from privacy.errors import RecordError, UsageError
 from privacy.files import read
 from privacy.journal import ENTRY, Chain, Entry, Head, check_head, cross_check, segments, verify_segment
 from privacy.records import Authority, peek
-
-LARGEST = 16 << 20
-"""Bytes of a segment; a node closes it after one megabyte."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _folders(path: Path) -> dict[str, Path]:
     """Where each unit's segments lie. A chain by itself is of the unit that its first entry names."""
     own = segments(path)
     if own:
-        first = read(own[0], "journal", most=LARGEST).split(b"\n", 1)[0]
+        first = read(own[0], "journal", most=MOST_BYTES["journal"]).split(b"\n", 1)[0]
         return {peek(first, ENTRY, Entry).unit: path}
     return {folder.name: folder for folder in sorted(path.glob("*/")) if segments(folder)}
 
@@ -122,6 +120,6 @@ def _lines(folder: Path) -> Iterator[tuple[bytes, int | None]]:
     """Each line with its end, but for a torn last one; beside the first of a segment the number that its name claims."""
     for path in segments(folder):
         begins: int | None = int(path.stem)
-        for line in read(path, "journal", most=LARGEST).split(b"\n")[:-1]:
+        for line in read(path, "journal", most=MOST_BYTES["journal"]).split(b"\n")[:-1]:
             yield line + b"\n", begins
             begins = None

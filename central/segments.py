@@ -17,8 +17,6 @@ from privacy.journal import ENTRY, Chain, Entry, Head, check_undamaged, verify_s
 from privacy.manifest import PARCEL, Parcel
 from privacy.records import Authority, peek
 
-LARGEST = 16 << 20
-"""Bytes of a segment, at most; a node closes it after one megabyte."""
 MOST_ASIDE = 50
 """Segments of one unit that are kept aside."""
 _NAMES = 3
@@ -49,10 +47,6 @@ def check_parcel(parcel: Parcel) -> None:
     numbers = [parcel.facts.get(name) for name in ("first", "last")]
     if len(parcel.files) != 1 or parcel.facts.get("unit") not in UNITS or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise RecordError("parcel: facts: a journal parcel is one segment, with unit, first and last", "pack it anew")
-    if parcel.files[0].size > LARGEST:
-        raise RecordError(
-            f"parcel: {parcel.files[0].name}: at most {LARGEST} bytes (got {parcel.files[0].size})", "close segments sooner"
-        )
 
 
 def check(store: Store, parcel: Parcel, data: bytes, authority: Authority) -> Gap | None:
@@ -138,7 +132,7 @@ def _check_fits_before(store: Store, parcel: Parcel, head: Head) -> None:
     after = next((key for key in _taken(store, parcel) if _first(key) > int(parcel.facts["first"])), None)
     if after is None:
         return
-    stands = Head(_first(after), _previous(store.get(after.replace(".parcel.jws", ".jws")) or b""))
+    stands = Head(_first(after), _previous_in_store(store, after.replace(".parcel.jws", ".jws")))
     if head.length > stands.length or (head.length == stands.length and head.sha256 != stands.sha256):
         raise RecordError(
             f"journal: {unit_of(parcel)}: entry {stands.length} is here and does not follow this segment",
@@ -149,6 +143,18 @@ def _check_fits_before(store: Store, parcel: Parcel, head: Head) -> None:
 def _previous(data: bytes) -> str:
     """What the first entry of a segment names as the hash of the line before it."""
     return peek(data.split(b"\n", 1)[0], ENTRY, Entry).previous
+
+
+def _previous_in_store(store: Store, key: str) -> str:
+    try:
+        return _previous(store.get(key) or b"")
+    except RecordError as problem:
+        raise _damaged(key, problem) from problem
+
+
+def _damaged(key: str, problem: RecordError) -> RefusalError:
+    """What the store holds was whole when it was taken: the fault is the centre's, and the node keeps what it has."""
+    return RefusalError(500, f"store: {key}: {problem}", "the centre mends it; send it again later")
 
 
 def _taken(store: Store, parcel: Parcel) -> list[str]:
@@ -163,7 +169,10 @@ def _head_before(store: Store, parcel: Parcel, first: int) -> Head:
     token = store.get(before[-1]) if before else None
     if token is None:
         return Head(0, "")
-    last = peek(token, PARCEL, Parcel).facts
+    try:
+        last = peek(token, PARCEL, Parcel).facts
+    except RecordError as problem:
+        raise _damaged(before[-1], problem) from problem
     return Head(int(last["last"]) + 1, str(last["head"]))
 
 

@@ -243,6 +243,25 @@ def test_a_gap_is_filled_by_the_true_segment_alone(running: Centre, node: Node, 
     assert len(noted(running, "journal_gap", node)) == 1
 
 
+@pytest.mark.parametrize("which", ["parcel before", "segment after"])
+def test_what_broke_in_the_store_is_not_the_nodes_fault(running: Centre, node: Node, diary: Diary, which: str) -> None:
+    """It was refused for ever and kept aside as evidence against the node; now the node keeps it, and sends it again."""
+    first, second, third = diary.write(1, 2), diary.write(3, 4), diary.write(5, 6)
+    for path in (first, third):
+        assert running.upload(node, diary.pack(path), "journal").status == 200
+    number, suffix = (0, ".parcel.jws") if which == "parcel before" else (4, ".jws")
+    stored = running.store / node.name / f"journal/io/{number:010}{suffix}"
+    whole = stored.read_bytes()
+    stored.write_bytes(b"\0" * len(whole))
+    parcel = diary.pack(second)
+    answer = running.upload(node, parcel, "journal")
+    assert (answer.status, answer.body["hint"]) == (500, "the centre mends it; send it again later"), answer
+    assert not list(running.store.glob(f"{node.name}/journal/io/refused/*"))
+    stored.write_bytes(whole)
+    assert running.upload(node, parcel, "journal").status == 200
+    assert verified(running, node).returncode == 0
+
+
 def test_a_chain_that_begins_late_is_taken_with_its_gap(running: Centre, node: Node, diary: Diary) -> None:
     first, second = diary.write(1, 2), diary.write(3)
     assert running.upload(node, diary.pack(second), "journal").status == 200
