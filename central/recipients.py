@@ -14,7 +14,7 @@ from central.ledger import Ledger
 from central.refusing import RefusalError
 from central.store import Record, Store, Upload, owner
 from privacy.errors import RecordError, SealError
-from privacy.files import locked
+from privacy.files import locked, open_file
 from privacy.manifest import Manifest
 from privacy.seal import LONGEST_HEAD, stanzas
 
@@ -29,9 +29,12 @@ def present(keys: Path) -> list[str]:
 
 def known(keys: Path) -> frozenset[str]:
     """Everybody to whom a clip may be sealed: in force now, or before."""
+    return _listed(keys) | frozenset(_own(keys))
+
+
+def _listed(keys: Path) -> frozenset[str]:
     path = keys / _KNOWN
-    earlier = _lines(read(path)) if path.exists() else []
-    return frozenset([*present(keys), *earlier, *_own(keys)])
+    return frozenset([*present(keys), *(_lines(read(path)) if path.exists() else [])])
 
 
 def change(keys: Path, recipients: list[str]) -> None:
@@ -46,7 +49,9 @@ def strangers(manifest: Manifest, keys: Path) -> str:
     """What is wrong with the recipients that a manifest names, "" if nothing is."""
     if not manifest.recipients:
         return "recipients: the manifest names nobody"
-    odd = sorted(set(manifest.recipients) - known(keys))
+    odd = sorted(set(manifest.recipients) - _listed(keys))
+    if odd:  # identities are looked at for these alone: an ingest need not hold any
+        odd = sorted(set(odd).difference(_own(keys)))
     return f"recipients: sealed to {', '.join(one[:70] for one in odd[:3])}, whom this centre does not know" if odd else ""
 
 
@@ -63,7 +68,7 @@ def check_clip_recipients(folder: Path, manifest: Manifest, keys: Path) -> str:
     if wrong:
         raise RecordError(wrong, _HINT)
     for file in manifest.files:
-        with (folder / file.name).open("rb") as sealed:
+        with open_file(folder / file.name, file.name) as sealed:
             check_stanzas(file.name, sealed.read(LONGEST_HEAD), manifest)
     return f"sealed to {len(manifest.recipients)} recipient(s), all of this centre"
 
