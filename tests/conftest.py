@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agent.demo import Demo
+from tests import clips
 from tests.broker import NAME, Broker, Centre, free_port
 from tests.fake_broker import FakeBroker, Talk
 from tests.ingests import OddIngest
@@ -91,6 +92,14 @@ def broker(folder: Path) -> Iterator[Broker]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A centre's folder of keys, as `lykta-central keygen` makes it; a test that changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("centre") / "keys"
+    clips.made("keygen", folder)
+    return folder
 
 
 @pytest.fixture

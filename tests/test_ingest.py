@@ -28,13 +28,6 @@ from tests.receiving import Centre, content_md5, receipt_of
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def node(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
     return Node(keys, "city/stop-1", tmp_path_factory.mktemp("node"))
 

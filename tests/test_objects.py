@@ -31,13 +31,6 @@ NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
     centre = Centre(keys, tmp_path_factory.mktemp("shared") / "store")
     centre.start()

@@ -20,7 +20,7 @@ from privacy.journal import verify_chain
 from privacy.manifest import PART
 from privacy.records import sha256_hex
 from tests.broker import until
-from tests.clips import Node, made, noise
+from tests.clips import Node, noise
 from tests.object_store import ObjectStore
 from tests.receiving import Answer, Centre, content_md5, receipt_of, split
 
@@ -33,13 +33,6 @@ class Pair:
     second: Centre
     held: Any
     versions: Any
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -28,13 +28,6 @@ def at(days: float) -> str:
     return (datetime.now(UTC) + timedelta(days=days)).isoformat()
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
-
-
 def words(keys: Path, tmp_path: Path, name: str, record: dict[str, Any]) -> list[str | Path]:
     source = tmp_path / "record.json"
     source.write_text(json.dumps(record))

@@ -139,13 +139,6 @@ def names_of(keys: Path, server: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
-
-
 def test_the_readmes_centre_has_the_names_of_its_servers(tmp_path: Path) -> None:
     """14.F23: made as it was written there, both servers were `localhost` alone, and no node came in from elsewhere."""
     lines = (line.partition("#")[0].split() for line in (PROJECT / "README.md").read_text().splitlines())

@@ -21,7 +21,7 @@ from privacy.manifest import MANIFEST
 from privacy.records import sign
 from provisioning.identity import load_signer
 from tests.broker import PATIENCE
-from tests.clips import HEADER, TOOL, Node, central, film, made, mask, noise
+from tests.clips import HEADER, TOOL, Node, central, film, mask, noise
 from tests.test_verify import records, sealed
 
 FILM = film()
@@ -34,13 +34,6 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
 """Its peak in kB, from a small process of its own: a process counts all its children's, and a child begins with its parent's."""
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

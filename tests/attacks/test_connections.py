@@ -16,15 +16,8 @@ import psutil
 import pytest
 
 from tests.broker import PATIENCE, until
-from tests.clips import TOOL, Node, made, noise
+from tests.clips import TOOL, Node, noise
 from tests.receiving import Centre, receipt_of
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,12 @@ from privacy.journal import Journal, segments
 from privacy.order import ANSWER, ORDER, Act, Answer, Order
 from privacy.records import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
 from provisioning.identity import load_signer
-from tests.clips import Node, made
+from tests.clips import Node
 from tests.nodes import BIN
 from tests.receiving import Centre, parcel
 from tests.shelf import Shelf
 
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,6 @@ from tests.nodes import ask, stop, until
 from tests.receiving import Centre
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("centre") / "keys"
-    made("keygen", folder)
-    return folder
-
-
 @pytest.fixture
 def node(keys: Path, tmp_path: Path) -> Node:
     return Node(keys, "city/stop-1", tmp_path / "node")
