@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from drivers.mqtt import Credentials, Link, diagnose, send_once
+from drivers.mqtt import Credentials, Link, diagnose
+from drivers.mqtt_session import session
+from privacy.errors import UnreachableError
 from tests.broker import HERE, NAME, Broker, Centre, free_port, until
 
 CHILD = """
@@ -181,11 +183,13 @@ def test_diagnosis_tells_a_broker_that_is_away_from_one_that_is_well(broker: Bro
 def test_one_message_is_sent_or_its_failure_is_told(broker: Broker, certificate: Path) -> None:
     credentials = Credentials(broker.centre.ca, certificate, certificate.with_suffix(".key"))
     with broker.ear() as heard:
-        assert send_once("once", credentials, ("127.0.0.1", broker.port), f"{HERE}/event/help", b"1", 10) == ""
-        until(lambda: len(heard()) == 1, "it is heard")
-        refused = send_once("once", credentials, ("127.0.0.1", broker.port), "lykta/v1/city/stop-2/event/help", b"2", 10)
-        assert "not authorized" in refused.lower()
-        assert send_once("once", credentials, ("127.0.0.1", free_port()), f"{HERE}/event/help", b"3", 1)
+        with session("once", credentials, ("127.0.0.1", broker.port)) as line:
+            line.publish(f"{HERE}/event/help", b"1")
+            until(lambda: len(heard()) == 1, "it is heard")
+            with pytest.raises(UnreachableError, match=r"(?i)not authorized"):
+                line.publish("lykta/v1/city/stop-2/event/help", b"2")
+        with pytest.raises(UnreachableError), session("once", credentials, ("127.0.0.1", free_port())):
+            pass
         assert [message.payload for message in heard()] == ["1"]
 
 
@@ -225,8 +229,9 @@ def test_one_message_can_stay_for_who_comes_later(broker: Broker, certificate: P
     """Orders wait at the broker for a node that is away; by default nothing stays."""
     credentials = Credentials(broker.centre.ca, certificate, certificate.with_suffix(".key"))
     address = ("127.0.0.1", broker.port)
-    assert send_once("once", credentials, address, f"{HERE}/event/kept", b"1", 10, retain=True) == ""
-    assert send_once("once", credentials, address, f"{HERE}/event/gone", b"2", 10) == ""
+    with session("once", credentials, address) as line:
+        line.publish(f"{HERE}/event/kept", b"1", retain=True)
+        line.publish(f"{HERE}/event/gone", b"2")
     with broker.ear() as heard:
         until(heard, "what was kept is heard")
         assert [(message.tail, message.retain) for message in heard()] == [("event/kept", True)]
