@@ -10,6 +10,7 @@ import base64
 import hashlib
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,9 +73,17 @@ def _is_object(stick: Folder, name: str) -> bool:
         if not stat.S_ISDIR(stick.facts(name).st_mode):
             return False
         with stick.folder(name) as one:
-            return any(one.is_file(record) for record in _RECORDS)
+            return any(_has(one, record) for record in _RECORDS)
     except (RecordError, OSError):
         return True
+
+
+def _has(folder: Folder, name: str) -> bool:
+    """Whether anything has that name, also what is no file: that is refused, not passed over."""
+    with suppress(FileNotFoundError):
+        folder.facts(name)
+        return True
+    return False
 
 
 def _take(one: Folder, name: str, intake: Intake) -> bytes:
