@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue, SimpleQueue
@@ -14,15 +15,21 @@ _WORD_S = 5.0
 
 
 class Session:
-    """An open link. heard: topic and payload of what came; words: the broker's on what was published, "" if it took it."""
+    """An open link. heard: topic and payload of what came; words: the broker's on each message by its token, "" if it took it."""
 
-    def __init__(self, link: Link, broker: str, heard: Queue[tuple[str, bytes]], words: SimpleQueue[str]) -> None:
+    def __init__(self, link: Link, broker: str, heard: Queue[tuple[str, bytes]], words: SimpleQueue[tuple[int, str]]) -> None:
         self._link, self._broker, self._heard, self._words = link, broker, heard, words
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Returns once the broker took it. `UnreachableError` if it refused, or said nothing."""
-        self._link.publish(topic, payload, retain=retain)
-        _expect(self._words, self._broker, "does its access list let us write there?")
+        token, end_s = self._link.publish(topic, payload, retain=retain), time.monotonic() + _WORD_S
+        trouble = "no answer"
+        with suppress(Empty):
+            # A late word on an earlier message is none on this one.
+            while (word := self._words.get(timeout=max(0.0, end_s - time.monotonic())))[0] != token:
+                pass
+            trouble = word[1]
+        _check(trouble, self._broker, "does its access list let us write there?")
 
     def hear(self, within_s: float) -> tuple[str, bytes] | None:
         """The next message; None if none came in time."""
@@ -42,7 +49,7 @@ def session(
     broker = "{}:{}".format(*address)
     heard: Queue[tuple[str, bytes]] = Queue(most)
     ups: SimpleQueue[str] = SimpleQueue()
-    words: SimpleQueue[str] = SimpleQueue()
+    words: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
     def received(topic: str, payload: bytes) -> None:
         with suppress(Full):
@@ -51,23 +58,22 @@ def session(
     link = Link(
         client_id,
         credentials,
-        acknowledged=lambda _token, refusal: words.put(refusal),
+        acknowledged=lambda token, refusal: words.put((token, refusal)),
         changed=lambda up, cause: ups.put("" if up else cause),
         received=received,
         subscribe=subscribe,
     )
     link.open(*address)
     try:
-        _expect(ups, broker, "is it up, and does it trust our certificate?")
+        trouble = "no answer"
+        with suppress(Empty):
+            trouble = ups.get(timeout=_WORD_S)
+        _check(trouble, broker, "is it up, and does it trust our certificate?")
         yield Session(link, broker, heard, words)
     finally:
         link.close()
 
 
-def _expect(words: SimpleQueue[str], broker: str, hint: str) -> None:
-    try:
-        trouble = words.get(timeout=_WORD_S)
-    except Empty:
-        trouble = "no answer"
+def _check(trouble: str, broker: str, hint: str) -> None:
     if trouble:
         raise UnreachableError(f"broker {broker}: {trouble}", hint)

@@ -4,8 +4,9 @@ A detector sees a picture every 0.3 s or less often; who comes and goes between 
 it does not find at all may still move. So each frame is compared, at small size, with the pictures of the looks around it,
 tile by tile. A tile is masked, and its neighbours with it,
 
-- if its mean luma differs by `STEPS` or more from the look before *and* from the look after: nobody who stands there in this
-  frame alone is shown. This holds by construction, for every frame between two looks;
+- if its mean luma differs by `STEPS` or more from the look before *and* from the look after, by construction, for every frame
+  between two looks: nobody of two tiles or more who stands there in this frame alone is shown, if they differ by half more than
+  that (a tile is the mean of halved pixels, so they may cover seven tenths of one at most);
 - if it differs by `USUAL_STEPS` or more from the median of the two looks before and the two after: whoever crosses the place
   is not shown either where one of the looks saw them without finding them.
 

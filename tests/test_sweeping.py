@@ -506,16 +506,22 @@ def soon_by(centre: Centre, node: Node) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=3 + 8 * (time.monotonic() - begun))
 
 
-def test_the_serving_process_deletes_and_so_does_the_next_one(tmp_path: Path) -> None:
-    """R27: what fell due while nobody served goes at the start; `--sweep-once` does the same and says so."""
-    made("keygen", tmp_path / "keys")
-    centre, node = Centre(tmp_path / "keys", tmp_path / "store"), Node(tmp_path / "keys", NODE, tmp_path / "node")
+def two_due_soon(folder: Path) -> tuple[Centre, Node, datetime, list[Path]]:
+    """A centre that was killed after it took two clips of a node, and when these are due."""
+    made("keygen", folder / "keys")
+    centre, node = Centre(folder / "keys", folder / "store"), Node(folder / "keys", NODE, folder / "node")
     centre.start()
     soon = soon_by(centre, node)
-    first, second = node.clip(deadline=soon), node.clip(deadline=soon)
-    for folder in (first, second):
-        assert centre.upload(node, folder).status == 200
+    clips = [node.clip(deadline=soon) for _ in range(2)]
+    for clip in clips:
+        assert centre.upload(node, clip).status == 200
     centre.end(signal.SIGKILL)
+    return centre, node, soon, clips
+
+
+def test_the_serving_process_deletes_and_so_does_the_next_one(tmp_path: Path) -> None:
+    """R27: what fell due while nobody served goes at the start; `--sweep-once` does the same and says so."""
+    centre, node, soon, (first, second) = two_due_soon(tmp_path)
     until(lambda: datetime.now(UTC) > soon, "the deadline is over")
     done = json.loads(made("ingest", "--keys", centre.keys, "--store", centre.store, "--sweep-once", "--json"))
     assert done == {"schema": "lykta-central.sweep/1", "deleted": [first.name, second.name], "held": [], "failed": []}
@@ -554,14 +560,7 @@ def test_a_fault_that_the_journal_has_no_room_for_is_shown_as_text(desk: Desk, c
 
 def test_what_could_not_be_deleted_is_named_and_the_command_says_so_by_its_code(tmp_path: Path) -> None:
     """R27: it ended with 0. The other one that is due goes all the same."""
-    made("keygen", tmp_path / "keys")
-    centre, node = Centre(tmp_path / "keys", tmp_path / "store"), Node(tmp_path / "keys", NODE, tmp_path / "node")
-    centre.start()
-    soon = soon_by(centre, node)
-    first, second = node.clip(deadline=soon), node.clip(deadline=soon)
-    for folder in (first, second):
-        assert centre.upload(node, folder).status == 200
-    centre.end(signal.SIGKILL)
+    centre, node, soon, (first, second) = two_due_soon(tmp_path)
     (centre.store / announced_key(node.name, first.name)).write_text("{")
     until(lambda: datetime.now(UTC) > soon, "the deadline is over")
     done = central("ingest", "--keys", centre.keys, "--store", centre.store, "--sweep-once", "--json")
