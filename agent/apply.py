@@ -17,11 +17,10 @@ import msgspec
 
 from agent.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
 from agent.desired import Taken, alone, taken
-from agent.inspect import show, table_of
 from agent.overlay import effective, laid_over
-from agent.progress import note
 from agent.renew import Said, take_answers
 from agent.run_pace import back_off
+from agent.terminal import note, show, table_of
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own

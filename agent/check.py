@@ -13,10 +13,9 @@ from agent.check_view import camera
 from agent.clocks import clock_of, floor_of
 from agent.config import Config
 from agent.findings import Finding
-from agent.inspect import show, table_of
 from agent.overlay import Effective, effective
-from agent.start import SERVICES
 from agent.status import status_of
+from agent.terminal import show, table_of
 from drivers.disk import room_of
 from privacy.basis import Permit
 from privacy.errors import LyktaError, StorageError, UsageError
@@ -26,7 +25,7 @@ from privacy.models import load_files, stack_of
 from privacy.records import Authority, load_chain
 from privacy.renewal import LATE, due_at
 from provisioning.identity import TLS_AND_UNITS, UNITS, load_authority, load_permit, load_signer, recipients, tls_files
-from provisioning.layout import Layout
+from provisioning.layout import SERVICES, Layout
 
 _LEAST_FREE_MB = 500
 _LEAST_FILES = 2_000

@@ -15,10 +15,9 @@ from typing import BinaryIO
 from agent.cards import clip_names
 from agent.clocks import clock_of
 from agent.inbox import hand_over
-from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.parcels import Parcels
-from agent.progress import note, progress
+from agent.terminal import note, progress, show, table_of
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import PUBLIC, make_folder, open_file
 from privacy.folders import Folder, opened

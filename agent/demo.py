@@ -30,8 +30,8 @@ from agent.demo_before import before
 from agent.demo_page import STILL_AT, ClipShown
 from agent.messages import Presence
 from agent.processes import Process, await_port, end, free_port, peak_mb, tool
-from agent.progress import note, progress
 from agent.status import status_of
+from agent.terminal import note, progress
 from drivers.video import facts, still
 from privacy.basis import Basis
 from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError

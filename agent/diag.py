@@ -19,17 +19,16 @@ from agent import health
 from agent.check import CHECKS, look
 from agent.control import ask_for
 from agent.inbox import folder_of
-from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.parcels import MOST_BYTES, Sent
-from agent.start import SERVICES
 from agent.status import status_of
+from agent.terminal import show, table_of
 from drivers import board, sysd
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.files import place
 from privacy.journal import head_of
 from provisioning.identity import UNITS
-from provisioning.layout import Layout
+from provisioning.layout import SERVICES, Layout
 
 _MOST_LINES = 300
 _LONGEST_LINE = 300

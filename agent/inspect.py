@@ -8,12 +8,9 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from agent.cards import Card, clip_names, read_cards, strange_names
 from agent.clocks import clock_of
@@ -22,44 +19,17 @@ from agent.control import ask
 from agent.last_word import last, reason
 from agent.node_facts import NodeFacts, node_facts
 from agent.overlay import effective
-from agent.progress import note
 from agent.spool import check_files
-from agent.start import SERVICES
 from agent.status import ServiceStatus, status_of
+from agent.terminal import note, show, table_of
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError
 from privacy.files import read
-from privacy.foreign import lines, printable
+from privacy.foreign import printable
 from privacy.manifest import Manifest
 from privacy.manifest import read_manifest as verified
 from provisioning.identity import load_authority, load_permit, load_records
-from provisioning.layout import Layout
-
-_WIDE = 160
-
-
-def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -> None:
-    """Result on stdout: one versioned object, or a table."""
-    if as_json:
-        sys.stdout.write(json.dumps({"schema": f"lykta.{schema_name}/1", **facts}, default=str) + "\n")
-    else:
-        # Piped output has no width of its own; 80 columns would break every line of a status.
-        Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
-
-
-class _Table(Table):
-    """Cells are plain text, whatever they quote: brackets are no markup, and nothing moves the cursor."""
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        super().add_row(*(Text(lines(str(cell))) for cell in cells), **options)
-
-
-def table_of(*columns: str) -> Table:
-    table = _Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
+from provisioning.layout import SERVICES, Layout
 
 # -- status ------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agent.inspect import show, table_of
+from agent.terminal import show, table_of
 from privacy.errors import RecordError, UsageError
 from privacy.journal import Chain, Crossed, Entry, cross_check, verify_chain
 from provisioning.identity import UNITS, load_authority

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agent.groups import Json, basis, clips, config, journal, layout, order, outbox, view
-from agent.start import serve
+from agent.launch import serve
 from privacy.errors import UsageError
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from agent.mask_plan import Job, Plan, plan, with_background
 from agent.mask_process import Progress, apart, stop_on
 from agent.mask_report import BATCH, NOT_MEASURED, Account, Settings, printable, report_of, text, write_report
-from agent.progress import note, progress
+from agent.terminal import note, progress
 from drivers.encoder import H264Encoder, MaskWriter, Mp4Writer
 from drivers.picture import PICTURES, PictureWriter
 from drivers.video import VideoFile

@@ -12,8 +12,8 @@ from msgspec import Struct
 from agent.clocks import clock_of
 from agent.control import ask_for
 from agent.custody import Custody, usual_retention
-from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
+from agent.terminal import show, table_of
 from privacy.errors import UnreachableError, UsageError
 from privacy.files import read
 from privacy.order import ANSWER, Answer, verify_order

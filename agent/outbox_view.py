@@ -160,7 +160,7 @@ def _in(outbox: Source, seq: Any) -> Waiting | None:
 
 
 def outbox_list(layout: Layout, as_json: bool) -> None:
-    from agent.inspect import show, table_of
+    from agent.terminal import show, table_of
 
     facts = ask_for(_Listed, layout.socket("uplink", "ctl"), {"verb": "outbox"})
     table = table_of("class", "waiting", "bytes", "oldest")
@@ -177,7 +177,7 @@ def outbox_list(layout: Layout, as_json: bool) -> None:
 
 
 def outbox_show(layout: Layout, seq: int, outbox: str, as_json: bool) -> None:
-    from agent.inspect import show, table_of
+    from agent.terminal import show, table_of
 
     said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": outbox})
     facts = msgspec.to_builtins(said)

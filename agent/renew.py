@@ -11,9 +11,9 @@ from pathlib import Path
 
 from agent.clocks import clock_of
 from agent.desired import Taken, alone
-from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
 from agent.status import status_of
+from agent.terminal import show, table_of
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records import load_chain

@@ -6,16 +6,10 @@ the next to reach its deadline and the next that a full spool would drop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-
-from privacy.basis import Hours
-from privacy.errors import ZoneError
-from privacy.zone import stockholm
 
 What = Literal["events", "help", "all", "nothing"]
 DAY_S = 86_400.0
@@ -47,26 +41,6 @@ def rank_of_clip(trigger: str, exported: bool, what: What) -> Rank | None:
     if trigger == "routine":
         return Rank.ROUTINE if what == "all" else None
     return Rank.EVENT if what in ("all", "events") else None
-
-
-def in_hours(hours: Sequence[Hours], now: datetime) -> bool:
-    """Whether what can wait may leave at `now` (aware). No hours: always.
-
-    By the local clock as it stands, trusted or not: a wrong one shifts the hours, and still leaves as many of them. Without the
-    zone's rules every hour counts as come.
-    """
-    try:
-        local = now.astimezone(stockholm())
-    except ZoneError:
-        return True
-    clock, today, yesterday = f"{local:%H:%M}", local.isoweekday(), (local - timedelta(days=1)).isoweekday()
-    return not hours or any(_covers(one, clock, today, yesterday) for one in hours)
-
-
-def _covers(hours: Hours, clock: str, today: int, yesterday: int) -> bool:
-    if hours.begin < hours.end:
-        return today in hours.days and hours.begin <= clock < hours.end
-    return (today in hours.days and clock >= hours.begin) or (yesterday in hours.days and clock < hours.end)
 
 
 class Rate:

@@ -1,28 +1,14 @@
-"""Entry point of `lykta`: errors in the words of the design, with their exit code.
-
-A service starts from here without the command line's libraries, which it would keep in memory for its whole life.
-"""
+"""Entry point of `lykta`: errors in the words of the design, with their exit code. A service starts without the command line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
+from agent.launch import serve
 from privacy.errors import LyktaError
 from privacy.foreign import error_lines
-from provisioning.layout import Layout
-
-SERVICES = ("camera", "io", "uplink")
-
-
-def serve(service: str) -> int:
-    """Run a service until it ends; its exit code."""
-    if service == "io":
-        # hashlib then takes Python's own SHA-2: OpenSSL's would keep 4 MB for the few bytes that io ever hashes.
-        sys.modules["_hashlib"] = None  # type: ignore[assignment]
-    code: int = import_module(f"agent.{service}").serve(Layout.from_environment())
-    return code
+from provisioning.layout import SERVICES
 
 
 def main() -> None:

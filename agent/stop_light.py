@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from agent.config import Light
-from agent.sending import in_hours
+from agent.hours import in_hours
 
 SETTLE_MS = 2_000
 """After switching, a lamp and its current sensor may take so long."""

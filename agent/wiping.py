@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.clocks import clock_of
-from agent.inspect import show, table_of
 from agent.overlay import settings_in_force
-from agent.start import SERVICES
 from agent.status import status_of
+from agent.terminal import show, table_of
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
@@ -27,7 +26,7 @@ from privacy.foreign import LONGEST, printable
 from privacy.journal import Fact, Journal
 from privacy.order import verify_order
 from provisioning.identity import command_keys, load_signer
-from provisioning.layout import Layout
+from provisioning.layout import SERVICES, Layout
 from provisioning.service_user import as_keeper_of_clips
 
 _LAST_WORD_S = 3.0

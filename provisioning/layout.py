@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+SERVICES = ("camera", "io", "uplink")
+"""The services of a node, in the order in which they are shown."""
+
 
 @dataclass(frozen=True)
 class Layout:

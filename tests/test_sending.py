@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.allowance import Allowance
 from agent.config import parse
+from agent.hours import in_hours
 from agent.pieces import BLOCK
 from agent.sending import (
     DAY_S,
@@ -21,7 +22,6 @@ from agent.sending import (
     Spent,
     back_off_s,
     charge,
-    in_hours,
     rank_of_clip,
     settle,
     wait_s,

@@ -1,17 +1,45 @@
-"""Progress and notes on stderr: a bar where somebody watches, a line now and then where nobody does."""
+"""What the command line prints: results on stdout, as a table or one JSON object; notes and progress on stderr."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from privacy.foreign import printable
+from privacy.foreign import lines, printable
 
+_WIDE = 160
 _EVERY = 250
+
+
+def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -> None:
+    """Result on stdout: one versioned object, or a table."""
+    if as_json:
+        sys.stdout.write(json.dumps({"schema": f"lykta.{schema_name}/1", **facts}, default=str) + "\n")
+    else:
+        # Piped output has no width of its own; 80 columns would break every line of a status.
+        Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
+
+
+class _Table(Table):
+    """Cells are plain text, whatever they quote: brackets are no markup, and nothing moves the cursor."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(Text(lines(str(cell))) for cell in cells), **options)
+
+
+def table_of(*columns: str) -> Table:
+    table = _Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def note(text: str) -> None:

@@ -1,0 +1,30 @@
+"""Hours of the day by local time, as a setting states them. Pure: the moment comes from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from privacy.basis import Hours
+from privacy.errors import ZoneError
+from privacy.zone import stockholm
+
+
+def in_hours(hours: Sequence[Hours], now: datetime) -> bool:
+    """Whether what can wait may leave at `now` (aware). No hours: always.
+
+    By the local clock as it stands, trusted or not: a wrong one shifts the hours, and still leaves as many of them. Without the
+    zone's rules every hour counts as come.
+    """
+    try:
+        local = now.astimezone(stockholm())
+    except ZoneError:
+        return True
+    clock, today, yesterday = f"{local:%H:%M}", local.isoweekday(), (local - timedelta(days=1)).isoweekday()
+    return not hours or any(_covers(one, clock, today, yesterday) for one in hours)
+
+
+def _covers(hours: Hours, clock: str, today: int, yesterday: int) -> bool:
+    if hours.begin < hours.end:
+        return today in hours.days and hours.begin <= clock < hours.end
+    return (today in hours.days and clock >= hours.begin) or (yesterday in hours.days and clock < hours.end)
