@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
-from agent.desired import Taken, alone, taken
-from agent.overlay import effective, laid_over
+from agent.inbox.applied import KINDS, Applied, Kind, id_in_force, last_judgement, names_in, note_of, place_of
+from agent.inbox.desired import Taken, alone, taken
 from agent.renew import Said, take_answers
 from agent.run_pace import back_off
+from agent.runtime.settings_in_force import effective, laid_over
 from agent.terminal import note, show, table_of
 from privacy.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError

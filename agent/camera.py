@@ -16,14 +16,14 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 from agent.custody import Custody
-from agent.datagrams import Mouth, Word, hear
-from agent.heard_heads import HeardHeads
-from agent.later import Work
+from agent.inbox.journal_heads import HeardHeads
+from agent.outbox.backlog import Work
 from agent.pipeline import Coding, Listeners, Pipeline
 from agent.presence import PresenceWatch, rises
 from agent.proving import Proving
 from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
-from agent.service import Runtime, run_service
+from agent.runtime.notices import Mouth, Word, hear
+from agent.runtime.service import Runtime, run_service
 from agent.visit import Visit, Visits
 from agent.watching import CAMERA_FROZEN, Watching
 from drivers.camera import Camera

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import to_builtins
 
-from agent.applied import KINDS, last_judgement
 from agent.check_security import security
 from agent.check_view import camera
-from agent.clocks import clock_of, floor_of
-from agent.config import Config
 from agent.findings import Finding
-from agent.overlay import Effective, effective
-from agent.status import status_of
+from agent.inbox.applied import KINDS, last_judgement
+from agent.runtime.clocks import clock_of, floor_of
+from agent.runtime.config import Config
+from agent.runtime.settings_in_force import Effective, effective
+from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from drivers.disk import room_of
 from privacy.basis import Permit

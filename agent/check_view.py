@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
-from agent.config import Config
 from agent.findings import Finding
+from agent.runtime.config import Config
 from privacy.basis import View
 from privacy.far import CHILD_M, FarLine, least_height
 from privacy.models import stack_of

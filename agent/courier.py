@@ -10,9 +10,9 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from agent.handling import handling
-from agent.inbox import hand_over
-from agent.service import Runtime
+from agent.inbox.inbox import hand_over
+from agent.runtime.foreign_input import handling
+from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, UnreachableError
 from privacy.order import ORDER, Order
 from privacy.records import peek, sha256_hex

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from agent.config import Config
-from agent.inbox import Inbox
+from agent.inbox.inbox import Inbox
 from agent.keeping import Bounds, Keeper
 from agent.obeying import Holds, Obedience, Orders, Unit, answers
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
+from agent.runtime.config import Config
 from agent.spool import Spool
 from drivers.clock import SystemClock
 from privacy.errors import RecordError, StorageError
@@ -88,8 +88,8 @@ def serve(layout: Layout) -> int:
 
 
 def _serve(layout: Layout, signer: Signer) -> int:
-    from agent.clocks import clock_of
-    from agent.overlay import settings_in_force
+    from agent.runtime.clocks import clock_of
+    from agent.runtime.settings_in_force import settings_in_force
 
     config = settings_in_force(layout)
     clock = clock_of(layout, config, ["camera", "retention"])

@@ -25,12 +25,12 @@ from typing import Any
 import psutil
 
 from agent import demo_page, messages
-from agent.control import ask
 from agent.demo_before import before
 from agent.demo_page import STILL_AT, ClipShown
 from agent.messages import Presence
 from agent.processes import Process, await_port, end, free_port, peak_mb, tool
-from agent.status import status_of
+from agent.runtime.control import ask
+from agent.runtime.status import status_of
 from agent.terminal import note, progress
 from drivers.video import facts, still
 from privacy.basis import Basis

@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from agent import health
 from agent.check import CHECKS, look
-from agent.control import ask_for
-from agent.inbox import folder_of
-from agent.overlay import settings_in_force
+from agent.inbox.inbox import folder_of
 from agent.parcels import MOST_BYTES, Sent
-from agent.status import status_of
+from agent.runtime.control import ask_for
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from drivers import board, sysd
 from privacy.errors import LyktaError, StorageError, UsageError

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from threading import Condition
 
-from agent.applied import KINDS
-from agent.control import ask
-from agent.desired import LONGEST, leave, leave_certificate
-from agent.handling import handling
-from agent.inbox import hand_over
+from agent.inbox.applied import KINDS
+from agent.inbox.desired import LONGEST, leave, leave_certificate
+from agent.inbox.inbox import hand_over
 from agent.pace import Pace
-from agent.service import Runtime
+from agent.runtime.control import ask
+from agent.runtime.foreign_input import handling
+from agent.runtime.service import Runtime
 from privacy.errors import LyktaError
 from privacy.records import sha256_hex
 from provisioning.identity import TLS_AND_UNITS

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
-from agent.control import ask
 from agent.messages import ChainHead, Heads
-from agent.service import Runtime
+from agent.runtime.control import ask
+from agent.runtime.service import Runtime
 from agent.storing import Writer
 from privacy.errors import LyktaError
 from privacy.journal import HEADS, Head, Journal, head_of, last_line

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.io_outbox import Found
 from agent.messages import Health, HealthGroup
-from agent.outbox import LOSSES, Outbox
+from agent.outbox.outbox import LOSSES, Outbox
 from drivers import board
 from privacy.errors import LyktaError
 

@@ -19,15 +19,15 @@ import msgspec
 
 from agent.commands import Ack, Decision, LastNumber, Light, Situation, decide
 from agent.contacts import Contacts
-from agent.datagrams import Mouth, Word, hear
-from agent.heard_heads import HeardHeads
 from agent.help_call import Call, again, lapse
+from agent.inbox.journal_heads import HeardHeads
 from agent.io_alarms import OF_PARTS
 from agent.io_outbox import Answerer
 from agent.io_store import IoStore
 from agent.io_switches import Switches, fan_on
 from agent.messages import Alarm, CommandAnswer, Help, HelpTest, Switch
-from agent.service import Runtime, run_service
+from agent.runtime.notices import Mouth, Word, hear
+from agent.runtime.service import Runtime, run_service
 from agent.stop_light import LampWatch, Sight, lit
 from drivers.disk import refusal
 from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins

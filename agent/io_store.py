@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.io_alarms import StandingAlarms
-from agent.later import Later
 from agent.messages import Alarm, Body
-from agent.outbox import Outbox
-from agent.outbox_file import PRIVATE
-from agent.service import Runtime
+from agent.outbox.backlog import Later
+from agent.outbox.database import PRIVATE
+from agent.outbox.outbox import Outbox
+from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, StorageError
 from privacy.journal import Fact, Journal
 from provisioning.identity import load_signer

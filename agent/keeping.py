@@ -16,9 +16,9 @@ import msgspec
 
 from agent.cards import Card, strange_names
 from agent.holds import Held, Hold, OrderOf, read_held, write_held
-from agent.later import Later
 from agent.messages import Body, ClipNote, ClipStage
-from agent.outbox import Outbox
+from agent.outbox.backlog import Later
+from agent.outbox.outbox import Outbox
 from agent.spool import Spool, ready_folder
 from drivers.clock import SystemClock
 from drivers.disk import room_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from agent.outbox import Mark, Waiting
-from agent.service import Runtime
+from agent.outbox.outbox import Mark, Waiting
+from agent.runtime.service import Runtime
 from agent.storing import Storing
 
 End = Literal["heard", "expired", "corrupt", "set_aside"]

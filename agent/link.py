@@ -1,7 +1,7 @@
 """`lykta link`: looks how long the broker has been away, and takes the rung that is due. systemd's timer runs it each minute.
 
 Root, without a network: it asks the services over their sockets. Each rung is an event, and so is a reboot that a rule forbids;
-root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/rungs.py`).
+root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/runtime/rescue_log.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from agent import rungs
-from agent.clocks import clock_of
-from agent.config import Config, Modem
 from agent.messages import Rescue
-from agent.overlay import settings_in_force
 from agent.rescue import Course, Decision, Facts, decide, taken
-from agent.status import status_of
+from agent.runtime import rescue_log
+from agent.runtime.clocks import clock_of
+from agent.runtime.config import Config, Modem
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
 from drivers.clock import SystemClock
 from drivers.rescue import OFF_S, cut_usb, systemctl, usb_port
 from privacy.basis import rule
@@ -163,7 +163,7 @@ def _remember(layout: Layout, course: Course) -> None:
 def _tell(layout: Layout, event: Rescue) -> None:
     """A rung is taken whether or not the disk takes its event."""
     try:
-        rungs.note(layout, event)
+        rescue_log.note(layout, event)
     except StorageError as problem:
         sys.stderr.write(error_lines(problem))
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agent.groups import Json, basis, clips, config, journal, layout, order, outbox, view
-from agent.launch import serve
+from agent.services import serve
 from privacy.errors import UsageError
 
 app = typer.Typer(
@@ -262,7 +262,7 @@ def seal_keys(as_json: Json = False) -> None:
 @app.command("last-word", hidden=True)
 def last_word(unit: str) -> None:
     """What systemd's failure hook runs."""
-    from agent.last_word import leave
+    from agent.runtime.exit_report import leave
 
     raise typer.Exit(leave(layout(), unit))
 

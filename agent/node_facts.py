@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from msgspec import Struct
 
-from agent.overlay import effective
+from agent.runtime.settings_in_force import effective
 from privacy.errors import LyktaError
 from provisioning.identity import check_revoked, load_records
 from provisioning.layout import Layout

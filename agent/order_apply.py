@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from agent.clocks import clock_of
-from agent.control import ask_for
 from agent.custody import Custody, usual_retention
-from agent.overlay import settings_in_force
+from agent.runtime.clocks import clock_of
+from agent.runtime.control import ask_for
+from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
 from privacy.errors import UnreachableError, UsageError
 from privacy.files import read

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct, field
 
-from agent.control import Request, ask_for
 from agent.messages import LONGEST
-from agent.outbox import Class, Mark, Summary, Waiting
-from agent.outbox_schema import GREATEST
+from agent.outbox.outbox import Class, Mark, Summary, Waiting
+from agent.outbox.schema import GREATEST
+from agent.runtime.control import Request, ask_for
 from privacy.errors import StorageError, UsageError
 from privacy.foreign import LATEST, decode
 from provisioning.layout import Layout

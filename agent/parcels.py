@@ -21,8 +21,8 @@ from uuid import UUID
 
 import msgspec
 
-from agent.config import Node
 from agent.pieces import Item
+from agent.runtime.config import Node
 from agent.sending import Rank
 from agent.shelf import Key
 from privacy.errors import AccessError, DamageError, LyktaError, RecordError, StorageError, UsageError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.keeping import Keeper
-from agent.later import Work
 from agent.messages import Breach
+from agent.outbox.backlog import Work
 from agent.recorder import moment
-from agent.service import Runtime
+from agent.runtime.service import Runtime
 from privacy.audit import Candidate, LeakAudit
 from privacy.detection import Detector
 from privacy.frames import MaskedFrame

@@ -16,13 +16,13 @@ from typing import Protocol
 
 import msgspec
 
-from agent.handling import handling
 from agent.lanes import Lanes
 from agent.link_state import hint_of
 from agent.messages import Envelope, Message, decode, encode
-from agent.outbox import Waiting
+from agent.outbox.outbox import Waiting
 from agent.retained import Retained
-from agent.service import Runtime
+from agent.runtime.foreign_input import handling
+from agent.runtime.service import Runtime
 from agent.storing import Storing
 from agent.suspects import Suspects, key_of
 from drivers.clock import SystemClock

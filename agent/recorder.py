@@ -16,8 +16,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from agent.config import Record
 from agent.messages import Alarm, Body, ClipNote
+from agent.runtime.config import Record
 from agent.spool import SealedSink, Spool, is_full
 from drivers.disk import refusal
 from drivers.encoder import Mp4Writer, Packet

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from agent.clocks import clock_of
-from agent.desired import Taken, alone
-from agent.overlay import settings_in_force
-from agent.status import status_of
+from agent.inbox.desired import Taken, alone
+from agent.runtime.clocks import clock_of
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own

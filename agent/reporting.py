@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
+from agent.inbox.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
 from agent.messages import CertificateWanted, Reported
 from privacy.errors import RecordError
 from privacy.files import read

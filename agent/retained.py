@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from agent.messages import Message
-from agent.outbox import Waiting
-from agent.ranks import rank_of
+from agent.outbox.outbox import Waiting
+from agent.outbox.ranks import rank_of
 from privacy.errors import RecordError, StorageError
 from privacy.files import make_folder, place, read
 from privacy.foreign import decode

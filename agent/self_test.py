@@ -10,7 +10,7 @@ import msgspec
 from agent.diag import hand_in
 from agent.mask import model_folder
 from agent.mask_report import write_report
-from agent.overlay import settings_in_force
+from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
 from privacy.models import installed
 from privacy.self_test import Check, run

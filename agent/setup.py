@@ -16,8 +16,8 @@ import uvicorn
 from msgspec import Struct
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from agent.config import load
-from agent.control import ask, ask_for
+from agent.runtime.config import load
+from agent.runtime.control import ask, ask_for
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
 from privacy.logs import log_of

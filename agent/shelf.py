@@ -12,7 +12,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from agent.inbox import folder_of
+from agent.inbox.inbox import folder_of
 from agent.pieces import Item
 from agent.sending import Rank, What, rank_of_clip
 from privacy.errors import RecordError, StorageError

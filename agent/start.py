@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from agent.launch import serve
+from agent.services import serve
 from privacy.errors import LyktaError
 from privacy.foreign import error_lines
 from provisioning.layout import SERVICES

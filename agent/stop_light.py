@@ -11,8 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agent.config import Light
-from agent.hours import in_hours
+from agent.runtime.config import Light
+from agent.runtime.hours import in_hours
 
 SETTLE_MS = 2_000
 """After switching, a lamp and its current sensor may take so long."""

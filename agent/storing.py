@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.messages import Body
-from agent.outbox import Outbox
-from agent.service import Runtime
+from agent.outbox.outbox import Outbox
+from agent.runtime.service import Runtime
 from privacy.errors import StorageError
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from agent.outbox import Waiting
+from agent.outbox.outbox import Waiting
 
 MOST_BREAKS = 3
 Key = tuple[str, int]

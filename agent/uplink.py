@@ -13,22 +13,22 @@ from threading import Event
 import msgspec
 
 from agent import health
-from agent.config import fitted
-from agent.control import Request
 from agent.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.heads import HeadTeller
 from agent.io_outbox import IoOutbox
 from agent.lanes import Lane, Lanes
-from agent.last_word import last, reason
 from agent.link_state import LinkState, hint_of
 from agent.messages import Describe, Health, State, topic
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from agent.outbox_view import survey
 from agent.publisher import Publisher
 from agent.reporting import Reporter, Wishes
-from agent.rungs import RungTeller
-from agent.service import Runtime, run_service
-from agent.status import Standing, Value, status_of
+from agent.runtime.config import fitted
+from agent.runtime.control import Request
+from agent.runtime.exit_report import last, reason
+from agent.runtime.rescue_log import RungTeller
+from agent.runtime.service import Runtime, run_service
+from agent.runtime.status import Standing, Value, status_of
 from agent.storing import Storing, Writer
 from agent.uploader import Uploader
 from drivers import board

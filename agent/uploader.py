@@ -19,15 +19,15 @@ from msgspec import Struct
 from agent.allowance import Allowance
 from agent.calls import Calls, Part
 from agent.courier import Courier
-from agent.handling import handling
-from agent.hours import in_hours
-from agent.inbox import hand_over
+from agent.inbox.inbox import hand_over
 from agent.messages import ClipNote
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from agent.parcels import Parcels
 from agent.pieces import Digests, Item, blocks
+from agent.runtime.foreign_input import handling
+from agent.runtime.hours import in_hours
+from agent.runtime.service import Runtime
 from agent.sending import Rank, Rate, back_off_s
-from agent.service import Runtime
 from agent.shelf import Key, Shelf
 from drivers.https import BusyError, RefusedError
 from privacy.errors import DamageError, LyktaError, StorageError, UnreachableError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agent.control import ask, ask_for
+from agent.runtime.control import ask, ask_for
 from agent.terminal import show, table_of
 from privacy.errors import UsageError
 from provisioning.layout import Layout

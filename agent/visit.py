@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from agent.control import Request
 from agent.keeping import Keeper
-from agent.later import Work
-from agent.limit import Limit
-from agent.service import Runtime
+from agent.outbox.backlog import Work
+from agent.runtime.control import Request
+from agent.runtime.rate_limit import Limit
+from agent.runtime.service import Runtime
 from privacy.basis import PROFILES, Permit, Profile, Ruling, rule_visit
 from privacy.errors import AccessError, MediaError, UsageError
 from privacy.frames import MaskedFrame

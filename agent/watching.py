@@ -12,8 +12,8 @@ from threading import Lock
 from typing import Any, Literal
 
 from agent.keeping import Keeper
-from agent.later import Work
 from agent.messages import Alarm, Tamper
+from agent.outbox.backlog import Work
 from agent.recorder import moment
 from privacy.delay import Seen
 from privacy.errors import RecordError, StorageError, UsageError

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent.clocks import clock_of
-from agent.overlay import settings_in_force
-from agent.status import status_of
+from agent.runtime.clocks import clock_of
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError

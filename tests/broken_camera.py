@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from agent.camera import body, installed_detector
-from agent.service import Runtime, run_service
+from agent.runtime.service import Runtime, run_service
 from privacy.detection import Detection, Detector
 from privacy.frames import Frame
 from provisioning.layout import Layout

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent import control
 from agent.demo import Demo
+from agent.runtime import control
 from privacy.errors import LyktaError
 from provisioning.layout import Layout
 from tests.broker import PATIENCE

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State, Tombstone, decode
-from agent.outbox import MOST_BYTES, MOST_ROWS, Mark, Outbox, Waiting
+from agent.outbox.outbox import MOST_BYTES, MOST_ROWS, Mark, Outbox, Waiting
 from drivers.clock import SystemClock
 from tests.broker import NODE, SITE
 
@@ -28,7 +28,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from agent.messages import Help
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from drivers.clock import SystemClock
 outbox = Outbox(Path(sys.argv[1]), "city", "stop-1", SystemClock("host"))
 for number in range(int(sys.argv[3])):

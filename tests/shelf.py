@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from agent.config import load
 from agent.custody import Custody
 from agent.obeying import Unit
+from agent.runtime.config import load
 from central.keys import authority, signer
 from drivers.clock import ClockState, SystemClock
 from privacy.journal import Entry, verify_chain

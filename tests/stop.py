@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from agent.control import EXCHANGE_S, ask, listen
 from agent.messages import Message, decode
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
+from agent.runtime.control import EXCHANGE_S, ask, listen
 from agent.spool import Spool
 from central.bundle import Address, bundle
 from drivers.clock import SystemClock

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from agent.applied import KINDS
 from agent.apply import apply
-from agent.desired import LONGEST, leave, taken
+from agent.inbox.applied import KINDS
+from agent.inbox.desired import LONGEST, leave, taken
 from agent.messages import Reported
 from central.folder import signer
 from central.main import app as central
@@ -224,7 +224,7 @@ def test_a_configuration_by_hand_goes_the_same_way(site: Site, tmp_path: Path) -
 
 def test_a_torn_configuration_stops_the_camera_and_nothing_else(site: Site) -> None:
     """Promises 1 and 5: it may have asked for a stronger mask, and help needs none."""
-    from agent.overlay import effective
+    from agent.runtime.settings_in_force import effective
 
     site.layout.overlay.write_bytes(site.config(1, mask={"profile": "strict"})[:-30] + b"\0" * 30)
     found = effective(site.layout)

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent import config
 from agent.messages import Envelope, Message, State, encode
+from agent.runtime import config
 from central.keys import authority, keygen, signer
 from privacy.command import verify_command
 from privacy.errors import EnrolmentError, RecordError

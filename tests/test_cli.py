@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Config, parse
+from agent.runtime.config import Config, parse
 from privacy.errors import ConfigError
 from tests.nodes import BIN, Node, ago, stop, until
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from agent.handling import handling
-from agent.service import tell
+from agent.runtime.foreign_input import handling
+from agent.runtime.service import tell
 from privacy.errors import LyktaError, RecordError
 from privacy.foreign import DEEPEST, LONGEST, decode, moment
 from privacy.logs import log_of

@@ -273,7 +273,7 @@ CLOSED_AT_THE_START = """
 import sys
 from agent.io import Io
 from agent.io_store import IoStore
-from agent.service import run_service
+from agent.runtime.service import run_service
 from drivers.gpio import WiredPins
 from provisioning.layout import Layout
 
@@ -308,7 +308,7 @@ STANDING = """
 import sys
 from agent.io import Io
 from agent.io_store import IoStore
-from agent.service import run_service
+from agent.runtime.service import run_service
 from drivers.gpio import WiredPins
 from provisioning.layout import Layout
 

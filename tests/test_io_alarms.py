@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.io_alarms import StandingAlarms
-from agent.later import Later
 from agent.messages import Alarm
+from agent.outbox.backlog import Later
 
 
 def test_an_alarm_that_the_disk_refused_once_is_written_when_it_takes_it(tmp_path: Path) -> None:

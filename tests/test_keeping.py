@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.later import Later
+from agent.outbox.backlog import Later
 from agent.recorder import new_clip_id
 from privacy.errors import RecordError, StorageError
 from privacy.journal import segments

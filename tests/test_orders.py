@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config import load
 from agent.custody import Custody
-from agent.inbox import folder_of
+from agent.inbox.inbox import folder_of
 from agent.obeying import Unit
+from agent.runtime.config import load
 from drivers.clock import SystemClock
 from privacy.errors import RecordError
 from privacy.order import Order

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.messages import Health, Tombstone, decode
-from agent.outbox import Mark, Waiting
-from agent.ranks import DROPS, Rank, rank_of
+from agent.outbox.outbox import Mark, Waiting
+from agent.outbox.ranks import DROPS, Rank, rank_of
 from tests.broker import PATIENCE
 from tests.outboxes import DAY, HEALTH, HELP, KINDS, PRESENCE, FakeClock, outbox_at, presses, seqs, tombstones, waiting, writers
 

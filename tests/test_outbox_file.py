@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.messages import ClipNote, Help, Tombstone
-from agent.outbox import Mark
-from agent.ranks import Rank
+from agent.outbox.outbox import Mark
+from agent.outbox.ranks import Rank
 from privacy.errors import StorageError
 from tests.broker import PATIENCE
 from tests.outboxes import HELP, KINDS, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers

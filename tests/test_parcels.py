@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.control import ask
 from agent.parcels import MOST_BYTES, Parcels, uuid7
 from agent.pieces import Item
+from agent.runtime.control import ask
 from agent.sending import Rank
 from central.keys import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.desired import leave_certificate, taken
+from agent.inbox.desired import leave_certificate, taken
 from agent.renew import attend, take_answers
 from central.main import app as central
 from central.renewing import renew

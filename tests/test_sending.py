@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allowance import Allowance
-from agent.config import parse
-from agent.hours import in_hours
 from agent.pieces import BLOCK
+from agent.runtime.config import parse
+from agent.runtime.hours import in_hours
 from agent.sending import (
     DAY_S,
     Rank,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.inbox import folder_of
+from agent.inbox.inbox import folder_of
 from agent.sending import Rank, rank_of_clip
 from agent.shelf import Shelf
 from privacy.manifest import MANIFEST

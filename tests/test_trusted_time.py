@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clocks import clock_of, floor_of
-from agent.overlay import settings_in_force
+from agent.runtime.clocks import clock_of, floor_of
+from agent.runtime.settings_in_force import settings_in_force
 from drivers.clock import BEGINNING, RealTimeClock, SystemClock
 from privacy.journal import Journal, newest, segments
 from privacy.trusted_time import FRESH_S, HOLDOVER_S, SLACK, Facts, TimeWatch

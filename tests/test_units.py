@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import last_word
 from agent.run_pace import LONGEST_S
+from agent.runtime import exit_report
 from tests.nodes import PROJECT
 
 UNITS = PROJECT / "systemd"
@@ -84,9 +84,9 @@ def test_retention_runs_by_the_monotonic_clock() -> None:
 def test_whoever_fails_leaves_word(name: str) -> None:
     """The hook knows the unit, and takes the exit codes for final after which systemd gives up."""
     assert f"OnFailure=lykta-failed@{name}.service" in lines_of(name)
-    assert name in last_word.UNITS
+    assert name in exit_report.UNITS
     prevented = [line.split("=")[1].split() for line in lines_of(name) if line.startswith("RestartPreventExitStatus=")]
-    assert prevented in ([], [sorted(last_word.FINAL)])
+    assert prevented in ([], [sorted(exit_report.FINAL)])
 
 
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)

@@ -12,7 +12,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from agent.config import load
+from agent.runtime.config import load
 from central.keys import authority, signer
 from privacy.errors import UnreachableError
 from privacy.journal import ENTRY, Entry

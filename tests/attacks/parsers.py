@@ -19,14 +19,14 @@ from cryptography.x509.oid import NameOID
 from agent import messages
 from agent.calls import Said
 from agent.cards import Card, read_cards, rewrite
-from agent.config import Config, build, load, parse
-from agent.datagrams import Word
-from agent.last_word import Word as LastWord
-from agent.last_word import reason
 from agent.messages import Envelope, Message
 from agent.rescue import Course, Facts, decide
+from agent.runtime.config import Config, build, load, parse
+from agent.runtime.exit_report import Word as LastWord
+from agent.runtime.exit_report import reason
+from agent.runtime.notices import Word
+from agent.runtime.status import ServiceStatus, Standing
 from agent.sending import Reading, Spent, charge, settle, wait_s
-from agent.status import ServiceStatus, Standing
 from central.keys import authority, signer
 from drivers.https import place_of
 from privacy import foreign

@@ -12,7 +12,7 @@ from threading import Event, Thread
 import pytest
 
 from agent.messages import Help
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from agent.outbox_view import survey
 from drivers.clock import SystemClock
 from tests.attacks.test_paths import lykta

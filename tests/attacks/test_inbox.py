@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.inbox import folder_of
+from agent.inbox.inbox import folder_of
 from tests.attacks.inputs import TOKENS
 from tests.broker import PATIENCE, Broker
 from tests.nodes import Node, ask, until

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from agent.messages import Help, Tombstone
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from privacy.errors import LyktaError, StorageError
 from tests.broker import PATIENCE, Broker, Published, until
 from tests.nodes import ask

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import apply, copying, wiping
-from agent.inbox import folder_of, hand_over
+from agent.inbox.inbox import folder_of, hand_over
 from central.serving import Serving
 from privacy.errors import LyktaError
 from privacy.files import place

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.control import ask
+from agent.runtime.control import ask
 from tests.attacks.inputs import ANSWERS, DATAGRAMS, LINES
 from tests.broker import PATIENCE
 from tests.nodes import Node, stop, until

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
 from agent.messages import Help
-from agent.service import Runtime
+from agent.runtime.config import load
+from agent.runtime.service import Runtime
 from tests.broker import HERE, until
 from tests.fake_broker import PUBLISH, FakeBroker, Talk, packet
 from tests.nodes import Node

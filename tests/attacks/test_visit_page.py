@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
-from agent.control import listen
+from agent.runtime.control import listen
 from provisioning.layout import Layout
 from tests.broker import PATIENCE, listens, until
 from tests.nodes import BIN

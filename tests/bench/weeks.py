@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent import health
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State
-from agent.outbox import Mark, Outbox
+from agent.outbox.outbox import Mark, Outbox
 from drivers import board
 from tests.outboxes import DAY, FakeClock, outbox_at
 

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from agent.messages import Body, ChainHead, ClipNote, Heads, Presence
-from agent.outbox import Mark, Outbox
+from agent.outbox.outbox import Mark, Outbox
 from drivers import board
 from privacy.files import place
 from privacy.journal import HEADS, Journal

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agent.control import ask
 from agent.demo import NODE, SITE, Demo
+from agent.runtime.control import ask
 from privacy.errors import LyktaError
 from tests.broker import PATIENCE
 from tests.nodes import MODELS, PROJECT, VIDEO, Node, until

@@ -117,7 +117,7 @@ def pins() -> Result:
 _ASK_IO = """
 import json, sys
 from pathlib import Path
-from agent.control import ask
+from agent.runtime.control import ask
 status = ask(Path("/run/lykta/io/ctl.sock"), {"verb": "status"})
 names = ("help_button", "door", "tamper", "light_current", "light_sensor", "motion", "lamp")
 detail = {name: status["detail"][name] for name in names if name in status["detail"]}

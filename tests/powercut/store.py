@@ -16,7 +16,7 @@ import pyrage
 from agent.keeping import Bounds, Keeper
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.obeying import Holds, Obedience, Orders, answers
-from agent.outbox import Mark, Outbox, Waiting
+from agent.outbox.outbox import Mark, Outbox, Waiting
 from agent.recorder import new_clip_id
 from agent.spool import SealedSink, Spool
 from central.bundle import Address, bundle

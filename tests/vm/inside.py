@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.control import ask
+from agent.runtime.control import ask
 from privacy.errors import LyktaError
 
 LAB = Path("/srv/lab")

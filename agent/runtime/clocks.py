@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from agent.config import Config
+from agent.runtime.config import Config
 from drivers.clock import BEGINNING, SystemClock
 from privacy.errors import LyktaError
 from privacy.files import read_own

@@ -204,7 +204,7 @@ def _check_modem(config: Config, name: str) -> None:
 
 
 def load(path: Path) -> Config:
-    """One file alone; what is in force is `agent.overlay.effective`."""
+    """One file alone; what is in force is `agent.runtime.settings_in_force.effective`."""
     return parse(read(path), path.name)
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from agent.handling import handling
+from agent.runtime.foreign_input import handling
 from privacy.errors import AccessError, LyktaError, RecordError, UnreachableError
 from privacy.foreign import decode, printable
 

@@ -5,7 +5,7 @@ insert transaction and never reused; epoch names the database, so that a lost on
 message is heard, or waits, or a tombstone names it.
 
 Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest goes in the order
-of `agent.ranks.DROPS`, help and alarms never.
+of `agent.outbox.ranks.DROPS`, help and alarms never.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from agent import outbox_rows as table
 from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, retained, tail_of
-from agent.outbox_aside import last_lost
-from agent.outbox_file import SHARED, OutboxFile
-from agent.outbox_schema import check_numbers, check_row, check_schema, refuse_programs
-from agent.ranks import Rank, rank_of
+from agent.outbox import rows as table
+from agent.outbox.damaged import last_lost
+from agent.outbox.database import SHARED, OutboxFile
+from agent.outbox.ranks import Rank, rank_of
+from agent.outbox.schema import check_numbers, check_row, check_schema, refuse_programs
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from agent.applied import KINDS, Kind, id_in_force, last_judgement
+from agent.inbox.applied import KINDS, Kind, id_in_force, last_judgement
 from privacy.errors import AccessError, LyktaError, RecordError, StorageError
 from privacy.files import locked, make_folder, place, read_own
 from privacy.folders import Folder, opened

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.control import ask
-from agent.handling import handling
-from agent.limit import Limit
+from agent.runtime.control import ask
+from agent.runtime.foreign_input import handling
+from agent.runtime.rate_limit import Limit
 from privacy.errors import LyktaError, RecordError, StorageError, UnreachableError
 from privacy.files import locked, make_folder
 from privacy.folders import Folder, opened

@@ -22,12 +22,12 @@ from typing import Any, Literal, TextIO
 import msgspec
 from msgspec import Struct
 
-from agent.clocks import clock_of
-from agent.config import Config
-from agent.control import LONGEST_REQUEST, Reply, Request, listen
 from agent.messages import Owner, StateName
-from agent.overlay import effective, for_help
-from agent.status import Standing, Value
+from agent.runtime.clocks import clock_of
+from agent.runtime.config import Config
+from agent.runtime.control import LONGEST_REQUEST, Reply, Request, listen
+from agent.runtime.settings_in_force import effective, for_help
+from agent.runtime.status import Standing, Value
 from drivers import sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agent.config import Config, build, load, read, tree
+from agent.runtime.config import Config, build, load, read, tree
 from privacy.errors import ConfigError, LyktaError
 from privacy.files import read_own
 from privacy.records import peek

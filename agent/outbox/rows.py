@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from agent.messages import Cause
-from agent.outbox_schema import GONE, GREATEST, MESSAGES, META, DamagedError, number
-from agent.ranks import DROPS, Rank, rank_of
+from agent.outbox.ranks import DROPS, Rank, rank_of
+from agent.outbox.schema import GONE, GREATEST, MESSAGES, META, DamagedError, number
 
 VERSION = 2
 """Of the tables, in `PRAGMA user_version`."""

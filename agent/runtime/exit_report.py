@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from agent.clocks import clock_of
-from agent.config import load
 from agent.messages import Failure
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
+from agent.runtime.clocks import clock_of
+from agent.runtime.config import load
 from drivers.clock import SystemClock
 from privacy.errors import ConfigError, LyktaError, RecordError, StorageError, UsageError
 from privacy.files import PUBLIC, place, read

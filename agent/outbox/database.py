@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.outbox_aside import FILES, identity, put_aside, usable
-from agent.outbox_schema import LONGEST_PAYLOAD, DamagedError, text
+from agent.outbox.damaged import FILES, identity, put_aside, usable
+from agent.outbox.schema import LONGEST_PAYLOAD, DamagedError, text
 from privacy.errors import LyktaError, StorageError
 from privacy.files import make_folder, sync_folder
 

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from agent.handling import handling
-from agent.limit import Limit
+from agent.runtime.foreign_input import handling
+from agent.runtime.rate_limit import Limit
 from privacy.errors import LyktaError
 from privacy.foreign import END, decode
 

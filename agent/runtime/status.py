@@ -8,8 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from agent.control import ask_for
 from agent.messages import Owner, StateName
+from agent.runtime.control import ask_for
 from privacy.foreign import END
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}" + END)]

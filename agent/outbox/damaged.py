@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agent.outbox_schema import DamagedError, number
+from agent.outbox.schema import DamagedError, number
 from drivers import sysd
 from privacy.errors import LyktaError, StorageError
 from privacy.folders import Folder
