@@ -12,12 +12,12 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from agent.cards import clip_names
+from agent.clips.index import clip_names
 from agent.inbox.inbox import hand_over
-from agent.parcels import Parcels
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import note, progress, show, table_of
+from agent.uplink.upload.parcels import Parcels
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import PUBLIC, make_folder, open_file
 from privacy.folders import Folder, opened

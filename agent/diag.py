@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from agent import health
 from agent.check import CHECKS, look
 from agent.inbox.inbox import folder_of
-from agent.parcels import MOST_BYTES, Sent
 from agent.runtime.control import ask_for
 from agent.runtime.settings_in_force import settings_in_force
 from agent.runtime.status import status_of
 from agent.terminal import show, table_of
+from agent.uplink import health
+from agent.uplink.upload.parcels import MOST_BYTES, Sent
 from drivers import board, sysd
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.files import place

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from agent.cards import Card, clip_names, read_cards, strange_names
+from agent.clips.index import Card, clip_names, read_cards, strange_names
+from agent.clips.spool import check_files
 from agent.node_facts import NodeFacts, node_facts
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import load, schema
@@ -20,7 +21,6 @@ from agent.runtime.control import ask
 from agent.runtime.exit_report import last, reason
 from agent.runtime.settings_in_force import effective
 from agent.runtime.status import ServiceStatus, status_of
-from agent.spool import check_files
 from agent.terminal import note, show, table_of
 from privacy.basis import rule
 from privacy.errors import LyktaError, UnreachableError, UsageError

@@ -65,7 +65,7 @@ def uplink() -> None:
 @app.command()
 def retention() -> None:
     """Delete what is past its deadline, free what was received, obey orders: once. systemd's timer runs it."""
-    from agent.custody import serve as once
+    from agent.clips.retention import serve as once
 
     raise typer.Exit(once(layout()))
 

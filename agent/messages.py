@@ -244,7 +244,7 @@ class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
 
 
 class CommandAnswer(Struct, frozen=True, tag_field="type", tag="command"):
-    """rsp/<id>: what came of a command. reason: a code of agent.commands, "" of what was done."""
+    """rsp/<id>: what came of a command. reason: a code of agent.io.commands, "" of what was done."""
 
     id: CommandId
     name: str

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from agent.custody import Custody, usual_retention
+from agent.clips.custody import Custody
+from agent.clips.retention import usual_retention
 from agent.runtime.clocks import clock_of
 from agent.runtime.control import ask_for
 from agent.runtime.settings_in_force import settings_in_force

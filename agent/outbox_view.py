@@ -1,27 +1,15 @@
-"""What a technician sees of the outboxes. The files are the services' alone, so the uplink is asked; nothing here changes anything.
-
-The uplink loads this module: what draws tables is imported only by who draws.
-"""
+"""`lykta outbox list|show`: what waits for the broker. The files are the services' alone, so the uplink is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
-from agent.messages import LONGEST
-from agent.outbox.outbox import Class, Mark, Summary, Waiting
-from agent.outbox.schema import GREATEST
-from agent.runtime.control import Request, ask_for
-from privacy.errors import StorageError, UsageError
-from privacy.foreign import LATEST, decode
+from agent.runtime.control import ask_for
+from agent.terminal import show, table_of
 from provisioning.layout import Layout
-
-_NEXT = 20
-_LATEST_MS = LATEST.timestamp() * 1000
 
 
 class _Row(Struct, frozen=True):
@@ -68,100 +56,7 @@ class _Shown(Struct, frozen=True):
     message: dict[str, dict[str, Any]] | None
 
 
-class Source(Protocol):
-    """An outbox as it is looked at; `StorageError` while it cannot be reached."""
-
-    def summary(self) -> Summary: ...
-    def take(self, after: Mark, limit: int) -> list[Waiting]: ...
-    def find(self, seq: int) -> Waiting | None: ...
-
-
-def survey(outboxes: Mapping[str, Source], request: Request) -> Request:
-    """The uplink's answer: what waits by class, what would be sent next, what was dropped, of each outbox and together.
-
-    With `seq`, that one message; with `outbox` as well, in that one. An outbox that cannot be reached is named with the reason.
-    """
-    if "seq" in request:
-        return _message(outboxes, request["seq"], str(request.get("outbox", "")))
-    found: dict[str, Summary] = {}
-    following: list[tuple[str, Waiting]] = []
-    unreachable: dict[str, str] = {}
-    for name, outbox in outboxes.items():
-        try:
-            found[name] = outbox.summary()
-            following += [(name, one) for one in outbox.take(Mark(), _NEXT)]
-        except StorageError as problem:
-            unreachable[name] = str(problem)
-    following = sorted(following, key=lambda one: one[1].rank)[:_NEXT]
-    each = [
-        {"outbox": name, **msgspec.to_builtins(one), "classes": [_class(row) for row in one.classes]} for name, one in found.items()
-    ]
-    return {**_together(found), "next": [_line(*one) for one in following], "outboxes": each, "unreachable": unreachable}
-
-
-def _together(found: Mapping[str, Summary]) -> Request:
-    """As of one outbox; `epoch` is the first one's."""
-    all_ = list(found.values())
-    causes = dict.fromkeys(cause for one in all_ for cause in one.dropped)
-    names = dict.fromkeys(row.name for one in all_ for row in one.classes)
-    return {
-        "epoch": all_[0].epoch if all_ else None,
-        "pending": sum(one.pending for one in all_),
-        "file_bytes": sum(one.file_bytes for one in all_),
-        "dropped": {cause: sum(one.dropped.get(cause, 0) for one in all_) for cause in causes},
-        "classes": [_class(_sum(name, [row for one in all_ for row in one.classes if row.name == name])) for name in names],
-    }
-
-
-def _sum(name: str, rows: list[Class]) -> Class:
-    oldest = min((row.oldest_ms for row in rows if row.oldest_ms is not None), default=None)
-    return Class(name, sum(row.rows for row in rows), sum(row.bytes for row in rows), oldest)
-
-
-def _class(row: Class) -> Request:
-    return {"class": row.name, "rows": row.rows, "bytes": row.bytes, "oldest": _moment(row.oldest_ms)}
-
-
-def _line(name: str, one: Waiting) -> Request:
-    facts = {
-        "seq": one.seq,
-        "class": one.rank.name.lower(),
-        "topic": one.tail,
-        "put": _moment(one.put_ms),
-        "bytes": len(one.payload),
-    }
-    return {"outbox": name, **facts}
-
-
-def _message(outboxes: Mapping[str, Source], seq: Any, wanted: str) -> Request:
-    """By its number, which each outbox counts for itself."""
-    if wanted and wanted not in outboxes:
-        raise UsageError(f"outbox: none of that name (got {wanted!r})", f"known: {', '.join(outboxes)}")
-    names = [wanted] if wanted else list(outboxes)
-    found = {name: one for name in names if (one := _in(outboxes[name], seq)) is not None}
-    if not found:
-        raise UsageError(f"outbox: no such message waits (got {seq!r})", "`lykta outbox list` shows what is sent next")
-    if len(found) > 1:
-        raise UsageError(f"outbox: {seq} waits in {' and '.join(found)}", "say --outbox node or --outbox io")
-    [(name, waiting)] = found.items()
-    message = decode(waiting.payload, dict[str, Any], "message", most=LONGEST) if waiting.payload else None
-    facts = {"topic": waiting.tail, "retain": waiting.retain, "expiry_s": waiting.expiry_s, "message": message}
-    return {"outbox": name, "seq": waiting.seq, **facts}
-
-
-def _in(outbox: Source, seq: Any) -> Waiting | None:
-    """None too where it cannot be reached: then nothing can be shown of it."""
-    if not isinstance(seq, int) or not 0 <= seq <= GREATEST:
-        return None
-    try:
-        return outbox.find(seq)
-    except StorageError:
-        return None
-
-
 def outbox_list(layout: Layout, as_json: bool) -> None:
-    from agent.terminal import show, table_of
-
     facts = ask_for(_Listed, layout.socket("uplink", "ctl"), {"verb": "outbox"})
     table = table_of("class", "waiting", "bytes", "oldest")
     for row in facts.classes:
@@ -177,8 +72,6 @@ def outbox_list(layout: Layout, as_json: bool) -> None:
 
 
 def outbox_show(layout: Layout, seq: int, outbox: str, as_json: bool) -> None:
-    from agent.terminal import show, table_of
-
     said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": outbox})
     facts = msgspec.to_builtins(said)
     table = table_of("", "")
@@ -190,8 +83,3 @@ def outbox_show(layout: Layout, seq: int, outbox: str, as_json: bool) -> None:
 
 def _flat(message: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {f"{part}.{name}": value for part, values in message.items() for name, value in values.items()}
-
-
-def _moment(ms: int | None) -> str | None:
-    """None too for a time of nobody's: whoever may write into the database chooses it."""
-    return None if ms is None or ms >= _LATEST_MS else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -13,5 +13,5 @@ def serve(service: str) -> int:
     if service == "io":
         # hashlib then takes Python's own SHA-2: OpenSSL's would keep 4 MB for the few bytes that io ever hashes.
         sys.modules["_hashlib"] = None  # type: ignore[assignment]
-    code: int = import_module(f"agent.{service}").serve(Layout.from_environment())
+    code: int = import_module(f"agent.{service}.service").serve(Layout.from_environment())
     return code

@@ -44,7 +44,7 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def verify_command(token: bytes, trusted: TrustedKeys, site: str, node: str) -> Command:
-    """The command, if a trusted key signed it for this node; otherwise `RecordError`. Whether it still stands: agent.commands."""
+    """The command, if a trusted key signed it for this node; otherwise `RecordError`. Whether it still stands, io decides."""
     command = verify_listed(token, COMMAND, trusted, Command)
     if (command.site, command.node) != (site, node):
         raise RecordError(f"command: node: is for {command.site}/{command.node}, this node is {site}/{node}", "send it there")

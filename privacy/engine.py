@@ -1,7 +1,7 @@
 """The frame path between camera and encoder: raw frames in, masked frames out, the same number in the same order.
 
 `FramePath` joins what looks at frames (the detector, the light, the second gate of `strict`) with what paints them. The
-camera service gives it answers from a thread of its own (`agent.pipeline`); `Engine` runs it over a file and looks by the
+camera service gives it answers from a thread of its own (`agent.camera.pipeline`); `Engine` runs it over a file and looks by the
 file's own time stamps, so that the same file gives the same masks under any load.
 """
 

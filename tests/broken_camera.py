@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from agent.camera import body, installed_detector
+from agent.camera.service import body, installed_detector
 from agent.runtime.service import Runtime, run_service
 from privacy.detection import Detection, Detector
 from privacy.frames import Frame

@@ -18,8 +18,8 @@ import cv2
 import msgspec
 import numpy as np
 
-from agent.recorder import new_clip_id
-from agent.spool import Spool
+from agent.camera.recorder import new_clip_id
+from agent.clips.spool import Spool
 from central.review import PLACEHOLDERS
 from drivers.encoder import H264Encoder, Mp4Writer
 from privacy.basis import View

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.keys import authority
 from privacy.manifest import PARCEL, PART, RECEIPT, Parcel, Receipt, SealedFile
 from privacy.records import sign, verify_issued

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from agent.custody import Custody
-from agent.obeying import Unit
+from agent.clips.custody import Custody
+from agent.clips.orders import Unit
 from agent.runtime.config import load
 from central.keys import authority, signer
 from drivers.clock import ClockState, SystemClock

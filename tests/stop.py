@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from agent.clips.spool import Spool
 from agent.messages import Message, decode
 from agent.outbox.outbox import Outbox
 from agent.runtime.control import EXCHANGE_S, ask, listen
-from agent.spool import Spool
 from central.bundle import Address, bundle
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError

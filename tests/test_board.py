@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import health
+from agent.uplink import health
 from drivers import board
 from drivers.board import UNDERVOLTAGE, Edges
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contacts import LONGEST_REST_MS, RESTS, Contact, Contacts, decided, seen
+from agent.io.contacts import LONGEST_REST_MS, RESTS, Contact, Contacts, decided, seen
 from drivers.gpio import INPUTS, Input
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 3_000), st.booleans()), max_size=60)

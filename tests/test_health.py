@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import health
 from agent.messages import Health, Presence
+from agent.uplink import health
 from drivers import board
 from tests.outboxes import DAY, HELP, outbox_at
 

@@ -131,7 +131,10 @@ def test_one_pin_for_two_things_is_refused(node: Node) -> None:
 
 def test_io_and_uplink_load_no_pictures_code() -> None:
     """Their memory stays small, and no pixel can reach what cannot hold one."""
-    program = "import sys, agent.io, agent.uplink; print([m for m in ('numpy', 'cv2', 'onnxruntime', 'av') if m in sys.modules])"
+    program = (
+        "import sys, agent.io.service, agent.uplink.service; "
+        "print([m for m in ('numpy', 'cv2', 'onnxruntime', 'av') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -271,8 +274,8 @@ def test_a_slip_in_other_settings_does_not_keep_help_down(node: Node, slip: str)
 
 CLOSED_AT_THE_START = """
 import sys
-from agent.io import Io
-from agent.io_store import IoStore
+from agent.io.service import Io
+from agent.io.store import IoStore
 from agent.runtime.service import run_service
 from drivers.gpio import WiredPins
 from provisioning.layout import Layout
@@ -306,8 +309,8 @@ def test_a_help_button_closed_at_the_start_is_an_alarm(node: Node) -> None:
 
 STANDING = """
 import sys
-from agent.io import Io
-from agent.io_store import IoStore
+from agent.io.service import Io
+from agent.io.store import IoStore
 from agent.runtime.service import run_service
 from drivers.gpio import WiredPins
 from provisioning.layout import Layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.io_alarms import StandingAlarms
+from agent.io.alarms import StandingAlarms
 from agent.messages import Alarm
 from agent.outbox.backlog import Later
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.camera.recorder import new_clip_id
 from agent.outbox.backlog import Later
-from agent.recorder import new_clip_id
 from privacy.errors import RecordError, StorageError
 from privacy.journal import segments
 from privacy.seal import Recipient

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.custody import Custody
+from agent.clips.custody import Custody
+from agent.clips.orders import Unit
 from agent.inbox.inbox import folder_of
-from agent.obeying import Unit
 from agent.runtime.config import load
 from drivers.clock import SystemClock
 from privacy.errors import RecordError

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from agent.messages import Alarm, Health, Help, Message, State, Tombstone, decode
 from agent.outbox.outbox import Waiting
 from agent.outbox.ranks import Rank, rank_of
-from agent.publisher import prepared
+from agent.uplink.publisher import prepared
 from drivers.clock import SystemClock
 from tests.broker import Broker, Published, until
 from tests.nodes import BIN

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.parcels import MOST_BYTES, Parcels, uuid7
-from agent.pieces import Item
 from agent.runtime.control import ask
-from agent.sending import Rank
+from agent.uplink.upload.parcels import MOST_BYTES, Parcels, uuid7
+from agent.uplink.upload.parts import Item
+from agent.uplink.upload.policy import Rank
 from central.keys import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError
 from privacy.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.allowance import Allowance
-from agent.pieces import BLOCK
 from agent.runtime.config import parse
 from agent.runtime.hours import in_hours
-from agent.sending import (
+from agent.uplink.upload.budget import Allowance
+from agent.uplink.upload.parts import BLOCK
+from agent.uplink.upload.policy import (
     DAY_S,
     Rank,
     Rate,

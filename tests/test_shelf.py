@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.inbox.inbox import folder_of
-from agent.sending import Rank, rank_of_clip
-from agent.shelf import Shelf
+from agent.uplink.upload.policy import Rank, rank_of_clip
+from agent.uplink.upload.waiting_clips import Shelf
 from privacy.manifest import MANIFEST
 from privacy.records import Signer, sign
 from provisioning.layout import Layout

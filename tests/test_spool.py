@@ -17,10 +17,10 @@ import numpy as np
 import pyrage
 import pytest
 
+from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
+from agent.clips.spool import SealedSink, Spool
 from agent.messages import Body, ClipNote
-from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.runtime.config import Record
-from agent.spool import SealedSink, Spool
 from central.keys import authority
 from drivers.encoder import H264Encoder
 from privacy.delay import Verdict

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.help_call import STEADY_MS, UNANSWERED_MS, Call, again, lapse
-from agent.io_switches import FAN_OFF, FAN_ON, HELD_MS, JAMMED_MS, QUIET_MS, Switches, fan_on
+from agent.io.help_call import STEADY_MS, UNANSWERED_MS, Call, again, lapse
+from agent.io.stop_light import SETTLE_MS, LampWatch, Sight, lit
+from agent.io.switches import FAN_OFF, FAN_ON, HELD_MS, JAMMED_MS, QUIET_MS, Switches, fan_on
 from agent.messages import Alarm, Switch, Tamper
 from agent.runtime.config import Light
-from agent.stop_light import SETTLE_MS, LampWatch, Sight, lit
 from privacy.basis import Hours
 from privacy.zone import stockholm
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.spool import SealedSink
+from agent.clips.spool import SealedSink
 from privacy.journal import verify_chain
 from privacy.seal import Recipient
 from tests.broker import PATIENCE

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.folder_store import FolderStore
 from central.keys import keygen
 from central.refusing import RefusalError

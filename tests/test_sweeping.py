@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.fates import Decisions, Filmed, fate
 from central.folder_store import FolderStore
 from central.intake import Intake, Wanted

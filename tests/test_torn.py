@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.torn import read_tail
 from privacy.manifest import SealedFile
 from privacy.seal import Recipient

@@ -283,7 +283,8 @@ def test_it_is_ready_without_a_broker_and_stays_small(stop: Stop, broker: Broker
 
 
 def test_importing_it_brings_in_no_picture_library() -> None:
-    code = "import sys, agent.uplink; print([n for n in ('numpy', 'cv2', 'onnxruntime', 'av', 'picamera2') if n in sys.modules])"
+    names = ("numpy", "cv2", "onnxruntime", "av", "picamera2")
+    code = f"import sys, agent.uplink.service; print([n for n in {names} if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.checking import Proof, check_masks, check_pictures
 from privacy.basis import Area, View
 from privacy.errors import SealError

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.camera.visit import EVERY_NS, Visit
 from agent.runtime.control import listen
-from agent.visit import EVERY_NS, Visit
 from privacy.basis import VISIT_MS, rule_visit
 from privacy.delay import Verdict
 from privacy.errors import LyktaError

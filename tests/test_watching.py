@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from agent.camera.view_check import Watching
 from agent.messages import Tamper
-from agent.watching import Watching
 from privacy.delay import SECOND, Seen, Verdict
 from privacy.errors import MediaError, UsageError
 from privacy.mask_record import NOTHING

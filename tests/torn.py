@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile
 from privacy.records import sha256_hex, sign
 from privacy.seal import CHUNK, TAG, Recipient, Seal

@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from agent import messages
-from agent.calls import Said
-from agent.cards import Card, read_cards, rewrite
+from agent.clips.index import Card, read_cards, rewrite
 from agent.messages import Envelope, Message
 from agent.rescue import Course, Facts, decide
 from agent.runtime.config import Config, build, load, parse
@@ -26,7 +25,8 @@ from agent.runtime.exit_report import Word as LastWord
 from agent.runtime.exit_report import reason
 from agent.runtime.notices import Word
 from agent.runtime.status import ServiceStatus, Standing
-from agent.sending import Reading, Spent, charge, settle, wait_s
+from agent.uplink.upload.ingest_client import Said
+from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys import authority, signer
 from drivers.https import place_of
 from privacy import foreign

@@ -13,7 +13,7 @@ import pytest
 
 from agent.messages import Help
 from agent.outbox.outbox import Outbox
-from agent.outbox_view import survey
+from agent.uplink.survey import survey
 from drivers.clock import SystemClock
 from tests.attacks.test_paths import lykta
 from tests.broker import listens

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.downlink import SUBSCRIBED
+from agent.uplink.downlink import SUBSCRIBED
 from central.broker import NODE_READS
 from tests.broker import PATIENCE, Broker, Published, until
 from tests.clips import bundle, central, made

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.bounds import MOST_A_DAY, MOST_BYTES, MOST_BYTES_A_DAY
 from central.folder_store import FolderStore
 from central.intake import Wanted

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.inbox.inbox import MOST_FILES, MOST_NOTES, folder_of
-from agent.parcels import uuid7
 from agent.runtime.control import ask
+from agent.uplink.upload.parcels import uuid7
 from tests.attacks.inputs import token
 from tests.clips import central
 from tests.nodes import Node, stop, until

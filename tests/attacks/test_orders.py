@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.custody import Custody
+from agent.clips.custody import Custody
 from central.keys import issue, signer
 from privacy.journal import Journal, segments
 from privacy.order import ANSWER, ORDER, Act, Answer, Order

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 import central as central_package
-from agent.cards import clip_names
+from agent.clips.index import clip_names
 from agent.rescue import MINUTE, Course
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError

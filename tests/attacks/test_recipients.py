@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.camera.recorder import new_clip_id
 from agent.demo import Demo
-from agent.recorder import new_clip_id
 from privacy.errors import RecordError
 from privacy.journal import verify_chain
 from privacy.seal import Recipient

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
 from central.keys import issue, keygen, signer
 from privacy.manifest import MANIFEST, SealedFile
 from privacy.records import sha256_hex, sign

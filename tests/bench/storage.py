@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.cards import Card, rewrite
-from agent.recorder import new_clip_id
+from agent.camera.recorder import new_clip_id
+from agent.clips.index import Card, rewrite
 from privacy.manifest import Manifest
 from privacy.records import sign
 from privacy.seal import Recipient, Seal

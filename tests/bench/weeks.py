@@ -12,9 +12,9 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from agent import health
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State
 from agent.outbox.outbox import Mark, Outbox
+from agent.uplink import health
 from drivers import board
 from tests.outboxes import DAY, FakeClock, outbox_at
 

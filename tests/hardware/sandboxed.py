@@ -39,7 +39,7 @@ def no_writable_code() -> str:
 
 
 def imports() -> str:
-    import agent.camera  # noqa: F401
+    import agent.camera.service  # noqa: F401
     import drivers.pi_camera  # noqa: F401
 
     return f"{len(sys.modules)} modules"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyrage
 
+from agent.clips.spool import check_files
 from agent.messages import Help
-from agent.spool import check_files
 from privacy.errors import LyktaError
 from privacy.journal import Head, check_head, cross_check, verify_chain
 from privacy.manifest import CLIP, MASKS, Manifest, read_manifest

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pyrage
 
-from agent.keeping import Bounds, Keeper
+from agent.camera.recorder import new_clip_id
+from agent.clips.keeper import Bounds, Keeper
+from agent.clips.orders import Holds, Obedience, Orders, answers
+from agent.clips.spool import SealedSink, Spool
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
-from agent.obeying import Holds, Obedience, Orders, answers
 from agent.outbox.outbox import Mark, Outbox, Waiting
-from agent.recorder import new_clip_id
-from agent.spool import SealedSink, Spool
 from central.bundle import Address, bundle
 from central.keys import keygen, signer
 from drivers.clock import SystemClock

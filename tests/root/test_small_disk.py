@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.camera.recorder import new_clip_id
+from agent.clips.spool import Spool
 from agent.demo import Demo
 from agent.messages import Help
-from agent.recorder import new_clip_id
-from agent.spool import Spool
 from drivers.disk import room_of
 from privacy.errors import StorageError
 from privacy.journal import Journal

@@ -14,10 +14,10 @@ from threading import Condition
 from agent.inbox.applied import KINDS
 from agent.inbox.desired import LONGEST, leave, leave_certificate
 from agent.inbox.inbox import hand_over
-from agent.pace import Pace
 from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
+from agent.uplink.desired_rate import Pace
 from privacy.errors import LyktaError
 from privacy.records import sha256_hex
 from provisioning.identity import TLS_AND_UNITS

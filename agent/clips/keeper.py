@@ -14,12 +14,12 @@ from threading import Lock
 
 import msgspec
 
-from agent.cards import Card, strange_names
-from agent.holds import Held, Hold, OrderOf, read_held, write_held
+from agent.clips.holds import Held, Hold, OrderOf, read_held, write_held
+from agent.clips.index import Card, strange_names
+from agent.clips.spool import Spool, ready_folder
 from agent.messages import Body, ClipNote, ClipStage
 from agent.outbox.backlog import Later
 from agent.outbox.outbox import Outbox
-from agent.spool import Spool, ready_folder
 from drivers.clock import SystemClock
 from drivers.disk import room_of
 from privacy.errors import LyktaError, RecordError, SealError, StorageError

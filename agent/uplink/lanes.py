@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from agent.outbox.outbox import Mark, Waiting
 from agent.runtime.service import Runtime
-from agent.storing import Storing
+from agent.uplink.storing import Storing
 
 End = Literal["heard", "expired", "corrupt", "set_aside"]
 

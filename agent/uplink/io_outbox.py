@@ -14,11 +14,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from agent.lanes import End
 from agent.outbox.outbox import Mark, Numbered, Outbox, Summary, Waiting
 from agent.outbox.ranks import Rank
 from agent.outbox.schema import GREATEST, DamagedError, check_row
 from agent.runtime.control import Request, ask
+from agent.uplink.lanes import End
 from privacy.errors import LyktaError, RecordError, StorageError
 
 T = TypeVar("T")

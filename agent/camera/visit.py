@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from agent.keeping import Keeper
+from agent.clips.keeper import Keeper
 from agent.outbox.backlog import Work
 from agent.runtime.control import Request
 from agent.runtime.rate_limit import Limit

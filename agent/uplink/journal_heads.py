@@ -10,7 +10,7 @@ import time
 from agent.messages import ChainHead, Heads
 from agent.runtime.control import ask
 from agent.runtime.service import Runtime
-from agent.storing import Writer
+from agent.uplink.storing import Writer
 from privacy.errors import LyktaError
 from privacy.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import UNITS

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from agent.io_outbox import Found
 from agent.messages import Health, HealthGroup
 from agent.outbox.outbox import LOSSES, Outbox
+from agent.uplink.io_outbox import Found
 from drivers import board
 from privacy.errors import LyktaError
 

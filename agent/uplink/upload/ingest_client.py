@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from agent.pieces import Item
 from agent.runtime.config import Ingest
+from agent.uplink.upload.parts import Item
 from drivers.https import LONGEST_ANSWER, Client, RefusedError, anonymous, mutual, place_of
 from privacy.errors import RecordError
 from privacy.foreign import END, LONGEST, decode

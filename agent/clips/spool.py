@@ -19,7 +19,7 @@ from threading import Lock
 
 import msgspec
 
-from agent.cards import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
+from agent.clips.index import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import create, make_folder, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove

@@ -1,4 +1,4 @@
-"""Who has the clips of a node in hand: the camera service, or `lykta retention` while the camera is off. The same parts in both."""
+"""Spool, keeper and orders of the process that holds a node's clips: the camera service, or `lykta retention` beside it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from agent.clips.keeper import Bounds, Keeper
+from agent.clips.orders import Holds, Obedience, Orders, Unit, answers
+from agent.clips.spool import Spool
 from agent.inbox.inbox import Inbox
-from agent.keeping import Bounds, Keeper
-from agent.obeying import Holds, Obedience, Orders, Unit, answers
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import Config
-from agent.spool import Spool
 from drivers.clock import SystemClock
-from privacy.errors import RecordError, StorageError
-from privacy.journal import HEADS, Head, Journal, head_of
+from privacy.journal import Journal
 from privacy.records import Signer
-from provisioning.identity import command_keys, load_authority, load_records, load_signer
+from provisioning.identity import command_keys, load_authority, load_signer
 from provisioning.layout import Layout
-from provisioning.service_user import as_keeper_of_clips
-
-_USUAL = timedelta(hours=72)
 
 
 @dataclass(frozen=True)
@@ -78,45 +74,3 @@ class Custody:
         self.left_orders.empty(self.orders.obey)
         self.left_receipts.empty(lambda token: self.keeper.receipt(token.decode(errors="replace")))
         return more
-
-
-def serve(layout: Layout) -> int:
-    """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
-    signer = load_signer(layout, "retention")
-    with as_keeper_of_clips(layout):
-        return _serve(layout, signer)
-
-
-def _serve(layout: Layout, signer: Signer) -> int:
-    from agent.runtime.clocks import clock_of
-    from agent.runtime.settings_in_force import settings_in_force
-
-    config = settings_in_force(layout)
-    clock = clock_of(layout, config, ["camera", "retention"])
-    custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None, signer)
-    before = _head(custody.journal)
-    while custody.attend():
-        pass
-    custody.keeper.later.do(custody.spool.clear_freed)
-    if _head(custody.journal) != before:
-        custody.keeper.note(HEADS, camera=str(head_of(layout.journal("camera"))))
-    custody.outbox.close()
-    if custody.keeper.later.trouble:
-        raise custody.keeper.later.trouble
-    return 0
-
-
-def _head(journal: Journal) -> Head | None:
-    """None while the disk does not say."""
-    try:
-        return journal.head
-    except StorageError:
-        return None
-
-
-def usual_retention(layout: Layout) -> timedelta:
-    """By the basis, or the 72 hours of the law's usual case where there is none: deleting never waits for a record (R27)."""
-    try:
-        return timedelta(hours=load_records(layout)[0].retention_hours)
-    except RecordError:
-        return _USUAL

@@ -13,8 +13,8 @@ from itertools import islice
 from msgspec import Struct
 
 from agent.inbox.inbox import folder_of
-from agent.pieces import Item
-from agent.sending import Rank, What, rank_of_clip
+from agent.uplink.upload.parts import Item
+from agent.uplink.upload.policy import Rank, What, rank_of_clip
 from privacy.errors import RecordError, StorageError
 from privacy.files import read
 from privacy.manifest import MANIFEST, Manifest

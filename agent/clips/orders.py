@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from agent.keeping import Keeper
+from agent.clips.keeper import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError

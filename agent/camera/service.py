@@ -15,17 +15,17 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 
-from agent.custody import Custody
+from agent.camera.mask_check import Proving
+from agent.camera.pipeline import Coding, Listeners, Pipeline
+from agent.camera.presence import PresenceWatch, rises
+from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
+from agent.camera.view_check import CAMERA_FROZEN, Watching
+from agent.camera.visit import Visit, Visits
+from agent.clips.custody import Custody
 from agent.inbox.journal_heads import HeardHeads
 from agent.outbox.backlog import Work
-from agent.pipeline import Coding, Listeners, Pipeline
-from agent.presence import PresenceWatch, rises
-from agent.proving import Proving
-from agent.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
 from agent.runtime.notices import Mouth, Word, hear
 from agent.runtime.service import Runtime, run_service
-from agent.visit import Visit, Visits
-from agent.watching import CAMERA_FROZEN, Watching
 from drivers.camera import Camera
 from drivers.disk import refusal
 from drivers.encoder import H264Encoder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.io_alarms import StandingAlarms
+from agent.io.alarms import StandingAlarms
 from agent.messages import Alarm, Body
 from agent.outbox.backlog import Later
 from agent.outbox.database import PRIVATE

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, Queue
 
-from agent.recorder import Taken
+from agent.camera.recorder import Taken
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
 from privacy.delay import Seen

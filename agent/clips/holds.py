@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.spool import Spool
+from agent.clips.spool import Spool
 from privacy.errors import RecordError
 from privacy.order import Order
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.sending import Reading, Spent, charge, settle, wait_s
+from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from drivers.clock import SystemClock
 from privacy.errors import RecordError, StorageError
 from privacy.files import place, read

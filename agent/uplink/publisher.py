@@ -16,15 +16,15 @@ from typing import Protocol
 
 import msgspec
 
-from agent.lanes import Lanes
-from agent.link_state import hint_of
 from agent.messages import Envelope, Message, decode, encode
 from agent.outbox.outbox import Waiting
-from agent.retained import Retained
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
-from agent.storing import Storing
-from agent.suspects import Suspects, key_of
+from agent.uplink.bad_messages import Suspects, key_of
+from agent.uplink.lanes import Lanes
+from agent.uplink.link_state import hint_of
+from agent.uplink.retained import Retained
+from agent.uplink.storing import Storing
 from drivers.clock import SystemClock
 from drivers.mqtt import Limits
 from drivers.mqtt_causes import NOT_OF_A_MESSAGE

@@ -17,18 +17,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.commands import Ack, Decision, LastNumber, Light, Situation, decide
-from agent.contacts import Contacts
-from agent.help_call import Call, again, lapse
 from agent.inbox.journal_heads import HeardHeads
-from agent.io_alarms import OF_PARTS
-from agent.io_outbox import Answerer
-from agent.io_store import IoStore
-from agent.io_switches import Switches, fan_on
+from agent.io.alarms import OF_PARTS
+from agent.io.commands import Ack, Decision, LastNumber, Light, Situation, decide
+from agent.io.contacts import Contacts
+from agent.io.help_call import Call, again, lapse
+from agent.io.stop_light import LampWatch, Sight, lit
+from agent.io.store import IoStore
+from agent.io.switches import Switches, fan_on
 from agent.messages import Alarm, CommandAnswer, Help, HelpTest, Switch
 from agent.runtime.notices import Mouth, Word, hear
 from agent.runtime.service import Runtime, run_service
-from agent.stop_light import LampWatch, Sight, lit
+from agent.uplink.io_outbox import Answerer
 from drivers.disk import refusal
 from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins
 from privacy.command import Command, verify_command

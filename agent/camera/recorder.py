@@ -16,9 +16,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from agent.clips.spool import SealedSink, Spool, is_full
 from agent.messages import Alarm, Body, ClipNote
 from agent.runtime.config import Record
-from agent.spool import SealedSink, Spool, is_full
 from drivers.disk import refusal
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError

@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-from agent.keeping import Keeper
+from agent.camera.recorder import moment
+from agent.clips.keeper import Keeper
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work
-from agent.recorder import moment
 from privacy.delay import Seen
 from privacy.errors import RecordError, StorageError, UsageError
 from privacy.files import place, read

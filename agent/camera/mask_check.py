@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.keeping import Keeper
+from agent.camera.recorder import moment
+from agent.clips.keeper import Keeper
 from agent.messages import Breach
 from agent.outbox.backlog import Work
-from agent.recorder import moment
 from agent.runtime.service import Runtime
 from privacy.audit import Candidate, LeakAudit
 from privacy.detection import Detector

@@ -21,10 +21,10 @@ from uuid import UUID
 
 import msgspec
 
-from agent.pieces import Item
 from agent.runtime.config import Node
-from agent.sending import Rank
-from agent.shelf import Key
+from agent.uplink.upload.parts import Item
+from agent.uplink.upload.policy import Rank
+from agent.uplink.upload.waiting_clips import Key
 from privacy.errors import AccessError, DamageError, LyktaError, RecordError, StorageError, UsageError
 from privacy.files import make_folder, place, read, sync_folder
 from privacy.folders import remove

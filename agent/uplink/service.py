@@ -12,25 +12,25 @@ from threading import Event
 
 import msgspec
 
-from agent import health
-from agent.downlink import COMMANDS, SUBSCRIBED, Downlink
-from agent.heads import HeadTeller
-from agent.io_outbox import IoOutbox
-from agent.lanes import Lane, Lanes
-from agent.link_state import LinkState, hint_of
 from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
-from agent.outbox_view import survey
-from agent.publisher import Publisher
-from agent.reporting import Reporter, Wishes
 from agent.runtime.config import fitted
 from agent.runtime.control import Request
 from agent.runtime.exit_report import last, reason
 from agent.runtime.rescue_log import RungTeller
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.status import Standing, Value, status_of
-from agent.storing import Storing, Writer
-from agent.uploader import Uploader
+from agent.uplink import health
+from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
+from agent.uplink.io_outbox import IoOutbox
+from agent.uplink.journal_heads import HeadTeller
+from agent.uplink.lanes import Lane, Lanes
+from agent.uplink.link_state import LinkState, hint_of
+from agent.uplink.publisher import Publisher
+from agent.uplink.reporting import Reporter, Wishes
+from agent.uplink.storing import Storing, Writer
+from agent.uplink.survey import survey
+from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt import Credentials, Limits, Link, Will

@@ -10,7 +10,7 @@ from threading import Event
 
 from msgspec import Struct
 
-from agent.sending import Rank
+from agent.uplink.upload.policy import Rank
 from privacy.errors import StorageError, UnreachableError
 from privacy.folders import opened
 from privacy.manifest import PART, Kind, SealedFile

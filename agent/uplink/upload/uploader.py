@@ -16,19 +16,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from agent.allowance import Allowance
-from agent.calls import Calls, Part
-from agent.courier import Courier
 from agent.inbox.inbox import hand_over
 from agent.messages import ClipNote
 from agent.outbox.outbox import Outbox
-from agent.parcels import Parcels
-from agent.pieces import Digests, Item, blocks
 from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
 from agent.runtime.service import Runtime
-from agent.sending import Rank, Rate, back_off_s
-from agent.shelf import Key, Shelf
+from agent.uplink.upload.budget import Allowance
+from agent.uplink.upload.courier import Courier
+from agent.uplink.upload.ingest_client import Calls, Part
+from agent.uplink.upload.parcels import Parcels
+from agent.uplink.upload.parts import Digests, Item, blocks
+from agent.uplink.upload.policy import Rank, Rate, back_off_s
+from agent.uplink.upload.waiting_clips import Key, Shelf
 from drivers.https import BusyError, RefusedError
 from privacy.errors import DamageError, LyktaError, StorageError, UnreachableError, UsageError
 from privacy.journal import Journal

@@ -1,0 +1,59 @@
+"""`lykta retention`: deletes clips at their deadlines and obeys orders that were left, whether the camera runs or not.
+
+systemd's timer runs it, as the camera's user. It sees no picture and no device.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from agent.clips.custody import Custody
+from agent.runtime.clocks import clock_of
+from agent.runtime.settings_in_force import settings_in_force
+from privacy.errors import RecordError, StorageError
+from privacy.journal import HEADS, Head, Journal, head_of
+from privacy.records import Signer
+from provisioning.identity import load_records, load_signer
+from provisioning.layout import Layout
+from provisioning.service_user import as_keeper_of_clips
+
+_USUAL = timedelta(hours=72)
+
+
+def serve(layout: Layout) -> int:
+    """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
+    signer = load_signer(layout, "retention")
+    with as_keeper_of_clips(layout):
+        return _serve(layout, signer)
+
+
+def _serve(layout: Layout, signer: Signer) -> int:
+    config = settings_in_force(layout)
+    clock = clock_of(layout, config, ["camera", "retention"])
+    custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None, signer)
+    before = _head(custody.journal)
+    while custody.attend():
+        pass
+    custody.keeper.later.do(custody.spool.clear_freed)
+    if _head(custody.journal) != before:
+        custody.keeper.note(HEADS, camera=str(head_of(layout.journal("camera"))))
+    custody.outbox.close()
+    if custody.keeper.later.trouble:
+        raise custody.keeper.later.trouble
+    return 0
+
+
+def _head(journal: Journal) -> Head | None:
+    """None while the disk does not say."""
+    try:
+        return journal.head
+    except StorageError:
+        return None
+
+
+def usual_retention(layout: Layout) -> timedelta:
+    """By the basis, or the 72 hours of the law's usual case where there is none: deleting never waits for a record (R27)."""
+    try:
+        return timedelta(hours=load_records(layout)[0].retention_hours)
+    except RecordError:
+        return _USUAL
