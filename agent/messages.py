@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from privacy import foreign
-from privacy.command import CommandId
-from privacy.order import Act
+from privacy.records.command import CommandId
+from privacy.records.order import Act
 
 PREFIX = "lykta/v1"
 StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "stopping", "lost"]

@@ -17,7 +17,7 @@ def main() -> None:
     try:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
             sys.exit(serve(sys.argv[1]))
-        from agent.main import app
+        from agent.commands.main import app
         from drivers.command_line import ended
 
         sys.exit(ended(app))

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from central.folder import read, signer
 from privacy.errors import RecordError, StorageError
-from privacy.journal import Entry, Fact, Head, Journal
-from privacy.records import Authority, Signer, sign, verify_issued
+from privacy.records.journal import Entry, Fact, Head, Journal
+from privacy.records.jws import Authority, Signer, sign, verify_issued
 
 UNIT = "access"
 OFFICER = "officer"

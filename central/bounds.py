@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from central.refusing import RefusalError
 from central.store import OPEN, RESERVED, TAKEN, Record, Store, open_key, part_count
-from privacy.manifest import LARGEST, Kind, Manifest
+from privacy.records.manifest import LARGEST, Kind, Manifest
 
 RETENTION = timedelta(days=60)
 """The greatest retention that a basis may state: a clip's deadline lies at most so long after its end, and after its arrival."""

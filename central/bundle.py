@@ -15,8 +15,8 @@ from central.folder import listed, read
 from central.recipients import present
 from privacy.errors import UsageError
 from privacy.files import OPEN, PUBLIC, make_folder, place
-from privacy.recipients import signed_list
-from privacy.records import key_set, sign
+from privacy.records.jws import key_set, sign
+from privacy.records.recipients import signed_list
 
 UNITS = ("camera", "io", "uplink", "retention")
 

@@ -20,8 +20,8 @@ from central.store import Part, owner
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC
 from privacy.folders import Folder, opened
-from privacy.manifest import MANIFEST, PARCEL, PART, Kind, Manifest, Parcel, SealedFile
-from privacy.records import peek
+from privacy.records.jws import peek
+from privacy.records.manifest import MANIFEST, PARCEL, PART, Kind, Manifest, Parcel, SealedFile
 
 _RECORDS = ("manifest.jws", "parcel.jws")
 _MOST = 100_000

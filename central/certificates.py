@@ -19,7 +19,7 @@ from central.folder import authority, public_key, read, signer, write, write_key
 from privacy.errors import RecordError
 from privacy.files import PUBLIC, append
 from privacy.foreign import decode
-from privacy.records import Signer, load_chain
+from privacy.records.jws import Signer, load_chain
 
 CA_YEARS, LEAF_YEARS = 10, 2
 # A node whose clock lags a little must still find a new certificate valid.

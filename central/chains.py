@@ -11,8 +11,8 @@ from central.access import UNIT, check_deed
 from central.bounds import MOST_BYTES
 from privacy.errors import RecordError, UsageError
 from privacy.files import read
-from privacy.journal import ENTRY, Chain, Entry, Head, check_head, cross_check, segments, verify_segment
-from privacy.records import Authority, peek
+from privacy.records.journal import ENTRY, Chain, Entry, Head, check_head, cross_check, segments, verify_segment
+from privacy.records.jws import Authority, peek
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ import numpy as np
 from central.pictures import Planes, pictures
 from privacy.errors import RecordError, SealError
 from privacy.foreign import decode
-from privacy.frames import Plane
-from privacy.manifest import Manifest
-from privacy.mask_record import TONES, MaskHeader, MaskRecord, outside_of, tone_map
+from privacy.masking.frames import Plane
+from privacy.masking.mask_record import TONES, MaskHeader, MaskRecord, outside_of, tone_map
+from privacy.records.manifest import Manifest
 
 INSIDE = 8
 LEVELS = 12

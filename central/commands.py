@@ -18,10 +18,10 @@ from agent.messages import Alarm, CommandAnswer, Message, State, topic
 from central.folder import signer
 from central.operator import operator
 from drivers.mqtt_session import Session
-from privacy.command import COMMAND, LONGEST_MS, Command
 from privacy.errors import RecordError, UnreachableError, UsageError
 from privacy.foreign import decode
-from privacy.records import sign
+from privacy.records.command import COMMAND, LONGEST_MS, Command
+from privacy.records.jws import sign
 
 _HEARD = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
 _QUIET_S, _STANDING_S, _ANSWER_S = 0.5, 5.0, 5.0

@@ -33,9 +33,9 @@ from central.opening import Verified, check_clip, decrypt, prove_clip
 from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.files import CLOSED, PRIVATE, create, make_folder, make_folder_in, open_file, place, read, sync_folder
 from privacy.folders import opened
-from privacy.journal import Fact, Head
-from privacy.manifest import CLIP, SealedFile
-from privacy.records import certificates_of, kind_of, sha256_hex, sign
+from privacy.records.journal import Fact, Head
+from privacy.records.jws import certificates_of, kind_of, sha256_hex, sign
+from privacy.records.manifest import CLIP, SealedFile
 
 EXPORT = "lykta-export"
 VIDEO = "video.mp4"

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from central.store import Store
 from privacy.errors import RecordError
-from privacy.order import Order, touches, verify_order
-from privacy.records import TrustedKeys
+from privacy.records.jws import TrustedKeys
+from privacy.records.order import Order, touches, verify_order
 
 
 @dataclass(frozen=True)

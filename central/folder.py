@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from privacy.errors import EnrolmentError, RecordError
 from privacy.files import OPEN, create, make_folder, read_own, sync_folder
-from privacy.records import Authority, PrivateKey, Signer, TrustedKeys, load_chain, load_private_key, thumbprint
+from privacy.records.jws import Authority, PrivateKey, Signer, TrustedKeys, load_chain, load_private_key, thumbprint
 
 RETIRED = "retired"
 LONGEST = 64 << 20

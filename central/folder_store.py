@@ -16,7 +16,7 @@ from central.store import Part, Slice, Upload
 from privacy.errors import RecordError, StorageError
 from privacy.files import append, create, make_folder, open_file, place, read, sync_folder
 from privacy.folders import remove
-from privacy.manifest import SealedFile
+from privacy.records.manifest import SealedFile
 
 _BLOCK = 1 << 20
 _LARGEST = 64 << 20

@@ -45,9 +45,9 @@ from central.store import (
 )
 from privacy.errors import RecordError, SealError
 from privacy.foreign import END
-from privacy.manifest import RECEIPT, ClipId, FileName, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
-from privacy.order import Order, answers_to, read_answer
-from privacy.records import Authority, Party, Signer, sha256_hex, sign, token_id
+from privacy.records.jws import Authority, Party, Signer, sha256_hex, sign, token_id
+from privacy.records.manifest import RECEIPT, ClipId, FileName, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
+from privacy.records.order import Order, answers_to, read_answer
 
 DIAG_KEPT = timedelta(days=30)
 _MOST_OTHERS = 8

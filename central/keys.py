@@ -16,7 +16,7 @@ from central.recipients import change, present
 from central.revoking import write_crl
 from privacy.errors import UsageError
 from privacy.files import CLOSED, OPEN, make_folder
-from privacy.seal import Recipient
+from privacy.records.seal import Recipient
 
 __all__ = ["add_custodian", "authority", "evidence", "issue", "keygen", "read", "retire_key", "rotate", "signer"]
 

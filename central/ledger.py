@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 
 from privacy.foreign import printable
-from privacy.journal import Fact, Journal
+from privacy.records.journal import Fact, Journal
 
 _HOUR = timedelta(hours=1)
 _MOST = 1000

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from central.store import Store, owner
-from privacy.manifest import Manifest
+from privacy.records.manifest import Manifest
 
 _CHAIN, _FORKS = "_index/chain", "_index/forks"
 

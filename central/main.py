@@ -62,7 +62,7 @@ def sign(
 def _check_replaceable(output: Path, record: str) -> None:
     """`UsageError` where something stands that is no signed record of this kind: a key, the file to be signed, another record."""
     from privacy.files import read_own
-    from privacy.records import kind_of
+    from privacy.records.jws import kind_of
 
     try:
         found = kind_of(read_own(output))

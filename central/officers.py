@@ -19,8 +19,8 @@ from central.certificates import issue, issuer
 from central.folder import authority, public_key, read, signer, write
 from privacy.errors import AccessError, EnrolmentError, RecordError, UsageError
 from privacy.files import CLOSED, make_folder
-from privacy.journal import Entry
-from privacy.records import TrustedKeys, sign, thumbprint, verify_issued, verify_listed
+from privacy.records.journal import Entry
+from privacy.records.jws import TrustedKeys, sign, thumbprint, verify_issued, verify_listed
 
 ROLES = "lykta-roles"
 FOLDER = "officers"

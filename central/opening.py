@@ -22,8 +22,8 @@ from central.torn import LONGEST, NOTHING, Stretch, check_checkpoint, read_tail
 from privacy.errors import EnrolmentError, RecordError, SealError, UsageError
 from privacy.files import open_file
 from privacy.files import read as read_file
-from privacy.manifest import CLIP, MASKS, TAIL, Manifest, Receipt, SealedFile, read_manifest, read_receipt
-from privacy.records import Authority, sha256_hex
+from privacy.records.jws import Authority, sha256_hex
+from privacy.records.manifest import CLIP, MASKS, TAIL, Manifest, Receipt, SealedFile, read_manifest, read_receipt
 
 _BLOCK = 1 << 20
 

@@ -17,9 +17,9 @@ from central.signing import decoded, read_json
 from central.stores import open_store
 from privacy.errors import RecordError, StorageError, UsageError
 from privacy.files import OPEN, locked, make_folder
-from privacy.journal import Fact
-from privacy.order import ORDER, Order, verify_order
-from privacy.records import sha256_hex, sign, token_id
+from privacy.records.journal import Fact
+from privacy.records.jws import sha256_hex, sign, token_id
+from privacy.records.order import ORDER, Order, verify_order
 
 
 def sign_order(source: Path, keys: Path, name: str | None, settle: Callable[[list[Objection]], None]) -> tuple[Order, bytes]:

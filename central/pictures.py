@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from privacy.errors import SealError
-from privacy.frames import Plane
+from privacy.masking.frames import Plane
 
 Planes = tuple[Plane, Plane, Plane]
 _UNUSABLE = "the clip must not be used"

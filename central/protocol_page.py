@@ -8,8 +8,8 @@ from html import escape
 
 from central.export import VIDEO, Protocol, Shown
 from central.opening import signed_before
-from privacy.manifest import Manifest
-from privacy.zone import stockholm
+from privacy.records.manifest import Manifest
+from privacy.records.zone import stockholm
 
 GROUNDS = {
     "crime": "the Secrecy Act (OSL) 32:3: police or prosecutor need it for a suspected offence that can give prison",

@@ -15,8 +15,8 @@ from central.refusing import RefusalError
 from central.store import Record, Store, Upload, owner
 from privacy.errors import RecordError, SealError
 from privacy.files import locked, open_file
-from privacy.manifest import Manifest
-from privacy.seal import LONGEST_HEAD, stanzas
+from privacy.records.manifest import Manifest
+from privacy.records.seal import LONGEST_HEAD, stanzas
 
 _NOW, _KNOWN = "recipients.txt", "recipients-known.txt"
 _HINT = "look at trust/recipients.txt on the node, and who could write there"

@@ -16,8 +16,8 @@ from central.signing import read_json
 from drivers.mqtt_session import Session
 from privacy.errors import LyktaError, RecordError
 from privacy.files import OPEN, PUBLIC, locked, make_folder, place, read_own
-from privacy.records import certificates_of, thumbprint
-from privacy.renewal import RENEWAL, Renewal, read_request
+from privacy.records.jws import certificates_of, thumbprint
+from privacy.records.renewal import RENEWAL, Renewal, read_request
 
 _FOLDER = "renewed"
 _WAIT_S = 3.0

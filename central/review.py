@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from privacy.basis import Basis, View
-from privacy.far import FarLine
-from privacy.models import STACKS
-from privacy.order import Order
+from privacy.masking.networks.models import STACKS
+from privacy.records.basis import Basis, View
+from privacy.records.far_zone import FarLine
+from privacy.records.order import Order
 
 PLACEHOLDERS = ("example, not an assessment", "example stop", "who decided")
 """Texts of the examples that somebody must replace."""

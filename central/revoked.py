@@ -9,7 +9,7 @@ from cryptography import x509
 from central.folder import LONGEST
 from privacy.errors import RecordError
 from privacy.files import read_own
-from privacy.records import Authority
+from privacy.records.jws import Authority
 
 
 class Revoked:

@@ -13,7 +13,7 @@ from central.access import note
 from central.certificates import common_name, issued
 from central.folder import authority, numbers, public_key, read, signer, write
 from privacy.errors import EnrolmentError, RecordError, UsageError
-from privacy.records import PrivateKey
+from privacy.records.jws import PrivateKey
 
 _FILE = "crl.pem"
 _MARK = b"-----END X509 CRL-----\n"

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from central.refusing import RefusalError
 from central.store import Part, Slice, Upload
 from privacy.errors import UnreachableError, UsageError
-from privacy.manifest import SealedFile
+from privacy.records.manifest import SealedFile
 
 _BLOCK = 1 << 20
 _ATTEMPTS = 5

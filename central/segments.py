@@ -13,9 +13,9 @@ from msgspec import Struct
 from central.refusing import RefusalError
 from central.store import Store, home, owner, record_key
 from privacy.errors import DamageError, RecordError
-from privacy.journal import ENTRY, Chain, Entry, Head, check_undamaged, verify_segment
-from privacy.manifest import PARCEL, Parcel
-from privacy.records import Authority, peek
+from privacy.records.journal import ENTRY, Chain, Entry, Head, check_undamaged, verify_segment
+from privacy.records.jws import Authority, peek
+from privacy.records.manifest import PARCEL, Parcel
 
 MOST_ASIDE = 50
 """Segments of one unit that are kept aside."""

@@ -17,8 +17,8 @@ from central.revoked import Revoked
 from central.server import serve
 from central.stores import open_store
 from central.sweeping import Sweeper
-from privacy.journal import Journal
-from privacy.records import TrustedKeys
+from privacy.records.journal import Journal
+from privacy.records.jws import TrustedKeys
 
 
 @dataclass(frozen=True)

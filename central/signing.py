@@ -11,12 +11,12 @@ import msgspec
 
 from central.folder import listed, signer
 from central.review import Objection, review
-from privacy.basis import BASIS, VIEW, Area, Basis, Hours, View
 from privacy.errors import RecordError
 from privacy.files import read_own
-from privacy.models import STACKS
-from privacy.records import sign, verify_listed
-from privacy.settings import CONFIG, Settings
+from privacy.masking.networks.models import STACKS
+from privacy.records.basis import BASIS, VIEW, Area, Basis, Hours, View
+from privacy.records.jws import sign, verify_listed
+from privacy.records.settings import CONFIG, Settings
 
 T = TypeVar("T")
 KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {

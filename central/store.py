@@ -32,8 +32,8 @@ from msgspec import Struct
 from central.refusing import RefusalError
 from privacy.errors import RecordError, SealError
 from privacy.foreign import decode
-from privacy.manifest import PART, RECEIPT, Kind, Manifest, Parcel, Receipt, SealedFile
-from privacy.records import peek
+from privacy.records.jws import peek
+from privacy.records.manifest import PART, RECEIPT, Kind, Manifest, Parcel, Receipt, SealedFile
 
 Record = Manifest | Parcel
 ANNOUNCED, DEADLINES, OPEN, TAKEN = "_index/announced", "_index/deadlines", "_index/open", "_index/taken"

@@ -40,9 +40,9 @@ from central.store import (
 )
 from privacy.errors import RecordError, StorageError
 from privacy.foreign import printable
-from privacy.manifest import MANIFEST, PARCEL, Manifest, Parcel
-from privacy.order import Order
-from privacy.records import peek
+from privacy.records.jws import peek
+from privacy.records.manifest import MANIFEST, PARCEL, Manifest, Parcel
+from privacy.records.order import Order
 
 P = ParamSpec("P")
 EVERY_S = 20.0

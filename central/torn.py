@@ -17,9 +17,9 @@ from msgspec import Meta, Struct
 from privacy.errors import RecordError, SealError
 from privacy.files import open_file
 from privacy.foreign import decode
-from privacy.manifest import CLIP, LARGEST, MASKS, Manifest, SealedFile, read_manifest
-from privacy.records import Authority
-from privacy.seal import CHUNK
+from privacy.records.jws import Authority
+from privacy.records.manifest import CLIP, LARGEST, MASKS, Manifest, SealedFile, read_manifest
+from privacy.records.seal import CHUNK
 
 _BLOCK = 1 << 20
 _UNUSABLE = "the clip must not be used"

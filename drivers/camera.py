@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from privacy.delay import PATIENCE_NS, PAUSE_NS
 from privacy.errors import MediaError
-from privacy.frames import Frame
-from privacy.tracking import SECOND
+from privacy.masking.delay import PATIENCE_NS, PAUSE_NS
+from privacy.masking.frames import Frame
+from privacy.masking.tracking import SECOND
 
 WAIT_S = 5.0
 """The longest that `capture` waits for a picture."""

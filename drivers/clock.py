@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from privacy.errors import RecordError
 from privacy.files import place, read
 from privacy.foreign import decode
-from privacy.records import canonical
-from privacy.trusted_time import Anchor, ClockState, Facts, TimeWatch, Trust
+from privacy.records.jws import canonical
+from privacy.records.trusted_time import Anchor, ClockState, Facts, TimeWatch, Trust
 
 _SYNCED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches it at each synchronisation (252 and 257); /run is of this boot."""

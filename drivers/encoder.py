@@ -24,7 +24,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from privacy.errors import MediaError
-from privacy.frames import MaskedFrame, Plane, require_masked
+from privacy.masking.frames import MaskedFrame, Plane, require_masked
 
 CLOCK = Fraction(1, 90_000)
 _CHIP, _SOFTWARE = "h264_v4l2m2m", "libx264"

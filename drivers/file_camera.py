@@ -17,7 +17,7 @@ from drivers.camera import WAIT_S, Loan, buffers, in_use, not_open
 from drivers.sensor_modes import Mode, choose
 from drivers.video import SECOND, VideoFile
 from privacy.errors import MediaError
-from privacy.frames import Frame
+from privacy.masking.frames import Frame
 
 
 class FileCamera:

@@ -22,7 +22,7 @@ from drivers.camera import MOST_BROKEN, WAIT_S, Loan, Stamps, buffers, in_use, n
 from drivers.exposure import Exposure, Light
 from drivers.sensor_modes import Mode, choose
 from privacy.errors import MediaError
-from privacy.frames import Frame, Plane
+from privacy.masking.frames import Frame, Plane
 
 _CABLE = "check the camera's cable and power, with the power off; `rpicam-hello --list-cameras`"
 _MEMORY = "lower camera.fps or camera.width, or give cma= more memory"

@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange
 
 from privacy.errors import MediaError
-from privacy.frames import MaskedFrame, require_masked
+from privacy.masking.frames import MaskedFrame, require_masked
 
 _JPEG, _TIFF = ("mjpeg", "yuvj420p"), ("tiff", "rgb24")
 PICTURES: Final = {

@@ -19,7 +19,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
 from privacy.errors import MediaError
-from privacy.frames import Plane, planes_of
+from privacy.masking.frames import Plane, planes_of
 
 BLACK: Final = (16, 128, 128)
 _ANY_BASE: Final = Fraction(1, 1000)

@@ -22,7 +22,7 @@ import numpy as np
 from drivers.decoder import MOST_BLOCKS, Decoder, Picture, reading
 from drivers.upright import UPRIGHT, Size, Turn, blacken, even, fitting, lay
 from privacy.errors import MediaError
-from privacy.frames import Frame, Plane
+from privacy.masking.frames import Frame, Plane
 
 SECOND = 1_000_000_000
 _LONGEST = 16_384

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from drivers.creds import unsealed
-from privacy.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.errors import AccessError, EnrolmentError, RecordError, StorageError
 from privacy.files import read, read_own
-from privacy.order import ORDER, Order
-from privacy.records import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
+from privacy.records.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
+from privacy.records.jws import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
+from privacy.records.order import ORDER, Order
 from provisioning.keystore import matching
 from provisioning.layout import Layout
 
@@ -77,7 +77,7 @@ def command_keys(layout: Layout) -> TrustedKeys:
 
 def recipients(layout: Layout) -> tuple[str, ...]:
     """The age recipients that clips are sealed to, if the centre's CA signed the list; otherwise `RecordError`."""
-    from privacy.recipients import read_list  # what seals is none of io's business, and takes memory
+    from privacy.records.recipients import read_list  # what seals is none of io's business, and takes memory
 
     return read_list(_read(layout.trust / "recipients.txt"), load_authority(layout))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from drivers.creds import sealed, unsealed
 from privacy.errors import EnrolmentError
 from privacy.files import PRIVATE, PUBLIC, place, read_own, sync_folder
-from privacy.records import Certificates, Signer, load_chain, load_private_key
+from privacy.records.jws import Certificates, Signer, load_chain, load_private_key
 from provisioning.layout import Layout
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from privacy.errors import ModelError
 from privacy.files import PUBLIC, place
 from privacy.foreign import printable
-from privacy.models import CARRIER_SHA256, STACKS, ModelFile, Source, Stack, sha256_of, stack_of
+from privacy.masking.networks.models import CARRIER_SHA256, STACKS, ModelFile, Source, Stack, sha256_of, stack_of
 
 _TIMEOUT_S = 15
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from privacy.errors import LyktaError
 from privacy.foreign import error_lines
-from privacy.models import STACKS
+from privacy.masking.networks.models import STACKS
 from provisioning import demo_video, models
 
 PROJECT = Path(__file__).resolve().parent.parent

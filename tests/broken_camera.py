@@ -9,8 +9,8 @@ import sys
 
 from agent.camera.service import body, installed_detector
 from agent.runtime.service import Runtime, run_service
-from privacy.detection import Detection, Detector
-from privacy.frames import Frame
+from privacy.masking.detection import Detection, Detector
+from privacy.masking.frames import Frame
 from provisioning.layout import Layout
 from tests import scenes
 

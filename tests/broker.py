@@ -24,7 +24,7 @@ from typing import Any
 from central.broker import Listeners, write
 from central.bundle import Address
 from central.keys import issue, keygen
-from privacy.zone import stockholm
+from privacy.records.zone import stockholm
 
 PATIENCE = 4
 """A shared machine, or its disk, may be that much slower than the one on which a bound was chosen: each bound is multiplied."""

@@ -22,14 +22,14 @@ from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
 from central.review import PLACEHOLDERS
 from drivers.encoder import H264Encoder, Mp4Writer
-from privacy.basis import View
-from privacy.delay import Verdict
-from privacy.frames import Frame
-from privacy.manifest import Manifest
-from privacy.mask_record import SCHEMA, MaskHeader, MaskRecord
-from privacy.masking import Masker
-from privacy.regions import Region
-from privacy.seal import Recipient
+from privacy.masking.delay import Verdict
+from privacy.masking.frames import Frame
+from privacy.masking.mask_record import SCHEMA, MaskHeader, MaskRecord
+from privacy.masking.masker import Masker
+from privacy.masking.regions import Region
+from privacy.records.basis import View
+from privacy.records.manifest import Manifest
+from privacy.records.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 from tests.broker import PATIENCE

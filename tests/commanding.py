@@ -11,8 +11,8 @@ import msgspec
 from central.commands import Heard, command
 from central.folder import signer
 from drivers.clock import SystemClock
-from privacy.command import COMMAND, LONGEST_MS
-from privacy.records import sign
+from privacy.records.command import COMMAND, LONGEST_MS
+from privacy.records.jws import sign
 
 
 def now_ms() -> int:

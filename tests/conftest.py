@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agent.demo import Demo
+from agent.demo.run import Demo
 from tests import clips
 from tests.broker import NAME, Broker, Centre, free_port
 from tests.fake_broker import FakeBroker, Talk

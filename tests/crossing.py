@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from privacy.delay import SECOND
-from privacy.detection import Detection
-from privacy.engine import CADENCE_NS, Engine
-from privacy.frames import Frame
-from privacy.masking import Masker
+from privacy.masking.delay import SECOND
+from privacy.masking.detection import Detection
+from privacy.masking.frame_path import CADENCE_NS, Engine
+from privacy.masking.frames import Frame
+from privacy.masking.masker import Masker
 from tests.scenes import HEIGHT, WIDTH
 
 Plane = np.ndarray

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from privacy.basis import Profile
-from privacy.changes import STEPS
-from privacy.delay import SECOND, DelayLine, Seen
-from privacy.detection import Detection
-from privacy.engine import SLOWEST, FramePath, look
-from privacy.frames import Frame, MaskedFrame, require_masked
-from privacy.mask_record import TONES
-from privacy.masking import Masker
+from privacy.masking.changes import STEPS
+from privacy.masking.delay import SECOND, DelayLine, Seen
+from privacy.masking.detection import Detection
+from privacy.masking.frame_path import SLOWEST, FramePath, look
+from privacy.masking.frames import Frame, MaskedFrame, require_masked
+from privacy.masking.mask_record import TONES
+from privacy.masking.masker import Masker
+from privacy.records.basis import Profile
 from tests.scenes import HEIGHT, WIDTH
 
 FAULTS = (

@@ -14,14 +14,14 @@ from functools import cache
 import cv2
 import numpy as np
 
-from privacy.basis import Profile
-from privacy.detection import Detection
-from privacy.engine import Engine, cadence, look
-from privacy.frames import Frame
-from privacy.mask_record import PERSON, TONES
-from privacy.masking import Masker
-from privacy.tracking import Tracker
-from privacy.view_guard import ViewGuard
+from privacy.masking.detection import Detection
+from privacy.masking.frame_path import Engine, cadence, look
+from privacy.masking.frames import Frame
+from privacy.masking.mask_record import PERSON, TONES
+from privacy.masking.masker import Masker
+from privacy.masking.tracking import Tracker
+from privacy.masking.view_guard import ViewGuard
+from privacy.records.basis import Profile
 
 WIDTH, HEIGHT, FPS = 320, 180, 3
 SECOND = 1_000_000_000

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from central.keys import authority, signer
-from privacy.manifest import PART, RECEIPT, Manifest, Parcel, Receipt, read_object
-from privacy.records import sha256_hex, sign
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import PART, RECEIPT, Manifest, Parcel, Receipt, read_object
 from tests.broker import NAME, PATIENCE, Centre, until
 from tests.stop import LYKTA, Stop
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.demo import Demo
+from agent.demo.run import Demo
 from agent.runtime import control
 from privacy.errors import LyktaError
 from provisioning.layout import Layout

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from privacy.delay import Verdict
-from privacy.frames import Frame, Plane
-from privacy.masking import Masker
-from privacy.models import installed
-from privacy.self_test import draw_person
-from privacy.stacks import open_stack
+from privacy.masking.delay import Verdict
+from privacy.masking.frames import Frame, Plane
+from privacy.masking.masker import Masker
+from privacy.masking.networks.detectors import open_stack
+from privacy.masking.networks.models import installed
+from privacy.masking.self_test import draw_person
 from tests.nodes import MODELS
 from tests.scenes import painted
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from agent.camera.recorder import new_clip_id
 from central.keys import authority
-from privacy.manifest import PARCEL, PART, RECEIPT, Parcel, Receipt, SealedFile
-from privacy.records import sign, verify_issued
+from privacy.records.jws import sign, verify_issued
+from privacy.records.manifest import PARCEL, PART, RECEIPT, Parcel, Receipt, SealedFile
 from provisioning.identity import load_signer
 from tests.broker import PATIENCE, free_port, until
 from tests.clips import TOOL, Node

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 
-from privacy.basis import Area, View
-from privacy.delay import SECOND, Seen
-from privacy.detection import Detection
-from privacy.frames import Frame
-from privacy.regions import Region
-from privacy.tracking import Tracker
+from privacy.masking.delay import SECOND, Seen
+from privacy.masking.detection import Detection
+from privacy.masking.frames import Frame
+from privacy.masking.regions import Region
+from privacy.masking.tracking import Tracker
+from privacy.records.basis import Area, View
 
 WIDTH, HEIGHT = 320, 180
 WHOLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))

@@ -15,10 +15,10 @@ from agent.clips.orders import Unit
 from agent.runtime.config import load
 from central.keys import authority, signer
 from drivers.clock import ClockState, SystemClock
-from privacy.journal import Entry, verify_chain
-from privacy.manifest import RECEIPT, Receipt, read_manifest
-from privacy.order import ORDER, Act, Answer, Order, read_answer
-from privacy.records import sha256_hex, sign
+from privacy.records.journal import Entry, verify_chain
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import RECEIPT, Receipt, read_manifest
+from privacy.records.order import ORDER, Act, Answer, Order, read_answer
 from tests.clips import Node, made
 
 HOUR_MS = 3_600_000

@@ -13,13 +13,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
-from agent.main import app
+from agent.commands.main import app
 from central import signing
 from central.bundle import Address, bundle
 from central.certificates import issuer, pem
 from central.keys import keygen
 from privacy.errors import LyktaError
-from privacy.records import load_chain, sign
+from privacy.records.jws import load_chain, sign
 from provisioning.layout import Layout
 
 NAME = ("city", "stop-1")

@@ -19,8 +19,8 @@ from agent.runtime.control import EXCHANGE_S, ask, listen
 from central.bundle import Address, bundle
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
-from privacy.manifest import Manifest
-from privacy.seal import Recipient
+from privacy.records.manifest import Manifest
+from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients
 from provisioning.layout import Layout
 from tests.broker import PATIENCE, Broker, Published, listens, until

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from agent.apply import apply
 from agent.inbox.applied import KINDS
 from agent.inbox.desired import LONGEST, leave, taken
 from agent.messages import Reported
+from agent.root.apply import apply
 from central.folder import signer
 from central.main import app as central
 from privacy.errors import LyktaError, RecordError
-from privacy.order import ORDER, Order
-from privacy.records import sign
-from privacy.settings import MAY_SET, check_settings, merged
+from privacy.records.jws import sign
+from privacy.records.order import ORDER, Order
+from privacy.records.settings import MAY_SET, check_settings, merged
 from provisioning.identity import load_permit, revocations
 from tests.broker import Broker, until
 from tests.nodes import Node

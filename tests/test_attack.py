@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privacy.frames import Frame
+from privacy.masking.frames import Frame
 from tests.bench.attack import LABELS
 from tests.bench.attacker import LEARNERS, SPLITS, Learner, Rate, Split, attack, hits, interval, pick
 from tests.bench.gallery import BLURRED, INSIDE, PAINTED, SIGHTS, UNMASKED, Gallery, Label, Scene, gather, read_labels, solid

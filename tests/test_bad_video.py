@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from privacy.mask_record import TONES
-from privacy.models import stack_of
+from privacy.masking.mask_record import TONES
+from privacy.masking.networks.models import stack_of
 from tests.nodes import MODELS, VIDEO
 from tests.test_mask import ffmpeg, frames_of, mask
 

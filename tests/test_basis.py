@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from privacy.basis import Area, Basis, Hours, Permit, Ruling, View, check_records, deadline, rule
 from privacy.errors import RecordError
+from privacy.records.basis import Area, Basis, Hours, Permit, Ruling, View, check_records, deadline, rule
 
 LOCAL = ZoneInfo("Europe/Stockholm")
 FORWARD, BACK = date(2026, 3, 29), date(2026, 10, 25)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.camera import Stamps
-from privacy.frames import Frame
-from privacy.frozen import FROZEN_NS, FrozenWatch, fingerprint
+from privacy.masking.frames import Frame
+from privacy.masking.frozen_camera import FROZEN_NS, FrozenWatch, fingerprint
 from tests.broker import PATIENCE
 from tests.nodes import PROJECT, Node, stop, until
 

@@ -19,7 +19,7 @@ from drivers.camera import Camera, buffers
 from drivers.file_camera import FileCamera
 from drivers.pi_camera import PiCamera
 from privacy.errors import MediaError
-from privacy.frames import Frame
+from privacy.masking.frames import Frame
 
 LAB = os.environ.get("LYKTA_VIRTUAL_CAMERA", "")
 WIDTH, HEIGHT, FPS = 640, 480, 15

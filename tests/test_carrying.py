@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from central.keys import authority
-from privacy.journal import verify_chain
-from privacy.manifest import PART, read_receipt
-from privacy.records import sha256_hex
+from privacy.records.journal import verify_chain
+from privacy.records.jws import sha256_hex
+from privacy.records.manifest import PART, read_receipt
 from tests.clips import Node, central, made, noise
 from tests.nodes import BIN
 from tests.object_store import ObjectStore

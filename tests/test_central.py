@@ -17,10 +17,10 @@ import pytest
 from agent.messages import Envelope, Message, State, encode
 from agent.runtime import config
 from central.keys import authority, keygen, signer
-from privacy.command import verify_command
 from privacy.errors import EnrolmentError, RecordError
-from privacy.manifest import MANIFEST, RECEIPT, Manifest, Receipt
-from privacy.records import key_set, sha256_hex, sign, verify_issued
+from privacy.records.command import verify_command
+from privacy.records.jws import key_set, sha256_hex, sign, verify_issued
+from privacy.records.manifest import MANIFEST, RECEIPT, Manifest, Receipt
 from provisioning.identity import (
     UNITS,
     basis_keys,

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from privacy.errors import RecordError
-from privacy.journal import ENTRY, Entry, segments
-from privacy.records import peek, sha256_hex, sign
+from privacy.records.journal import ENTRY, Entry, segments
+from privacy.records.jws import peek, sha256_hex, sign
 from tests.test_journal import Desk
 
 

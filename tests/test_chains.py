@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy.journal import Journal, last_line, segments
+from privacy.records.journal import Journal, last_line, segments
 from provisioning.identity import Unit, load_signer
 from tests.clips import Node, central, made
 from tests.officers import centre, keys, node, template  # noqa: F401 - fixtures

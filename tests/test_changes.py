@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.basis import Profile
-from privacy.changes import SIDE, STEPS, USUAL_STEPS, Around, tiles_luma, usual
-from privacy.detection import Detection
-from privacy.engine import Engine
-from privacy.frames import Frame
-from privacy.masking import Masker
-from privacy.tiles import rectangles
+from privacy.masking.changes import SIDE, STEPS, USUAL_STEPS, Around, tiles_luma, usual
+from privacy.masking.detection import Detection
+from privacy.masking.frame_path import Engine
+from privacy.masking.frames import Frame
+from privacy.masking.masker import Masker
+from privacy.masking.tiles import rectangles
+from privacy.records.basis import Profile
 
 SIZES = st.sampled_from([(320, 180), (640, 360), (1280, 720), (352, 288), (362, 642)])
 EMPTY = np.full((54, 96), 100, np.uint8)

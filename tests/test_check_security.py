@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.check_security import security
-from agent.findings import Finding
+from agent.commands.check.findings import Finding
+from agent.commands.check.security import security
 from provisioning.layout import Layout
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from privacy.journal import verify_chain
+from privacy.records.journal import verify_chain
 from provisioning.identity import load_authority
 from tests.broker import PATIENCE
 from tests.clips import Node as Shelf

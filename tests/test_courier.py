@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from central.keys import signer
-from privacy.order import ORDER, Order
-from privacy.records import sign
+from privacy.records.jws import sign
+from privacy.records.order import ORDER, Order
 from tests.broker import NODE, SITE, Broker, Centre, until
 from tests.ingests import OddIngest, in_inbox
 from tests.stop import Stop

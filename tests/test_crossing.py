@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.evidence import SAMPLES, Evidence, Facts, Stillness
-from privacy.samples import TILE, Samples, unlike
-from privacy.tracking import SECOND
+from privacy.masking.background.learning import SAMPLES, Evidence, Facts, Stillness
+from privacy.masking.background.samples import TILE, Samples, unlike
+from privacy.masking.tracking import SECOND
 from tests.crossing import Crossing, painted
 
 SHAPE = (24, 32)

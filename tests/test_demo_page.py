@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from agent import demo_page
-from agent.demo_before import before
-from agent.demo_page import ClipShown
+from agent.demo import page
+from agent.demo.input_picture import before
+from agent.demo.page import ClipShown
 from drivers.video import still
 from tests.clips import Manifest
 from tests.nodes import VIDEO
@@ -32,20 +32,20 @@ SUMMARY = {
 def test_the_page_says_what_was_measured_and_what_not(tmp_path: Path) -> None:
     """14.F22: both languages, each clip's facts, a picture before and after, and nothing that nobody knows."""
     clip = ClipShown(msgspec.convert(TOLD, Manifest), 42, 0.74)
-    demo_page.write(tmp_path, SUMMARY, [clip], "vtest.avi", BASIS)
-    page = (tmp_path / "index.html").read_text()
-    assert not re.search(r"[Ee]very person|[Aa]lla personer", page)
+    page.write(tmp_path, SUMMARY, [clip], "vtest.avi", BASIS)
+    text = (tmp_path / "index.html").read_text()
+    assert not re.search(r"[Ee]very person|[Aa]lla personer", text)
     for said in (
         "Inte mätt: om någon syns", "Not measured: whether somebody stayed visible", "vtest.avi", "nanodet-g+centerface",
         "2026-11-28 22:07:50", "hjälpknappen trycktes in / the help button was pressed", "4.0 s, 42", "2026-12-01 22:07 (72 h)",
         "basis-1: 2026-17", "person eller ansikte", "74%", f"stills/{TOLD['clip']}-before.jpg", f"stills/{TOLD['clip']}.jpg",
     ):  # fmt: skip
-        assert said in page, said
-    assert "bilder in / frames in" in page
-    written = re.findall(r"(?:&gt;|-o) (/tmp/\S+?\.mp4)", page)
+        assert said in text, said
+    assert "bilder in / frames in" in text
+    written = re.findall(r"(?:&gt;|-o) (/tmp/\S+?\.mp4)", text)
     assert len(written) == len(set(written)) == 2, "`open` overwrites nothing: the commands can be pasted one after the other"
-    assert 'content="width=device-width' in page
-    assert re.search(r"pre\{[^}]*white-space:pre-wrap;overflow-wrap:anywhere", page), "code is broken, not cut"
+    assert 'content="width=device-width' in text
+    assert re.search(r"pre\{[^}]*white-space:pre-wrap;overflow-wrap:anywhere", text), "code is broken, not cut"
 
 
 def test_the_picture_before_is_cut_from_the_public_file(tmp_path: Path) -> None:

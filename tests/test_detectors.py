@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.delay import SECOND
-from privacy.detection import Detection, Detector, flaw
-from privacy.engine import look
-from privacy.frames import Frame
-from privacy.models import STACKS, sha256_of
-from privacy.stacks import open_stack
+from privacy.masking.delay import SECOND
+from privacy.masking.detection import Detection, Detector, flaw
+from privacy.masking.frame_path import look
+from privacy.masking.frames import Frame
+from privacy.masking.networks.detectors import open_stack
+from privacy.masking.networks.models import STACKS, sha256_of
 from tests.nodes import MODELS
 from tests.picture import HEIGHT, WIDTH, draw_person, stop_scene
 from tests.scenes import TruthDetector

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from privacy.journal import Journal, head_of
-from privacy.manifest import Parcel
+from privacy.records.journal import Journal, head_of
+from privacy.records.manifest import Parcel
 from provisioning.identity import UNITS, load_signer
 from tests.broker import PATIENCE, until
 from tests.ingests import OddIngest

@@ -8,7 +8,7 @@ import pytest
 
 from agent.messages import Heads, Help
 from privacy.errors import RecordError
-from privacy.journal import HEADS, Head, Journal, check_head, cross_check, head_of, last_line, verify_chain
+from privacy.records.journal import HEADS, Head, Journal, check_head, cross_check, head_of, last_line, verify_chain
 from provisioning.identity import load_authority, load_signer
 from tests.broker import Broker, until
 from tests.stop import Stop

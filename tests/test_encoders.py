@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from drivers.encoder import H264Encoder, Mp4Writer, Packet
-from privacy.delay import Verdict
 from privacy.errors import MediaError
-from privacy.frames import Frame, MaskedFrame
-from privacy.masking import Masker
+from privacy.masking.delay import Verdict
+from privacy.masking.frames import Frame, MaskedFrame
+from privacy.masking.masker import Masker
 from tests import scenes
 from tests.broker import PATIENCE
 from tests.nodes import BIN, PROJECT, Node, stop, until

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from privacy.models import STACKS
+from privacy.masking.networks.models import STACKS
 from tests.bench.evaluate import OUTSIDE, RED, SHARED, choose
 from tests.bench.score import FrameLabels, score, score_frames
 from tests.broker import PATIENCE

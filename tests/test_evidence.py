@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from central.export import unpack
-from privacy.journal import ENTRY, Entry, Journal, segment, segments
-from privacy.manifest import Manifest
-from privacy.records import sha256_hex, sign
+from privacy.records.journal import ENTRY, Entry, Journal, segment, segments
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import Manifest
 from provisioning.identity import load_signer
 from tests.broker import PATIENCE
 from tests.clips import BEGIN, Node, film, made

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from central.folder import evidence
-from privacy.journal import Chain, verify_chain
+from privacy.records.journal import Chain, verify_chain
 from tests.broker import PATIENCE, until
 from tests.clips import TOOL, Node, central, film, made
 from tests.test_central import flip, keys, node, receipt, refused  # noqa: F401 - fixtures

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from privacy.basis import PROFILES, Profile, View
-from privacy.delay import Verdict
-from privacy.detection import Detection
-from privacy.far import LEAST, FarLine, least_height
-from privacy.frames import Frame
-from privacy.mask_record import NOTHING, SCHEMA, TONES, MaskHeader, outside_of
-from privacy.masking import Masker
-from privacy.models import installed, stack_of
-from privacy.regions import Region
+from privacy.masking.delay import Verdict
+from privacy.masking.detection import Detection
+from privacy.masking.frames import Frame
+from privacy.masking.mask_record import NOTHING, SCHEMA, TONES, MaskHeader, outside_of
+from privacy.masking.masker import Masker
+from privacy.masking.networks.models import installed, stack_of
+from privacy.masking.regions import Region
+from privacy.records.basis import PROFILES, Profile, View
+from privacy.records.far_zone import LEAST, FarLine, least_height
 from tests.bench.far import faint, measure, rows
 from tests.bench.score import FrameLabels
 from tests.nodes import BIN, MODELS, VIDEO, Node, stop, until

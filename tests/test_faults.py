@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from privacy.delay import SECOND, DelayLine
-from privacy.frames import Frame
+from privacy.masking.delay import SECOND, DelayLine
+from privacy.masking.frames import Frame
 from tests.faults import Run
 from tests.scenes import HEIGHT, WIDTH
 

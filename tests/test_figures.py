@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from agent.mask_report import NOT_MEASURED
+from agent.commands.mask.report import NOT_MEASURED
 from tests.nodes import PROJECT
 
 WHERE = {
     "README.md": (PROJECT / "README.md").read_text(),
-    "agent/demo_page.py": (PROJECT / "agent/demo_page.py").read_text(),
+    "agent/demo/page.py": (PROJECT / "agent/demo/page.py").read_text(),
     "lykta mask": NOT_MEASURED,
 }
 MASKING = (PROJECT / "docs/MASKING.md").read_text()

@@ -20,7 +20,7 @@ from agent.runtime.service import tell
 from privacy.errors import LyktaError, RecordError
 from privacy.foreign import DEEPEST, LONGEST, decode, moment
 from privacy.logs import log_of
-from privacy.records import kind_of, peek, token_id
+from privacy.records.jws import kind_of, peek, token_id
 from tests.nodes import MODELS, PROJECT
 
 

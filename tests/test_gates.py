@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.camera import buffers
-from privacy.background import BLOCK_NS, BackgroundGate
-from privacy.delay import GAP_NS, PATIENCE_NS, PAUSE_NS, SECOND, DelayLine, Verdict
-from privacy.detection import Detection
-from privacy.engine import CADENCE, SLOWEST, Engine, FramePath, Pace, cadence
-from privacy.frames import Frame, MaskedFrame
-from privacy.light import BLACK, NIGHT, JumpWatch, dark_regions
-from privacy.masking import Masker
-from privacy.regions import Region
-from privacy.tiles import pixels_of, rectangles, tiles_of
-from privacy.tracking import Tracker
+from privacy.masking.background.gate import BLOCK_NS, BackgroundGate
+from privacy.masking.delay import GAP_NS, PATIENCE_NS, PAUSE_NS, SECOND, DelayLine, Verdict
+from privacy.masking.detection import Detection
+from privacy.masking.frame_path import CADENCE, SLOWEST, Engine, FramePath, Pace, cadence
+from privacy.masking.frames import Frame, MaskedFrame
+from privacy.masking.light import BLACK, NIGHT, JumpWatch, dark_regions
+from privacy.masking.masker import Masker
+from privacy.masking.regions import Region
+from privacy.masking.tiles import pixels_of, rectangles, tiles_of
+from privacy.masking.tracking import Tracker
 from tests.scenes import HEIGHT, WIDTH, TruthDetector, picture, seen
 
 # Tracking

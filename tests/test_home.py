@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from privacy.errors import RecordError
-from privacy.light import small_luma
-from privacy.regions import Region
-from privacy.view_guard import PATIENCE_NS, SECOND, ViewGuard
+from privacy.masking.light import small_luma
+from privacy.masking.regions import Region
+from privacy.masking.view_guard import PATIENCE_NS, SECOND, ViewGuard
 from tests.home import DAY, FPS, HEIGHT, NIGHT, WIDTH, Events, shots, stop, watch
 
 CASES = {

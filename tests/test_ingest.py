@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from central.keys import signer
 from central.server import serve
 from privacy.errors import RecordError, StorageError
-from privacy.manifest import PART, RECEIPT, Receipt
-from privacy.records import sha256_hex, sign
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import PART, RECEIPT, Receipt
 from tests.broker import PATIENCE, free_port, until
 from tests.clips import Node, central, made, noise
 from tests.receiving import Centre, content_md5, receipt_of

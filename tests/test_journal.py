@@ -11,7 +11,7 @@ import pytest
 
 from central.keys import authority, issue, keygen, signer
 from privacy.errors import RecordError
-from privacy.journal import (
+from privacy.records.journal import (
     Chain,
     Crossed,
     Head,
@@ -25,7 +25,7 @@ from privacy.journal import (
     segments,
     verify_chain,
 )
-from privacy.records import Authority, Signer, load_chain, load_private_key
+from privacy.records.jws import Authority, Signer, load_chain, load_private_key
 from tests.broker import PATIENCE
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

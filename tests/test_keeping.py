@@ -17,8 +17,8 @@ import pytest
 from agent.camera.recorder import new_clip_id
 from agent.outbox.backlog import Later
 from privacy.errors import RecordError, StorageError
-from privacy.journal import segments
-from privacy.seal import Recipient
+from privacy.records.journal import segments
+from privacy.records.seal import Recipient
 from provisioning.identity import recipients
 from tests.clips import manifest
 from tests.nodes import BIN, until

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from central.keys import signer
-from privacy.command import verify_command
 from privacy.errors import RecordError
-from privacy.manifest import read_receipt
-from privacy.records import load_chain
+from privacy.records.command import verify_command
+from privacy.records.jws import load_chain
+from privacy.records.manifest import read_receipt
 from provisioning.identity import basis_keys, command_keys, load_authority, load_permit, load_signer, recipients
 from provisioning.layout import Layout
 from tests.clips import TOOL, Node, central, example, film, made

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from privacy.detection import Kind
-from privacy.frames import Frame, Plane
-from privacy.large_faces import LARGE, Bits, Boxes, believed
-from privacy.models import installed
-from privacy.self_test import draw_face
-from privacy.stacks import FaceNetwork, Network, StackDetector, YuNet
+from privacy.masking.detection import Kind
+from privacy.masking.frames import Frame, Plane
+from privacy.masking.networks.detectors import FaceNetwork, Network, StackDetector, YuNet
+from privacy.masking.networks.large_faces import LARGE, Bits, Boxes, believed
+from privacy.masking.networks.models import installed
+from privacy.masking.self_test import draw_face
 from tests.nodes import MODELS
 
 IMAGE = np.full((256, 416, 3), 130, np.uint8)

@@ -15,7 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rescue import MINUTE, MODEM_AGAIN_MS, MODEM_MS, REBOOT_AGAIN_MS, REBOOT_MS, RECONNECT_MS, Course, Facts, decide, taken
+from agent.root.link_rescue import (
+    MINUTE,
+    MODEM_AGAIN_MS,
+    MODEM_MS,
+    REBOOT_AGAIN_MS,
+    REBOOT_MS,
+    RECONNECT_MS,
+    Course,
+    Facts,
+    decide,
+    taken,
+)
 from drivers.clock import SystemClock
 from drivers.rescue import usb_port
 from tests.broker import PATIENCE

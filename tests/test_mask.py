@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from privacy.mask_record import TONES
+from privacy.masking.mask_record import TONES
 from tests.bench.evaluate import Footage, cut
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO

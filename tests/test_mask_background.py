@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from privacy.errors import RecordError
-from privacy.learned import LONGEST, SCHEMA, LearnedBackground, encode, parse, read_background
+from privacy.masking.background.learned import LONGEST, SCHEMA, LearnedBackground, encode, parse, read_background
 from tests.nodes import VIDEO
 from tests.test_mask import ffmpeg, mask
 

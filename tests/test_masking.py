@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.delay import GAP_NS, SECOND, DelayLine, Verdict
-from privacy.detection import Detection, flaw
-from privacy.engine import Engine, cadence, look
 from privacy.errors import MediaError
-from privacy.frames import Frame, MaskedFrame, require_masked
-from privacy.mask_record import NOTHING, PERSON, VEHICLE
-from privacy.masking import Masker
-from privacy.regions import GROWTH, Region
+from privacy.masking.delay import GAP_NS, SECOND, DelayLine, Verdict
+from privacy.masking.detection import Detection, flaw
+from privacy.masking.frame_path import Engine, cadence, look
+from privacy.masking.frames import Frame, MaskedFrame, require_masked
+from privacy.masking.mask_record import NOTHING, PERSON, VEHICLE
+from privacy.masking.masker import Masker
+from privacy.masking.regions import GROWTH, Region
 from tests.scenes import BROKEN, HEIGHT, WIDTH, TruthDetector, painted, picture, seen, view, visible, with_person
 
 ROOT = Path(__file__).parent.parent
@@ -241,7 +241,7 @@ def test_mypy_refuses_a_frame_at_the_encoder(tmp_path: Path) -> None:
     """R17, the half that is checked before anything runs."""
     program = tmp_path / "leak.py"
     program.write_text(
-        "from drivers.encoder import H264Encoder\nfrom privacy.frames import Frame, MaskedFrame\n\n"
+        "from drivers.encoder import H264Encoder\nfrom privacy.masking.frames import Frame, MaskedFrame\n\n"
         "def good(encoder: H264Encoder, frame: MaskedFrame) -> None:\n    encoder.encode(frame)\n\n"
         "def leak(encoder: H264Encoder, frame: Frame) -> None:\n    encoder.encode(frame)\n"
     )

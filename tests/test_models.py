@@ -12,10 +12,10 @@ import pytest
 
 from drivers.video import VideoFile
 from privacy.errors import DetectorError, ModelError
-from privacy.frames import Frame
-from privacy.inference import Inference
-from privacy.models import STACKS, installed, load_files, sha256_of, stack_of
-from privacy.stacks import StackDetector, analysis_image, open_stack
+from privacy.masking.frames import Frame
+from privacy.masking.networks.detectors import StackDetector, analysis_image, open_stack
+from privacy.masking.networks.inference import Inference
+from privacy.masking.networks.models import STACKS, installed, load_files, sha256_of, stack_of
 from provisioning.models import CONVERSIONS
 from tests.nodes import MODELS, PROJECT, VIDEO
 from tests.scenes import painted

@@ -13,9 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from agent.demo import NODE, SITE, Demo
+from agent.demo.run import NODE, SITE, Demo
 from agent.messages import schema
-from privacy.order import read_answer
+from privacy.records.order import read_answer
 from provisioning.identity import load_authority
 from tests.broker import PATIENCE, whole_lines
 from tests.nodes import BIN, MODELS, VIDEO, Node, until

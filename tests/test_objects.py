@@ -18,10 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from central.keys import authority, issue, signer
-from privacy.journal import Chain, Entry, Journal, segments, verify_chain
-from privacy.manifest import MANIFEST
-from privacy.order import ANSWER, ORDER, Answer, Order
-from privacy.records import Signer, load_chain, load_private_key, sha256_hex, sign
+from privacy.records.journal import Chain, Entry, Journal, segments, verify_chain
+from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign
+from privacy.records.manifest import MANIFEST
+from privacy.records.order import ANSWER, ORDER, Answer, Order
 from provisioning.identity import load_signer
 from tests.clips import Node, central, made, noise
 from tests.receiving import Centre, parcel, receipt_of

@@ -17,8 +17,8 @@ import pytest
 
 from central.access import DEED, Deed
 from central.folder import signer
-from privacy.journal import Entry, Journal
-from privacy.records import sha256_hex, sign
+from privacy.records.journal import Entry, Journal
+from privacy.records.jws import sha256_hex, sign
 from tests.clips import Node, central, made
 from tests.officers import centre, keys, last, log, node, template  # noqa: F401 - fixtures
 from tests.test_central import refused

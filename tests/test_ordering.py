@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from central.orders import sign_order
-from privacy.order import verify_order
-from privacy.records import sha256_hex
+from privacy.records.jws import sha256_hex
+from privacy.records.order import verify_order
 from provisioning.identity import command_keys
 from tests.broker import PATIENCE, Broker, Centre, until
 from tests.clips import Node, made

@@ -18,8 +18,8 @@ from agent.inbox.inbox import folder_of
 from agent.runtime.config import load
 from drivers.clock import SystemClock
 from privacy.errors import RecordError
-from privacy.order import Order
-from privacy.records import peek
+from privacy.records.jws import peek
+from privacy.records.order import Order
 from provisioning.identity import load_permit, revocations
 from provisioning.layout import Layout
 from tests.broker import PATIENCE

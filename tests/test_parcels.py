@@ -19,9 +19,9 @@ from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank
 from central.keys import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError
-from privacy.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment
-from privacy.manifest import RECEIPT, Parcel, Receipt, read_parcel, read_receipt
-from privacy.records import sha256_hex, sign
+from privacy.records.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import RECEIPT, Parcel, Receipt, read_parcel, read_receipt
 from provisioning.identity import UNITS, Unit, load_authority, load_signer
 from tests.broker import NODE, PATIENCE, SITE, Broker, Centre, this_day, until
 from tests.clips import central

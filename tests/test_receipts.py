@@ -10,8 +10,8 @@ import pytest
 
 from central.keys import signer
 from privacy.errors import RecordError
-from privacy.manifest import RECEIPT, Receipt
-from privacy.records import Signer, sha256_hex, sign
+from privacy.records.jws import Signer, sha256_hex, sign
+from privacy.records.manifest import RECEIPT, Receipt
 from tests.powercut.store import NODE, SITE, Film, Home, Store, enrol, opened_store
 
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from central.keys import authority, issue, keygen, signer
-from privacy.command import COMMAND, Command, verify_command
 from privacy.errors import RecordError
-from privacy.records import (
+from privacy.records.command import COMMAND, Command, verify_command
+from privacy.records.jws import (
     Signer,
     TrustedKeys,
     canonical,

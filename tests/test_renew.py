@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.inbox.desired import leave_certificate, taken
-from agent.renew import attend, take_answers
+from agent.root.renew import attend, take_answers
 from central.main import app as central
 from central.renewing import renew
 from central.revoking import revoke
 from privacy.errors import RecordError
-from privacy.journal import Journal, verify_chain
-from privacy.records import load_chain, load_private_key
-from privacy.renewal import new_key, request
+from privacy.records.journal import Journal, verify_chain
+from privacy.records.jws import load_chain, load_private_key
+from privacy.records.renewal import new_key, request
 from provisioning.identity import TLS_AND_UNITS, load_authority, load_signer, renewal_of, tls_files
 from provisioning.layout import Layout
 from tests.broker import Broker, until

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from central.keys import authority
-from privacy.journal import verify_chain
-from privacy.manifest import PART
-from privacy.records import sha256_hex
+from privacy.records.journal import verify_chain
+from privacy.records.jws import sha256_hex
+from privacy.records.manifest import PART
 from tests.broker import until
 from tests.clips import Node, noise
 from tests.object_store import ObjectStore

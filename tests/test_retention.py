@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.records import canonical
-from privacy.retention import (
+from privacy.records.jws import canonical
+from privacy.records.retention import (
     BOOTS,
     PROTECTED_EVERY,
     SAVE_MS,

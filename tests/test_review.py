@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from central.review import shown
-from privacy.far import FarLine
+from privacy.records.far_zone import FarLine
 from tests.broker import PATIENCE
 from tests.clips import TOOL, Node, central, example, made
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.errors import RecordError, SealError
-from privacy.seal import CHUNK, Recipient, Seal, Tail, head_size, seal_tail, whole_size
+from privacy.records.seal import CHUNK, Recipient, Seal, Tail, head_size, seal_tail, whole_size
 
 
 def sealed(data: bytes, *identities: pyrage.x25519.Identity, step: int = 10_000) -> bytes:

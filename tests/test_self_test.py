@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from privacy.audit import EVERY_NS, LONG_SIDE, WAITING, LeakAudit
-from privacy.delay import Verdict
-from privacy.detection import Detection, Detector, Kind
 from privacy.errors import ModelError
-from privacy.frames import Frame, MaskedFrame, Plane
-from privacy.inference import Inference
-from privacy.masking import Masker
-from privacy.models import STACKS, stack_of
-from privacy.regions import enclose
-from privacy.self_test import HEIGHT, PEOPLE, STORED_FACE, WIDTH, boxes, picture, require, run
-from privacy.stacks import Network, RtmDet, StackDetector, YoloxNano, YuNet, open_stack
+from privacy.masking.audit import EVERY_NS, LONG_SIDE, WAITING, LeakAudit
+from privacy.masking.delay import Verdict
+from privacy.masking.detection import Detection, Detector, Kind
+from privacy.masking.frames import Frame, MaskedFrame, Plane
+from privacy.masking.masker import Masker
+from privacy.masking.networks.detectors import Network, RtmDet, StackDetector, YoloxNano, YuNet, open_stack
+from privacy.masking.networks.inference import Inference
+from privacy.masking.networks.models import STACKS, stack_of
+from privacy.masking.regions import enclose
+from privacy.masking.self_test import HEIGHT, PEOPLE, STORED_FACE, WIDTH, boxes, picture, require, run
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, Node
 from tests.scenes import GarbageDetector, NaNDetector, RaisingDetector

@@ -27,9 +27,9 @@ from agent.uplink.upload.policy import (
     wait_s,
 )
 from drivers.clock import SystemClock
-from privacy.basis import Hours
 from privacy.errors import ConfigError, StorageError
-from privacy.zone import stockholm
+from privacy.records.basis import Hours
+from privacy.records.zone import stockholm
 from tests.test_cli import GOOD
 
 WEEK = (1, 2, 3, 4, 5, 6, 7)

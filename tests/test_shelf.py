@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from agent.inbox.inbox import folder_of
 from agent.uplink.upload.policy import Rank, rank_of_clip
 from agent.uplink.upload.waiting_clips import Shelf
-from privacy.manifest import MANIFEST
-from privacy.records import Signer, sign
+from privacy.records.jws import Signer, sign
+from privacy.records.manifest import MANIFEST
 from provisioning.layout import Layout
 from tests.stop import _manifest
 

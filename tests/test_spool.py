@@ -23,12 +23,12 @@ from agent.messages import Body, ClipNote
 from agent.runtime.config import Record
 from central.keys import authority
 from drivers.encoder import H264Encoder
-from privacy.delay import Verdict
-from privacy.frames import Frame
-from privacy.manifest import MANIFEST, Manifest, read_manifest
-from privacy.masking import Masker
-from privacy.records import peek, sha256_hex
-from privacy.seal import Recipient, Tail, head_size, whole_size
+from privacy.masking.delay import Verdict
+from privacy.masking.frames import Frame
+from privacy.masking.masker import Masker
+from privacy.records.jws import peek, sha256_hex
+from privacy.records.manifest import MANIFEST, Manifest, read_manifest
+from privacy.records.seal import Recipient, Tail, head_size, whole_size
 from provisioning.identity import load_authority, load_signer, recipients
 from tests.clips import HEIGHT, WIDTH, made, manifest
 from tests.shelf import Shelf

@@ -20,12 +20,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.demo import Demo
+from agent.demo.run import Demo
 from central.keys import signer
 from drivers.video import VideoFile
-from privacy.manifest import RECEIPT, Receipt
-from privacy.records import sha256_hex, sign
-from privacy.view_guard import ViewGuard
+from privacy.masking.view_guard import ViewGuard
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import RECEIPT, Receipt
 from provisioning.layout import Layout
 from tests.broker import PATIENCE
 from tests.clips import film
@@ -123,7 +123,7 @@ def sealed(layout: Layout) -> list[str]:
 
 
 def _receipt(node: Node, token: bytes) -> str:
-    from privacy.manifest import read_manifest
+    from privacy.records.manifest import read_manifest
     from provisioning.identity import load_authority
 
     manifest, _ = read_manifest(token, load_authority(node.layout))

@@ -13,8 +13,8 @@ from agent.io.stop_light import SETTLE_MS, LampWatch, Sight, lit
 from agent.io.switches import FAN_OFF, FAN_ON, HELD_MS, JAMMED_MS, QUIET_MS, Switches, fan_on
 from agent.messages import Alarm, Switch, Tamper
 from agent.runtime.config import Light
-from privacy.basis import Hours
-from privacy.zone import stockholm
+from privacy.records.basis import Hours
+from privacy.records.zone import stockholm
 
 EVENING = Light(hours=(Hours((1, 2, 3, 4, 5, 6, 7), "16:00", "01:00"),), presence_s=120)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda moment: moment.replace(tzinfo=UTC))

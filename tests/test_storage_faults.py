@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from agent.clips.spool import SealedSink
-from privacy.journal import verify_chain
-from privacy.seal import Recipient
+from privacy.records.journal import verify_chain
+from privacy.records.seal import Recipient
 from tests.broker import PATIENCE
 from tests.injection import CHANGES, Run
 from tests.nodes import Node, stop, until
@@ -151,7 +151,7 @@ import sys
 from pathlib import Path
 from privacy.errors import StorageError
 from tests.powercut.store import Home
-from privacy.journal import Journal
+from privacy.records.journal import Journal
 from datetime import UTC, datetime
 home = Home.load(Path(sys.argv[1]))
 journal = Journal(Path(sys.argv[2]), "io", home.signers["io"], lambda: datetime.now(UTC))

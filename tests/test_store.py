@@ -22,7 +22,7 @@ from central.s3_store import S3Store
 from central.store import Part, Piece, Store, Upload, marked, marker
 from central.stores import open_store
 from privacy.errors import SealError, UnreachableError, UsageError
-from privacy.manifest import PART, SealedFile
+from privacy.records.manifest import PART, SealedFile
 from tests.broker import PATIENCE
 from tests.clips import BEGIN, central, manifest, noise
 from tests.object_store import ObjectStore

@@ -33,10 +33,10 @@ from central.store import DEADLINES, Store, announced_key
 from central.stores import open_store
 from central.sweeping import Sweeper
 from privacy.errors import StorageError
-from privacy.journal import ENTRY, Entry, Fact, Journal, verify_chain
-from privacy.manifest import MANIFEST, PARCEL, Parcel, SealedFile
-from privacy.order import ORDER, Order
-from privacy.records import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued
+from privacy.records.journal import ENTRY, Entry, Fact, Journal, verify_chain
+from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued
+from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile
+from privacy.records.order import ORDER, Order
 from tests.broker import PATIENCE, until
 from tests.clips import BEGIN, Node, central, made, manifest
 from tests.object_store import ObjectStore

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from agent.camera.recorder import new_clip_id
 from central.torn import read_tail
-from privacy.manifest import SealedFile
-from privacy.seal import Recipient
+from privacy.records.manifest import SealedFile
+from privacy.records.seal import Recipient
 from provisioning.identity import recipients
 from tests.clips import BEGIN, HEADER, Node, film, made, manifest, noise
 from tests.test_central import keys, node, refused  # noqa: F401 - fixtures

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from agent.runtime.clocks import clock_of, floor_of
 from agent.runtime.settings_in_force import settings_in_force
 from drivers.clock import BEGINNING, RealTimeClock, SystemClock
-from privacy.journal import Journal, newest, segments
-from privacy.trusted_time import FRESH_S, HOLDOVER_S, SLACK, Facts, TimeWatch
+from privacy.records.journal import Journal, newest, segments
+from privacy.records.trusted_time import FRESH_S, HOLDOVER_S, SLACK, Facts, TimeWatch
 from provisioning.identity import load_signer
 from tests.site import Site
 

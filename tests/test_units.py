@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.run_pace import LONGEST_S
+from agent.root.apply_rate import LONGEST_S
 from agent.runtime import exit_report
 from tests.nodes import PROJECT
 

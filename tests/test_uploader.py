@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from central.keys import authority
-from privacy.manifest import PART, read_receipt
-from privacy.records import sha256_hex
+from privacy.records.jws import sha256_hex
+from privacy.records.manifest import PART, read_receipt
 from tests.broker import PATIENCE, Broker, Centre, free_port, this_day, until
 from tests.ingests import Ingest, OddIngest, Store, in_inbox, settings, until_quiet
 from tests.stop import MOST_MB, Stop

@@ -22,14 +22,14 @@ from msgspec import UNSET, UnsetType
 
 from agent.camera.recorder import new_clip_id
 from central.checking import Proof, check_masks, check_pictures
-from privacy.basis import Area, View
 from privacy.errors import SealError
-from privacy.far import FarLine
-from privacy.frames import Frame
-from privacy.manifest import SealedFile
-from privacy.mask_record import outside_of
-from privacy.masking import Masker
-from privacy.seal import Recipient
+from privacy.masking.frames import Frame
+from privacy.masking.mask_record import outside_of
+from privacy.masking.masker import Masker
+from privacy.records.basis import Area, View
+from privacy.records.far_zone import FarLine
+from privacy.records.manifest import SealedFile
+from privacy.records.seal import Recipient
 from provisioning.identity import recipients
 from tests import scenes
 from tests.clips import BEGIN, HEADER, HEIGHT, PERSON, WIDTH, Node, film, made, manifest, mask

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.delay import Verdict
 from privacy.errors import RecordError
-from privacy.mask_record import NOTHING
-from privacy.masking import Masker
-from privacy.reference import Reference
-from privacy.regions import Region
-from privacy.view_guard import HEAL_NS, PATIENCE_NS, SECOND, Standing, ViewGuard
+from privacy.masking.delay import Verdict
+from privacy.masking.mask_record import NOTHING
+from privacy.masking.masker import Masker
+from privacy.masking.reference_picture import Reference
+from privacy.masking.regions import Region
+from privacy.masking.view_guard import HEAL_NS, PATIENCE_NS, SECOND, Standing, ViewGuard
 from tests.home import FPS, HEIGHT, WIDTH, Events, shots, stop
 
 SIZE = (WIDTH, HEIGHT)

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from agent.camera.visit import EVERY_NS, Visit
 from agent.runtime.control import listen
-from privacy.basis import VISIT_MS, rule_visit
-from privacy.delay import Verdict
 from privacy.errors import LyktaError
-from privacy.mask_record import TONES
-from privacy.masking import Masker
-from privacy.zone import stockholm
+from privacy.masking.delay import Verdict
+from privacy.masking.mask_record import TONES
+from privacy.masking.masker import Masker
+from privacy.records.basis import VISIT_MS, rule_visit
+from privacy.records.zone import stockholm
 from tests.broker import PATIENCE
 from tests.nodes import Node, ask, stop, until
 from tests.scenes import picture, view

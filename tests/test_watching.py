@@ -12,11 +12,11 @@ import pytest
 
 from agent.camera.view_check import Watching
 from agent.messages import Tamper
-from privacy.delay import SECOND, Seen, Verdict
 from privacy.errors import MediaError, UsageError
-from privacy.mask_record import NOTHING
-from privacy.masking import Masker
-from privacy.regions import Region
+from privacy.masking.delay import SECOND, Seen, Verdict
+from privacy.masking.mask_record import NOTHING
+from privacy.masking.masker import Masker
+from privacy.masking.regions import Region
 from tests.home import HEIGHT, WIDTH, Events, shots
 from tests.nodes import Node, stop, until
 from tests.shelf import Shelf
@@ -109,7 +109,7 @@ def test_the_reference_picture_shows_the_stop_and_nobody(shelf: Shelf) -> None:
 
 
 def test_what_was_never_seen_clear_stays_dark() -> None:
-    from privacy.reference import Reference
+    from privacy.masking.reference_picture import Reference
 
     reference, masker = Reference(), Masker(WIDTH, HEIGHT, None)
     for shot in shots(Events(people=False), 3):

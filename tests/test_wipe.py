@@ -15,10 +15,10 @@ import pytest
 from agent.runtime.config import load
 from central.keys import authority, signer
 from privacy.errors import UnreachableError
-from privacy.journal import ENTRY, Entry
-from privacy.manifest import RECEIPT, Receipt, read_manifest
-from privacy.order import ORDER, Order
-from privacy.records import AT_ISSUE, sha256_hex, sign, verify_issued
+from privacy.records.journal import ENTRY, Entry
+from privacy.records.jws import AT_ISSUE, sha256_hex, sign, verify_issued
+from privacy.records.manifest import RECEIPT, Receipt, read_manifest
+from privacy.records.order import ORDER, Order
 from provisioning.identity import load_records
 from tests.broker import PATIENCE
 from tests.clips import Node as Neighbour

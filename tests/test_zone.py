@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from privacy.zone import NAME
+from privacy.records.zone import NAME
 from tests.nodes import PROJECT, Node, stop, until
 
 WHOLE = resources.files("tzdata").joinpath("zoneinfo", *NAME.split("/")).read_bytes()
 ASK = """
 from datetime import UTC, datetime
-from privacy.zone import stockholm
+from privacy.records.zone import stockholm
 print([f"{datetime(year, month, 15, tzinfo=UTC).astimezone(stockholm()):%H%z}" for year in (2026, 2060) for month in (1, 7)])
 """
 RIGHT = "['01+0100', '02+0200', '01+0100', '02+0200']"

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from agent.camera.recorder import new_clip_id
-from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile
-from privacy.records import sha256_hex, sign
-from privacy.seal import CHUNK, TAG, Recipient, Seal
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile
+from privacy.records.seal import CHUNK, TAG, Recipient, Seal
 from provisioning.identity import load_signer, recipients
 from tests.clips import BEGIN, HEADER, Node, manifest, mask
 

@@ -9,11 +9,11 @@ from agent.clips.keeper import Keeper
 from agent.messages import Breach
 from agent.outbox.backlog import Work
 from agent.runtime.service import Runtime
-from privacy.audit import Candidate, LeakAudit
-from privacy.detection import Detector
-from privacy.frames import MaskedFrame
-from privacy.masking import Masker
-from privacy.self_test import require
+from privacy.masking.audit import Candidate, LeakAudit
+from privacy.masking.detection import Detector
+from privacy.masking.frames import MaskedFrame
+from privacy.masking.masker import Masker
+from privacy.masking.self_test import require
 
 DAY_MS = 86_400_000
 _IDLE_S = 0.5

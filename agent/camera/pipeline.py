@@ -17,12 +17,12 @@ from queue import Empty, Queue
 from agent.camera.recorder import Taken
 from drivers.camera import Camera
 from drivers.encoder import H264Encoder
-from privacy.delay import Seen
-from privacy.detection import Detector
-from privacy.engine import FramePath, Pace, look
-from privacy.frames import Frame, MaskedFrame
-from privacy.mask_record import MaskRecord
-from privacy.masking import Masker, Tally
+from privacy.masking.delay import Seen
+from privacy.masking.detection import Detector
+from privacy.masking.frame_path import FramePath, Pace, look
+from privacy.masking.frames import Frame, MaskedFrame
+from privacy.masking.mask_record import MaskRecord
+from privacy.masking.masker import Masker, Tally
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from agent.messages import Presence
-from privacy.detection import Detection
+from privacy.masking.detection import Detection
 
 Level = Literal["none", "few", "some", "crowd"]
 LEVELS: tuple[Level, ...] = ("none", "few", "some", "crowd")

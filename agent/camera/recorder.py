@@ -22,9 +22,9 @@ from agent.runtime.config import Record
 from drivers.disk import refusal
 from drivers.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
-from privacy.manifest import Manifest
-from privacy.mask_record import MaskHeader, MaskRecord
-from privacy.seal import Recipient
+from privacy.masking.mask_record import MaskHeader, MaskRecord
+from privacy.records.manifest import Manifest
+from privacy.records.seal import Recipient
 
 SECOND = 1_000_000_000
 QUEUE = 300

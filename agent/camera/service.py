@@ -31,17 +31,17 @@ from drivers.disk import refusal
 from drivers.encoder import H264Encoder
 from drivers.file_camera import FileCamera
 from drivers.pi_camera import PiCamera
-from privacy.audit import LONG_SIDE
-from privacy.basis import ZONE_UNKNOWN, Permit, Ruling, deadline, rule
-from privacy.delay import Seen
-from privacy.detection import Detector
 from privacy.errors import MediaError, RecordError
-from privacy.frames import MaskedFrame
-from privacy.journal import HEADS, Fact
-from privacy.manifest import Manifest
-from privacy.masking import Masker
-from privacy.seal import Recipient
-from privacy.stacks import open_stack
+from privacy.masking.audit import LONG_SIDE
+from privacy.masking.delay import Seen
+from privacy.masking.detection import Detector
+from privacy.masking.frames import MaskedFrame
+from privacy.masking.masker import Masker
+from privacy.masking.networks.detectors import open_stack
+from privacy.records.basis import ZONE_UNKNOWN, Permit, Ruling, deadline, rule
+from privacy.records.journal import HEADS, Fact
+from privacy.records.manifest import Manifest
+from privacy.records.seal import Recipient
 from provisioning.identity import load_permit, recipients
 from provisioning.layout import Layout
 

@@ -15,15 +15,15 @@ from agent.camera.recorder import moment
 from agent.clips.keeper import Keeper
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work
-from privacy.delay import Seen
 from privacy.errors import RecordError, StorageError, UsageError
 from privacy.files import place, read
-from privacy.frames import MaskedFrame
-from privacy.frozen import FrozenWatch
-from privacy.masking import Masker
-from privacy.reference import Reference
-from privacy.regions import enclose
-from privacy.view_guard import Kind, Standing, ViewGuard
+from privacy.masking.delay import Seen
+from privacy.masking.frames import MaskedFrame
+from privacy.masking.frozen_camera import FrozenWatch
+from privacy.masking.masker import Masker
+from privacy.masking.reference_picture import Reference
+from privacy.masking.regions import enclose
+from privacy.masking.view_guard import Kind, Standing, ViewGuard
 
 CAMERA_FROZEN = "camera_frozen"
 FROZEN: Literal["frozen"] = "frozen"

@@ -1,6 +1,6 @@
 """A visit: who is on site looks, on one phone, while the node is set up. Masked, two pictures a second at most, kept nowhere (R35).
 
-It lives in the camera's memory alone: a camera that starts again has none. What follows from it is `privacy.basis.rule_visit`.
+It lives in the camera's memory alone: a camera that starts again has none. What follows from it is `privacy.records.basis.rule_visit`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from agent.outbox.backlog import Work
 from agent.runtime.control import Request
 from agent.runtime.rate_limit import Limit
 from agent.runtime.service import Runtime
-from privacy.basis import PROFILES, Permit, Profile, Ruling, rule_visit
 from privacy.errors import AccessError, MediaError, UsageError
-from privacy.frames import MaskedFrame
-from privacy.preview import jpeg, shrunk
+from privacy.masking.frames import MaskedFrame
+from privacy.masking.preview import jpeg, shrunk
+from privacy.records.basis import PROFILES, Permit, Profile, Ruling, rule_visit
 
 LONG_SIDE = 640
 EVERY_NS = 500_000_000

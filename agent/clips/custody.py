@@ -13,8 +13,8 @@ from agent.inbox.inbox import Inbox
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import Config
 from drivers.clock import SystemClock
-from privacy.journal import Journal
-from privacy.records import Signer
+from privacy.records.journal import Journal
+from privacy.records.jws import Signer
 from provisioning.identity import command_keys, load_authority, load_signer
 from provisioning.layout import Layout
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from agent.clips.spool import Spool
 from privacy.errors import RecordError
-from privacy.order import Order
+from privacy.records.order import Order
 
 OrderOf = Callable[[bytes], Order]
 """The order inside a token, verified; `RecordError` if it is none that counts here."""

@@ -20,7 +20,7 @@ from msgspec import Struct
 from privacy.errors import RecordError
 from privacy.files import append, place, read
 from privacy.foreign import decode
-from privacy.manifest import Manifest, Milliseconds
+from privacy.records.manifest import Manifest, Milliseconds
 
 CLIP_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LARGEST = 64 << 20

@@ -24,10 +24,10 @@ from drivers.clock import SystemClock
 from drivers.disk import room_of
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
 from privacy.files import locked, make_folder, place, read
-from privacy.journal import Journal
-from privacy.manifest import Manifest
-from privacy.records import canonical
-from privacy.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
+from privacy.records.journal import Journal
+from privacy.records.jws import canonical
+from privacy.records.manifest import Manifest
+from privacy.records.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
 
 _LEAST_FREE = 0.02
 _MOST_AT_ONCE = 20

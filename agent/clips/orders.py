@@ -20,10 +20,10 @@ from drivers.clock import SystemClock
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import locked, make_folder, place, read, sync_folder
 from privacy.foreign import decode
-from privacy.manifest import ClipId
-from privacy.order import ANSWER, ORDER, Answer, Order, answers_to, read_answer, touches, verify_order
-from privacy.records import Authority, Signer, TrustedKeys, peek, sign, token_id
-from privacy.retention import Kept
+from privacy.records.jws import Authority, Signer, TrustedKeys, peek, sign, token_id
+from privacy.records.manifest import ClipId
+from privacy.records.order import ANSWER, ORDER, Answer, Order, answers_to, read_answer, touches, verify_order
+from privacy.records.retention import Kept
 from provisioning.identity import revocations
 from provisioning.layout import Layout
 

@@ -11,8 +11,8 @@ from agent.clips.custody import Custody
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
 from privacy.errors import RecordError, StorageError
-from privacy.journal import HEADS, Head, Journal, head_of
-from privacy.records import Signer
+from privacy.records.journal import HEADS, Head, Journal, head_of
+from privacy.records.jws import Signer
 from provisioning.identity import load_records, load_signer
 from provisioning.layout import Layout
 from provisioning.service_user import as_keeper_of_clips

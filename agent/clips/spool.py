@@ -23,9 +23,9 @@ from agent.clips.index import CLIP_ID, Card, add_card, clip_names, read_cards, r
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import create, make_folder, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
-from privacy.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
-from privacy.records import Authority, Signer, sha256_hex, sign
-from privacy.seal import Recipient, Seal, head_size, seal_tail, whole_size
+from privacy.records.jws import Authority, Signer, sha256_hex, sign
+from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
+from privacy.records.seal import Recipient, Seal, head_size, seal_tail, whole_size
 
 _MANIFEST, _CHECKPOINT, _INDEX = "manifest.jws", "checkpoint.jws", "index"
 _FREED = ".freed-"

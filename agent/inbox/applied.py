@@ -11,12 +11,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from privacy.basis import BASIS, VIEW, Basis, View
 from privacy.errors import RecordError
 from privacy.files import read, read_own
 from privacy.foreign import decode
-from privacy.records import peek
-from privacy.settings import CONFIG, Settings
+from privacy.records.basis import BASIS, VIEW, Basis, View
+from privacy.records.jws import peek
+from privacy.records.settings import CONFIG, Settings
 from provisioning.layout import Layout
 
 Kind = Literal["basis", "view", "config"]

@@ -12,8 +12,8 @@ from agent.inbox.applied import KINDS, Kind, id_in_force, last_judgement
 from privacy.errors import AccessError, LyktaError, RecordError, StorageError
 from privacy.files import locked, make_folder, place, read_own
 from privacy.folders import Folder, opened
-from privacy.records import load_chain, sha256_hex
-from privacy.renewal import wished_key
+from privacy.records.jws import load_chain, sha256_hex
+from privacy.records.renewal import wished_key
 from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from privacy.journal import Fact, read_heads
+from privacy.records.journal import Fact, read_heads
 from provisioning.identity import UNITS
 
 EVERY_MS = 3_600_000

@@ -8,11 +8,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-from privacy.command import LONGEST_MS, Command
 from privacy.errors import RecordError
 from privacy.files import PRIVATE, place, read
 from privacy.foreign import decode
-from privacy.records import canonical
+from privacy.records.command import LONGEST_MS, Command
+from privacy.records.jws import canonical
 
 LONGEST_MIN = 24 * 60
 _MINUTES = re.compile(r"[1-9][0-9]{0,3}")

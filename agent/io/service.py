@@ -31,9 +31,9 @@ from agent.runtime.service import Runtime, run_service
 from agent.uplink.io_outbox import Answerer
 from drivers.disk import refusal
 from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins
-from privacy.command import Command, verify_command
 from privacy.errors import RecordError, UsageError
-from privacy.journal import HEADS
+from privacy.records.command import Command, verify_command
+from privacy.records.journal import HEADS
 from provisioning.identity import command_keys
 from provisioning.layout import Layout
 

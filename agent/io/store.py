@@ -15,7 +15,7 @@ from agent.outbox.database import PRIVATE
 from agent.outbox.outbox import Outbox
 from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, StorageError
-from privacy.journal import Fact, Journal
+from privacy.records.journal import Fact, Journal
 from provisioning.identity import load_signer
 
 

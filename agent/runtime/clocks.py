@@ -9,8 +9,8 @@ from agent.runtime.config import Config
 from drivers.clock import BEGINNING, SystemClock
 from privacy.errors import LyktaError
 from privacy.files import read_own
-from privacy.journal import newest
-from privacy.records import load_chain
+from privacy.records.journal import newest
+from privacy.records.jws import load_chain
 from provisioning.identity import UNITS, Unit
 from provisioning.layout import Layout
 

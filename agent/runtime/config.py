@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from privacy.basis import Hours, Label, Profile
 from privacy.errors import ConfigError, RecordError
 from privacy.files import read_own
 from privacy.foreign import printable, toml
+from privacy.records.basis import Hours, Label, Profile
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Pin = Annotated[int, Meta(ge=0, le=27)]

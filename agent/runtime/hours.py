@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from privacy.basis import Hours
 from privacy.errors import ZoneError
-from privacy.zone import stockholm
+from privacy.records.basis import Hours
+from privacy.records.zone import stockholm
 
 
 def in_hours(hours: Sequence[Hours], now: datetime) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from agent.runtime.config import Config, build, load, read, tree
 from privacy.errors import ConfigError, LyktaError
 from privacy.files import read_own
-from privacy.records import peek
-from privacy.settings import CONFIG, Settings, merged
+from privacy.records.jws import peek
+from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.layout import Layout
 
 _OF_HELP = ("node", "broker", "ingest", "pins", "light", "clock")

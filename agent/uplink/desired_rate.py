@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from privacy.records import sha256_hex
+from privacy.records.jws import sha256_hex
 
 AT_ONCE = 3
 SHORTEST_S, LONGEST_S = 10.0, 900.0

@@ -19,7 +19,7 @@ from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
 from agent.uplink.desired_rate import Pace
 from privacy.errors import LyktaError
-from privacy.records import sha256_hex
+from privacy.records.jws import sha256_hex
 from provisioning.identity import TLS_AND_UNITS
 
 # Who obeys a command; anything else is refused here and counted.

@@ -12,7 +12,7 @@ from agent.runtime.control import ask
 from agent.runtime.service import Runtime
 from agent.uplink.storing import Writer
 from privacy.errors import LyktaError
-from privacy.journal import HEADS, Head, Journal, head_of, last_line
+from privacy.records.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import UNITS
 from provisioning.layout import Layout
 

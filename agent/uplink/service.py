@@ -35,7 +35,7 @@ from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt import Credentials, Limits, Link, Will
 from privacy.errors import LyktaError
-from privacy.journal import Journal
+from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 

@@ -65,9 +65,9 @@ def detect() -> str:
 
     import numpy
 
-    from privacy.frames import Frame
-    from privacy.models import installed
-    from privacy.stacks import open_stack
+    from privacy.masking.frames import Frame
+    from privacy.masking.networks.detectors import open_stack
+    from privacy.masking.networks.models import installed
 
     models = Path("/mnt/models")
     name = installed(models)

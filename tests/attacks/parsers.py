@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from agent import messages
 from agent.clips.index import Card, read_cards, rewrite
 from agent.messages import Envelope, Message
-from agent.rescue import Course, Facts, decide
+from agent.root.link_rescue import Course, Facts, decide
 from agent.runtime.config import Config, build, load, parse
 from agent.runtime.exit_report import Word as LastWord
 from agent.runtime.exit_report import reason
@@ -30,24 +30,12 @@ from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys import authority, signer
 from drivers.https import place_of
 from privacy import foreign
-from privacy.basis import BASIS, VIEW, Basis, View, check_records, check_running, deadline, rule
-from privacy.command import COMMAND, Command, verify_command
 from privacy.errors import LyktaError
-from privacy.journal import ENTRY, Entry, Head, Journal, head_of, newest, read_heads, segments, verify_chain, verify_segment
-from privacy.manifest import (
-    MANIFEST,
-    PARCEL,
-    RECEIPT,
-    Manifest,
-    Parcel,
-    Receipt,
-    SealedFile,
-    read_manifest,
-    read_parcel,
-    read_receipt,
-)
-from privacy.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
-from privacy.records import (
+from privacy.masking.view_guard import ViewGuard
+from privacy.records.basis import BASIS, VIEW, Basis, View, check_records, check_running, deadline, rule
+from privacy.records.command import COMMAND, Command, verify_command
+from privacy.records.journal import ENTRY, Entry, Head, Journal, head_of, newest, read_heads, segments, verify_chain, verify_segment
+from privacy.records.jws import (
     TrustedKeys,
     certificate_party,
     certificates_of,
@@ -61,11 +49,23 @@ from privacy.records import (
     verify_key_set,
     verify_listed,
 )
-from privacy.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, wished_key
-from privacy.retention import Boot, Instant, Odometer, first_moment, read_odometer
-from privacy.seal import Recipient, head_size, whole_size
-from privacy.settings import CONFIG, Settings, merged
-from privacy.view_guard import ViewGuard
+from privacy.records.manifest import (
+    MANIFEST,
+    PARCEL,
+    RECEIPT,
+    Manifest,
+    Parcel,
+    Receipt,
+    SealedFile,
+    read_manifest,
+    read_parcel,
+    read_receipt,
+)
+from privacy.records.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
+from privacy.records.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, wished_key
+from privacy.records.retention import Boot, Instant, Odometer, first_moment, read_odometer
+from privacy.records.seal import Recipient, head_size, whole_size
+from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.identity import COMMAND_KEYS, load_signer
 from tests.outboxes import HELP
 from tests.shelf import Shelf

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from privacy.manifest import MANIFEST
-from privacy.records import sign
+from privacy.records.jws import sign
+from privacy.records.manifest import MANIFEST
 from provisioning.identity import load_signer
 from tests.broker import PATIENCE
 from tests.clips import HEADER, TOOL, Node, central, film, mask, noise

@@ -16,7 +16,7 @@ import pytest
 
 from central.keys import authority
 from privacy.errors import RecordError
-from privacy.journal import DAMAGED, Journal, head_of, segments, verify_chain
+from privacy.records.journal import DAMAGED, Journal, head_of, segments, verify_chain
 from provisioning.identity import load_signer
 from tests.attacks.inputs import token
 from tests.nodes import Node, ask, stop, until

@@ -10,9 +10,9 @@ from queue import Queue
 import psutil
 import pytest
 
-from agent.run_pace import FORGOTTEN_S, Runs
+from agent.root.apply_rate import FORGOTTEN_S, Runs
 from drivers.mqtt_line import MOST_PACKET
-from privacy.journal import segments
+from privacy.records.journal import segments
 from tests.broker import HERE, PATIENCE, Broker, until
 from tests.fake_broker import FakeBroker, Talk
 from tests.nodes import BIN, Node, ask

@@ -24,9 +24,9 @@ from central.keys import issue
 from central.refusing import RefusalError
 from central.store import Store, part_count
 from central.stores import open_store
-from privacy.journal import Journal, segments
-from privacy.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest
-from privacy.records import sha256_hex, sign
+from privacy.records.journal import Journal, segments
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest
 from provisioning.identity import load_authority, load_signer, recipients
 from tests.broker import PATIENCE, until
 from tests.clips import BEGIN, Node, made, manifest, noise

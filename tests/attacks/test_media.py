@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.mask_process import Progress, apart
+from agent.commands.mask.process import Progress, apart
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS
 from tests.test_bad_video import agree, refused, run, shown

@@ -16,9 +16,9 @@ import pytest
 
 from agent.clips.custody import Custody
 from central.keys import issue, signer
-from privacy.journal import Journal, segments
-from privacy.order import ANSWER, ORDER, Act, Answer, Order
-from privacy.records import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
+from privacy.records.journal import Journal, segments
+from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
+from privacy.records.order import ANSWER, ORDER, Act, Answer, Order
 from provisioning.identity import load_signer
 from tests.clips import Node
 from tests.nodes import BIN

@@ -20,10 +20,10 @@ import pytest
 
 import central as central_package
 from agent.clips.index import clip_names
-from agent.rescue import MINUTE, Course
+from agent.root.link_rescue import MINUTE, Course
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
-from privacy.journal import segments
+from privacy.records.journal import segments
 from tests.broker import PATIENCE
 from tests.clips import central, example, made
 from tests.nodes import BIN

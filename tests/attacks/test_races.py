@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import apply, copying, wiping
+from agent.commands import clips_copy
 from agent.inbox.inbox import folder_of, hand_over
+from agent.root import apply, wipe
 from central.serving import Serving
 from privacy.errors import LyktaError
 from privacy.files import place
@@ -128,7 +129,7 @@ def test_a_wipe_leads_nowhere_else(shelf: Shelf, tmp_path: Path) -> None:
     shelf.layout.inbox.mkdir(exist_ok=True)
     with untouched(target), swapping(shelf.layout.var, "inbox", target, "folder") as swapper:
         for _ in swapper.rounds(5):
-            worked(lambda: wiping.decommission(shelf.layout, "Anna", "Bo", "K-9", True, True))
+            worked(lambda: wipe.decommission(shelf.layout, "Anna", "Bo", "K-9", True, True))
 
 
 def test_a_clip_with_a_link_in_it_is_deleted_and_nothing_else(shelf: Shelf, tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_copy_goes_into_no_folder_that_becomes_a_link(shelf: Shelf, tmp_path: 
     stick.mkdir()
     with untouched(target), swapping(stick, clip, target, "folder") as swapper:
         for _ in swapper.rounds():
-            worked(lambda: copying.command(shelf.layout, stick, True))
+            worked(lambda: clips_copy.command(shelf.layout, stick, True))
 
 
 @pytest.mark.parametrize("name", ["clip.age", ".clip.age.part", "manifest.jws", ".manifest.jws.part"])
@@ -163,7 +164,7 @@ def test_a_copy_writes_into_no_file_that_becomes_a_link(shelf: Shelf, tmp_path: 
     (stick / clip).mkdir(parents=True)
     with untouched(target), swapping(stick / clip, name, target / "secret", "file") as swapper:
         for _ in swapper.rounds():
-            worked(lambda: copying.command(shelf.layout, stick, True))
+            worked(lambda: clips_copy.command(shelf.layout, stick, True))
 
 
 def test_a_clip_that_becomes_a_link_is_not_copied(shelf: Shelf, tmp_path: Path) -> None:
@@ -175,14 +176,14 @@ def test_a_clip_that_becomes_a_link_is_not_copied(shelf: Shelf, tmp_path: Path) 
     (shelf.layout.spool / clip).rename(tmp_path / "clip")
     with untouched(target), swapping(shelf.layout.spool, clip, target, "folder") as swapper:
         for _ in swapper.rounds():
-            worked(lambda: copying.command(shelf.layout, stick, True))
+            worked(lambda: clips_copy.command(shelf.layout, stick, True))
     assert not (stick / clip / "clip.age").exists()
 
 
 @pytest.mark.parametrize("name", ["receipt.jws", ".receipt.jws.part", "manifest.jws", "clip.age"])
 def test_the_centre_follows_no_link_that_comes_meanwhile(shelf: Shelf, tmp_path: Path, name: str) -> None:
     target, stick, clip = victim(tmp_path / "victim", "secret"), tmp_path / "stick", shelf.clip()
-    assert copying.command(shelf.layout, stick, True) == 0
+    assert clips_copy.command(shelf.layout, stick, True) == 0
     serving = Serving.over(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
     with untouched(target), swapping(stick / clip, name, target / "secret", "file") as swapper:
         for _ in swapper.rounds():
@@ -191,7 +192,7 @@ def test_the_centre_follows_no_link_that_comes_meanwhile(shelf: Shelf, tmp_path:
 
 def test_the_centre_goes_into_no_folder_that_becomes_a_link(shelf: Shelf, tmp_path: Path) -> None:
     stick, clip, target = tmp_path / "stick", shelf.clip(), tmp_path / "victim"
-    assert copying.command(shelf.layout, stick, True) == 0
+    assert clips_copy.command(shelf.layout, stick, True) == 0
     (stick / clip).rename(target)
     serving = Serving.over(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
     with untouched(target), swapping(stick, clip, target, "folder") as swapper:

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from agent.camera.recorder import new_clip_id
-from agent.demo import Demo
+from agent.demo.run import Demo
 from privacy.errors import RecordError
-from privacy.journal import verify_chain
-from privacy.seal import Recipient
+from privacy.records.journal import verify_chain
+from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, recipients
 from tests.clips import HEADER, Node, bundle, central, film, made, manifest, mask
 from tests.nodes import Node as Running

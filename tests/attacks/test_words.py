@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from agent.main import app as node_app
+from agent.commands.main import app as node_app
 from central.main import app as centre_app
 from tests.attacks.test_paths import lykta, trust_host
 from tests.clips import central

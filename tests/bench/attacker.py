@@ -13,7 +13,7 @@ from typing import Literal, Protocol, cast
 
 import numpy as np
 
-from privacy.frames import Plane
+from privacy.masking.frames import Plane
 from tests.bench.gallery import Floats, Gallery, Whole
 
 Split = Literal["later", "alternating"]

@@ -27,11 +27,11 @@ import av
 import cv2
 import numpy as np
 
-from agent.mask import mask_file, write_report
-from privacy.basis import Profile
-from privacy.detection import Detection, Detector
+from agent.commands.mask.command import mask_file, write_report
 from privacy.errors import LyktaError, MediaError, UsageError
-from privacy.frames import Frame
+from privacy.masking.detection import Detection, Detector
+from privacy.masking.frames import Frame
+from privacy.records.basis import Profile
 from tests.bench import home
 from tests.bench.harder import away, brief, fog, make
 from tests.bench.score import NOBODY, Labels, Plane, Score, Share, read_labels, score

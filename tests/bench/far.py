@@ -21,12 +21,12 @@ from itertools import pairwise
 import numpy as np
 
 from drivers.video import VideoFile
-from privacy.detection import Detection, Detector
 from privacy.errors import LyktaError, UsageError
-from privacy.far import LEAST
-from privacy.frames import Frame
-from privacy.models import installed, stack_of
-from privacy.stacks import open_stack
+from privacy.masking.detection import Detection, Detector
+from privacy.masking.frames import Frame
+from privacy.masking.networks.detectors import open_stack
+from privacy.masking.networks.models import installed, stack_of
+from privacy.records.far_zone import LEAST
 from tests.bench.evaluate import PEDESTRIAN_FPS, SHARED
 from tests.bench.score import COVERED, HEAD_COVERED, Bits, Judged, Labels, Share, judge, read_labels
 from tests.nodes import MODELS, VIDEO

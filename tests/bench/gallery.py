@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.video import VideoFile
-from privacy.delay import Verdict
-from privacy.detection import Detection, Kind
 from privacy.errors import MediaError
-from privacy.frames import Frame, Plane, planes_of
-from privacy.mask_record import PERSON
-from privacy.masking import Masker
-from privacy.regions import Region, enclose
+from privacy.masking.delay import Verdict
+from privacy.masking.detection import Detection, Kind
+from privacy.masking.frames import Frame, Plane, planes_of
+from privacy.masking.mask_record import PERSON
+from privacy.masking.masker import Masker
+from privacy.masking.regions import Region, enclose
 from tests.scenes import painted
 
 Floats = npt.NDArray[np.float64]

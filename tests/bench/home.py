@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from privacy.basis import Profile
+from privacy.records.basis import Profile
 from tests.home import DAY, NIGHT, shots, watch
 
 RUNS: tuple[tuple[str, bool, Profile, float], ...] = (

@@ -28,8 +28,8 @@ import psutil
 
 from agent.camera.recorder import new_clip_id
 from central.keys import issue, keygen, signer
-from privacy.manifest import MANIFEST, SealedFile
-from privacy.records import sha256_hex, sign
+from privacy.records.jws import sha256_hex, sign
+from privacy.records.manifest import MANIFEST, SealedFile
 from tests.clips import manifest
 from tests.receiving import Centre, content_md5
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from drivers.encoder import H264Encoder
 from drivers.video import VideoFile
-from privacy.delay import Seen
-from privacy.engine import CADENCE, FramePath, look
-from privacy.frames import Frame, MaskedFrame
-from privacy.masking import Masker
-from privacy.models import installed
-from privacy.stacks import open_stack
+from privacy.masking.delay import Seen
+from privacy.masking.frame_path import CADENCE, FramePath, look
+from privacy.masking.frames import Frame, MaskedFrame
+from privacy.masking.masker import Masker
+from privacy.masking.networks.detectors import open_stack
+from privacy.masking.networks.models import installed
 from tests.nodes import MODELS
 
 RATIOS = {"Pi 5": 1.6, "Pi 4": 9.8, "Zero 2 W (640x360)": 30.0}

@@ -17,12 +17,12 @@ from typing import Any
 
 import psutil
 
-from agent.demo import Demo
-from agent.mask import mask_file
-from privacy.detection import Detection
-from privacy.frames import Frame
-from privacy.models import installed
-from privacy.stacks import open_stack
+from agent.commands.mask.command import mask_file
+from agent.demo.run import Demo
+from privacy.masking.detection import Detection
+from privacy.masking.frames import Frame
+from privacy.masking.networks.detectors import open_stack
+from privacy.masking.networks.models import installed
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO, Node, until
 
 OUT = PROJECT / "out/bench"

@@ -20,9 +20,9 @@ import msgspec
 
 from agent.camera.recorder import new_clip_id
 from agent.clips.index import Card, rewrite
-from privacy.manifest import Manifest
-from privacy.records import sign
-from privacy.seal import Recipient, Seal
+from privacy.records.jws import sign
+from privacy.records.manifest import Manifest
+from privacy.records.seal import Recipient, Seal
 from provisioning.identity import load_signer, recipients
 from tests.clips import Node, manifest
 from tests.nodes import BIN

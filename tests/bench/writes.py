@@ -23,8 +23,8 @@ from agent.messages import Body, ChainHead, ClipNote, Heads, Presence
 from agent.outbox.outbox import Mark, Outbox
 from drivers import board
 from privacy.files import place
-from privacy.journal import HEADS, Journal
-from privacy.records import Signer, load_chain, load_private_key
+from privacy.records.journal import HEADS, Journal
+from privacy.records.jws import Signer, load_chain, load_private_key
 from tests.bench.weeks import CLIP, batch, say
 from tests.broker import Centre
 from tests.outboxes import DAY, FakeClock, outbox_at

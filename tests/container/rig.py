@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agent.demo import NODE, SITE, Demo
+from agent.demo.run import NODE, SITE, Demo
 from agent.runtime.control import ask
 from privacy.errors import LyktaError
 from tests.broker import PATIENCE

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from privacy.zone import stockholm
+from privacy.records.zone import stockholm
 from tests.container.rig import LAB, Container, Installed, booted
 from tests.nodes import until
 

@@ -54,8 +54,8 @@ def enumerates() -> str:
 
 
 def detects() -> str:
-    from privacy.models import installed
-    from privacy.stacks import open_stack
+    from privacy.masking.networks.detectors import open_stack
+    from privacy.masking.networks.models import installed
 
     name = installed(MODELS)
     detector = open_stack(name, MODELS, 2)
@@ -80,8 +80,8 @@ def encodes_by_hardware() -> str:
 
 def _encoded(bitrate: int | None) -> str:
     from drivers.encoder import H264Encoder
-    from privacy.delay import Verdict
-    from privacy.masking import Masker
+    from privacy.masking.delay import Verdict
+    from privacy.masking.masker import Masker
 
     masker, encoder = Masker(WIDTH, HEIGHT, None), H264Encoder(WIDTH, HEIGHT, 10, bitrate=bitrate)
     begin, size = time.monotonic(), 0
@@ -96,7 +96,7 @@ def _encoded(bitrate: int | None) -> str:
 def _picture(index: int):  # type: ignore[no-untyped-def]
     import numpy as np
 
-    from privacy.frames import Frame
+    from privacy.masking.frames import Frame
 
     rows, columns = np.mgrid[0 : HEIGHT * 3 // 2, 0:WIDTH]
     buffer = np.ascontiguousarray((rows + columns + 8 * index) % 200 + 20, dtype=np.uint8)

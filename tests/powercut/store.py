@@ -22,12 +22,12 @@ from agent.outbox.outbox import Mark, Outbox, Waiting
 from central.bundle import Address, bundle
 from central.keys import keygen, signer
 from drivers.clock import SystemClock
-from privacy.journal import Journal
-from privacy.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt
-from privacy.order import ORDER, Order
-from privacy.records import Authority, Signer, TrustedKeys, sha256_hex, sign
-from privacy.seal import Recipient, Tail
-from privacy.trusted_time import ClockState
+from privacy.records.journal import Journal
+from privacy.records.jws import Authority, Signer, TrustedKeys, sha256_hex, sign
+from privacy.records.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt
+from privacy.records.order import ORDER, Order
+from privacy.records.seal import Recipient, Tail
+from privacy.records.trusted_time import ClockState
 from provisioning.identity import Unit, command_keys, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from agent.messages import Help
-from privacy.records import sha256_hex
+from privacy.records.jws import sha256_hex
 from provisioning.identity import Unit
 from tests.powercut.store import Film, Home, Store, opened_store
 from tests.powercut.told import Marks

@@ -21,12 +21,12 @@ import pytest
 
 from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
-from agent.demo import Demo
+from agent.demo.run import Demo
 from agent.messages import Help
 from drivers.disk import room_of
 from privacy.errors import StorageError
-from privacy.journal import Journal
-from privacy.seal import Recipient
+from privacy.records.journal import Journal
+from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients
 from tests.clips import manifest
 from tests.nodes import Node, stop, until

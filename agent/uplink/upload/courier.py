@@ -14,8 +14,8 @@ from agent.inbox.inbox import hand_over
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, UnreachableError
-from privacy.order import ORDER, Order
-from privacy.records import peek, sha256_hex
+from privacy.records.jws import peek, sha256_hex
+from privacy.records.order import ORDER, Order
 from provisioning.layout import Layout
 
 _POLL_S = 3600.0

@@ -13,7 +13,7 @@ from agent.uplink.upload.parts import Item
 from drivers.https import LONGEST_ANSWER, Client, RefusedError, anonymous, mutual, place_of
 from privacy.errors import RecordError
 from privacy.foreign import END, LONGEST, decode
-from privacy.manifest import FileName
+from privacy.records.manifest import FileName
 from provisioning.identity import TlsFiles
 
 Token = Annotated[str, Meta(max_length=LONGEST)]

@@ -28,9 +28,9 @@ from agent.uplink.upload.waiting_clips import Key
 from privacy.errors import AccessError, DamageError, LyktaError, RecordError, StorageError, UsageError
 from privacy.files import make_folder, place, read, sync_folder
 from privacy.folders import remove
-from privacy.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
-from privacy.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
-from privacy.records import Signer, peek, sha256_hex, sign
+from privacy.records.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
+from privacy.records.jws import Signer, peek, sha256_hex, sign
+from privacy.records.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
 from provisioning.identity import UNITS, load_authority
 from provisioning.layout import Layout
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from agent.uplink.upload.policy import Rank
 from privacy.errors import StorageError, UnreachableError
 from privacy.folders import opened
-from privacy.manifest import PART, Kind, SealedFile
+from privacy.records.manifest import PART, Kind, SealedFile
 
 BLOCK = 16 * 1024
 """Bytes read and sent at once: one TLS record."""

@@ -31,7 +31,7 @@ from agent.uplink.upload.policy import Rank, Rate, back_off_s
 from agent.uplink.upload.waiting_clips import Key, Shelf
 from drivers.https import BusyError, RefusedError
 from privacy.errors import DamageError, LyktaError, StorageError, UnreachableError, UsageError
-from privacy.journal import Journal
+from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
 
 _IDLE_S = 0.5

@@ -17,8 +17,8 @@ from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank, What, rank_of_clip
 from privacy.errors import RecordError, StorageError
 from privacy.files import read
-from privacy.manifest import MANIFEST, Manifest
-from privacy.records import peek
+from privacy.records.jws import peek
+from privacy.records.manifest import MANIFEST, Manifest
 from provisioning.layout import Layout
 
 Key = tuple[Rank, str]

@@ -1,0 +1,142 @@
+"""`lykta diag`: one file for a technician to attach to an issue. No picture, no clip, no key, nobody to be seen (R37)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from agent.commands.check.command import CHECKS, look
+from agent.inbox.inbox import folder_of
+from agent.runtime.control import ask_for
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
+from agent.terminal import show, table_of
+from agent.uplink import health
+from agent.uplink.upload.parcels import MOST_BYTES, Sent
+from drivers import board, sysd
+from privacy.errors import LyktaError, StorageError, UsageError
+from privacy.files import place
+from privacy.records.journal import head_of
+from provisioning.identity import UNITS
+from provisioning.layout import SERVICES, Layout
+
+_MOST_LINES = 300
+_LONGEST_LINE = 300
+_MOST_LOG = 100_000
+
+
+class _Kept(Struct, frozen=True):
+    """What the uplink answers: the id of the parcel."""
+
+    id: str
+
+
+def command(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
+    """Write the file; with --send also leave it to the uplink, which carries it to the centre."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise UsageError(f"diag: {out}: is no plain file", "name a new file")
+    data = json.dumps(collect(layout), indent=1, default=str).encode()
+    try:
+        place(out, data)
+    except OSError as problem:
+        raise StorageError(f"{out}: {problem.strerror}", "name a file in a folder that you may write to") from problem
+    sent = hand_in(layout, "diag", "diag.json", data) if send else None
+    table = table_of("file", "bytes", "on its way as")
+    table.add_row(str(out), str(len(data)), sent or "")
+    show("diag-written", {"file": str(out), "bytes": len(data), "sent": sent}, table, as_json)
+    return 0
+
+
+def hand_in(layout: Layout, kind: Sent, name: str, data: bytes) -> str:
+    """Leave a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
+    request = {"verb": "carry", "kind": kind, "name": name, "data": base64.b64encode(data).decode()}
+    return ask_for(_Kept, layout.socket("uplink", "ctl"), request, timeout=10).id
+
+
+def collect(layout: Layout) -> dict[str, Any]:
+    """What is known of this node; what cannot be read is null, with the reason under `unreadable`."""
+    unreadable: dict[str, str] = {}
+
+    def read(name: str, reader: Callable[[], Any]) -> Any:
+        try:
+            return reader()
+        except (LyktaError, OSError, ValueError) as problem:
+            unreadable[name] = str(problem)
+            return None
+
+    services = {name: read(f"services.{name}", partial(_service, layout, name)) for name in SERVICES}
+    found = {
+        "schema": "lykta.diag/1",
+        "t": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {found.name: found.version for found in distributions()},
+        "machine": _machine(layout),
+        "services": services,
+        "findings": msgspec.to_builtins(look(layout, ["config", *CHECKS])),
+        "config": read("config", lambda: msgspec.to_builtins(settings_in_force(layout))),
+        "clips": _clips(layout),
+        "outbox": _outbox(layout, services["uplink"]),
+        "heads": {unit: read(f"heads.{unit}", partial(_head, layout, unit)) for unit in UNITS},
+        "log": read("log", _log),
+    }
+    return found | {"unreadable": unreadable}
+
+
+def _service(layout: Layout, name: str) -> dict[str, Any]:
+    answer = status_of(layout.socket(name, "ctl"))
+    return {"standing": msgspec.to_builtins(answer.standing), "detail": answer.detail}
+
+
+def _head(layout: Layout, unit: str) -> str:
+    return str(head_of(layout.journal(unit)))
+
+
+def _machine(layout: Layout) -> dict[str, Any]:
+    system = platform.uname()
+    place = layout.var if layout.var.exists() else Path("/")
+    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)), health.PowerEdges())
+    return {
+        "model": board.model(),
+        "kernel": f"{system.system} {system.release} {system.machine}",
+        "python": platform.python_version(),
+        "health": {one.group: {"values": one.values, "unreadable": one.unreadable} for one in groups},
+    }
+
+
+def _clips(layout: Layout) -> dict[str, int]:
+    """How many, never which: an id holds the time at which somebody was there."""
+    folders = [path for path in layout.spool.glob("*") if path.is_dir()]
+    beside = {name: sum((folder / f"{name}.jws").exists() for folder in folders) for name in ("hold", "export")}
+    return {
+        "complete": sum((folder / "manifest.jws").exists() for folder in folders),
+        "bytes": _bytes(layout.spool, "*/*.age"),
+        "receipts_in_inbox": len(list(folder_of(layout, "receipt").glob("*.jws"))),
+        **beside,
+    }
+
+
+def _outbox(layout: Layout, uplink: dict[str, Any] | None) -> dict[str, int | None]:
+    """Both outboxes. The uplink counts; opening them here could leave files behind that are not the services' own."""
+    size = _bytes(layout.outbox.parent, "*") + _bytes(layout.io_outbox.parent, "*")
+    return {"pending": (uplink or {}).get("detail", {}).get("pending"), "bytes": size}
+
+
+def _bytes(folder: Path, pattern: str) -> int:
+    return sum(path.lstat().st_size for path in folder.glob(pattern) if path.is_file())
+
+
+def _log() -> list[str]:
+    """The services' last lines, oldest first, within what can be sent."""
+    lines = [line[:_LONGEST_LINE] for line in sysd.recent(SERVICES, _MOST_LINES)]
+    while sum(map(len, lines)) > min(_MOST_LOG, MOST_BYTES):
+        del lines[0]
+    return lines

@@ -1,0 +1,67 @@
+"""`lykta order apply FILE`: an order that came on a stick. The camera obeys it; while it is away, this command does, with the
+rights of the camera's user: root wipes, and does nothing else in that user's folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from agent.clips.custody import Custody
+from agent.clips.retention import usual_retention
+from agent.runtime.clocks import clock_of
+from agent.runtime.control import ask_for
+from agent.runtime.settings_in_force import settings_in_force
+from agent.terminal import show, table_of
+from privacy.errors import UnreachableError, UsageError
+from privacy.files import read
+from privacy.records.jws import peek
+from privacy.records.order import ANSWER, Answer, verify_order
+from provisioning.identity import command_keys, load_signer
+from provisioning.layout import Layout
+from provisioning.service_user import as_keeper_of_clips
+
+
+class _Answered(Struct, frozen=True):
+    """The camera's answer: its signed answer to the order."""
+
+    answer: str
+
+
+def command(layout: Layout, file: Path, as_json: bool) -> int:
+    """0 if it was obeyed, 1 if the node refuses it; `RecordError` (exit 5) if it is no order to this node."""
+    try:
+        token = read(file, f"order: {file}")
+    except OSError as problem:
+        raise UsageError(f"order: {file}: {problem.strerror}", "name the file that `lykta-central sign order` made") from problem
+    node = settings_in_force(layout).node
+    order = verify_order(token, command_keys(layout), node.site, node.id)
+    if order.act == "wipe":
+        from agent.root.wipe import wipe_by_order
+
+        return wipe_by_order(layout, token, as_json)
+    answer = peek(_obeyed(layout, token), ANSWER, Answer)
+    table = table_of("order", "")
+    for name, value in msgspec.to_builtins(answer).items():
+        table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+    show("order", {"answer": msgspec.to_builtins(answer)}, table, as_json)
+    return int(answer.result == "refused")
+
+
+def _obeyed(layout: Layout, token: bytes) -> bytes:
+    """The signed answer: the camera's, or that of whoever has the clips in hand while it is away."""
+    try:
+        request = {"verb": "order", "jws": token.decode()}
+        return ask_for(_Answered, layout.socket("camera", "uplink"), request, timeout=10).answer.encode()
+    except UnreachableError:
+        sys.stderr.write("note: the camera service is away; obeyed here\n")
+    config = settings_in_force(layout)
+    clock = clock_of(layout, config)
+    signer = load_signer(layout, "retention")
+    with as_keeper_of_clips(layout):
+        custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None, signer)
+        answer = custody.orders.obey(token)
+        custody.outbox.close()
+    return answer

@@ -1,0 +1,371 @@
+"""`lykta demo`: the whole node and a small centre on this machine, as real processes on 127.0.0.1.
+
+Real parts only: keys and records by `lykta-central`, mosquitto as broker, mosquitto_sub as the operator's ear, the three
+services, the centre's ingest, and clips opened with the centre's key. Nothing here is reachable from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agent import messages
+from agent.demo import page
+from agent.demo.input_picture import before
+from agent.demo.page import STILL_AT, ClipShown
+from agent.demo.processes import Process, await_port, end, free_port, peak_mb, tool
+from agent.messages import Presence
+from agent.runtime.control import ask
+from agent.runtime.status import status_of
+from agent.terminal import note, progress
+from drivers.video import facts, still
+from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
+from privacy.foreign import decode
+from privacy.records.basis import Basis
+from privacy.records.jws import peek
+from privacy.records.manifest import MANIFEST, Manifest
+from provisioning.identity import load_records
+from provisioning.layout import Layout
+
+SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
+_MARK = ".lykta-demo"
+_BINARIES = Path(sys.executable).parent
+_UPLOAD_S = 30.0
+
+
+@dataclass
+class Ports:
+    broker: int
+    operators: int
+    ingest: int
+
+
+@dataclass
+class Findings:
+    """What the demo saw."""
+
+    frames: int = 0
+    masked: int = 0
+    full: int = 0
+    cpu_s: float = 0.0
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    first_sealed_s: float | None = None
+    presence_s: list[float] = field(default_factory=list)
+    topics: Counter[str] = field(default_factory=Counter)
+    sealed: int = 0
+    uploaded: int = 0
+    clips: list[ClipShown] = field(default_factory=list)
+    help: list[str] = field(default_factory=list)
+
+
+class Demo:
+    """One run in one folder."""
+
+    def __init__(self, folder: Path, video: Path, models: Path) -> None:
+        self.folder, self.video, self.models = folder.resolve(), video.resolve(), models.resolve()
+        self.centre, self.node, self.store = self.folder / "centre", self.folder / "node", self.folder / "store"
+        self.clips, self.logs = self.folder / "clips", self.folder / "logs"
+        self.broker = self.folder / "broker"
+        self.layout = Layout(self.node)
+        self.ports = Ports(free_port(), free_port(), free_port())
+        self.found = Findings()
+        self._to_do: list[tuple[float, Callable[[], None]]] = []
+
+    def run(self, seconds: int) -> dict[str, Any]:
+        self.prepare()
+        with ExitStack() as stack:
+            self.start_centre(stack)
+            services = {name: self.start_service(stack, name) for name in ("io", "uplink", "camera")}
+            self._live(seconds, services)
+            self._stop_camera(services["camera"])
+            self._await_uploads()
+            self._measure(services)
+        self._open_clips()
+        self._read_messages()
+        return self._summary()
+
+    # -- before ------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        _empty(self.folder)
+        for folder in (self.centre.parent, self.node, self.store, self.clips, self.logs, self.folder / "stills"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._central("keygen", str(self.centre))
+        endpoints = ["--broker", f"127.0.0.1:{self.ports.broker}", "--ingest", f"127.0.0.1:{self.ports.ingest}"]
+        name = f"{SITE}/{NODE}"
+        self._central("bundle", str(self.centre), name, "--root", str(self.node), "--area", AREA, *endpoints)
+        self._configure()
+        self._sign()
+        self.layout.var.mkdir(parents=True, exist_ok=True)
+        self.layout.models.symlink_to(self.models)
+
+    def _configure(self) -> None:
+        """Where this demo differs from a node at a stop: a file plays camera, pins are the mock's, the host keeps time."""
+        known = facts(self.video)
+        text = self.layout.config.read_text()
+        text += f"""
+[camera]
+source = "file"
+file = {json.dumps(str(self.video))}
+width = {known.width}
+height = {known.height}
+fps = {min(30, max(5, round(known.fps)))}
+
+[mask]
+stack = {json.dumps(_installed_stack(self.models))}
+
+[record]
+pre_roll = 5
+post_roll = 4
+longest = 20
+
+[pins]
+factory = "mock"
+
+[clock]
+trust = "host"
+"""
+        self.layout.config.write_text(text)
+
+    def _sign(self) -> None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        basis = self._example("basis")
+        basis |= {"begin": (now - timedelta(days=1)).isoformat(), "end": (now + timedelta(days=2)).isoformat()}
+        basis["hours"] = [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": "00:00", "end": "24:00"}]
+        basis |= {"assessment": "demonstration, nothing was assessed", "stop": "demonstration stop"}
+        view = self._example("view") | {"basis": basis["id"]}
+        for name, record, target in (("basis", basis, self.layout.basis), ("view", view, self.layout.view)):
+            source = self.centre / f"{name}.json"
+            source.write_text(json.dumps(record, indent=1))
+            self._central("sign", name, str(source), "--keys", str(self.centre), "-o", str(target), "--yes")
+
+    def _example(self, name: str) -> dict[str, Any]:
+        return decode(self._central("sign", name, "--example", f"{SITE}/{NODE}").encode(), dict[str, Any], name)
+
+    def _central(self, *words: str) -> str:
+        done = subprocess.run([str(_BINARIES / "lykta-central"), *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MediaError(f"demo: lykta-central {words[0]}: {done.stderr.strip()}", "see the lines above")
+        return done.stdout
+
+    # -- the centre --------------------------------------------------------------------------------------------------
+
+    def start_centre(self, stack: ExitStack) -> dict[str, Process]:
+        """Broker, an operator's ear and the ingest; they end with the stack."""
+        self.broker_files()
+        broker = self.start_broker(stack)
+        self.start(stack, "messages", [tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"])
+        return {"broker": broker, "ingest": self.start_ingest(stack)}
+
+    def start_broker(self, stack: ExitStack) -> Process:
+        broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.broker / "broker.conf")])
+        await_port(self.ports.broker, "mosquitto", self.logs)
+        return broker
+
+    def start_ingest(self, stack: ExitStack) -> Process:
+        words = ["ingest", "--keys", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
+        ingest = self.start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
+        await_port(self.ports.ingest, "lykta-central ingest", self.logs)
+        return ingest
+
+    def start_service(self, stack: ExitStack, name: str) -> Process:
+        return self.start(stack, name, [str(_BINARIES / "lykta"), name])
+
+    def operator_options(self) -> list[str]:
+        """How stock mosquitto clients connect as the operator."""
+        tls = [
+            "--cafile",
+            str(self.centre / "ca.pem"),
+            "--cert",
+            str(self.centre / "ops.pem"),
+            "--key",
+            str(self.centre / "ops.key"),
+        ]
+        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.operators), *tls]
+
+    def broker_files(self) -> None:
+        where = ["--nodes", f"127.0.0.1:{self.ports.broker}", "--operators", f"127.0.0.1:{self.ports.operators}"]
+        # Started by root, mosquitto would drop to a user that may not read these keys.
+        self._central(
+            "broker", str(self.centre), "-o", str(self.broker), *where, *(["--user", "root"] if os.geteuid() == 0 else [])
+        )
+
+    def start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
+        log = stack.enter_context((self.logs / f"{name}.log").open("ab"))
+        environment = os.environ | {"LYKTA_ROOT": str(self.node), "OPENCV_LOG_LEVEL": "ERROR"}
+        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        stack.callback(end, process)
+        return process
+
+    # -- while it runs -----------------------------------------------------------------------------------------------
+
+    def _live(self, seconds: int, services: dict[str, Process]) -> None:
+        begin = psutil.Process(services["camera"].pid).create_time()
+        self._to_do = [(seconds * 0.4, self._press), (seconds * 0.4 + 3, self._take)]
+        with progress("running", seconds, every=10) as advance:
+            done, start = 0, time.monotonic()
+            while (elapsed := time.monotonic() - start) < seconds:
+                self._check_alive(services)
+                self._look_for_first_seal(begin)
+                self._help(elapsed)
+                self._follow(services)
+                while done < int(elapsed):
+                    done += 1
+                    advance()
+                time.sleep(0.05)
+
+    def _check_alive(self, services: dict[str, Process]) -> None:
+        for name, process in services.items():
+            if process.poll() is not None:
+                last = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
+                raise MediaError(f"demo: lykta {name} ended with {process.returncode}: {' / '.join(last)}", f"see {self.logs}")
+
+    def _look_for_first_seal(self, begin: float) -> None:
+        if self.found.first_sealed_s is None and any(path.stat().st_size for path in self.layout.spool.glob("*/clip.age")):
+            self.found.first_sealed_s = round(time.time() - begin, 2)
+
+    def _help(self, elapsed: float) -> None:
+        """Somebody presses the help button; three seconds later an operator takes the call."""
+        while self._to_do and elapsed > self._to_do[0][0]:
+            self._to_do.pop(0)[1]()
+
+    def _press(self) -> None:
+        ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+        time.sleep(0.5)
+        self._lamp("pressed")
+
+    def _take(self) -> None:
+        self._central("send", str(self.centre), f"{SITE}/{NODE}", "ack", "--broker", f"127.0.0.1:{self.ports.operators}")
+        time.sleep(0.5)
+        self._lamp("taken by the operator")
+
+    def _lamp(self, what: str) -> None:
+        detail = status_of(self.layout.socket("io", "ctl")).detail
+        self.found.help.append(f"{what}: lamp {detail.get('lamp')}")
+
+    def _follow(self, services: dict[str, Process]) -> None:
+        try:
+            detail = status_of(self.layout.socket("camera", "ctl")).detail
+        except UnreachableError:
+            return
+        for name in ("frames", "masked", "full"):
+            count = detail.get(name)
+            setattr(self.found, name, count if isinstance(count, int) else 0)
+        usage = psutil.Process(services["camera"].pid).cpu_times()
+        self.found.cpu_s = usage.user + usage.system
+
+    # -- after -------------------------------------------------------------------------------------------------------
+
+    def _stop_camera(self, camera: Process) -> None:
+        self.found.peak_mb["camera"] = peak_mb(camera)
+        camera.send_signal(signal.SIGTERM)
+        camera.wait(10)
+
+    def _await_uploads(self) -> None:
+        """The uplink goes on until the centre has a receipt for each clip; the last ones the camera frees when it is next up."""
+        note("waiting for the uploads")
+        end = time.monotonic() + _UPLOAD_S
+        while time.monotonic() < end and self._stored() < self._sealed():
+            time.sleep(0.2)
+        self.found.sealed, self.found.uploaded = self._sealed(), self._stored()
+
+    def _sealed(self) -> int:
+        waiting = {path.parent.name for path in self.layout.spool.glob("*/manifest.jws")}
+        return len(waiting | {path.parent.name for path in self.store.glob("*/*/*/receipt.jws")})
+
+    def _stored(self) -> int:
+        return len(list(self.store.glob("*/*/*/receipt.jws")))
+
+    def _measure(self, services: dict[str, Process]) -> None:
+        time.sleep(1.0)
+        for name in ("io", "uplink"):
+            self.found.peak_mb[name] = peak_mb(services[name])
+
+    def _open_clips(self) -> None:
+        note("opening and proving the clips")
+        for receipt in sorted(self.store.glob("*/*/*/receipt.jws")):
+            folder, name = receipt.parent, receipt.parent.name
+            target = self.clips / f"{name}.mp4"
+            self._central("open", str(folder), "--keys", str(self.centre), "-o", str(target))
+            printed = self._central("verify", str(folder), "--keys", str(self.centre), "--json").encode()
+            said = decode(printed, dict[str, Any], "verify", most=1 << 20)
+            (self.folder / f"stills/{name}.jpg").write_bytes(still(target, STILL_AT))
+            (self.folder / f"stills/{name}-before.jpg").write_bytes(before(self.video, target, STILL_AT))
+            manifest = peek((folder / "manifest.jws").read_bytes(), MANIFEST, Manifest)
+            self.found.clips.append(ClipShown(manifest, said["proof"]["frames"], said["proof"]["checked"]))
+
+    def _read_messages(self) -> None:
+        for line in (self.logs / "messages.log").read_text(errors="replace").splitlines():
+            heard, _, topic, payload = line.split("\t", 3)
+            tail = topic.split("/", 4)[-1]
+            self.found.topics[tail if not tail.startswith("clip/") else "clip/<id>"] += 1
+            if tail == "event/presence" and payload and isinstance(body := messages.decode(payload.encode()).body, Presence):
+                self.found.presence_s.append(float(heard) - body.seen.timestamp())
+
+    def basis(self) -> Basis:
+        return load_records(self.layout)[0]
+
+    def _summary(self) -> dict[str, Any]:
+        found = self.found
+        median = round(statistics.median(found.presence_s), 2) if found.presence_s else None
+        return {
+            "schema": "lykta.demo/1",
+            "frames": found.frames,
+            "masked": found.masked,
+            "full": found.full,
+            "clips": {"sealed": found.sealed, "uploaded": found.uploaded, "opened": len(found.clips)},
+            "messages": dict(sorted(found.topics.items())),
+            "clips_dir": str(self.clips),
+            "store_dir": str(self.store),
+            "identity": str(self.centre / "identity.txt"),
+            "page": str(self.folder / "index.html"),
+            "cpu_ms_per_frame": round(found.cpu_s / found.frames * 1000, 1) if found.frames else None,
+            "peak_mb": found.peak_mb,
+            "first_sealed_byte_s": found.first_sealed_s,
+            "presence_to_broker_median_s": median,
+            "help": found.help,
+        }
+
+
+def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
+    """The command: 0 if every sealed clip was uploaded and opened, and people were masked."""
+    project = Path(__file__).resolve().parent.parent
+    demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
+    note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
+    summary = demo.run(seconds)
+    page.write(demo.folder, summary, demo.found.clips, demo.video.name, demo.basis())
+    sys.stdout.write(json.dumps(summary) + "\n" if as_json else page.text(summary))
+    clips = summary["clips"]
+    if clips["sealed"] == 0 or clips["sealed"] != clips["opened"] or not summary["masked"]:
+        raise LyktaError(f"demo: {clips['sealed']} clips sealed, {clips['opened']} opened", f"see the logs in {demo.logs}")
+    return 0
+
+
+def _installed_stack(models: Path) -> str:
+    from privacy.masking.networks.models import installed
+
+    return installed(models)
+
+
+def _empty(folder: Path) -> None:
+    """Make room for a new run; only a folder that an earlier demo made is emptied."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise UsageError(f"demo: --dir: {folder} is not empty and not of a demo", "name a new folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()

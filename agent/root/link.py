@@ -1,0 +1,174 @@
+"""`lykta link`: looks how long the broker has been away, and takes the rung that is due. systemd's timer runs it each minute.
+
+Root, without a network: it asks the services over their sockets. Each rung is an event, and so is a reboot that a rule forbids;
+root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/runtime/rescue_log.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.messages import Rescue
+from agent.root.link_rescue import Course, Decision, Facts, decide, taken
+from agent.runtime import rescue_log
+from agent.runtime.clocks import clock_of
+from agent.runtime.config import Config, Modem
+from agent.runtime.settings_in_force import settings_in_force
+from agent.runtime.status import status_of
+from drivers.clock import SystemClock
+from drivers.rescue import OFF_S, cut_usb, systemctl, usb_port
+from privacy.errors import LyktaError, RecordError, StorageError
+from privacy.files import PUBLIC, make_folder, place, read
+from privacy.folders import Folder, opened
+from privacy.foreign import decode, error_lines, printable
+from privacy.records.basis import rule
+from provisioning.identity import load_records
+from provisioning.layout import Layout
+
+
+def command(layout: Layout, dry: bool, as_json: bool) -> int:
+    """0; 1 if a rung that was due could not be taken."""
+    config = settings_in_force(layout)
+    clock = clock_of(layout, config)
+    course = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
+    decision = decide(course, facts_of(layout, clock))
+    result = "" if dry else _act(layout, config, course, decision)
+    found = {"quiet_s": course.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
+    line = msgspec.json.encode({"schema": "lykta.link/1", **found}).decode() if as_json else _line(found)
+    sys.stdout.write(f"{line}\n")
+    return int(result == "failed")
+
+
+def facts_of(layout: Layout, clock: SystemClock) -> Facts:
+    """Without valid records, or without trusted time, nothing is filmed, and a reboot costs no assessed minute."""
+    try:
+        basis, _ = load_records(layout)
+        hours = rule(basis, clock.now(), clock.trusted()).open
+    except LyktaError:
+        hours = False
+    hold = _anything_held(layout)
+    try:
+        call = status_of(layout.socket("io", "ctl")).detail.get("call", "open") != "none"
+    except LyktaError:
+        call = True
+    return Facts(hours, hold, call)
+
+
+def _anything_held(layout: Layout) -> bool:
+    """Whether a hold lies beside a clip; no link of the camera's user is followed."""
+    try:
+        with opened(layout.spool) as spool:
+            return any(_is_held(spool, clip) for clip in spool.names())
+    except FileNotFoundError:
+        return False
+    except OSError:  # who cannot look must take it for held: that forbids a reboot and nothing else
+        return True
+
+
+def _is_held(spool: Folder, clip: str) -> bool:
+    """What is no folder, or goes meanwhile, is no clip that is held."""
+    try:
+        with spool.folder(clip) as folder:
+            return folder.is_file("hold.jws")
+    except (RecordError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
+
+
+def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> str:
+    told = course.told
+    if decision.refusal and decision.refusal not in told:
+        told = (*told, decision.refusal)
+        _tell(layout, Rescue("reboot", decision.refusal, course.quiet_ms // 1000))
+    course = msgspec.structs.replace(course, told=told)
+    if decision.rung is None:
+        _remember(layout, course)
+        return ""
+    _remember(layout, taken(course, decision.rung))
+    result: Any = "done"
+    try:
+        fitted = _climb(layout, config, decision)
+        result = "done" if fitted else "not_fitted"
+    except LyktaError as problem:
+        result = "failed"
+        sys.stderr.write(error_lines(problem))
+    if result != "not_fitted" or "not_fitted" not in course.told:
+        _tell(layout, Rescue(decision.rung, result, course.quiet_ms // 1000))
+    if result == "not_fitted":
+        _remember(layout, msgspec.structs.replace(taken(course, decision.rung), told=(*course.told, "not_fitted")))
+    return str(result)
+
+
+def _climb(layout: Layout, config: Config, decision: Decision) -> bool:
+    """Whether there was something to act on."""
+    match decision.rung:
+        case "reconnect":
+            # A new process: new names, new sockets, nothing of what may have hung.
+            systemctl("restart", "lykta-uplink.service")
+        case "modem":
+            return _cut_modem(layout, config.modem, config.pins.chip)
+        case _:
+            systemctl("reboot")
+    return True
+
+
+def _cut_modem(layout: Layout, modem: Modem, chip: str) -> bool:
+    if modem.power == "usb":
+        cut_usb(usb_port(layout.root / "sys/bus/usb/devices", modem.usb_port))
+        return True
+    if modem.power == "gpio" and modem.pin is not None:
+        from drivers.gpiod_pins import pulse
+
+        pulse(chip, modem.pin, OFF_S)
+        return True
+    return False
+
+
+def _connected(layout: Layout) -> bool:
+    try:
+        return bool(status_of(layout.socket("uplink", "ctl")).detail.get("connected"))
+    except LyktaError:
+        return False
+
+
+def _path(layout: Layout) -> Path:
+    return layout.link / "course.json"
+
+
+def _remembered(layout: Layout, clock: SystemClock) -> Course:
+    """Without a memory it begins now: a boot in which nothing was heard yet. A damaged one may have held the day's reboot."""
+    try:
+        return decode(read(_path(layout), "link"), Course, "link: course.json", hint="it begins anew")
+    except FileNotFoundError:
+        return Course(clock.boot_id)
+    except (OSError, RecordError) as problem:
+        sys.stderr.write(f"note: {printable(problem)}: begins anew, and no reboot for a day\n")
+        return Course(clock.boot_id, rebooted_ms=0)
+
+
+def _remember(layout: Layout, course: Course) -> None:
+    try:
+        make_folder(_path(layout).parent, 0o755)
+        place(_path(layout), msgspec.json.encode(course), mode=PUBLIC)
+    except OSError as problem:
+        # Without a memory the day's reboot would not be counted: then no rung is taken at all.
+        raise StorageError(f"link: {_path(layout)}: {problem.strerror}", "free space or check the disk") from problem
+
+
+def _tell(layout: Layout, event: Rescue) -> None:
+    """A rung is taken whether or not the disk takes its event."""
+    try:
+        rescue_log.note(layout, event)
+    except StorageError as problem:
+        sys.stderr.write(error_lines(problem))
+
+
+def _line(found: dict[str, Any]) -> str:
+    away = f"broker away for {found['quiet_s']} s" if found["quiet_s"] else "connected"
+    refused = f"; no reboot: {found['refused']}" if found["refused"] else ""
+    return f"{away}{refused}; " + (f"{found['rung']}: {found['result'] or 'due'}" if found["rung"] else "nothing to do")

@@ -1,0 +1,108 @@
+"""`lykta setup`: serves the page of a visit on a Unix socket, and ends with the visit. No network: a phone reaches it by SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import uvicorn
+from msgspec import Struct
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from agent.runtime.config import load
+from agent.runtime.control import ask, ask_for
+from agent.setup.page import SetupPage
+from privacy.errors import LyktaError, UnreachableError
+from privacy.foreign import printable
+from privacy.logs import log_of
+from provisioning.layout import Layout
+
+_LOOK_S = 1.0
+_GONE_S = 15.0
+"""A camera that starts again has no visit any more; one that hangs says nothing for so long."""
+_MOST = 32
+"""Connections; a browser has six."""
+
+
+class _Visit(Struct, frozen=True):
+    """How it stands with the visit, in the camera's answer. until: None without one."""
+
+    until: datetime | None
+
+
+class _Bounded(H11Protocol):
+    """One connection. Where there are too many the one that has said nothing for longest is cut off: nobody locks a phone out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.heard = time.monotonic()
+        there = [one for one in self.connections if isinstance(one, _Bounded) and not one.transport.is_closing()]
+        if len(there) > _MOST:
+            min(there, key=lambda one: one.heard).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        super().data_received(data)
+
+
+def serve(layout: Layout) -> int:
+    """0 once the visit is over; `UnreachableError` if the camera does not answer at the start."""
+    camera = layout.socket("camera", "setup")
+
+    def asked(request: dict[str, Any]) -> dict[str, Any]:
+        return ask(camera, request)
+
+    def going_on() -> bool:
+        return ask_for(_Visit, camera, {"verb": "status"}).until is not None
+
+    if not going_on():
+        raise UnreachableError("setup: there is no visit", "hold the service button for five seconds on a commissioning day")
+    node = load(layout.config).node
+    page = SetupPage(f"{node.site}/{node.id}", asked)
+    log = log_of("uvicorn")
+    settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "access_log": False, "server_header": False}
+    # So many at once are taken in before those that are too many are cut off.
+    config = uvicorn.Config(page.app(), http=_Bounded, backlog=_MOST, log_config=log, **settings)
+    server, stop = uvicorn.Server(config), Event()
+    watch = Thread(target=lambda: _until_over(going_on, stop, server), name="setup-watch")
+    watch.start()
+    try:
+        with _listening(layout.page) as door:
+            server.run(sockets=[door])
+    finally:
+        stop.set()
+        watch.join()
+        layout.page.unlink(missing_ok=True)
+    return 0
+
+
+def _listening(path: Path) -> socket.socket:
+    """Open to its folder's group and nobody else; uvicorn's own would be open to all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    door.bind(str(path))
+    path.chmod(0o660)
+    door.listen()
+    return door
+
+
+def _until_over(going_on: Callable[[], bool], stop: Event, server: uvicorn.Server) -> None:
+    heard = time.monotonic()
+    while not stop.wait(_LOOK_S):
+        try:
+            going = going_on()
+            heard = time.monotonic()
+        except LyktaError as problem:
+            going = time.monotonic() - heard < _GONE_S
+            sys.stderr.write(f"setup: {printable(problem)}\n")
+        if not going:
+            server.should_exit = True
+            return

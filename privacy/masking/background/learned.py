@@ -1,0 +1,97 @@
+"""A learned background as a file: what `strict` knows of an empty place, for a clip that is too short to learn it.
+
+JSON (schema lykta.background/1) of at most `LONGEST` bytes, with three planes in base64. By the rules of `privacy.masking.background.gate` it
+shows a place at moments when nobody was found there; whatever was not seen like that, and whatever is masked in every picture,
+is 0. It is a picture all the same, 192 pixels along its long side, and is written for its owner alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from privacy.errors import MediaError, RecordError
+from privacy.files import read
+from privacy.foreign import decode
+from privacy.masking.background.empty_place import LEAST, MOST, NOISE, Place, small_shape
+from privacy.masking.background.samples import TILE
+from privacy.masking.mask_record import Pixels
+from privacy.masking.tiles import Grid, pixels_of
+
+LONGEST: Final = 256 * 1024
+"""Bytes of the file: of 192x192 pixels there are 102 kB."""
+SCHEMA: Final = "lykta.background/1"
+SIXTEENTHS: Final = 16
+"""Deviations are stored in sixteenths of a luma step."""
+_HINT: Final = "make one with lykta mask CLIP OUT --profile strict --learn-background FILE"
+_Plane = Annotated[bytes, Meta(max_length=192 * 192)]
+
+
+class LearnedBackground(Struct, frozen=True):
+    """What is known of an empty place.
+
+    width, height   of the pictures it was learned from, pixels
+    mean            luma of the small picture, a byte a pixel, row by row
+    deviation       the same of deviations, in sixteenths
+    seen            of each tile 1 if it was seen without people, else 0
+    """
+
+    schema: Literal["lykta.background/1"]
+    width: Pixels
+    height: Pixels
+    mean: _Plane
+    deviation: _Plane
+    seen: _Plane
+
+    @property
+    def share(self) -> float:
+        """Of the picture, seen without people."""
+        return sum(self.seen) / len(self.seen)
+
+
+def encode(learned: LearnedBackground) -> bytes:
+    return msgspec.json.encode(learned) + b"\n"
+
+
+def parse(data: bytes, what: str) -> LearnedBackground:
+    """The background in these bytes; `RecordError` if they are none."""
+    found = decode(data, LearnedBackground, what, hint=_HINT, most=LONGEST)
+    rows, columns = small_shape(found.width, found.height)
+    tiles = -(-rows // TILE) * -(-columns // TILE)
+    if (len(found.mean), len(found.deviation), len(found.seen)) != (rows * columns, rows * columns, tiles):
+        raise RecordError(f"{what}: its planes are not those of a picture of {found.width}x{found.height}", _HINT)
+    if not set(found.seen) <= {0, 1}:
+        raise RecordError(f"{what}: seen: must be 0 or 1 in each tile", _HINT)
+    if not {*found.deviation} <= set(range(int(LEAST) * SIXTEENTHS, int(MOST) * SIXTEENTHS + 1)):
+        raise RecordError(f"{what}: deviation: must be {LEAST:g} to {MOST:g} steps", _HINT)
+    return found
+
+
+def read_background(path: Path) -> LearnedBackground:
+    """The background in a file. Raises `RecordError`, also for what is no regular file; `MediaError` for what cannot be read."""
+    try:
+        data = read(path, str(path), most=LONGEST)
+    except OSError as problem:
+        raise MediaError(f"{path}: cannot be read: {problem.strerror}", _HINT) from problem
+    return parse(data, str(path))
+
+
+def of_place(place: Place, seen: Grid, size: tuple[int, int]) -> LearnedBackground:
+    """What may leave of a place: tiles that were `seen`; everything else is 0. size: of the pictures, width and height."""
+    pixels = pixels_of(seen, TILE, place.mean.shape)
+    mean = np.where(pixels, place.mean.clip(0, 255).round(), 0).astype(np.uint8)
+    deviation = (np.where(pixels, place.deviation, NOISE) * SIXTEENTHS).round().astype(np.uint8)
+    return LearnedBackground(SCHEMA, *size, mean.tobytes(), deviation.tobytes(), seen.astype(np.uint8).tobytes())
+
+
+def to_place(learned: LearnedBackground) -> tuple[Place, Grid]:
+    """The place and which of its tiles were seen."""
+    shape = small_shape(learned.width, learned.height)
+    planes = (learned.mean, learned.deviation)
+    mean, deviation = (np.frombuffer(plane, np.uint8).reshape(shape).astype(np.float32) for plane in planes)
+    grid = np.frombuffer(learned.seen, np.uint8).reshape(-(-shape[0] // TILE), -(-shape[1] // TILE)).astype(bool)
+    return Place(mean, deviation / np.float32(SIXTEENTHS)), grid

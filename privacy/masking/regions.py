@@ -1,0 +1,39 @@
+"""Rectangles to be painted, in whole even pixels inside the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from privacy.masking.detection import Kind
+from privacy.masking.mask_record import Part
+
+# Shares of a box's width and height added at each side: hair, bags, feet and the detector's own error.
+GROWTH: dict[Kind, tuple[float, float]] = {"person": (0.20, 0.15), "face": (0.6, 0.6), "vehicle": (0.05, 0.05)}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle inside the picture; corners are even so that the half-size chroma planes fit."""
+
+    part: Part
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def enclose(part: Part, corners: tuple[float, float, float, float], width: int, height: int) -> Region:
+    """The smallest region that covers the part of these corners that lies in the picture."""
+    left, top, right, bottom = corners
+    return Region(part, down(left, width), down(top, height), up(right, width), up(bottom, height))
+
+
+def down(value: float, limit: int) -> int:
+    """The even pixel at or before it, inside the picture."""
+    return min(max(math.floor(value / 2) * 2, 0), limit)
+
+
+def up(value: float, limit: int) -> int:
+    """The even pixel at or behind it, inside the picture."""
+    return min(max(math.ceil(value / 2) * 2, 0), limit)

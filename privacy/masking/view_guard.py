@@ -1,0 +1,385 @@
+"""The view guard: is this still the picture that was assessed? Covered, defocused, blinded and moved are told apart (R06).
+
+What a place keeps is its edges: kerb, roof, windows. The guard remembers where edges lasted and in which direction they ran,
+and compares tile by tile how far the present gradients point the same way (normalised correlation of gradient fields, as in
+Hager and Belhumeur's illumination-insensitive alignment, 1998). Whatever leaves a part of them in place, a bus of ten
+minutes before four fifths of the picture, is an obstruction and no move. What is masked and what is dark is not judged: it
+counts neither for a finding nor against one, so that neither a bus now and then nor a night ends what was found.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from privacy.errors import RecordError
+from privacy.masking.frames import Plane
+from privacy.masking.regions import Region
+from privacy.masking.tracking import SECOND
+
+Kind = Literal["", "covered", "defocused", "blinded", "moved"]
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+TILE: Final = 8
+# How long a finding must last; a partial cover, longer than any bus stays.
+PATIENCE_NS: Final[dict[str, int]] = {
+    "moved": 120 * SECOND, "covered": 30 * SECOND, "partly": 900 * SECOND, "defocused": 60 * SECOND, "blinded": 30 * SECOND,
+}  # fmt: skip
+HEAL_NS = 60 * SECOND
+LEARN_NS = 60 * SECOND
+_FORGIVES = 4  # a look without the finding takes back so many with it: lights that pass add up to nothing
+_MEMORY_S = 600.0
+_EDGE = 10.0  # levels a pixel, at a luma of 100
+_LASTING = 0.5  # length of the mean direction: 1 is an edge that was always there and never turned
+_LIT = 40  # mean luma of a tile that can be judged
+_AGREES = 0.35  # correlation of a tile's gradients with those remembered
+_WHOLE = 0.6
+_NONE = 0.12  # what agrees by chance
+_EXPLAINS = 0.5  # a shift or turn that brings so many tiles into line is what happened
+_SHAKE = 3.2  # pixels of the small picture: two hundredths of its width
+_FEWEST = 6  # tiles
+_PART = 0.1  # of the tiles that remember edges: what a partial cover takes at least
+_TURNS = tuple(sign * degrees for degrees in (4, 7, 10, 13, 16, 20) for sign in (1, -1))
+_OUTLINED = 0.5  # of the tiles around it: what stands in the street and not on the lens
+_SETTLED_NS = 1800 * SECOND
+_SEARCH_EVERY = 20  # looks: all turns cost as much as ten looks
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the guard takes the view for. hides: everything must be masked while it lasts."""
+
+    kind: Kind = ""
+    hides: bool = False
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One picture compared with the memory. Shares are of the tiles that can be judged; shift is in pixels, 0 for none.
+
+    visible, flat, foreign   tiles (rows, columns) neither masked nor dark; without edges; with edges that nobody remembers
+    """
+
+    visible: Bools
+    flat: Bools
+    foreign: Bools
+    agree: float = 1.0
+    shift: float = 0.0
+    edges: float = 1.0
+    alike: float = 1.0
+    bright: float = 0.0
+
+
+class _Lasting:
+    """For how long something was so, tile by tile, in ns, from its first look on. What cannot be seen stays as it was."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.ns: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
+        self._before = np.zeros(shape, bool)
+
+    def add(self, so: Bools, visible: Bools, passed: int) -> None:
+        self.ns += np.where(visible, np.where(so, passed * self._before, -_FORGIVES * passed), 0)
+        self._before = np.where(visible, so, self._before)
+        np.clip(self.ns, 0, _SETTLED_NS, out=self.ns)
+
+
+class ViewGuard:
+    """Fed about twice a second with the raw picture's luma at small size. Not thread-safe.
+
+    reference   what `to_bytes` gave before a restart, or empty; `RecordError` if it is torn
+    """
+
+    def __init__(self, reference: bytes = b"") -> None:
+        self._field: Floats | None = None
+        self._edges = 0.0
+        if reference:
+            self._field, self._edges = _unpack(reference)
+        self._known_ns = LEARN_NS if reference else 0
+        self._last_ns: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing has been found yet."""
+        self._coarse: Floats | None = None
+        self._lasted: dict[Kind, int] = {}
+        self._good_ns, self._looks, self._turn = 0, 0, 0.0
+        shape = (0, 0) if self._field is None else tuple(side // TILE for side in self._field.shape[1:])
+        self._flat, self._foreign = _Lasting(shape), _Lasting(shape)
+        self.standing = Standing()
+
+    def look(self, luma: Plane, hidden: tuple[Region, ...], size: tuple[int, int], mono_ns: int) -> Standing:
+        """The standing after this picture.
+
+        luma     (rows, columns) uint8, long side 160
+        hidden   what is masked in it, in pixels of a frame of `size` (width, height)
+        """
+        passed = min(5 * SECOND, mono_ns - self._last_ns) if self._last_ns is not None else 0
+        self._last_ns = mono_ns
+        field, strength = _gradients(luma)
+        seen = ~_under(hidden, size, luma.shape)
+        if self._field is None or self._field.shape[1:] != luma.shape:
+            # Not what is masked: who stands there while it is learnt would be an outline on the card.
+            self._field, self._known_ns = field * seen, 0
+            self._begin()
+        lit = _tiles(luma.astype(np.float32)) >= _LIT
+        found = self._compare(luma, field, strength, seen, lit)
+        if found is not None and self.established:
+            self._judge(found, passed)
+        # Not in the dark and not from what may be another view: the memory would fade.
+        clear = not self._lasted and not self.standing.hides and (found is None or found.agree >= _NONE)
+        if lit.mean() > 0.5 and (clear or not self.established):
+            self._learn(luma, field, strength, seen, passed, found is None or found.agree > _WHOLE)
+        return self.standing
+
+    def confirm(self) -> None:
+        """The present view is the right one: forget the old edges and learn these."""
+        self._field, self._edges, self._known_ns = None, 0.0, 0
+        self._begin()
+
+    @property
+    def established(self) -> bool:
+        """Whether there is something to compare with."""
+        return self._known_ns >= LEARN_NS
+
+    def to_bytes(self) -> bytes:
+        """Where edges last, in which of eight directions they run, and how many there are. No picture: nothing in it has a
+        brightness.
+
+        Two bytes for columns and rows, two for the share of edges (of 65535), then zlib of one byte a pixel: 0 or direction + 1.
+        """
+        if self._field is None:
+            return b""
+        angle = np.round(np.arctan2(self._field[1], self._field[0]) / (np.pi / 4)).astype(np.int8) % 8 + 1
+        kept = np.where(_length(self._field) > _LASTING, angle, 0).astype(np.uint8)
+        return bytes(kept.shape[::-1]) + round(self._edges * 65535).to_bytes(2, "big") + zlib.compress(kept.tobytes())
+
+    def _compare(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, lit: Bools) -> _Look | None:
+        """None if too little can be seen, or is remembered, to judge by."""
+        assert self._field is not None
+        lasting = (_length(self._field) > _LASTING) & seen
+        visible = (_tiles(seen.astype(np.float32)) > 0.5) & lit
+        edges = strength > _EDGE
+        bright = float((luma >= 235).mean())
+        judged = visible & (_count(lasting) >= 4)
+        if judged.sum() < _FEWEST:
+            return _Look(visible, visible, visible, bright=bright) if bright >= _WHOLE else None
+        agree, shift = self._align(field, lasting, judged)
+        present = _count(edges)
+        return _Look(
+            visible=visible,
+            flat=visible & (present < 2),
+            foreign=visible & (present >= 4) & ~self._alike(field, lasting, judged),
+            agree=agree,
+            shift=shift,
+            edges=float(edges[seen].mean()) / self._edges if self._edges else 1.0,
+            alike=self._likeness(luma),
+            bright=bright,
+        )
+
+    def _align(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
+        """How far the edges agree, and by how much the whole picture is shifted or turned if that explains it."""
+        here = self._agreement(field, lasting, judged)
+        if here >= _WHOLE:
+            return here, 0.0
+        there, shift = self._shifted(field, lasting, judged)
+        if there < _EXPLAINS:
+            there, shift = self._turned(field, lasting, judged)
+        if there < _EXPLAINS or there <= here:
+            return here, 0.0
+        return (there, 0.0) if shift <= _SHAKE else (here, shift)
+
+    def _shifted(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
+        """How far it agrees when shifted back by what phase correlation finds, and that shift."""
+        assert self._field is not None
+        now, then = _length(field), _length(self._field)
+        (across, down), _ = cv2.phaseCorrelate(then, now, cv2.createHanningWindow(now.shape[::-1], cv2.CV_32F))
+        moved = np.roll(field, (-round(down), -round(across)), axis=(1, 2))
+        return self._agreement(moved, lasting, judged), float(np.hypot(across, down))
+
+    def _turned(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
+        """The same for a camera that was tilted: by the turn that explained the look before, now and then by each."""
+        self._looks += 1
+        turns = _TURNS if self._looks % _SEARCH_EVERY == 1 else (self._turn,) if self._turn else ()
+        best, reach = 0.0, max(field.shape) / 2
+        for turn in turns:
+            agree, _ = self._shifted(_turn(field, turn), lasting, judged)
+            if agree > best:
+                best, self._turn = agree, turn
+        if turns and best < _EXPLAINS:
+            self._turn = 0.0
+        return best, float(np.radians(abs(self._turn))) * reach
+
+    def _agreement(self, field: Floats, lasting: Bools, judged: Bools) -> float:
+        """Share of tiles that agree, of upright edges or of lying ones, whichever is less."""
+        return min(self._share(field, lasting & along, judged) for along in self._upright())
+
+    def _share(self, field: Floats, lasting: Bools, judged: Bools) -> float:
+        """Share of tiles whose gradients point as remembered, among those that remember some; 1 where too few do."""
+        tiles = judged & (_count(lasting) >= 3)
+        if tiles.sum() < _FEWEST:
+            return 1.0
+        return float(self._alike(field, lasting, tiles)[tiles].mean())
+
+    def _alike(self, field: Floats, lasting: Bools, tiles: Bools) -> Bools:
+        assert self._field is not None
+        same = _tiles((field[0] * self._field[0] + field[1] * self._field[1]) * lasting)
+        return tiles & (same > _AGREES * _tiles(lasting.astype(np.float32)))
+
+    def _upright(self) -> tuple[Bools, Bools]:
+        """Edges that stand and edges that lie. Judged apart: after a turn to the side kerb and roof still lie where they lay."""
+        assert self._field is not None
+        standing = np.abs(self._field[0]) > np.abs(self._field[1])
+        return standing, ~standing
+
+    def _likeness(self, luma: Plane) -> float:
+        """Correlation of the coarse picture with the one remembered; 0 if there is none (after a restart)."""
+        if self._coarse is None:
+            return 0.0
+        now = _coarse(luma)
+        a, b = now - now.mean(), self._coarse - self._coarse.mean()
+        return float((a * b).sum() / max(1e-6, float(np.linalg.norm(a) * np.linalg.norm(b))))
+
+    def _judge(self, look: _Look, passed: int) -> None:
+        kind = _kind(look)
+        for other in [other for other in self._lasted if other != kind]:
+            self._lasted[other] -= _FORGIVES * passed
+            if self._lasted[other] <= 0:
+                del self._lasted[other]
+        if kind:
+            self._lasted[kind] = self._lasted[kind] + passed if kind in self._lasted else 0
+        else:
+            self._flat.add(look.flat, look.visible, passed)
+            self._foreign.add(look.foreign, look.visible, passed)
+        partly = not kind and self._partly(look)
+        self._good_ns = 0 if kind or partly else self._good_ns + passed
+        if kind and self._lasted[kind] >= PATIENCE_NS[kind]:
+            self._take(kind, True)
+        elif partly:
+            self._take("covered", False)
+        elif self._good_ns >= HEAL_NS and self.standing.kind != "moved":
+            self.standing = Standing()
+
+    def _take(self, kind: Kind, hides: bool) -> None:
+        """A move stays a move until it is confirmed."""
+        if self.standing.kind != "moved":
+            self.standing = Standing(kind, hides)
+
+    def _partly(self, look: _Look) -> bool:
+        """Whether a connected area lost its edges for long and has no outline: a truck has one, what sits on a lens has none."""
+        lost = (self._flat.ns >= PATIENCE_NS["partly"]) & ~(look.visible & ~look.flat)
+        edged = self._remembers()
+        least = _PART * max(_FEWEST, int(edged.sum()))
+        if (lost & edged).sum() < least:
+            return False
+        count, areas = cv2.connectedComponents(lost.astype(np.uint8), connectivity=4)
+        grown = (areas == area for area in range(1, count))
+        return any((area & edged).sum() >= least and self._outlined(area & lost, lost) < _OUTLINED for area in grown)
+
+    def _outlined(self, area: Bools, lost: Bools) -> float:
+        """Share of the tiles around an area that have shown edges nobody remembers for half the time."""
+        ring = (cv2.dilate(area.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~lost
+        return float((self._foreign.ns[ring] >= PATIENCE_NS["partly"] // 2).mean()) if ring.any() else 0.0
+
+    def _remembers(self) -> Bools:
+        """Tiles where edges lasted."""
+        assert self._field is not None
+        return np.asarray(_count(_length(self._field) > _LASTING) >= 4)
+
+    def _learn(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, passed: int, whole: bool) -> None:
+        """Running means. What a tile shows anew is learnt after half an hour, longer than any bus; a cover never."""
+        assert self._field is not None
+        self._known_ns += passed
+        seconds = passed / SECOND
+        rate = np.float32(seconds / max(1.0, min(_MEMORY_S, self._known_ns / SECOND)))
+        self._field += (field - self._field) * (rate * (seen & ~self._doubtful(luma.shape)))
+        if whole and seen.any():
+            self._edges += (float((strength > _EDGE)[seen].mean()) - self._edges) * float(rate)
+            now = _coarse(luma)
+            self._coarse = now if self._coarse is None else self._coarse + (now - self._coarse) * rate
+
+    def _doubtful(self, shape: tuple[int, ...]) -> Bools:
+        """Pixels of tiles that show something else than remembered, and not yet for long enough to be what is there."""
+        fresh = [(lasting.ns > 0) & (lasting.ns < _SETTLED_NS) for lasting in (self._flat, self._foreign)]
+        covered = (self._flat.ns > 0) & (self.standing.kind == "covered")
+        tiles = (fresh[0] | fresh[1] | covered).astype(np.uint8)
+        return np.asarray(cv2.resize(tiles, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def _kind(look: _Look) -> Kind:
+    """What one picture looks like; empty if all is well, or if only a part is not."""
+    if look.bright >= _WHOLE:
+        return "blinded"
+    if look.agree < _NONE and look.edges < 0.35:
+        return "defocused" if look.alike > 0.6 else "covered"
+    return "moved" if look.agree < _NONE or look.shift else ""
+
+
+def _gradients(luma: Plane) -> tuple[Floats, Floats]:
+    """Unit gradients (across and down, rows, columns), 0 where there is no edge, and their strength for a luma of 100."""
+    picture = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
+    x, y = cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125)
+    local = cv2.blur(picture, (15, 15)) + 8.0
+    size = cv2.magnitude(x, y)
+    strength = np.asarray(size / local * 100.0, np.float32)
+    unit = (strength > _EDGE) / np.maximum(size, np.float32(1e-6))
+    return np.stack((x * unit, y * unit)), strength
+
+
+def _length(field: Floats) -> Floats:
+    return np.asarray(cv2.magnitude(field[0], field[1]), np.float32)
+
+
+def _turn(field: Floats, degrees: float) -> Floats:
+    """The field of the picture turned about its middle: its points, and the directions at them."""
+    height, width = field.shape[1:]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    x, y = (cv2.warpAffine(part, matrix, (width, height)) for part in field)
+    cos, sin = np.float32(np.cos(np.radians(degrees))), np.float32(np.sin(np.radians(degrees)))
+    return np.stack((cos * x + sin * y, cos * y - sin * x))
+
+
+def _under(hidden: tuple[Region, ...], size: tuple[int, int], shape: tuple[int, ...]) -> Bools:
+    """Pixels of the small picture under what is masked, and next to it."""
+    covered = np.zeros(shape, bool)
+    across, down = shape[1] / size[0], shape[0] / size[1]
+    for region in hidden:
+        top, bottom = max(0, int(region.top * down) - 2), int(np.ceil(region.bottom * down)) + 2
+        covered[top:bottom, max(0, int(region.left * across) - 2) : int(np.ceil(region.right * across)) + 2] = True
+    return covered
+
+
+def _tiles(values: Floats) -> Floats:
+    """Means over tiles of 8x8 pixels; what is left at the right and below is not judged."""
+    rows, columns = (side // TILE for side in values.shape)
+    cut = values[: rows * TILE, : columns * TILE]
+    return np.asarray(cv2.resize(cut, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _count(which: Bools) -> Floats:
+    """How many pixels of each tile."""
+    return _tiles(which.astype(np.float32)) * (TILE * TILE)
+
+
+def _coarse(luma: Plane) -> Floats:
+    return np.asarray(cv2.resize(luma, (16, 9), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _unpack(reference: bytes) -> tuple[Floats, float]:
+    try:
+        columns, rows = reference[:2]
+        packed = zlib.decompressobj()
+        # One byte more than fits: a few kilobytes of zlib may hold gigabytes.
+        kept = np.frombuffer(packed.decompress(reference[4:], rows * columns + 1), np.uint8).reshape(rows, columns)
+        if not packed.eof:
+            raise ValueError("incomplete")
+    except (zlib.error, ValueError) as problem:
+        raise RecordError(f"view reference: torn: {problem}", "confirm the view again: lykta view confirm") from problem
+    angle = (kept.astype(np.float32) - 1) * np.float32(np.pi / 4)
+    field = np.stack((np.cos(angle), np.sin(angle))) * (kept > 0)
+    return field.astype(np.float32), int.from_bytes(reference[2:4], "big") / 65535

@@ -1,0 +1,52 @@
+"""The configuration that ops sends: signed, versioned, laid over lykta.toml. What it may not set, both sides refuse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from privacy.errors import RecordError
+from privacy.records.basis import Label
+
+CONFIG = "lykta-config"
+MAY_SET: dict[str, tuple[str, ...]] = {
+    "camera": ("fps", "bitrate"),
+    "mask": ("profile", "stack", "threads"),
+    "record": ("mode", "pre_roll", "post_roll", "longest", "quota_mb", "quota_share"),
+    "light": ("hours", "presence_s"),
+    "upload": ("what", "hours", "kbit_s", "budget_mb_day"),
+}
+"""Never who the node is, where its centre is, how it is wired, what vouches for its time, or what was measured on site."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """settings: by section and key, as in lykta.toml; only what is to differ. version: rises with each."""
+
+    site: Label
+    node: Label
+    version: Annotated[int, Meta(ge=1)]
+    settings: dict[str, dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        check_settings(self.settings)
+
+
+def check_settings(settings: dict[str, dict[str, Any]]) -> None:
+    """`RecordError` at the first setting that is not ops' to set."""
+    for section, values in settings.items():
+        for key in values:
+            if key not in MAY_SET.get(section, ()):
+                raise RecordError(
+                    f"config: {section}.{key}: may not be set from afar",
+                    "may be: " + ", ".join(f"{name} ({', '.join(keys)})" for name, keys in MAY_SET.items()),
+                )
+
+
+def merged(base: dict[str, Any], over: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Sections of `base` with the keys of `over` in place of theirs; neither is changed."""
+    both = dict(base)
+    for section, values in over.items():
+        below = base.get(section)
+        both[section] = {**below, **values} if isinstance(below, dict) else dict(values)
+    return both
