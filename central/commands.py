@@ -17,7 +17,7 @@ from msgspec import Struct
 from agent.messages import Alarm, CommandAnswer, Message, State, topic
 from central.folder import signer
 from central.operator import operator
-from drivers.mqtt_session import Session
+from drivers.mqtt.session import Session
 from privacy.errors import RecordError, UnreachableError, UsageError
 from privacy.foreign import decode
 from privacy.records.command import COMMAND, LONGEST_MS, Command

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from central.bundle import Address
-from drivers.mqtt import Credentials
-from drivers.mqtt_session import Session, session
+from drivers.mqtt.client import Credentials
+from drivers.mqtt.session import Session, session
 
 
 @contextmanager

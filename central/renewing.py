@@ -13,7 +13,7 @@ from central.folder import authority, write
 from central.operator import operator
 from central.revoked import Revoked
 from central.signing import read_json
-from drivers.mqtt_session import Session
+from drivers.mqtt.session import Session
 from privacy.errors import LyktaError, RecordError
 from privacy.files import OPEN, PUBLIC, locked, make_folder, place, read_own
 from privacy.records.jws import certificates_of, thumbprint

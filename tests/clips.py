@@ -21,7 +21,7 @@ import numpy as np
 from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
 from central.review import PLACEHOLDERS
-from drivers.encoder import H264Encoder, Mp4Writer
+from drivers.media.encoder import H264Encoder, Mp4Writer
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame
 from privacy.masking.mask_record import SCHEMA, MaskHeader, MaskRecord

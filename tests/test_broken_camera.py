@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.camera import Stamps
+from drivers.camera.port import Stamps
 from privacy.masking.frames import Frame
 from privacy.masking.frozen_camera import FROZEN_NS, FrozenWatch, fingerprint
 from tests.broker import PATIENCE

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from drivers.camera import Camera, buffers
-from drivers.file_camera import FileCamera
-from drivers.pi_camera import PiCamera
+from drivers.camera.file_camera import FileCamera
+from drivers.camera.pi_camera import PiCamera
+from drivers.camera.port import Camera, buffers
 from privacy.errors import MediaError
 from privacy.masking.frames import Frame
 

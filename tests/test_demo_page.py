@@ -10,7 +10,7 @@ import msgspec
 from agent.demo import page
 from agent.demo.input_picture import before
 from agent.demo.page import ClipShown
-from drivers.video import still
+from drivers.media.video import still
 from tests.clips import Manifest
 from tests.nodes import VIDEO
 from tests.test_basis import BASIS

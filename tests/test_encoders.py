@@ -18,7 +18,7 @@ import av
 import numpy as np
 import pytest
 
-from drivers.encoder import H264Encoder, Mp4Writer, Packet
+from drivers.media.encoder import H264Encoder, Mp4Writer, Packet
 from privacy.errors import MediaError
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame, MaskedFrame

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.encoder import H264Encoder
-from drivers.exposure import DAY_LUX, DWELL_S, FAR, METER_S, NIGHT_LUX, PATIENCE_S, Exposure, Light
-from drivers.pi_camera import which
-from drivers.sensor_modes import Mode, choose
+from drivers.camera.exposure import DAY_LUX, DWELL_S, FAR, METER_S, NIGHT_LUX, PATIENCE_S, Exposure, Light
+from drivers.camera.pi_camera import which
+from drivers.camera.sensor_modes import Mode, choose
+from drivers.media.encoder import H264Encoder
 from privacy.errors import MediaError
 
 # As picamera2 lists them for a Camera Module 3 and an HQ camera (Raspberry Pi's camera documentation).

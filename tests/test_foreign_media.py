@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from av.filter import Graph
 
-from drivers.upright import UPRIGHT, lay
+from drivers.media.upright import UPRIGHT, lay
 from tests.broker import PATIENCE
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO, Node, stop, until
 from tests.test_bad_video import FRAMES, HEIGHT, WIDTH, X264, agree, count_of, people, refused, run, shown, stamps_of
@@ -113,8 +113,8 @@ def test_pictures_with_exif_colour_profile_and_gps_are_masked_upright(
 
 _OFTEN = """
 import gc, sys
-import drivers.decoder, av
-from drivers.upright import Turn
+import drivers.media.decoder, av
+from drivers.media.upright import Turn
 for count in range(400):
     with av.open(sys.argv[1]) as file:
         Turn.of(next(file.decode(video=0)))

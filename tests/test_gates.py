@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.camera import buffers
+from drivers.camera.port import buffers
 from privacy.masking.background.gate import BLOCK_NS, BackgroundGate
 from privacy.masking.delay import GAP_NS, PATIENCE_NS, PAUSE_NS, SECOND, DelayLine, Verdict
 from privacy.masking.detection import Detection

@@ -28,7 +28,7 @@ from agent.root.link_rescue import (
     taken,
 )
 from drivers.clock import SystemClock
-from drivers.rescue import usb_port
+from drivers.power import usb_port
 from tests.broker import PATIENCE
 from tests.nodes import Node, ask, stop, until
 

@@ -241,7 +241,7 @@ def test_mypy_refuses_a_frame_at_the_encoder(tmp_path: Path) -> None:
     """R17, the half that is checked before anything runs."""
     program = tmp_path / "leak.py"
     program.write_text(
-        "from drivers.encoder import H264Encoder\nfrom privacy.masking.frames import Frame, MaskedFrame\n\n"
+        "from drivers.media.encoder import H264Encoder\nfrom privacy.masking.frames import Frame, MaskedFrame\n\n"
         "def good(encoder: H264Encoder, frame: MaskedFrame) -> None:\n    encoder.encode(frame)\n\n"
         "def leak(encoder: H264Encoder, frame: Frame) -> None:\n    encoder.encode(frame)\n"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drivers.video import VideoFile
+from drivers.media.video import VideoFile
 from privacy.errors import DetectorError, ModelError
 from privacy.masking.frames import Frame
 from privacy.masking.networks.detectors import StackDetector, analysis_image, open_stack

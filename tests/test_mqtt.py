@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from drivers.mqtt import Credentials, Link, diagnose
-from drivers.mqtt_session import session
+from drivers.mqtt.client import Credentials, Link, diagnose
+from drivers.mqtt.session import session
 from privacy.errors import UnreachableError
 from tests.broker import HERE, NAME, Broker, Centre, free_port, until
 
 CHILD = """
 import sys, threading
 from pathlib import Path
-from drivers.mqtt import Credentials, Link, Will
+from drivers.mqtt.client import Credentials, Link, Will
 port, name, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 def changed(connected, reason):
     print(reason, flush=True)

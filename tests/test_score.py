@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.encoder import MaskWriter
+from drivers.media.encoder import MaskWriter
 from privacy.errors import ConfigError, LyktaError, MediaError, UsageError
 from tests.bench.score import FrameLabels, Labels, Score, clopper_pearson, longest_run, read_labels, score, score_frames, wilson
 from tests.nodes import BIN, MODELS, PROJECT, VIDEO

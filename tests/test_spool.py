@@ -22,7 +22,7 @@ from agent.clips.spool import SealedSink, Spool
 from agent.messages import Body, ClipNote
 from agent.runtime.config import Record
 from central.keys import authority
-from drivers.encoder import H264Encoder
+from drivers.media.encoder import H264Encoder
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame
 from privacy.masking.masker import Masker

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.demo.run import Demo
 from central.keys import signer
-from drivers.video import VideoFile
+from drivers.media.video import VideoFile
 from privacy.masking.view_guard import ViewGuard
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Receipt

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 
 from agent.camera.recorder import Taken
-from drivers.camera import Camera
-from drivers.encoder import H264Encoder
+from drivers.camera.port import Camera
+from drivers.media.encoder import H264Encoder
 from privacy.masking.delay import Seen
 from privacy.masking.detection import Detector
 from privacy.masking.frame_path import FramePath, Pace, look

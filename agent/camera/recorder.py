@@ -20,7 +20,7 @@ from agent.clips.spool import SealedSink, Spool, is_full
 from agent.messages import Alarm, Body, ClipNote
 from agent.runtime.config import Record
 from drivers.disk import refusal
-from drivers.encoder import Mp4Writer, Packet
+from drivers.media.encoder import Mp4Writer, Packet
 from privacy.errors import StorageError
 from privacy.masking.mask_record import MaskHeader, MaskRecord
 from privacy.records.manifest import Manifest

@@ -26,11 +26,11 @@ from agent.inbox.journal_heads import HeardHeads
 from agent.outbox.backlog import Work
 from agent.runtime.notices import Mouth, Word, hear
 from agent.runtime.service import Runtime, run_service
-from drivers.camera import Camera
+from drivers.camera.file_camera import FileCamera
+from drivers.camera.pi_camera import PiCamera
+from drivers.camera.port import Camera
 from drivers.disk import refusal
-from drivers.encoder import H264Encoder
-from drivers.file_camera import FileCamera
-from drivers.pi_camera import PiCamera
+from drivers.media.encoder import H264Encoder
 from privacy.errors import MediaError, RecordError
 from privacy.masking.audit import LONG_SIDE
 from privacy.masking.delay import Seen

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from drivers.video import VideoFile, still
+from drivers.media.video import VideoFile, still
 from privacy.masking.mask_record import PERSON
 
 Small = npt.NDArray[np.int16]

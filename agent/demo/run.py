@@ -33,7 +33,7 @@ from agent.messages import Presence
 from agent.runtime.control import ask
 from agent.runtime.status import status_of
 from agent.terminal import note, progress
-from drivers.video import facts, still
+from drivers.media.video import facts, still
 from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
 from privacy.foreign import decode
 from privacy.records.basis import Basis

@@ -20,7 +20,7 @@ from agent.runtime.config import Config, Modem
 from agent.runtime.settings_in_force import settings_in_force
 from agent.runtime.status import status_of
 from drivers.clock import SystemClock
-from drivers.rescue import OFF_S, cut_usb, systemctl, usb_port
+from drivers.power import OFF_S, cut_usb, systemctl, usb_port
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import PUBLIC, make_folder, place, read
 from privacy.folders import Folder, opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from drivers.mqtt import HELD_S
+from drivers.mqtt.client import HELD_S
 
 _MENDS = "mend the broker's configuration; messages wait in the outbox"
 HINTS = {

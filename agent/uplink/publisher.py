@@ -26,8 +26,8 @@ from agent.uplink.link_state import hint_of
 from agent.uplink.retained import Retained
 from agent.uplink.storing import Storing
 from drivers.clock import SystemClock
-from drivers.mqtt import Limits
-from drivers.mqtt_causes import NOT_OF_A_MESSAGE
+from drivers.mqtt.client import Limits
+from drivers.mqtt.disconnect_causes import NOT_OF_A_MESSAGE
 from privacy.errors import LyktaError
 
 WINDOW = 20

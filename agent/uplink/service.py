@@ -33,7 +33,7 @@ from agent.uplink.survey import survey
 from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
-from drivers.mqtt import Credentials, Limits, Link, Will
+from drivers.mqtt.client import Credentials, Limits, Link, Will
 from privacy.errors import LyktaError
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files

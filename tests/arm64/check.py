@@ -158,7 +158,7 @@ def paho() -> str:
 
 
 def picamera2() -> str:
-    from drivers.pi_camera import library
+    from drivers.camera.pi_camera import library
 
     return f"imported with Debian's libcamera, as the node does; cameras here: {library().global_camera_info()}"
 

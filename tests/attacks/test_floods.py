@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from agent.root.apply_rate import FORGOTTEN_S, Runs
-from drivers.mqtt_line import MOST_PACKET
+from drivers.mqtt.packet_limits import MOST_PACKET
 from privacy.records.journal import segments
 from tests.broker import HERE, PATIENCE, Broker, until
 from tests.fake_broker import FakeBroker, Talk

@@ -91,7 +91,7 @@ def film(container: Container) -> None:
 
 _FILM = f"""
 import sys
-from drivers.pi_camera import PiCamera
+from drivers.camera.pi_camera import PiCamera
 
 camera = PiCamera(1280, 720, {FPS})
 camera.open()

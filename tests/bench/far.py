@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from drivers.video import VideoFile
+from drivers.media.video import VideoFile
 from privacy.errors import LyktaError, UsageError
 from privacy.masking.detection import Detection, Detector
 from privacy.masking.frames import Frame

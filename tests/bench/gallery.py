@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from drivers.video import VideoFile
+from drivers.media.video import VideoFile
 from privacy.errors import MediaError
 from privacy.masking.delay import Verdict
 from privacy.masking.detection import Detection, Kind
@@ -177,7 +177,7 @@ def masked(scene: Scene, paint: Paint | None) -> Plane:
 
 
 class Coder:
-    """H.264 with the settings of `drivers.encoder`, which itself takes nothing but a `MaskedFrame`; and back to I420."""
+    """H.264 with the settings of `drivers.media.encoder`, which itself takes nothing but a `MaskedFrame`; and back to I420."""
 
     def __init__(self, width: int, height: int) -> None:
         self._coder = av.CodecContext.create("libx264", "w")

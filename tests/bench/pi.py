@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from drivers.encoder import H264Encoder
-from drivers.video import VideoFile
+from drivers.media.encoder import H264Encoder
+from drivers.media.video import VideoFile
 from privacy.masking.delay import Seen
 from privacy.masking.frame_path import CADENCE, FramePath, look
 from privacy.masking.frames import Frame, MaskedFrame

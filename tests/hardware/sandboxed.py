@@ -40,7 +40,7 @@ def no_writable_code() -> str:
 
 def imports() -> str:
     import agent.camera.service  # noqa: F401
-    import drivers.pi_camera  # noqa: F401
+    import drivers.camera.pi_camera  # noqa: F401
 
     return f"{len(sys.modules)} modules"
 
@@ -79,7 +79,7 @@ def encodes_by_hardware() -> str:
 
 
 def _encoded(bitrate: int | None) -> str:
-    from drivers.encoder import H264Encoder
+    from drivers.media.encoder import H264Encoder
     from privacy.masking.delay import Verdict
     from privacy.masking.masker import Masker
 

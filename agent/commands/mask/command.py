@@ -18,9 +18,9 @@ from agent.commands.mask.plan import Job, Plan, plan, with_background
 from agent.commands.mask.process import Progress, apart, stop_on
 from agent.commands.mask.report import BATCH, NOT_MEASURED, Account, Settings, printable, report_of, text, write_report
 from agent.terminal import note, progress
-from drivers.encoder import H264Encoder, MaskWriter, Mp4Writer
-from drivers.picture import PICTURES, PictureWriter
-from drivers.video import VideoFile
+from drivers.media.encoder import H264Encoder, MaskWriter, Mp4Writer
+from drivers.media.picture import PICTURES, PictureWriter
+from drivers.media.video import VideoFile
 from privacy.errors import DetectorError, LyktaError, MediaError, UsageError
 from privacy.foreign import error_lines
 from privacy.masking.background.learned import LearnedBackground, encode, read_background

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 from pathlib import Path
 
-from drivers.picture import PICTURES
+from drivers.media.picture import PICTURES
 from privacy.errors import MediaError, UsageError
 from privacy.files import PRIVATE, PUBLIC, create
 

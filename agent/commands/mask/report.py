@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from agent.commands.mask.plan import Job
-from drivers.upright import UPRIGHT
-from drivers.video import VideoFile, plain
+from drivers.media.upright import UPRIGHT
+from drivers.media.video import VideoFile, plain
 from privacy.errors import MediaError
 from privacy.files import PUBLIC, place
 from privacy.masking.background.learned import LearnedBackground

@@ -1,4 +1,4 @@
-"""What `drivers.pi_camera` names of libcamera's binding."""
+"""What `drivers.camera.pi_camera` names of libcamera's binding."""
 
 
 class Transform:

@@ -1,4 +1,4 @@
-"""picamera2's calls as `drivers.pi_camera` makes them, for a camera that is broken in one way: LYKTA_CAMERA_FLAW names it.
+"""picamera2's calls as `drivers.camera.pi_camera` makes them, for a camera that is broken in one way: LYKTA_CAMERA_FLAW names it.
 
 LYKTA_CAMERA_FLAW   equal, back, zero, none, text: stamps; short: buffers; repeats: the same picture for ever; dark: the same
                     black picture; "": a sound camera, noise and all

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from drivers.camera import MOST_BROKEN, WAIT_S, Loan, Stamps, buffers, in_use, not_open
-from drivers.exposure import Exposure, Light
-from drivers.sensor_modes import Mode, choose
+from drivers.camera.exposure import Exposure, Light
+from drivers.camera.port import MOST_BROKEN, WAIT_S, Loan, Stamps, buffers, in_use, not_open
+from drivers.camera.sensor_modes import Mode, choose
 from privacy.errors import MediaError
 from privacy.masking.frames import Frame, Plane
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue, SimpleQueue
 
-from drivers.mqtt import Credentials, Link
+from drivers.mqtt.client import Credentials, Link
 from privacy.errors import UnreachableError
 
 _WORD_S = 5.0

@@ -1,4 +1,4 @@
-"""Video files through PyAV: for `lykta mask`, and for the camera that a file plays (`drivers.file_camera`).
+"""Video files through PyAV: for `lykta mask`, and for the camera that a file plays (`drivers.camera.file_camera`).
 
 What FFmpeg opens comes out as frames of one even size, upright, 8 bit, deinterlaced, with rising time stamps. What was done
 for that, what was dropped and what was wrong with the file is told by `VideoFile.notes`. A picture that cannot be trusted
@@ -19,8 +19,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from drivers.decoder import MOST_BLOCKS, Decoder, Picture, reading
-from drivers.upright import UPRIGHT, Size, Turn, blacken, even, fitting, lay
+from drivers.media.decoder import MOST_BLOCKS, Decoder, Picture, reading
+from drivers.media.upright import UPRIGHT, Size, Turn, blacken, even, fitting, lay
 from privacy.errors import MediaError
 from privacy.masking.frames import Frame, Plane
 

@@ -23,8 +23,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from drivers.mqtt_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, words_of
-from drivers.mqtt_line import MOST_PACKET, Credentials, Line, context_of, diagnose
+from drivers.mqtt.disconnect_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, words_of
+from drivers.mqtt.packet_limits import MOST_PACKET, Credentials, Line, context_of, diagnose
 
 __all__ = ["Credentials", "Limits", "Link", "Will", "diagnose"]
 WILL_DELAY_S = 30

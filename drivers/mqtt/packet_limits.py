@@ -10,7 +10,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.mqtt_causes import cause_of_disconnect, cause_of_failure, cause_of_refusal
+from drivers.mqtt.disconnect_causes import cause_of_disconnect, cause_of_failure, cause_of_refusal
 from privacy.foreign import LONGEST
 
 MOST_PACKET = LONGEST + 8 * 1024

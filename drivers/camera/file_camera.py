@@ -1,6 +1,6 @@
 """A video file as the node's camera, chosen by `camera.source = "file"`: for the demo, for tests, for acceptance on site.
 
-It plays in a loop, in real time, at the rate that is asked for, and refuses what a camera refuses (`drivers.camera`): a size
+It plays in a loop, in real time, at the rate that is asked for, and refuses what a camera refuses (`drivers.camera.port`): a size
 that its sensor, the file, does not have; a second user in this process; more pictures at once than it has buffers. Nodes in
 several processes may play one file.
 """
@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from drivers.camera import WAIT_S, Loan, buffers, in_use, not_open
-from drivers.sensor_modes import Mode, choose
-from drivers.video import SECOND, VideoFile
+from drivers.camera.port import WAIT_S, Loan, buffers, in_use, not_open
+from drivers.camera.sensor_modes import Mode, choose
+from drivers.media.video import SECOND, VideoFile
 from privacy.errors import MediaError
 from privacy.masking.frames import Frame
 
