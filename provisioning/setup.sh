@@ -36,7 +36,7 @@ step_tests() {
   # The tests start an SSH server of their own; nobody asked for one that is there for others.
   [ $had = yes ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
   # A node uses the first stack of networks that can be had; all of them are tested.
-  .venv/bin/python -m provisioning.setup --each
+  .venv/bin/python -m provisioning.setup.run --each
 }
 
 step_powercut() { install "${rigs[@]}"; }
@@ -82,7 +82,7 @@ lines_of() {
   awk -v names="^($names)==" '$0 ~ /^[a-zA-Z]/ { keep = $0 ~ names } keep && !/^ *#/'
 }
 
-step_models() { .venv/bin/python -m provisioning.setup; }
+step_models() { .venv/bin/python -m provisioning.setup.run; }
 
 step_pi() {
   say "will install libcamera's binding and what picamera2 is built with"

@@ -190,7 +190,7 @@ def test_set_up_shows_what_it_quotes_as_text(tmp_path: Path) -> None:
     """What a package manager says stands in the error."""
     (tmp_path / "apt-get").write_text("#!/bin/sh\nprintf '\\033[2J\\nhint: forged\\n' >&2\nexit 100\n")
     (tmp_path / "apt-get").chmod(0o755)
-    words = [sys.executable, "-m", "provisioning.setup", "--models", MODELS, "--video", tmp_path / "video.avi"]
+    words = [sys.executable, "-m", "provisioning.setup.run", "--models", MODELS, "--video", tmp_path / "video.avi"]
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=PROJECT, env=environment)
     assert "apt-get download" in done.stderr

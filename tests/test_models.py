@@ -16,7 +16,7 @@ from privacy.masking.frames import Frame
 from privacy.masking.networks.detectors import StackDetector, analysis_image, open_stack
 from privacy.masking.networks.inference import Inference
 from privacy.masking.networks.models import STACKS, installed, load_files, sha256_of, stack_of
-from provisioning.models import CONVERSIONS
+from provisioning.setup.models import CONVERSIONS
 from tests.nodes import MODELS, PROJECT, VIDEO
 from tests.scenes import painted
 
@@ -33,7 +33,7 @@ def first_frame() -> Frame:
 
 
 def setup(*words: str | Path, models: Path | str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "provisioning.setup", "--video", VIDEO, *words]
+    command = [sys.executable, "-m", "provisioning.setup.run", "--video", VIDEO, *words]
     environment = os.environ | {"LYKTA_MODELS": str(models)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)
 

@@ -259,7 +259,7 @@ def lykta() -> str:
         module.name
         for package in ("agent", "drivers", "privacy", "provisioning")
         for module in pkgutil.walk_packages([f"/mnt/lykta/{package}"], f"{package}.")
-        if module.name != "provisioning.nanodet"
+        if module.name != "provisioning.setup.nanodet"
     ]
     for name in names:
         importlib.import_module(name)

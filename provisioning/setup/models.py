@@ -185,13 +185,13 @@ def _any_size(fetched: list[bytes]) -> bytes:
 
 
 def _rtmdet(fetched: list[bytes]) -> bytes:
-    from provisioning.rtmdet import cut
+    from provisioning.setup.rtmdet import cut
 
     return cut(fetched[0])
 
 
 def _nanodet(fetched: list[bytes]) -> bytes:
-    from provisioning.nanodet import convert
+    from provisioning.setup.nanodet import convert
 
     return convert(*fetched)
 

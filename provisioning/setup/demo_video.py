@@ -15,7 +15,7 @@ from pathlib import Path
 from privacy.errors import MediaError
 from privacy.files import PUBLIC, place
 from privacy.masking.networks.models import sha256_of
-from provisioning.models import say
+from provisioning.setup.models import say
 
 SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"
 _MEMBERS = ("vtest.avi", "vtest.avi.gz")

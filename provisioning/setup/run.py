@@ -1,4 +1,4 @@
-"""`python -m provisioning.setup`: model files and the demo video. Second step of `make setup`; idempotent."""
+"""`python -m provisioning.setup.run`: model files and the demo video. Second step of `make setup`; idempotent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from privacy.errors import LyktaError
 from privacy.foreign import error_lines
 from privacy.masking.networks.models import STACKS
-from provisioning import demo_video, models
+from provisioning.setup import demo_video, models
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m provisioning.setup", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m provisioning.setup.run", description=__doc__)
     parser.add_argument("--models", type=Path, default=PROJECT / "out/models", help="folder for the model files")
     parser.add_argument("--video", type=Path, default=PROJECT / "out/demo-video/vtest.avi", help="file for the demo video")
     which = parser.add_mutually_exclusive_group()
