@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from central.broker import Listeners, write
-from central.bundle import Address
-from central.keys import issue, keygen
+from central.keys.broker import Listeners, write
+from central.keys.bundle import Address
+from central.keys.keygen import issue, keygen
 from privacy.records.zone import stockholm
 
 PATIENCE = 4

@@ -20,7 +20,7 @@ import numpy as np
 
 from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
-from central.review import PLACEHOLDERS
+from central.keys.review import PLACEHOLDERS
 from drivers.media.encoder import H264Encoder, Mp4Writer
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from central.commands import Heard, command
-from central.folder import signer
+from central.fleet.node_commands import Heard, command
+from central.keys.key_folder import signer
 from drivers.clock import SystemClock
 from privacy.records.command import COMMAND, LONGEST_MS
 from privacy.records.jws import sign

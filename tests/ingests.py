@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from central.keys import authority, signer
+from central.keys.keygen import authority, signer
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import PART, RECEIPT, Manifest, Parcel, Receipt, read_object
 from tests.broker import NAME, PATIENCE, Centre, until

@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 
-from central.keys import issue
+from central.keys.keygen import issue
 from tests.broker import PATIENCE, free_port, until
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from central.folder import evidence
+from central.keys.key_folder import evidence
 from privacy.records.journal import Chain, Entry, verify_chain
 from tests.broker import Centre
 from tests.clips import Node, made

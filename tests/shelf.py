@@ -13,7 +13,7 @@ import msgspec
 from agent.clips.custody import Custody
 from agent.clips.orders import Unit
 from agent.runtime.config import load
-from central.keys import authority, signer
+from central.keys.keygen import authority, signer
 from drivers.clock import ClockState, SystemClock
 from privacy.records.journal import Entry, verify_chain
 from privacy.records.jws import sha256_hex, sign

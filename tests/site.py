@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
 from agent.commands.main import app
-from central import signing
-from central.bundle import Address, bundle
-from central.certificates import issuer, pem
-from central.keys import keygen
+from central.keys import signing
+from central.keys.bundle import Address, bundle
+from central.keys.certificates import issuer, pem
+from central.keys.keygen import keygen
 from privacy.errors import LyktaError
 from privacy.records.jws import load_chain, sign
 from provisioning.layout import Layout

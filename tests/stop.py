@@ -16,7 +16,7 @@ from agent.clips.spool import Spool
 from agent.messages import Message, decode
 from agent.outbox.outbox import Outbox
 from agent.runtime.control import EXCHANGE_S, ask, listen
-from central.bundle import Address, bundle
+from central.keys.bundle import Address, bundle
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
 from privacy.records.manifest import Manifest

@@ -18,8 +18,8 @@ from agent.inbox.applied import KINDS
 from agent.inbox.desired import LONGEST, leave, taken
 from agent.messages import Reported
 from agent.root.apply import apply
-from central.folder import signer
-from central.main import app as central
+from central.commands.main import app as central
+from central.keys.key_folder import signer
 from privacy.errors import LyktaError, RecordError
 from privacy.records.jws import sign
 from privacy.records.order import ORDER, Order

@@ -16,7 +16,7 @@ import pytest
 
 from agent.messages import Envelope, Message, State, encode
 from agent.runtime import config
-from central.keys import authority, keygen, signer
+from central.keys.keygen import authority, keygen, signer
 from privacy.errors import EnrolmentError, RecordError
 from privacy.records.command import verify_command
 from privacy.records.jws import key_set, sha256_hex, sign, verify_issued
@@ -482,7 +482,7 @@ def test_help_lists_the_commands_and_loads_little() -> None:
     for name in ("keygen", "bundle", "officer", "revoke", "sign", "send", "ingest", "open", "export", "verify"):
         assert f" {name} " in said
     heavy = "{'starlette', 'uvicorn', 'pyrage', 'cryptography', 'joserfc', 'numpy', 'paho'}"
-    code = f"import sys, central.main; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, central.commands.main; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

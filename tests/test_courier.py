@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from central.keys import signer
+from central.keys.keygen import signer
 from privacy.records.jws import sign
 from privacy.records.order import ORDER, Order
 from tests.broker import NODE, SITE, Broker, Centre, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from central.export import unpack
+from central.clips.export import unpack
 from privacy.records.journal import ENTRY, Entry, Journal, segment, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import Manifest

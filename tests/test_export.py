@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from central.folder import evidence
+from central.keys.key_folder import evidence
 from privacy.records.journal import Chain, verify_chain
 from tests.broker import PATIENCE, until
 from tests.clips import TOOL, Node, central, film, made

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from starlette.applications import Starlette
 
-from central.keys import signer
-from central.server import serve
+from central.ingest.server import serve
+from central.keys.keygen import signer
 from privacy.errors import RecordError, StorageError
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import PART, RECEIPT, Receipt

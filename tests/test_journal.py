@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from central.keys import authority, issue, keygen, signer
+from central.keys.keygen import authority, issue, keygen, signer
 from privacy.errors import RecordError
 from privacy.records.journal import (
     Chain,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from central.keys import signer
+from central.keys.keygen import signer
 from privacy.errors import RecordError
 from privacy.records.command import verify_command
 from privacy.records.jws import load_chain

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from central.access import DEED, Deed
-from central.folder import signer
+from central.keys.access_log import DEED, Deed
+from central.keys.key_folder import signer
 from privacy.records.journal import Entry, Journal
 from privacy.records.jws import sha256_hex, sign
 from tests.clips import Node, central, made

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from central.orders import sign_order
+from central.ingest.orders import sign_order
 from privacy.records.jws import sha256_hex
 from privacy.records.order import verify_order
 from provisioning.identity import command_keys

@@ -17,7 +17,7 @@ from agent.runtime.control import ask
 from agent.uplink.upload.parcels import MOST_BYTES, Parcels, uuid7
 from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank
-from central.keys import authority, signer
+from central.keys.keygen import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError
 from privacy.records.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment
 from privacy.records.jws import sha256_hex, sign

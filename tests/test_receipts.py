@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from central.keys import signer
+from central.keys.keygen import signer
 from privacy.errors import RecordError
 from privacy.records.jws import Signer, sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Receipt

@@ -20,7 +20,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from central.keys import authority, issue, keygen, signer
+from central.keys.keygen import authority, issue, keygen, signer
 from privacy.errors import RecordError
 from privacy.records.command import COMMAND, Command, verify_command
 from privacy.records.jws import (

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from agent.inbox.desired import leave_certificate, taken
 from agent.root.renew import attend, take_answers
-from central.main import app as central
-from central.renewing import renew
-from central.revoking import revoke
+from central.commands.main import app as central
+from central.fleet.renewing import renew
+from central.keys.revoking import revoke
 from privacy.errors import RecordError
 from privacy.records.journal import Journal, verify_chain
 from privacy.records.jws import load_chain, load_private_key

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.review import shown
+from central.keys.review import shown
 from privacy.records.far_zone import FarLine
 from tests.broker import PATIENCE
 from tests.clips import TOOL, Node, central, example, made

@@ -21,7 +21,7 @@ from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment, new_
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import Body, ClipNote
 from agent.runtime.config import Record
-from central.keys import authority
+from central.keys.keygen import authority
 from drivers.media.encoder import H264Encoder
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.demo.run import Demo
-from central.keys import signer
+from central.keys.keygen import signer
 from drivers.media.video import VideoFile
 from privacy.masking.view_guard import ViewGuard
 from privacy.records.jws import sha256_hex, sign

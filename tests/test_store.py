@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agent.camera.recorder import new_clip_id
-from central.folder_store import FolderStore
-from central.keys import keygen
-from central.refusing import RefusalError
-from central.s3_store import S3Store
-from central.store import Part, Piece, Store, Upload, marked, marker
-from central.stores import open_store
+from central.keys.keygen import keygen
+from central.store.choose import open_store
+from central.store.folder_store import FolderStore
+from central.store.port import Part, Piece, Store, Upload, marked, marker
+from central.store.refusal import RefusalError
+from central.store.s3_store import S3Store
 from privacy.errors import SealError, UnreachableError, UsageError
 from privacy.records.manifest import PART, SealedFile
 from tests.broker import PATIENCE

@@ -22,16 +22,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.camera.recorder import new_clip_id
-from central.fates import Decisions, Filmed, fate
-from central.folder_store import FolderStore
-from central.intake import Intake, Wanted
-from central.keys import authority, issue, keygen, signer
-from central.ledger import Ledger
-from central.recipients import present
-from central.refusing import RefusalError
-from central.store import DEADLINES, Store, announced_key
-from central.stores import open_store
-from central.sweeping import Sweeper
+from central.ingest.deletion import Decisions, Filmed, fate
+from central.ingest.intake import Intake, Wanted
+from central.ingest.ledger import Ledger
+from central.ingest.sweeping import Sweeper
+from central.keys.keygen import authority, issue, keygen, signer
+from central.keys.recipients import present
+from central.store.choose import open_store
+from central.store.folder_store import FolderStore
+from central.store.port import DEADLINES, Store, announced_key
+from central.store.refusal import RefusalError
 from privacy.errors import StorageError
 from privacy.records.journal import ENTRY, Entry, Fact, Journal, verify_chain
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.camera.recorder import new_clip_id
-from central.torn import read_tail
+from central.clips.torn_clips import read_tail
 from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients

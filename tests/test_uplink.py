@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from agent.messages import Alarm, Describe, Health, Help, State, schema
-from central.broker import access_list
+from central.keys.broker import access_list
 from drivers.clock import SystemClock
 from tests.broker import NAME, PATIENCE, Broker, Centre, Published, until
 from tests.stop import LYKTA, MOST_MB, Stop

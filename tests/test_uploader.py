@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from central.keys import authority
+from central.keys.keygen import authority
 from privacy.records.jws import sha256_hex
 from privacy.records.manifest import PART, read_receipt
 from tests.broker import PATIENCE, Broker, Centre, free_port, this_day, until

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from agent.camera.recorder import new_clip_id
-from central.checking import Proof, check_masks, check_pictures
+from central.clips.checking import Proof, check_masks, check_pictures
 from privacy.errors import SealError
 from privacy.masking.frames import Frame
 from privacy.masking.mask_record import outside_of
@@ -320,7 +320,7 @@ def test_another_far_line_than_that_of_the_manifest_is_refused(
 )
 def test_a_small_mask_is_not_judged_by_its_worst_pixel(size: int, off: int, holds: bool) -> None:
     """A clip of the demo was refused for one chroma pixel of 775 that the coder had put 18 levels off."""
-    from central.checking import LEVELS, _percentile
+    from central.clips.checking import LEVELS, _percentile
 
     where = np.full((1, size), 2, np.uint8)
     levels = np.zeros((1, size), np.uint8)

@@ -13,7 +13,7 @@ import pyrage
 import pytest
 
 from agent.runtime.config import load
-from central.keys import authority, signer
+from central.keys.keygen import authority, signer
 from privacy.errors import UnreachableError
 from privacy.records.journal import ENTRY, Entry
 from privacy.records.jws import AT_ISSUE, sha256_hex, sign, verify_issued

@@ -27,7 +27,7 @@ from agent.runtime.notices import Word
 from agent.runtime.status import ServiceStatus, Standing
 from agent.uplink.upload.ingest_client import Said
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
-from central.keys import authority, signer
+from central.keys.keygen import authority, signer
 from drivers.https import place_of
 from privacy import foreign
 from privacy.errors import LyktaError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.messages import CertificateWanted, Envelope, Message, encode
-from central.renewing import renew
+from central.fleet.renewing import renew
 from provisioning.identity import renewal_of
 from tests.attacks.inputs import HEADERS, token
 from tests.broker import Broker, until

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.uplink.downlink import SUBSCRIBED
-from central.broker import NODE_READS
+from central.keys.broker import NODE_READS
 from tests.broker import PATIENCE, Broker, Published, until
 from tests.clips import bundle, central, made
 from tests.nodes import PROJECT

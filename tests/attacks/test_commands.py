@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agent.messages import Alarm, CommandAnswer, Envelope, Health, Message, State, encode
-from central.operator import operator
+from central.fleet.broker_connection import operator
 from privacy.errors import LyktaError
 from tests.broker import NAME, PATIENCE, Broker, Published
 from tests.clips import central, made

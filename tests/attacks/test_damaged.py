@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from central.keys import authority
+from central.keys.keygen import authority
 from privacy.errors import RecordError
 from privacy.records.journal import DAMAGED, Journal, head_of, segments, verify_chain
 from provisioning.identity import load_signer

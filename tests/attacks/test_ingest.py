@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from agent.camera.recorder import new_clip_id
-from central.bounds import MOST_A_DAY, MOST_BYTES, MOST_BYTES_A_DAY
-from central.folder_store import FolderStore
-from central.intake import Wanted
-from central.keys import issue
-from central.refusing import RefusalError
-from central.store import Store, part_count
-from central.stores import open_store
+from central.ingest.intake import Wanted
+from central.keys.keygen import issue
+from central.store.choose import open_store
+from central.store.folder_store import FolderStore
+from central.store.limits import MOST_A_DAY, MOST_BYTES, MOST_BYTES_A_DAY
+from central.store.port import Store, part_count
+from central.store.refusal import RefusalError
 from privacy.records.journal import Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from agent.clips.custody import Custody
-from central.keys import issue, signer
+from central.keys.keygen import issue, signer
 from privacy.records.journal import Journal, segments
 from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
 from privacy.records.order import ANSWER, ORDER, Act, Answer, Order

@@ -564,7 +564,7 @@ def test_the_centre_makes_the_same_modes_under_any_umask(shelf: Shelf, tmp_path:
         shutil.copytree(shelf.layout.spool / clip, top / "stick" / clip)
 
         def run(*words: str | Path, umask: int = umask, top: Path = top) -> None:
-            command = [sys.executable, "-c", "from central.main import app; app()", *words]
+            command = [sys.executable, "-c", "from central.commands.main import app; app()", *words]
             done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=top, umask=umask, timeout=HANGS_S)
             assert done.returncode == 0, done.stderr
 

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from agent.commands.main import app as node_app
-from central.main import app as centre_app
+from central.commands.main import app as centre_app
 from tests.attacks.test_paths import lykta, trust_host
 from tests.clips import central
 from tests.nodes import Node

@@ -27,7 +27,7 @@ import msgspec
 import psutil
 
 from agent.camera.recorder import new_clip_id
-from central.keys import issue, keygen, signer
+from central.keys.keygen import issue, keygen, signer
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, SealedFile
 from tests.clips import manifest

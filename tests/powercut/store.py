@@ -19,8 +19,8 @@ from agent.clips.orders import Holds, Obedience, Orders, answers
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.outbox.outbox import Mark, Outbox, Waiting
-from central.bundle import Address, bundle
-from central.keys import keygen, signer
+from central.keys.bundle import Address, bundle
+from central.keys.keygen import keygen, signer
 from drivers.clock import SystemClock
 from privacy.records.journal import Journal
 from privacy.records.jws import Authority, Signer, TrustedKeys, sha256_hex, sign

@@ -1,0 +1,156 @@
+"""`lykta-central` open, verify, export: what is done with clips, and the proof of clips and journals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from central.commands.options import As, Json, Keys, app, show, tell, unused
+
+if TYPE_CHECKING:
+    from central.clips.checking import Proof
+    from central.clips.opening import Verified
+
+
+@app.command("open")
+def open_(
+    clip: Annotated[Path, typer.Argument(help="a stored clip's folder, or its clip.age")],
+    keys: Keys,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the video to write, MP4")],
+    name: As = "",
+    as_json: Json = False,
+) -> None:
+    """Verify a clip and decrypt its masked video. Needs an officer who may open; the access log has it first."""
+    from central.clips.opening import open_clip
+    from central.keys.officers import admit
+
+    folder = folder_of(clip)
+    verified = open_clip(folder, keys, output, admit(keys, name, "open", {"clip": folder.name[:80]}))
+    show("open", {"clip": verified.manifest.clip, "output": str(output)}, f"opened {verified.manifest.clip}: {output}", as_json)
+
+
+@app.command()
+def export(
+    clips: Annotated[list[Path], typer.Argument(help="stored clips' folders")],
+    keys: Keys,
+    ground: Annotated[str, typer.Option(help="crime, accident or data_subject (OSL 32:3)")],
+    case: Annotated[str, typer.Option(help="number of the matter")],
+    decided: Annotated[str, typer.Option(help="who decided; another person than the officer")],
+    to: Annotated[str, typer.Option(help="to whom it is handed")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="new folder")],
+    offence: Annotated[str, typer.Option(help="for crime: the offence, one that can give prison")] = "",
+    name: As = "",
+    as_json: Json = False,
+) -> None:
+    """Hand out clips: plain video, protocol page, and all that stock tools need to check them. Needs an officer who may export."""
+    import msgspec
+
+    from central.clips.export import Request
+    from central.clips.export import export as make
+    from central.clips.export_page import page
+
+    request = Request(ground, offence, case, decided, to)  # type: ignore[arg-type]
+    protocol = make([folder_of(clip) for clip in clips], keys, request, name, output, page, frames_done)
+    facts = {"folder": str(output), "protocol": msgspec.to_builtins(protocol)}
+    show("export", facts, f"handed out {len(protocol.clips)} clips: {output / 'protocol.html'}", as_json)
+
+
+@app.command()
+def verify(
+    what: Annotated[
+        Path, typer.Argument(help="a stored clip's folder or its clip.age; or a journal's folder: a node's, or KEYS/access")
+    ],
+    keys: Keys,
+    head: Annotated[list[str] | None, typer.Option(help="journals: UNIT=LENGTH:SHA256 as heard over MQTT; may be repeated")] = None,
+    node: Annotated[str, typer.Option(help="journals: SITE/NODE that they must be of")] = "",
+    as_json: Json = False,
+) -> None:
+    """Prove that a clip was masked: signatures and hashes, one record a frame, and every masked pixel holds the fill.
+
+    Of a journal: every entry signed, none cut out, put in or changed, and the chains agree with each other and with --head.
+    """
+    from central.clips.journals import is_journal
+
+    if is_journal(what) or ((head or node) and not (folder_of(what) / "manifest.jws").exists()):
+        _verify_journals(what, keys, head or [], node, as_json)
+        return
+    unused("verify", "a clip", head=head, node=node)
+    _verify_clip(folder_of(what), keys, as_json)
+
+
+def _verify_clip(folder: Path, keys: Path, as_json: bool) -> None:
+    import msgspec
+
+    from central.clips.opening import check_clip, prove_clip
+    from central.keys.recipients import check_clip_recipients
+
+    verified = check_clip(folder, keys)
+    sealed_to = check_clip_recipients(folder, verified.manifest, keys)
+    proof = prove_clip(folder, keys, verified, lambda number: frames_done(number, verified.manifest.frames))
+    checked, left = _findings(verified, proof)
+    checked.append(sealed_to)
+    facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "not_checked": left}
+    verdict = "good as far as it reaches: a power cut tore it" if verified.manifest.state == "torn" else "good"
+    lines = [f"{verified.manifest.clip} by {verified.signer}: {verdict}", *(f"  checked      {text}" for text in checked)]
+    lines += [f"  not checked  {text}" for text in left]
+    facts |= {"proof": msgspec.to_builtins(proof), "manifest": msgspec.to_builtins(verified.manifest)}
+    show("verify", facts, lines, as_json)
+
+
+def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
+    """What was checked, and what not."""
+    checked = [
+        *verified.checked,
+        f"{proof.frames} pictures against their mask records ({proof.records}); {sum(proof.full.values())} fully masked",
+        f"{proof.checked:.0%} of the masked pixels hold the fill, off by at most {proof.worst} levels",
+    ]
+    unseen = proof.records - proof.frames
+    torn = verified.manifest.state == "torn"
+    left = [
+        *([f"{proof.unproved} pictures after the last mask record of a torn clip"] if proof.unproved else []),
+        *([f"{unseen} mask records after the last picture of a torn clip"] if unseen else []),
+        *(
+            [f"what the camera wrote after {'its last' if verified.checkpoint else 'no'} checkpoint: signed only after the cut"]
+            if torn
+            else []
+        ),
+        f"the other {1 - proof.checked:.0%}: the border of each mask, which the coder mixes with what lies beside it",
+        "whether somebody stayed visible beside the masks",
+    ]
+    return checked, left
+
+
+def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_json: bool) -> None:
+    from central.clips.journals import heads_of, verify_journals
+    from central.keys.access_log import UNIT
+    from central.keys.key_folder import evidence
+    from central.keys.officers import check_roles
+
+    found = verify_journals(path, evidence(keys), heads_of(words), node)
+    if UNIT in found.chains and path == keys / UNIT:
+        check_roles(keys, found.chains[UNIT].entries)
+    units = {unit: {"entries": len(chain.entries), "head": str(chain.head)} for unit, chain in found.chains.items()}
+    facts: dict[str, Any] = {"journal": str(path), "signers": sorted(found.names), "units": units}
+    facts |= {"crossed": found.crossed, "heard": found.heard, "claims": list(found.claims)}
+    lines = [f"{path} by {', '.join(sorted(found.names)) or 'nobody'}: whole"]
+    lines += [f"  {unit}: {len(chain.entries)} entries, head {chain.head}" for unit, chain in found.chains.items()]
+    lines += [f"  unproven  {claim}" for claim in found.claims]
+    lines += [f"  held against {found.crossed} heads that the units noted of each other and {found.heard} that were given"]
+    lines += (
+        []
+        if found.crossed or found.heard
+        else ["  not checked  whether entries are missing at the end: no head to hold it against"]
+    )
+    show("verify", facts, lines, as_json)
+
+
+def frames_done(number: int, of: int) -> None:
+    """Progress of long work on stderr; a torn clip knows of no number of pictures."""
+    if number % 500 == 0:
+        tell(f"proved {number} pictures" + (f" of {of}" if of else ""))
+
+
+def folder_of(clip: Path) -> Path:
+    return clip.parent if clip.name == "clip.age" else clip

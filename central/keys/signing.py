@@ -1,0 +1,93 @@
+"""Signing what a node obeys: basis, view and configuration. Orders: central/ingest/orders.py; commands: central/fleet/node_commands.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from central.keys.key_folder import listed, signer
+from central.keys.review import Objection, review
+from privacy.errors import RecordError
+from privacy.files import read_own
+from privacy.masking.networks.models import STACKS
+from privacy.records.basis import BASIS, VIEW, Area, Basis, Hours, View
+from privacy.records.jws import sign, verify_listed
+from privacy.records.settings import CONFIG, Settings
+
+T = TypeVar("T")
+KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {
+    "basis": (BASIS, Basis, "basis"),
+    "view": (VIEW, View, "basis"),
+    "config": (CONFIG, Settings, "command"),
+}
+"""Type of the record, what it holds, and the key that signs it."""
+
+
+def sign_record(name: str, source: Path, keys: Path, settle: Callable[[list[Objection]], None]) -> bytes:
+    """The signed record from its JSON file; `RecordError` names field and rule where it is not one.
+
+    settle   gets the objections to it, and raises where one stands
+    """
+    kind, into, key = KINDS[name]
+    record = decoded(name, read_json(name, source), into)
+    settle(review(name, record, datetime.now(UTC)))
+    return sign(record, signer(keys, key), kind)
+
+
+def signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
+    """The signed record from a file, if it is of these keys and for that node: what a node would refuse is not sent."""
+    kind, into, key = KINDS[name]
+    token = read_json(name, source).strip()
+    record = verify_listed(token, kind, listed(keys, key), into)
+    if (record.site, record.node) != node:
+        raise RecordError(f"{name}: node: is for {record.site}/{record.node} (got {'/'.join(node)})", "send it there")
+    return token
+
+
+def read_json(name: str, source: Path) -> bytes:
+    try:
+        return read_own(source)
+    except OSError as problem:
+        raise RecordError(f"{source}: {problem.strerror}", f"lykta-central sign {name} --example SITE/NODE prints one") from problem
+
+
+def decoded(name: str, data: bytes, into: type[T]) -> T:
+    """The record that somebody wrote; `RecordError` names field and rule where it is not one."""
+    try:
+        return msgspec.json.decode(data, type=into)
+    except msgspec.ValidationError as problem:
+        rule, _, where = str(problem).partition(" - at `$.")
+        raise RecordError(f"{name}: {where.rstrip('`') or 'file'}: {rule[:1].lower()}{rule[1:]}", "mend the file") from problem
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"{name}: the file is not JSON: {problem}", "mend the file") from problem
+
+
+def example(name: str, site: str, node: str) -> Any:
+    """A minimal record to edit."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if name == "view":
+        whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+        area = Area("stop", "KBL11.5b", False, whole)
+        return View("view-1", "basis-1", site, node, (area,))
+    if name == "config":
+        return Settings(site, node, 1, {"upload": {"what": "events"}})
+    return Basis(
+        id="basis-1",
+        assessment="example, not an assessment",
+        type="hallplats",
+        controller="Linköpings kommun",
+        site=site,
+        node=node,
+        stop="example stop",
+        purpose="order",
+        hours=(Hours((1, 2, 3, 4, 5, 6, 7), "18:00", "06:00"),),
+        least_profile="standard",
+        retention_hours=72,
+        stacks=tuple(stack.name for stack in STACKS),
+        begin=now,
+        end=now + timedelta(days=365),
+    )
