@@ -1,1 +1,0 @@
-"""The reference receiving end: keys, signing, ingest, opening and verifying clips."""

@@ -1,1 +1,0 @@
-"""Pure: frames, zones, detection, masking, sealing, signed records. No driver, no network."""

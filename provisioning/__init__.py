@@ -1,1 +1,0 @@
-"""Identity and installation: keys and certificates on disk, signed records, model files."""

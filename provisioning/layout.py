@@ -9,6 +9,9 @@ from pathlib import Path
 SERVICES = ("camera", "io", "uplink")
 """The services of a node, in the order in which they are shown."""
 
+CODE = Path(__file__).resolve().parent.parent
+"""The folder in which the packages of this program lie: the root of a checkout, or site-packages."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -94,7 +94,7 @@ def test_a_program_that_another_user_may_change_fails(tmp_path: Path, name: str)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: gives files to another user")
 def test_the_installed_program_is_a_copy_of_roots(tmp_path: Path) -> None:
-    """14.B8: as `provisioning/install.sh` makes it out of a checkout that belongs to somebody, in place of a link into it."""
+    """14.B8: as `provisioning/setup/install.sh` makes it out of a checkout that belongs to somebody, in place of a link into it."""
     project = Path(__file__).parent.parent
     checkout, root = tmp_path / "checkout", tmp_path / "root"
     for name in ("agent", "central", "drivers", "privacy", "provisioning", "systemd"):
@@ -105,7 +105,7 @@ def test_the_installed_program_is_a_copy_of_roots(tmp_path: Path) -> None:
         os.chown(path, 65534, 65534, follow_symlinks=False)
     (root / "opt").mkdir(parents=True)
     (root / "opt/lykta").symlink_to(checkout / ".venv")
-    subprocess.run([checkout / "provisioning/install.sh", root], check=True, capture_output=True)
+    subprocess.run([checkout / "provisioning/setup/install.sh", root], check=True, capture_output=True)
     program = root / "opt/lykta"
     assert not program.is_symlink()
     found = [path.lstat() for path in (program, *program.rglob("*"))]

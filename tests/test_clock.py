@@ -22,7 +22,7 @@ from tests.clips import Node as Shelf
 from tests.clips import made
 from tests.nodes import Node, stop, until
 
-pytestmark = pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: provisioning/setup.sh powercut")
+pytestmark = pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: provisioning/setup/setup.sh powercut")
 CLOCKS = {"1970": "@1970-01-01 00:05:00", "an hour back": "-1h", "an hour ahead": "+1h"}
 # Time since the start of the machine goes on as it does, whatever the clock says.
 STEADY = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}

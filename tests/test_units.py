@@ -125,8 +125,9 @@ def test_nothing_waits_for_the_time(name: str) -> None:
 
 
 def test_all_is_wanted_by_one_target_or_started_by_one_that_is(tmp_path: Path) -> None:
-    """As `provisioning/install.sh` lays it out: no unit is forgotten, none is enabled twice."""
-    done = subprocess.run([str(PROJECT / "provisioning/install.sh"), str(tmp_path)], capture_output=True, text=True, check=False)
+    """As `provisioning/setup/install.sh` lays it out: no unit is forgotten, none is enabled twice."""
+    words = [str(PROJECT / "provisioning/setup/install.sh"), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     installed = {path.name for path in (tmp_path / "usr/lib/systemd/system").glob("lykta*")}
     assert installed == set(ALL)

@@ -77,9 +77,9 @@ seen = []
 sys.addaudithook(lambda event, facts: seen.append(str(facts[0])) if event == "open" else None)
 import importlib, pkgutil
 for part in ("agent", "drivers", "privacy", "provisioning"):
-    for found in pkgutil.iter_modules(importlib.import_module(part).__path__):
-        if found.name != "pi_camera":
-            importlib.import_module(f"{part}.{found.name}")
+    for found in pkgutil.walk_packages(importlib.import_module(part).__path__, f"{part}."):
+        if not found.name.endswith("pi_camera"):
+            importlib.import_module(found.name)
 import os
 inside = tuple([os.getcwd(), *filter(None, map(str, sys.path)), sys.prefix, sys.base_prefix])
 print([path for path in seen if "/" in path and not path.startswith((*inside, "/proc/"))])

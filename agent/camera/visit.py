@@ -1,6 +1,6 @@
 """A visit: who is on site looks, on one phone, while the node is set up. Masked, two pictures a second at most, kept nowhere (R35).
 
-It lives in the camera's memory alone: a camera that starts again has none. What follows from it is `privacy.records.basis.rule_visit`.
+It lives in the camera's memory alone: a camera that starts again has none. What follows from it: `basis.rule_visit`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from privacy.records.basis import Basis
 from privacy.records.jws import peek
 from privacy.records.manifest import MANIFEST, Manifest
 from provisioning.identity import load_records
-from provisioning.layout import Layout
+from provisioning.layout import CODE, Layout
 
 SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
 _MARK = ".lykta-demo"
@@ -344,7 +344,7 @@ trust = "host"
 
 def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
     """The command: 0 if every sealed clip was uploaded and opened, and people were masked."""
-    project = Path(__file__).resolve().parent.parent
+    project = CODE
     demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
     note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
     summary = demo.run(seconds)

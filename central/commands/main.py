@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from central.commands import clips, keys
+from central.commands import clips as clip_commands
+from central.commands import keys as key_commands
 from central.commands.options import As, Json, Keys, app, given_as, show, tell, unused
 from drivers.command_line import ended
 from privacy.errors import RecordError, UsageError

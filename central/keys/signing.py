@@ -1,4 +1,4 @@
-"""Signing what a node obeys: basis, view and configuration. Orders: central/ingest/orders.py; commands: central/fleet/node_commands.py."""
+"""Signing what a node obeys: basis, view and configuration. Orders and commands to nodes are signed where they are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The camera port. Adapters: `drivers.camera.pi_camera` (picamera2) and `drivers.camera.file_camera`, the fake that ships: a video file.
+"""The camera port. Adapters: `pi_camera` (picamera2) and `file_camera`, the fake that ships: a video file.
 
 What an adapter promises, and `tests/test_cameras.py` asks of both: nothing is opened before `open`; what cannot be opened
 raises `MediaError` with a stable code, holds nothing, and may be tried again. `capture` blocks until the next picture and gives

@@ -3,7 +3,7 @@
 People found at one look and at the next are masked along the way between both (`privacy.masking.tracking`). A frame for which
 nothing is known in time leaves fully masked, with the cause (R18). Measured on labelled video: with looks on both sides no
 head is bare up to 0.7 s between them; beyond that it falls off a cliff (docs/decisions/0010), hence a bound in seconds and
-not in frames. What a frame shows and the looks around it do not is masked too (`privacy.masking.changes`); for that a frame waits for one
+not in frames. What a frame shows and the looks around it do not is masked too (`changes`); for that a frame waits for one
 look more, as long as that comes in time.
 """
 

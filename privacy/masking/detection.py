@@ -1,4 +1,4 @@
-"""The detector port: who and what stands in a picture. Adapters: `privacy.masking.networks.detectors` (networks); an AI camera can be another."""
+"""The detector port: who and what stands in a picture. Adapters: `networks.detectors`; an AI camera can be another."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The light of a picture: where it is too dark to find anybody, and when the exposure jumped.
 
 Measured on simulated night: what a detector misses are silhouettes in the dark (docs/MASKING.md). So at night a lower score
-counts as a person (`privacy.masking.networks.detectors`), and what is nearly black is masked whatever the detector says. All levels are luma of
+counts as a person (`networks.detectors`), and what is nearly black is masked whatever the detector says. All levels are luma of
 limited range (16 is black).
 """
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from privacy.errors import LyktaError
 from privacy.foreign import error_lines
 from privacy.masking.networks.models import STACKS
+from provisioning.layout import CODE
 from provisioning.setup import demo_video, models
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m provisioning.setup.run", description=__doc__)
-    parser.add_argument("--models", type=Path, default=PROJECT / "out/models", help="folder for the model files")
-    parser.add_argument("--video", type=Path, default=PROJECT / "out/demo-video/vtest.avi", help="file for the demo video")
+    parser.add_argument("--models", type=Path, default=CODE / "out/models", help="folder for the model files")
+    parser.add_argument("--video", type=Path, default=CODE / "out/demo-video/vtest.avi", help="file for the demo video")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--stack", default="", choices=["", *(stack.name for stack in STACKS)], help="this stack and no other")
     which.add_argument("--each", action="store_true", help="every stack that can be had: a node uses the first of them")

@@ -40,7 +40,7 @@ def missing() -> str:
     absent = [name for name in ("mmdebstrap", "unshare") if not shutil.which(name)]
     if os.geteuid() != 0:
         return "needs root"
-    return f"needs {', '.join(absent)}: provisioning/setup.sh arm64" if absent else ""
+    return f"needs {', '.join(absent)}: provisioning/setup/setup.sh arm64" if absent else ""
 
 
 def run(words: list[str], limit_s: float = _LIMIT_S) -> subprocess.CompletedProcess[str]:

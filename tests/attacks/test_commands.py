@@ -148,7 +148,7 @@ def test_a_minute_in_the_nodes_own_time_is_the_longest(helping: Node) -> None:
             give(helping, ordered(helping.centre, HERE, "light", {"state": "on"}, end_ms=now_ms() + ahead_ms))
 
 
-@pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: provisioning/setup.sh powercut")
+@pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: provisioning/setup/setup.sh powercut")
 def test_a_node_in_another_year_obeys(node: Node) -> None:
     """14.C10: no wall clock is asked: a node in 1970, for which nobody vouches, takes an ack as any other, and once."""
     early = subprocess.Popen(["faketime", "-f", CLOCKS["1970"], *node.words("io")], env=os.environ | STEADY)

@@ -87,9 +87,9 @@ class Installed:
         subprocess.run(["systemd-machine-id-setup", f"--root={root}"], check=True, capture_output=True)
         # As the README says it: in place, with the system's own users, and by its own tools.
         shutil.copytree(PROJECT / "systemd", root / "mnt/systemd")
-        (root / "mnt/provisioning").mkdir()
-        shutil.copy(PROJECT / "provisioning/install.sh", root / "mnt/provisioning")
-        self._in(root, "/mnt/provisioning/install.sh")
+        (root / "mnt/provisioning/setup").mkdir(parents=True)
+        shutil.copy(PROJECT / "provisioning/setup/install.sh", root / "mnt/provisioning/setup")
+        self._in(root, "/mnt/provisioning/setup/install.sh")
 
     def _node(self, root: Path) -> Node:
         """A demo's node, its keys sealed to this tree."""

@@ -39,7 +39,7 @@ def unavailable() -> str:
         return "needs /dev/fuse"
     missing = [name for name in ("qemu-storage-daemon", "mke2fs", "losetup", "unshare") if not shutil.which(name)]
     if missing:
-        return f"needs {', '.join(missing)}: provisioning/setup.sh powercut"
+        return f"needs {', '.join(missing)}: provisioning/setup/setup.sh powercut"
     alone = subprocess.run([*ALONE, "losetup", "-f"], capture_output=True, text=True, check=False)
     return f"needs loop devices and mounts of its own: {alone.stderr.strip()}" if alone.returncode else ""
 

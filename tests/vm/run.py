@@ -46,7 +46,7 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "needs root"
     absent = [name for name in _NEEDS if not shutil.which(name)]
-    return f"needs {', '.join(absent)}: provisioning/setup.sh vm" if absent else ""
+    return f"needs {', '.join(absent)}: provisioning/setup/setup.sh vm" if absent else ""
 
 
 def boots(folder: Path, node_disk: Path, accel: str) -> list[Row]:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
+from provisioning.layout import CODE
+
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -25,7 +27,7 @@ def changeable(path: str, owners: Collection[int] = (0,)) -> str:
 
 def changeable_program(program: Path, owners: Collection[int] = (0,)) -> list[str]:
     """The same of a virtual environment, of the code that runs now with all that it imports, and of every folder above them."""
-    code = Path(__file__).parent.parent
+    code = CODE
     # Of a checkout the packages alone: beside them lie its tests' and builds' files, which nothing imports.
     packages = {package.parent for package in code.glob("*/__init__.py")}
     trees = {program, Path(sys.prefix), *packages, *(Path(entry) for entry in sys.path if entry)} - {code}

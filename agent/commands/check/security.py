@@ -150,7 +150,7 @@ def _program(layout: Layout) -> list[Finding]:
     loose = changeable_program(layout.root / "opt/lykta", _owners(layout))
     if loose:
         more = f" and {len(loose) - _SHOWN} more" if len(loose) > _SHOWN else ""
-        hint = "`sudo provisioning/install.sh` makes a copy of root's in /opt/lykta"
+        hint = "`sudo provisioning/setup/install.sh` makes a copy of root's in /opt/lykta"
         return [_fail(f"program: {'; '.join(loose[:_SHOWN])}{more}", hint)]
     return [_ok("program: only root may change what root runs")]
 

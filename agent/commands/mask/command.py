@@ -33,7 +33,7 @@ from privacy.masking.networks.inference import runtime
 from privacy.masking.networks.models import installed
 from privacy.records.basis import PROFILES, Profile
 from privacy.records.far_zone import FarLine
-from provisioning.layout import Layout
+from provisioning.layout import CODE, Layout
 
 # Bytes of pictures that wait in the delay line, at most: an 8K picture is looked at more often than the time between looks asks.
 _WAITING = 512 << 20
@@ -201,7 +201,7 @@ def model_folder(given: Path | None) -> Path:
     if given:
         return given
     own = Layout.from_environment().models
-    return own if own.is_dir() else Path(__file__).resolve().parent.parent / "out/models"
+    return own if own.is_dir() else CODE / "out/models"
 
 
 def command(

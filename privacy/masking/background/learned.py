@@ -1,6 +1,6 @@
 """A learned background as a file: what `strict` knows of an empty place, for a clip that is too short to learn it.
 
-JSON (schema lykta.background/1) of at most `LONGEST` bytes, with three planes in base64. By the rules of `privacy.masking.background.gate` it
+JSON (schema lykta.background/1) of at most `LONGEST` bytes, with three planes in base64. By the gate's rules it
 shows a place at moments when nobody was found there; whatever was not seen like that, and whatever is masked in every picture,
 is 0. It is a picture all the same, 192 pixels along its long side, and is written for its owner alone.
 """

@@ -2,7 +2,7 @@
 # Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
 # usage: setup.sh STEP...   steps: packages tests powercut container vm arm64 venv models bench pi
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
@@ -62,7 +62,7 @@ install() {
 
 step_venv() {
   local stamp=.venv/lock.sha256 now
-  now=$(cat requirements/all.txt pyproject.toml provisioning/setup.sh | sha256sum)
+  now=$(cat requirements/all.txt pyproject.toml provisioning/setup/setup.sh | sha256sum)
   [ -x .venv/bin/lykta ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
   say "will make .venv/ with the $(grep -c '^[a-z]' requirements/all.txt) packages of requirements/all.txt, each checked by its hash"
   rm -f "$stamp"

@@ -3,7 +3,7 @@
 # environment that only root may change, because root runs it. Without one beside it (a package, a test) the program stays as it is.
 # usage: install.sh [ROOT]   ROOT: the tree to install into, / without one. Enables lykta.target; starts nothing.
 set -euo pipefail
-from=$(cd "$(dirname "$0")/../systemd" && pwd)
+from=$(cd "$(dirname "$0")/../../systemd" && pwd)
 project=$(cd "$from/.." && pwd)
 root=${1:-}; root=${root%/}
 
@@ -29,7 +29,7 @@ put lykta.nft usr/lib/lykta/lykta.nft
 put lykta-sshd.conf etc/ssh/sshd_config.d/00-lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
 if [ -e "$project/.venv/bin/python" ]; then
-  "$project/provisioning/copy_program.sh" "$project" "$root/opt/lykta" /opt/lykta
+  "$project/provisioning/setup/copy_program.sh" "$project" "$root/opt/lykta" /opt/lykta
 fi
 mkdir -p "$root/usr/bin" && ln -sfn /opt/lykta/bin/lykta "$root/usr/bin/lykta"
 systemd-sysusers --root="${root:-/}"
