@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.messages import Health, HealthGroup
 from agent.outbox.outbox import LOSSES, Outbox
-from agent.uplink.io_outbox import Found
+from agent.outbox.remote import Found
 from drivers import board
 from privacy.errors import LyktaError
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from agent.outbox.outbox import Mark, Waiting
+from agent.outbox.remote import End
 from agent.runtime.service import Runtime
 from agent.uplink.storing import Storing
-
-End = Literal["heard", "expired", "corrupt", "set_aside"]
 
 
 class Source(Protocol):

@@ -1,0 +1,69 @@
+"""io's outbox as it answers the uplink: io alone opens the file, so that nobody else can lock it.
+
+io does not believe the uplink beyond the form: it deletes what it is told the broker has (the uplink could as well not send it),
+and nothing that is asked makes it wait or write without bound.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.outbox.outbox import Mark, Outbox, Waiting
+from agent.outbox.remote import Ask, End, Find, Found, Key, LetGo, Look, Take, Taken, TellGone, as_type
+from agent.runtime.control import Request
+
+_MOST_BYTES = 32_000
+"""Of payloads in one answer, or a single one that is larger."""
+_TELLS_S = 10.0
+"""Tombstones are asked for each minute: more often io does not write any."""
+
+
+class OutboxAnswers:
+    """Answers the requests of `agent.outbox.remote`."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox, self._told_s = outbox, float("-inf")
+
+    def answer(self, request: Request) -> Request:
+        """`RecordError` for what is no request; `StorageError` if the disk refuses."""
+        reply: Request = msgspec.to_builtins(self._reply(as_type(request.get("ask"), Ask, "outbox: request")))
+        return reply
+
+    def _reply(self, asked: Ask) -> Taken | Found:
+        if isinstance(asked, Take):
+            return Taken(_within(self._outbox.take(Mark(asked.epoch, asked.taken), asked.limit)))
+        if isinstance(asked, Find):
+            found = self._outbox.find(asked.seq)
+            return Taken((found,) if found else ())
+        if isinstance(asked, LetGo):
+            self._let_go([Key(asked.epoch, rank, seq) for rank, seq in asked.keys], asked.end)
+        elif isinstance(asked, TellGone):
+            self._tell_gone()
+        whole = isinstance(asked, Look) and asked.whole
+        outbox = self._outbox
+        return Found(outbox.pending(), outbox.dropped(), outbox.size(), outbox.summary() if whole else None)
+
+    def _let_go(self, keys: Sequence[Key], end: End) -> None:
+        outbox = self._outbox
+        ends = {"heard": outbox.delete, "expired": outbox.expire, "corrupt": outbox.give_up, "set_aside": outbox.set_aside}
+        ends[end](keys)
+
+    def _tell_gone(self) -> None:
+        if time.monotonic() - self._told_s > _TELLS_S:
+            self._told_s = time.monotonic()
+            self._outbox.tell_gone()
+
+
+def _within(rows: Sequence[Waiting]) -> tuple[Waiting, ...]:
+    """As many as one answer holds."""
+    size = 0
+    taken: list[Waiting] = []
+    for row in rows:
+        size += len(row.payload)
+        if taken and size > _MOST_BYTES:
+            break
+        taken.append(row)
+    return tuple(taken)
