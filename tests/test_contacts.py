@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.io.contacts import LONGEST_REST_MS, RESTS, Contact, Contacts, decided, seen
-from drivers.gpio import INPUTS, Input
+from drivers.gpio.port import INPUTS, Input
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 3_000), st.booleans()), max_size=60)
 """Seen closed or open; ms until then; whether the changes are taken after it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.gpio import WiredPins
+from drivers.gpio.wired_pins import WiredPins
 from privacy.errors import ConfigError, LyktaError
 from tests.broker import PATIENCE
 from tests.commanding import ordered
@@ -277,7 +277,7 @@ import sys
 from agent.io.service import Io
 from agent.io.store import IoStore
 from agent.runtime.service import run_service
-from drivers.gpio import WiredPins
+from drivers.gpio.wired_pins import WiredPins
 from provisioning.layout import Layout
 
 def body(runtime):
@@ -312,7 +312,7 @@ import sys
 from agent.io.service import Io
 from agent.io.store import IoStore
 from agent.runtime.service import run_service
-from drivers.gpio import WiredPins
+from drivers.gpio.wired_pins import WiredPins
 from provisioning.layout import Layout
 
 def body(runtime):

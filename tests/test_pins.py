@@ -15,7 +15,8 @@ from typing import Literal
 
 import pytest
 
-from drivers.gpio import OUTPUTS, Input, LampState, Pins, WiredPins
+from drivers.gpio.port import OUTPUTS, Input, LampState, Pins
+from drivers.gpio.wired_pins import WiredPins
 from privacy.errors import ConfigError, LyktaError, UsageError
 
 LINES = {"help_button": 17, "help_lamp": 27, "door": 22, "light": 23}
@@ -122,7 +123,7 @@ def test_a_line_has_one_user(bench: Bench) -> None:
 def _second_process_opens() -> None:
     import gpiod
 
-    from drivers.gpiod_pins import GpiodFactory, GpiodPin
+    from drivers.gpio.gpiod_pins import GpiodFactory, GpiodPin
 
     factory = GpiodFactory(CHIP)
     try:

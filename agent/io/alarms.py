@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agent.messages import Alarm, tail_of
-from drivers.gpio import Input
+from drivers.gpio.port import Input
 from privacy.errors import RecordError, StorageError
 from privacy.files import PRIVATE, place, read
 from privacy.foreign import decode

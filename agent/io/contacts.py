@@ -13,7 +13,7 @@ from threading import Lock
 import msgspec
 from msgspec import Struct
 
-from drivers.gpio import INPUTS, Input
+from drivers.gpio.port import INPUTS, Input
 
 REST_MS = 500
 LONGEST_REST_MS = 60_000

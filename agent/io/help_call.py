@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from drivers.gpio import LampState
+from drivers.gpio.port import LampState
 
 UNANSWERED_MS = 60_000
 STEADY_MS = 300_000

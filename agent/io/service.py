@@ -22,15 +22,16 @@ from agent.io.alarms import OF_PARTS
 from agent.io.commands import Ack, Decision, LastNumber, Light, Situation, decide
 from agent.io.contacts import Contacts
 from agent.io.help_call import Call, again, lapse
+from agent.io.outbox_answers import OutboxAnswers
 from agent.io.stop_light import LampWatch, Sight, lit
 from agent.io.store import IoStore
 from agent.io.switches import Switches, fan_on
 from agent.messages import Alarm, CommandAnswer, Help, HelpTest, Switch
 from agent.runtime.notices import Mouth, Word, hear
 from agent.runtime.service import Runtime, run_service
-from agent.uplink.io_outbox import Answerer
 from drivers.disk import refusal
-from drivers.gpio import INPUTS, OUTPUTS, Input, Pins, WiredPins
+from drivers.gpio.port import INPUTS, OUTPUTS, Input, Pins
+from drivers.gpio.wired_pins import WiredPins
 from privacy.errors import RecordError, UsageError
 from privacy.records.command import Command, verify_command
 from privacy.records.journal import HEADS
@@ -91,7 +92,7 @@ class Io:
         runtime.answer(
             "heads", HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms).take, on="uplink"
         )
-        runtime.answer("outbox", Answerer(self._store.outbox).answer, on="uplink")
+        runtime.answer("outbox", OutboxAnswers(self._store.outbox).answer, on="uplink")
         runtime.answer("press", self._press, on="ctl")
         runtime.answer("set", self._set, on="ctl")
         runtime.answer("help_test", self._test_now, on="ctl")

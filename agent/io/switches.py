@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agent.messages import Alarm, Switch, Tamper
-from drivers.gpio import Input
+from drivers.gpio.port import Input
 
 QUIET_MS = 60_000
 """Without motion for so long, it is over."""

@@ -122,7 +122,7 @@ def _cut_modem(layout: Layout, modem: Modem, chip: str) -> bool:
         cut_usb(usb_port(layout.root / "sys/bus/usb/devices", modem.usb_port))
         return True
     if modem.power == "gpio" and modem.pin is not None:
-        from drivers.gpiod_pins import pulse
+        from drivers.gpio.gpiod_pins import pulse
 
         pulse(chip, modem.pin, OFF_S)
         return True

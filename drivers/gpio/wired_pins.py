@@ -1,0 +1,100 @@
+"""What is wired to a stop's node, through gpiozero: on the kernel's lines, or on gpiozero's own fake, which ships.
+
+Every input is a contact that closes to ground (pull-up). The contacts of the fake can be worked; those of hardware refuse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from typing import Any, Literal
+
+from gpiozero import LED, Button
+from gpiozero.exc import GPIOZeroError
+from gpiozero.pins.mock import MockFactory
+
+from drivers.gpio.port import INPUTS, OUTPUTS, Input, LampState, Output
+from privacy.errors import ConfigError, LyktaError, UsageError
+
+_DEBOUNCE_S = 0.05
+_BLINK_S = 0.4
+
+
+class WiredPins:
+    """Contacts and lamps on gpiozero, with the kernel's lines or the mock's.
+
+    lines  number of each part's line; parts that are missing or None are not fitted
+    """
+
+    def __init__(self, factory: Literal["gpio", "mock"], chip: str, lines: Mapping[str, int | None]) -> None:
+        fitted = {part: line for part, line in lines.items() if line is not None}
+        _refuse_shared(fitted)
+        self.fitted = frozenset(fitted)
+        self._shown: dict[Output, LampState] = dict.fromkeys(OUTPUTS, "off")
+        self._fake = factory == "mock"
+        self._factory: Any = MockFactory() if self._fake else _kernel_lines(chip)
+        # The mock's pins have no time of their own: a debounce there would swallow the press.
+        bounce = None if self._fake else _DEBOUNCE_S
+        try:
+            self._contacts = {part: self._contact(fitted[part], bounce) for part in INPUTS if part in fitted}
+            self._lamps = {part: LED(fitted[part], pin_factory=self._factory) for part in OUTPUTS if part in fitted}
+        except (GPIOZeroError, OSError) as problem:
+            raise LyktaError(f"pins: cannot be opened: {problem}", "see the wiring plan") from problem
+
+    def _contact(self, line: int, bounce: float | None) -> Any:
+        return Button(line, pull_up=True, bounce_time=bounce, pin_factory=self._factory)
+
+    def on_change(self, changed: Callable[[Input, bool], None]) -> None:
+        for part, contact in self._contacts.items():
+            contact.when_pressed = lambda part=part: changed(part, True)
+            contact.when_released = lambda part=part: changed(part, False)
+
+    def closed(self, part: Input) -> bool:
+        return part in self._contacts and bool(self._contacts[part].is_pressed)
+
+    def show(self, part: Output, state: LampState) -> None:
+        if part not in self._lamps or state == self._shown[part]:
+            return
+        self._shown[part] = state
+        if state == "blinking":
+            self._lamps[part].blink(_BLINK_S, _BLINK_S)
+        elif state == "steady":
+            self._lamps[part].on()
+        else:
+            self._lamps[part].off()
+
+    def shown(self, part: Output) -> LampState:
+        return self._shown[part]
+
+    def work(self, part: Input, closed: bool) -> None:
+        """Close or open a fake contact; hardware refuses to be worked by software."""
+        if not self._fake:
+            raise UsageError(
+                "pins: a real contact is worked by a person", 'only those of pins.factory = "mock" are worked from here'
+            )
+        if part not in self._contacts:
+            raise UsageError(f"pins: {part}: is not fitted", f"fitted: {', '.join(sorted(self._contacts))}")
+        pin = self._contacts[part].pin
+        if closed:
+            pin.drive_low()
+        else:
+            pin.drive_high()
+
+    def close(self) -> None:
+        for part in self._lamps:
+            self.show(part, "off")
+        for device in (*self._contacts.values(), *self._lamps.values()):
+            device.close()
+        self._factory.close()
+
+
+def _kernel_lines(chip: str) -> Any:
+    from drivers.gpio.gpiod_pins import GpiodFactory
+
+    return GpiodFactory(chip)
+
+
+def _refuse_shared(fitted: Mapping[str, int]) -> None:
+    for (one, line), (other, same) in combinations(fitted.items(), 2):
+        if line == same:
+            raise ConfigError(f"pins: {one} and {other}: must differ (got {line} twice)", "see the wiring plan")
