@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from privacy.errors import LyktaError, RecordError, UnreachableError
+from privacy.errors import BusyError, IngestRefusedError, LyktaError, RecordError, UnreachableError
 from privacy.foreign import decode, printable
 
 _TIMEOUT_S = 60.0
@@ -28,22 +28,6 @@ LONGEST_ANSWER = 4 << 20
 _LONGEST_WAIT_S = 3600.0
 _PROXY = "does a proxy or a login page of the network answer in its place? check [ingest] host and port"
 Body = bytes | Iterable[bytes]
-
-
-class RefusedError(LyktaError):
-    """The server understood and said no; `status` is its HTTP code."""
-
-    def __init__(self, status: int, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.status = status
-
-
-class BusyError(UnreachableError):
-    """The server asks us to come again later; `after_s` is how long it wants, 0 if it did not say."""
-
-    def __init__(self, after_s: float, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.after_s = after_s
 
 
 class Place(NamedTuple):
@@ -65,7 +49,7 @@ class Client:
         self._ended = False
 
     def call(self, method: str, path: str, body: Body = b"", headers: Mapping[str, str] | None = None) -> bytes:
-        """The body of the answer; `UnreachableError`, `BusyError` or `RefusedError`.
+        """The body of the answer; `UnreachableError`, `BusyError` or `IngestRefusedError`.
 
         body  bytes, or blocks of them with their Content-Length among the headers; a `LyktaError` of theirs ends the call
         """
@@ -147,7 +131,7 @@ class Client:
             raise BusyError(
                 _after_s(answer.headers.get("Retry-After", "")), error, hint or "it asks for a pause: it is tried again later"
             )
-        raise RefusedError(answer.status, error, hint or _hint(answer.status))
+        raise IngestRefusedError(answer.status, error, hint or _hint(answer.status))
 
 
 def _hint(status: int) -> str:

@@ -1,18 +1,23 @@
 """Every error of Lykta.
 
     LyktaError
-    ├── UsageError(ValueError)          exit 2   wrong arguments, or a second instance
-    ├── ConfigError(ValueError)         exit 5   lykta.toml: field, rule, value
-    ├── RecordError(ValueError)         exit 5   basis, view, manifest, receipt: bad signature, expired, foreign
-    ├── AccessError(PermissionError)    exit 6   the user may not read or write this
-    ├── EnrolmentError(LookupError)     exit 7   the node has no identity yet
-    ├── UnreachableError(ConnectionError) exit 4 a service or server does not answer; trying again can help
-    ├── MediaError(OSError)             exit 1   a camera or a video cannot be read or written
-    ├── ModelError(ValueError)          exit 5   model files absent, torn or not the pinned ones
-    ├── DetectorError(RuntimeError)     exit 1   no usable detection for one picture; the frame is fully masked
-    ├── SealError(ValueError)           exit 1   a sealed file is torn or not ours
-    ├── StorageError(OSError)           exit 1   the disk refused a write
-    └── ZoneError(LookupError)          exit 1   no whole file of the local time's rules
+    ├── UsageError(ValueError)              exit 2   wrong arguments, or a second instance
+    ├── ConfigError(ValueError)             exit 5   lykta.toml: field, rule, value
+    ├── RecordError(ValueError)             exit 5   basis, view, manifest, receipt: bad signature, expired, foreign
+    │   └── DamageError                     exit 5   bytes that nobody signed, or that the disk no longer gives
+    ├── AccessError(PermissionError)        exit 6   the user may not read or write this
+    ├── EnrolmentError(LookupError)         exit 7   the node has no identity yet
+    ├── UnreachableError(ConnectionError)   exit 4   a service or server does not answer; trying again can help
+    │   └── BusyError                       exit 4   a server asks us to come again later
+    ├── IngestRefusedError                  exit 1   the node: the ingest understood and said no
+    ├── RequestRejectedError(ValueError)    exit 1   the centre: what a node asked for is refused, with the HTTP status that says so
+    ├── MediaError(OSError)                 exit 1   a camera or a video cannot be read or written
+    ├── ModelError(ValueError)              exit 5   model files absent, torn or not the pinned ones
+    ├── DetectorError(RuntimeError)         exit 1   no usable detection for one picture; the frame is fully masked
+    │   └── CrowdError                      exit 1   more finds in one picture than can be followed
+    ├── SealError(ValueError)               exit 1   a sealed file is torn or not ours
+    ├── StorageError(OSError)               exit 1   the disk refused a write; `errno`: the system's number, if it was the system
+    └── ZoneError(LookupError)              exit 1   no whole file of the local time's rules
 
 An error says what happened; its hint says what to do. Both are lower case and end without a full stop.
 """
@@ -59,6 +64,30 @@ class EnrolmentError(LyktaError, LookupError):
 
 class UnreachableError(LyktaError, ConnectionError):
     exit_code = 4
+
+
+class BusyError(UnreachableError):
+    """after_s: how long the server wants us to wait, 0 if it did not say."""
+
+    def __init__(self, after_s: float, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.after_s = after_s
+
+
+class IngestRefusedError(LyktaError):
+    """status: the HTTP code of the ingest's answer."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class RequestRejectedError(LyktaError, ValueError):
+    """status: the HTTP code that the node gets."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class MediaError(LyktaError, OSError):

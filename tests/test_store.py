@@ -19,9 +19,8 @@ from central.keys.keygen import keygen
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import Part, Piece, Store, Upload, marked, marker
-from central.store.refusal import RefusalError
 from central.store.s3_store import S3Store
-from privacy.errors import SealError, UnreachableError, UsageError
+from privacy.errors import RequestRejectedError, SealError, UnreachableError, UsageError
 from privacy.records.manifest import PART, SealedFile
 from tests.broker import PATIENCE
 from tests.clips import BEGIN, central, manifest, noise
@@ -214,7 +213,7 @@ def test_a_wrong_part_is_not_kept(store: Store) -> None:
         with pytest.raises(SealError, match="Content-MD5 or size"):
             send(store, wanted, part, body, md5)
     [piece] = wanted.slices(wanted.files[0])
-    with pytest.raises(RefusalError, match="longer than the 900 bytes"), Piece(store.sink(wanted, piece), piece) as out:
+    with pytest.raises(RequestRejectedError, match="longer than the 900 bytes"), Piece(store.sink(wanted, piece), piece) as out:
         out.write(data + b"x")
     assert done(store, wanted) == [False]
 
@@ -320,7 +319,7 @@ def test_an_address_takes_one_part_and_binds_its_md5(objects: ObjectStore, keys:
 def test_without_md5_no_address_is_given(objects: ObjectStore) -> None:
     store = S3Store.parse(f"s3://{objects.bucket()}")
     wanted = upload({"clip.age": b"sealed"})
-    with pytest.raises(RefusalError, match="1 parts need one each"):
+    with pytest.raises(RequestRejectedError, match="1 parts need one each"):
         store.parts(replace(wanted, md5={}))
 
 

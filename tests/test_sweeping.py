@@ -31,8 +31,7 @@ from central.keys.recipients import present
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import DEADLINES, Store, announced_key
-from central.store.refusal import RefusalError
-from privacy.errors import StorageError
+from privacy.errors import RequestRejectedError, StorageError
 from privacy.records.journal import ENTRY, Entry, Fact, Journal, verify_chain
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile
@@ -271,17 +270,17 @@ def test_a_deletion_is_signed_and_a_late_copy_does_not_come_back(desk: Desk) -> 
     entry, party = verify_issued(line, ENTRY, authority(desk.keys), "receipt", Entry)
     assert (entry.kind, entry.facts["object"], entry.facts["versions"], party.role) == ("deleted", name, 4, "receipt")
     desk.now = BEGIN
-    with pytest.raises(RefusalError, match="was deleted") as refused:
+    with pytest.raises(RequestRejectedError, match="was deleted") as refused:
         desk.intake.announce(Wanted("clip", name, token), NODE)
     assert refused.value.status == 410
 
 
 def test_a_clip_that_comes_after_its_deadline_or_an_erasure_is_not_taken(desk: Desk) -> None:
     desk.now = BEGIN + timedelta(hours=2)
-    with pytest.raises(RefusalError, match="is to be deleted"):
+    with pytest.raises(RequestRejectedError, match="is to be deleted"):
         desk.clip(timedelta(hours=1))
     desk.order("erase", 4, minutes(60), minutes(600), since=BEGIN, to=BEGIN + minutes(1))
-    with pytest.raises(RefusalError, match="by order 4"):
+    with pytest.raises(RequestRejectedError, match="by order 4"):
         desk.clip(timedelta(hours=72))
     desk.order("hold", 5, minutes(60), minutes(600), since=BEGIN, to=BEGIN + minutes(1))
     assert desk.here(desk.clip(timedelta(hours=1))), "what is held is taken even after its deadline (R29)"
@@ -402,7 +401,7 @@ def test_what_was_deleted_while_it_was_being_completed_stays_deleted(desk: Desk)
         piece.write(MASKS)
         piece.keep(content_md5(MASKS))
     busy = desk.intake_over(Meanwhile(desk.store, lambda: desk.sweep(timedelta(hours=1))))
-    with pytest.raises(RefusalError, match="was deleted") as refused:
+    with pytest.raises(RequestRejectedError, match="was deleted") as refused:
         busy.complete(name, NODE)
     assert refused.value.status == 410
     assert desk.here(name) == []

@@ -21,8 +21,7 @@ from starlette.routing import Route
 from central.ingest.intake import Intake, State, Wanted
 from central.keys.revocation_list import Revoked
 from central.store.port import Piece
-from central.store.refusal import RefusalError
-from privacy.errors import LyktaError, RecordError, SealError, UnreachableError
+from privacy.errors import LyktaError, RecordError, RequestRejectedError, SealError, UnreachableError
 from privacy.foreign import decode
 
 PEER, SERIAL = "lykta.peer", "lykta.serial"
@@ -104,7 +103,7 @@ class Ingest:
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody hears it
             except LyktaError as problem:
-                status = problem.status if isinstance(problem, RefusalError) else _STATUS.get(type(problem), 500)
+                status = problem.status if isinstance(problem, RequestRejectedError) else _STATUS.get(type(problem), 500)
                 if status == 403:
                     await run_in_threadpool(self._note, request, str(problem))
                 return _error(status, str(problem), problem.hint)
@@ -113,15 +112,15 @@ class Ingest:
 
     def _admit(self, request: Request) -> None:
         if not _peer(request):
-            raise RefusalError(403, "certificate: names no node", "use the node's own TLS key")
+            raise RequestRejectedError(403, "certificate: names no node", "use the node's own TLS key")
         try:
             revoked = self._revoked.has(request.scope[SERIAL])
         except RecordError as problem:
-            raise RefusalError(
+            raise RequestRejectedError(
                 503, "certificate: cannot be judged", "the centre's list of revoked ones is to be mended"
             ) from problem
         if revoked:
-            raise RefusalError(403, f"certificate: of {_peer(request)} is revoked", "enrol the node again")
+            raise RequestRejectedError(403, f"certificate: of {_peer(request)} is revoked", "enrol the node again")
 
     def _note(self, request: Request, reason: str) -> None:
         """R43: attempts at access are reported."""
@@ -145,10 +144,10 @@ def _id(request: Request) -> str:
 
 
 def _number(request: Request, name: str) -> int:
-    """A number in the path; `RefusalError` for what is none that could be here."""
+    """A number in the path; `RequestRejectedError` for what is none that could be here."""
     text = str(request.path_params[name])
     if not re.fullmatch(r"[0-9]{1,8}", text, re.ASCII):
-        raise RefusalError(404, f"{name}: no such {name} (got {text[:20]!r})", "a number of at most 8 digits")
+        raise RequestRejectedError(404, f"{name}: no such {name} (got {text[:20]!r})", "a number of at most 8 digits")
     return int(text)
 
 
@@ -180,8 +179,8 @@ async def _body(request: Request, into: type[T], name: str, hint: str) -> T:
     async for block in request.stream():
         data += block
         if len(data) > _LONGEST:
-            raise RefusalError(413, f"{name}: too long", "a manifest is a few kilobytes")
+            raise RequestRejectedError(413, f"{name}: too long", "a manifest is a few kilobytes")
     try:
         return decode(data, into, name, hint=hint, most=_LONGEST)
     except RecordError as problem:
-        raise RefusalError(400, str(problem), hint) from problem
+        raise RequestRejectedError(400, str(problem), hint) from problem

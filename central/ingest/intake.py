@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from central.ingest import cloned_nodes, segments
 from central.ingest.deletion import Decisions, Fate, Filmed, answer_key, fate, order_key
 from central.ingest.ledger import Ledger
-from central.keys.recipients import check_arrived, check_taken, refuse
+from central.ingest.recipients_check import check_arrived, check_taken, refuse
 from central.store import limits
 from central.store.port import (
     Announcement,
@@ -43,8 +43,7 @@ from central.store.port import (
     refused_key,
     upload_of,
 )
-from central.store.refusal import RefusalError
-from privacy.errors import RecordError, SealError
+from privacy.errors import RecordError, RequestRejectedError, SealError
 from privacy.foreign import END
 from privacy.records.jws import Authority, Party, Signer, sha256_hex, sign, token_id
 from privacy.records.manifest import RECEIPT, ClipId, FileName, Kind, Manifest, Parcel, Receipt, SealedFile, read_object
@@ -139,7 +138,7 @@ class Intake:
         known = self._known(name, node)
         piece = known.upload.slice(file, number)
         if piece is None:
-            raise RefusalError(404, f"part: no such part (got {file} {number})", "read the list of parts again")
+            raise RequestRejectedError(404, f"part: no such part (got {file} {number})", "read the list of parts again")
         return None if receipt_of(self._store, known.record) else Piece(self._store.sink(known.upload, piece), piece)
 
     def complete(self, name: str, node: str) -> bytes:
@@ -157,27 +156,27 @@ class Intake:
         """Keep what a node says it did with an order; the first answer stands."""
         order = self._store.get(order_key(node, number))
         if order is None:
-            raise RefusalError(404, f"order {number}: no such order", "GET /v1/orders lists them")
+            raise RequestRejectedError(404, f"order {number}: no such order", "GET /v1/orders lists them")
         said = read_answer(token, self._authority)
         if (f"{said.site}/{said.node}", said.number) != (node, number) or not answers_to(said, order):
-            raise RefusalError(403, f"answer: is not to order {number} of {node}", "answer the order that was given")
+            raise RequestRejectedError(403, f"answer: is not to order {number} of {node}", "answer the order that was given")
         with self._store.lock("node", node):
             known = self._store.get(answer_key(node, number))
             if known is None:
                 self._store.put(answer_key(node, number), token)
         if known is not None and token_id(known) != token_id(token):
-            raise RefusalError(409, f"order {number}: has another answer", "the first one stands")
+            raise RequestRejectedError(409, f"order {number}: has another answer", "the first one stands")
 
     # -- the way of an object ------------------------------------------------------------------------------------------
 
     def _begin(self, record: Record, node: str) -> datetime | None:
-        """When an object that is new here goes again, with a mark that sees to it; `RefusalError` if it is gone already."""
+        """When an object that is new here goes again, with a mark that sees to it; `RequestRejectedError` if it is gone already."""
         now, due = self._now(), self._due(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
-            raise RefusalError(410, f"object {record.id}: was here and was deleted", "delete it")
+            raise RequestRejectedError(410, f"object {record.id}: was here and was deleted", "delete it")
         end = self._fate(record, due, node) if due else Fate(now + limits.UNFINISHED)
         if end.due <= now:
-            raise RefusalError(
+            raise RequestRejectedError(
                 410, f"object {record.id}: is to be deleted" + (f" by order {end.order}" if end.order else ""), "delete it"
             )
         with self._store.lock("node", node):
@@ -191,7 +190,7 @@ class Intake:
     def _receive(self, known: Known, node: str) -> bytes:
         missing = [part for part in self._store.parts(known.upload) if not part.done]
         if missing:
-            raise RefusalError(409, f"object {known.record.id}: {len(missing)} parts are missing", "PUT them first")
+            raise RequestRejectedError(409, f"object {known.record.id}: {len(missing)} parts are missing", "PUT them first")
         self._check_files(known)
         self._check_sealed_to(known, node)
         if isinstance(known.record, Parcel) and known.record.kind == "journal":
@@ -204,7 +203,7 @@ class Intake:
         if announced(self._store, node, known.record.id) is None:
             # Deleted meanwhile by a process that no lock of this store keeps away.
             self._store.erase(home(known.record))
-            raise RefusalError(410, f"object {known.record.id}: was deleted", "delete it")
+            raise RequestRejectedError(410, f"object {known.record.id}: was deleted", "delete it")
         return receipt
 
     def _check_files(self, known: Known) -> None:
@@ -277,7 +276,7 @@ class Intake:
         self.ledger.note_hourly(
             about, "refused", node=owner(record), object=record.id, what="manifest", reason=f"another is here ({digest})"
         )
-        raise RefusalError(409, f"object {record.id}: is here with another manifest", "a clip has one manifest for ever")
+        raise RequestRejectedError(409, f"object {record.id}: is here with another manifest", "a clip has one manifest for ever")
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
@@ -285,7 +284,9 @@ class Intake:
         """The record, if a unit of our CA signed it that may, and the caller is the same node."""
         record, signer = self._read(kind, token)
         if not owner(record) == signer.name == node or not _NAME.fullmatch(node):
-            raise RefusalError(403, f"object: belongs to {owner(record)}, the certificate is {node}'s", "use the node's own")
+            raise RequestRejectedError(
+                403, f"object: belongs to {owner(record)}, the certificate is {node}'s", "use the node's own"
+            )
         return record
 
     def _known(self, name: str, node: str) -> Known:
@@ -293,10 +294,10 @@ class Intake:
         try:
             msgspec.convert(name, ClipId)
         except msgspec.ValidationError as problem:
-            raise RefusalError(404, "object: not an object id", "ids are UUIDs of version 7") from problem
+            raise RequestRejectedError(404, "object: not an object id", "ids are UUIDs of version 7") from problem
         found = announced(self._store, node, name)
         if found is None:
-            raise RefusalError(404, f"object {name}: was not announced by {node}", "POST /v1/objects first")
+            raise RequestRejectedError(404, f"object {name}: was not announced by {node}", "POST /v1/objects first")
         token = found.manifest.encode()
         record = self._verified(found.kind, token, node)
         self._check_not_refused(record)

@@ -11,8 +11,7 @@ from itertools import islice
 from msgspec import Struct
 
 from central.store.port import Store, home, owner, record_key
-from central.store.refusal import RefusalError
-from privacy.errors import DamageError, RecordError
+from privacy.errors import DamageError, RecordError, RequestRejectedError
 from privacy.records.journal import ENTRY, Chain, Entry, Head, check_undamaged, verify_segment
 from privacy.records.jws import Authority, peek
 from privacy.records.manifest import PARCEL, Parcel
@@ -57,7 +56,7 @@ def check(store: Store, parcel: Parcel, data: bytes, authority: Authority) -> Ga
     """
     first, stored = int(parcel.facts["first"]), store.get(place_of(parcel))
     if stored is not None and stored != data and stored.startswith(data):
-        raise RefusalError(
+        raise RequestRejectedError(
             409, f"journal: {unit_of(parcel)}: segment {first} is here with more entries", "it is safe; delete this parcel"
         )
     try:
@@ -107,7 +106,7 @@ def keep_aside(store: Store, parcel: Parcel, token: bytes, data: bytes, problem:
 
 
 def check_not_refused(store: Store, parcel: Parcel) -> None:
-    """`RefusalError` for a parcel that was kept aside before: it need not be sent again."""
+    """`RequestRejectedError` for a parcel that was kept aside before: it need not be sent again."""
     if store.get(f"{refused_key(parcel)}.jws") is None:
         return
     damage = store.get(f"{refused_key(parcel)}.damaged")
@@ -116,11 +115,11 @@ def check_not_refused(store: Store, parcel: Parcel) -> None:
     raise refusal(RecordError(f"journal: {unit_of(parcel)}: this segment did not follow the chain"))
 
 
-def refusal(problem: RecordError) -> RefusalError:
+def refusal(problem: RecordError) -> RequestRejectedError:
     """What the node is told: whether the next segment may come all the same."""
     if isinstance(problem, DamageError):
-        return RefusalError(DAMAGED, str(problem), "it is kept aside; go on with the next one")
-    return RefusalError(409, str(problem), "it is kept aside; the centre looks into it")
+        return RequestRejectedError(DAMAGED, str(problem), "it is kept aside; go on with the next one")
+    return RequestRejectedError(409, str(problem), "it is kept aside; the centre looks into it")
 
 
 def refused_key(parcel: Parcel) -> str:
@@ -152,9 +151,9 @@ def _previous_in_store(store: Store, key: str) -> str:
         raise _damaged(key, problem) from problem
 
 
-def _damaged(key: str, problem: RecordError) -> RefusalError:
+def _damaged(key: str, problem: RecordError) -> RequestRejectedError:
     """What the store holds was whole when it was taken: the fault is the centre's, and the node keeps what it has."""
-    return RefusalError(500, f"store: {key}: {problem}", "the centre mends it; send it again later")
+    return RequestRejectedError(500, f"store: {key}: {problem}", "the centre mends it; send it again later")
 
 
 def _taken(store: Store, parcel: Parcel) -> list[str]:

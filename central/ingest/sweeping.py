@@ -37,8 +37,7 @@ from central.store.port import (
     receipt_of,
     upload_of,
 )
-from central.store.refusal import RefusalError
-from privacy.errors import RecordError, StorageError
+from privacy.errors import RecordError, RequestRejectedError, StorageError
 from privacy.foreign import printable
 from privacy.records.jws import peek
 from privacy.records.manifest import MANIFEST, PARCEL, Manifest, Parcel
@@ -146,7 +145,7 @@ class Sweeper:
         try:
             known = announced(self._store, node, name)
             return known is not None and known.kind == "clip" and covers(order, _filmed(_record(known)))
-        except (RefusalError, RecordError):
+        except (RequestRejectedError, RecordError):
             return True
 
     def _look(self, mark: str, node: str, name: str, orders: list[Order], swept: Swept) -> None:

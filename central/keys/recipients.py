@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pyrage
 
-from central.ingest.ledger import Ledger
 from central.keys.key_folder import read, write
-from central.store.port import Record, Store, Upload, owner
-from central.store.refusal import RefusalError
 from privacy.errors import RecordError, SealError
 from privacy.files import locked, open_file
 from privacy.records.manifest import Manifest
 from privacy.records.seal import LONGEST_HEAD, stanzas
 
 _NOW, _KNOWN = "recipients.txt", "recipients-known.txt"
-_HINT = "look at trust/recipients.txt on the node, and who could write there"
+HINT = "look at trust/recipients.txt on the node, and who could write there"
 
 
 def present(keys: Path) -> list[str]:
@@ -55,18 +52,11 @@ def strangers(manifest: Manifest, keys: Path) -> str:
     return f"recipients: sealed to {', '.join(one[:70] for one in odd[:3])}, whom this centre does not know" if odd else ""
 
 
-def check_taken(record: Record, keys: Path, ledger: Ledger) -> None:
-    """Refuse a clip that was sealed to a stranger, with an entry in the centre's journal; `RefusalError`."""
-    wrong = strangers(record, keys) if isinstance(record, Manifest) else ""
-    if wrong:
-        raise refuse(record, wrong, ledger)
-
-
 def check_clip_recipients(folder: Path, manifest: Manifest, keys: Path) -> str:
     """What was checked of a stored clip: its recipients are the centre's, and each sealed file has as many. `RecordError`."""
     wrong = strangers(manifest, keys)
     if wrong:
-        raise RecordError(wrong, _HINT)
+        raise RecordError(wrong, HINT)
     for file in manifest.files:
         with open_file(folder / file.name, file.name) as sealed:
             check_stanzas(file.name, sealed.read(LONGEST_HEAD), manifest)
@@ -77,20 +67,7 @@ def check_stanzas(name: str, head: bytes, manifest: Manifest) -> None:
     """Whether a sealed file can be opened by as many as its manifest names; `SealError` if not. head: its first bytes."""
     count = stanzas(head)
     if count != len(manifest.recipients):
-        raise SealError(f"{name}: is sealed to {count}, the manifest names {len(manifest.recipients)}", _HINT)
-
-
-def check_arrived(store: Store, upload: Upload, manifest: Manifest) -> None:
-    """Whether the files that arrived can be opened by as many as their manifest names; `SealError` if not."""
-    for file in manifest.files:
-        check_stanzas(file.name, store.head(upload.keys[file.name], LONGEST_HEAD), manifest)
-
-
-def refuse(record: Record, wrong: str, ledger: Ledger) -> RefusalError:
-    """The refusal of a clip that others can open than this centre says, with an entry in the centre's journal, one an hour."""
-    about = f"{owner(record)} recipients"
-    ledger.note_hourly(about, "refused", node=owner(record), object=record.id, what="recipients", reason=wrong)
-    return RefusalError(403, f"object {record.id}: {wrong}", _HINT)
+        raise SealError(f"{name}: is sealed to {count}, the manifest names {len(manifest.recipients)}", HINT)
 
 
 def _write(path: Path, lines: list[str]) -> None:

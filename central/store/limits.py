@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from central.store.port import OPEN, RESERVED, TAKEN, Record, Store, open_key, part_count
-from central.store.refusal import RefusalError
+from privacy.errors import RequestRejectedError
 from privacy.records.manifest import LARGEST, Kind, Manifest
 
 RETENTION = timedelta(days=60)
@@ -22,26 +22,30 @@ UNFINISHED = timedelta(days=7)
 
 
 def check(record: Record, name: str, md5: dict[str, tuple[str, ...]]) -> None:
-    """`RefusalError` if a signed record is not the one that was announced, or says what no node of ours would."""
+    """`RequestRejectedError` if a signed record is not the one that was announced, or says what no node of ours would."""
     names, size = [file.name for file in record.files], sum(file.size for file in record.files)
     if record.id != name:
-        raise RefusalError(400, f"id: is not the record's own (got {name})", "announce the object by its own id")
+        raise RequestRejectedError(400, f"id: is not the record's own (got {name})", "announce the object by its own id")
     if isinstance(record, Manifest):
         _check_clip(record)
     if not names or len(set(names)) != len(names) or RESERVED & set(names):
-        raise RefusalError(400, f"object {record.id}: files: one at least, each once, none of the centre's names", "pack it anew")
+        raise RequestRejectedError(
+            400, f"object {record.id}: files: one at least, each once, none of the centre's names", "pack it anew"
+        )
     if size > MOST_BYTES[record.kind]:
-        raise RefusalError(413, f"object {record.id}: at most {MOST_BYTES[record.kind]} bytes (got {size})", "close it sooner")
+        raise RequestRejectedError(
+            413, f"object {record.id}: at most {MOST_BYTES[record.kind]} bytes (got {size})", "close it sooner"
+        )
     if any(md5.get(file.name) and len(md5[file.name]) != part_count(file.size) for file in record.files) or md5.keys() - set(names):
-        raise RefusalError(400, f"object {record.id}: md5: one for each part of each file", "compute them from the parts")
+        raise RequestRejectedError(400, f"object {record.id}: md5: one for each part of each file", "compute them from the parts")
 
 
 def check_room(store: Store, record: Record, node: str) -> None:
-    """`RefusalError` if a node has too much on its way already. Called below the node's lock."""
+    """`RequestRejectedError` if a node has too much on its way already. Called below the node's lock."""
     size = sum(file.size for file in record.files)
     others = [key for key in store.names(f"{OPEN}/{node}") if key != open_key(node, record)]
     if len(others) >= MOST_OPEN or sum(int(key.rpartition("~")[2]) for key in others) + size > MOST_OPEN_BYTES:
-        raise RefusalError(
+        raise RequestRejectedError(
             429,
             f"object {record.id}: {node} has {len(others)} objects on their way (at most {MOST_OPEN}, {MOST_OPEN_BYTES} bytes)",
             "complete those first",
@@ -49,7 +53,7 @@ def check_room(store: Store, record: Record, node: str) -> None:
 
 
 def count_in(store: Store, record: Record, node: str, now: datetime) -> None:
-    """Count a new object in what a node may leave in a day; `RefusalError` if it is too much. Called below the node's lock."""
+    """Count a new object in what a node may leave in a day; `RequestRejectedError` if it is too much. Called with the lock."""
     if record.kind == "clip":
         return
     day, size, counts, room = f"{now:%Y%m%d}", sum(file.size for file in record.files), 0, MOST_BYTES_A_DAY
@@ -60,7 +64,7 @@ def count_in(store: Store, record: Record, node: str, now: datetime) -> None:
         else:
             counts, room = counts + 1, room - int(of_size)
     if counts >= MOST_A_DAY or size > room:
-        raise RefusalError(
+        raise RequestRejectedError(
             429,
             f"object {record.id}: {node} sent {counts} journals and reports today (at most {MOST_A_DAY}, {MOST_BYTES_A_DAY} bytes)",
             "it may come tomorrow; if the node is not making up for weeks, look at what it sends",
@@ -79,10 +83,12 @@ def count_out(store: Store, record: Record, node: str) -> None:
 
 def _check_clip(clip: Manifest) -> None:
     if clip.state == "open":
-        raise RefusalError(400, f"object {clip.id}: is still running", "announce the clip when it is finished")
+        raise RequestRejectedError(400, f"object {clip.id}: is still running", "announce the clip when it is finished")
     if clip.end < clip.begin:
-        raise RefusalError(400, f"object {clip.id}: ends before it begins ({clip.begin} to {clip.end})", "set the node's clock")
+        raise RequestRejectedError(
+            400, f"object {clip.id}: ends before it begins ({clip.begin} to {clip.end})", "set the node's clock"
+        )
     if clip.deadline > clip.end + RETENTION:
-        raise RefusalError(
+        raise RequestRejectedError(
             400, f"object {clip.id}: deadline: at most {RETENTION.days} days after its end (got {clip.deadline})", "see the basis"
         )

@@ -29,8 +29,7 @@ from typing import Literal, Protocol, Self
 
 from msgspec import Struct
 
-from central.store.refusal import RefusalError
-from privacy.errors import RecordError, SealError
+from privacy.errors import RecordError, RequestRejectedError, SealError
 from privacy.foreign import decode
 from privacy.records.jws import peek
 from privacy.records.manifest import PART, RECEIPT, Kind, Manifest, Parcel, Receipt, SealedFile
@@ -179,7 +178,7 @@ class Piece:
     def write(self, block: bytes) -> None:
         self._size += len(block)
         if self._size > self._slice.size:
-            raise RefusalError(
+            raise RequestRejectedError(
                 413,
                 f"part {self._slice.number}: longer than the {self._slice.size} bytes announced",
                 "read the list of parts again",
@@ -236,12 +235,14 @@ def announced_key(node: str, name: str) -> str:
 
 
 def announced(store: Store, node: str, name: str) -> Announcement | None:
-    """What is known of an object; `RefusalError` if somebody else wrote there."""
+    """What is known of an object; `RequestRejectedError` if somebody else wrote there."""
     data = store.get(announced_key(node, name))
     try:
         return _announcement(data) if data is not None else None
     except RecordError as problem:
-        raise RefusalError(500, f"object {name}: what was announced cannot be read: {problem}", "the centre mends it") from problem
+        raise RequestRejectedError(
+            500, f"object {name}: what was announced cannot be read: {problem}", "the centre mends it"
+        ) from problem
 
 
 @lru_cache(128)

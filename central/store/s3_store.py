@@ -19,8 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from central.store.port import Part, Slice, Upload
-from central.store.refusal import RefusalError
-from privacy.errors import UnreachableError, UsageError
+from privacy.errors import RequestRejectedError, UnreachableError, UsageError
 from privacy.records.manifest import SealedFile
 
 _BLOCK = 1 << 20
@@ -146,7 +145,7 @@ class S3Store:
     def _parts_of(self, upload: Upload, file: SealedFile) -> list[Part]:
         key, slices, md5 = upload.keys[file.name], upload.slices(file), upload.md5.get(file.name, ())
         if len(md5) != len(slices):
-            raise RefusalError(
+            raise RequestRejectedError(
                 400, f"md5: {file.name}: {len(slices)} parts need one each (got {len(md5)})", "announce it with them"
             )
         number, have = self._begun(key)

@@ -23,7 +23,7 @@ from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.limits import MOST_A_DAY, MOST_BYTES, MOST_BYTES_A_DAY
 from central.store.port import Store, part_count
-from central.store.refusal import RefusalError
+from privacy.errors import RequestRejectedError
 from privacy.records.journal import Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest
@@ -200,7 +200,7 @@ def test_a_node_leaves_so_much_in_a_day_and_no_more(keys: Path, tmp_path: Path) 
     desk = Desk(keys, FolderStore(tmp_path / "store"), tmp_path / "journal")
     for _ in range(MOST_A_DAY):
         desk.parcel("report")
-    with pytest.raises(RefusalError, match="today") as refused:
+    with pytest.raises(RequestRejectedError, match="today") as refused:
         desk.parcel("report")
     assert refused.value.status == 429, "which a node takes as: later"
     assert refused.value.hint
@@ -214,7 +214,7 @@ def test_bytes_of_a_day_are_bounded_too(keys: Path, tmp_path: Path) -> None:
     desk, size = Desk(keys, FolderStore(tmp_path / "store"), tmp_path / "journal"), MOST_BYTES["report"]
     for _ in range(MOST_BYTES_A_DAY // size):
         announce_report(desk, size)
-    with pytest.raises(RefusalError, match="today"):
+    with pytest.raises(RequestRejectedError, match="today"):
         announce_report(desk, 1)
 
 

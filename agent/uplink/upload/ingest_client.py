@@ -10,8 +10,8 @@ from msgspec import Meta, Struct, field
 
 from agent.runtime.config import Ingest
 from agent.uplink.upload.parts import Item
-from drivers.https import LONGEST_ANSWER, Client, RefusedError, anonymous, mutual, place_of
-from privacy.errors import RecordError
+from drivers.https import LONGEST_ANSWER, Client, anonymous, mutual, place_of
+from privacy.errors import IngestRefusedError, RecordError
 from privacy.foreign import END, LONGEST, decode
 from privacy.records.manifest import FileName
 from provisioning.identity import TlsFiles
@@ -62,7 +62,7 @@ class Calls:
         if item.kind == "journal":
             try:
                 return self._say("GET", f"/v1/objects/{item.id}")
-            except RefusedError as problem:
+            except IngestRefusedError as problem:
                 if problem.status != 404:
                     raise
         return self._say("POST", "/v1/objects", {"kind": item.kind, "id": item.id, "manifest": item.token, "md5": md5})

@@ -29,8 +29,7 @@ from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
 from agent.uplink.upload.waiting_clips import Key, Shelf
-from drivers.https import BusyError, RefusedError
-from privacy.errors import DamageError, LyktaError, StorageError, UnreachableError, UsageError
+from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError, UsageError
 from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
 
@@ -173,7 +172,7 @@ class Uploader:
         if self._of(key).gone(key):
             self._delayed.pop(key, None)
             return
-        if key[0] is Rank.JOURNAL and isinstance(problem, RefusedError) and problem.status == 403:
+        if key[0] is Rank.JOURNAL and isinstance(problem, IngestRefusedError) and problem.status == 403:
             self._parcels.pack_anew(key)
         before = self._delayed.get(key)
         failures = before.failures + 1 if before else 1
@@ -189,7 +188,7 @@ class Uploader:
 
         The ingest is believed no further than we see ourselves: a word of its must not get a journal out of the way.
         """
-        refused = isinstance(problem, RefusedError) and problem.status == _DAMAGED
+        refused = isinstance(problem, IngestRefusedError) and problem.status == _DAMAGED
         if not refused and not isinstance(problem, DamageError | StorageError):
             return problem
         try:
