@@ -4,7 +4,8 @@ usage: python -m tests.mutations.run [--only quick|TEXT] [--every N]   TEXT: som
 
 A mutation names
     file, old, new   `old` must stand in the file exactly once
-    caught           pytest node ids, one of which must fail; or "powercut N": a replay of N states that must find a violation
+    caught           pytest node ids, one of which must fail; or "powercut N": a replay of N states that must find a violation;
+                     or "contract N": an import contract of pyproject.toml, which must break and no other
     why              what it would mean to lose this
     full             true: only in the full list, not in CI's
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,8 +49,16 @@ class Mutation:
     @property
     def states(self) -> int:
         """Of a power-cut replay; 0 for tests."""
+        return int(self._number("powercut") or 0)
+
+    @property
+    def contract(self) -> str:
+        """Number of the import contract that must break; "" for all else."""
+        return self._number("contract")
+
+    def _number(self, kind: str) -> str:
         word, _, number = self.caught[0].partition(" ")
-        return int(number) if word == "powercut" else 0
+        return number if word == kind else ""
 
     @property
     def line(self) -> str:
@@ -72,7 +82,14 @@ def copy_project(target: Path) -> None:
 def command(mutation: Mutation) -> list[str]:
     if mutation.states:
         return [sys.executable, "-m", "tests.powercut.replay", "--states", str(mutation.states), "--rounds", "8", "--first"]
+    if mutation.contract:
+        return [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     return [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.caught]
+
+
+def broken(printed: str) -> list[str]:
+    """Numbers of the import contracts that lint-imports found broken."""
+    return re.findall(r"^(\d+[a-z]?) .* BROKEN", printed, re.MULTILINE)
 
 
 def try_out(mutation: Mutation, copy: Path) -> str:
@@ -84,12 +101,14 @@ def try_out(mutation: Mutation, copy: Path) -> str:
     path.write_text(text.replace(mutation.old, mutation.new))
     try:
         # Before the installed project, which is the original.
-        known = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        known = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
         done = subprocess.run(command(mutation), cwd=copy, env=known, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"could not be tried: no end within {LIMIT_S} s"
     finally:
         path.write_text(text)
+    if mutation.contract and (found := broken(done.stdout)) != [mutation.contract] and done.returncode < 2:
+        return f"NOT CAUGHT: broken contracts: {', '.join(found) or 'none'}"
     if done.returncode == 1:
         return ""
     return "NOT CAUGHT" if done.returncode == 0 else f"could not be tried: {done.stdout[-400:]}{done.stderr[-400:]}"
