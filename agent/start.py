@@ -6,8 +6,8 @@ import os
 import sys
 
 from agent.services import serve
+from drivers import stderr
 from privacy.errors import LyktaError
-from privacy.foreign import error_lines
 from provisioning.layout import SERVICES
 
 
@@ -22,7 +22,7 @@ def main() -> None:
 
         sys.exit(ended(app))
     except LyktaError as problem:
-        sys.stderr.write(error_lines(problem))
+        stderr.error(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""What the command line prints: results on stdout, as a table or one JSON object; notes and progress on stderr."""
+"""What the command line prints: results on stdout, as a table or one JSON object; progress on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from privacy.foreign import lines, printable
+from drivers import stderr
+from privacy.foreign import lines
 
 _WIDE = 160
 _EVERY = 250
@@ -42,12 +43,6 @@ def table_of(*columns: str) -> Table:
     return table
 
 
-def note(text: str) -> None:
-    """One line."""
-    sys.stderr.write(f"note: {printable(text, len(text))}\n")
-    sys.stderr.flush()
-
-
 @contextmanager
 def progress(what: str, total: int, every: int = _EVERY) -> Iterator[Callable[[], None]]:
     """A function to call after each step. total: 0 where it is not known."""
@@ -68,7 +63,6 @@ def _lines(what: str, total: int, every: int) -> Callable[[], None]:
         nonlocal done
         done += 1
         if done % every == 0:
-            sys.stderr.write(f"{what}: {done}{f' of {total}' if total else ''}\n")
-            sys.stderr.flush()
+            stderr.line(f"{what}: {done}{f' of {total}' if total else ''}")
 
     return step

@@ -1,15 +1,65 @@
-"""How a command ends: whatever goes wrong is an error and its hint on stderr, and an exit code. Both command lines end here."""
+"""The frame of both command lines: commands that are loaded when they are asked for, and how each ends.
+
+Whatever goes wrong is an error and its hint on stderr, and an exit code.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_command
 
+from drivers import stderr
 from privacy.errors import AccessError, LyktaError, StorageError
-from privacy.foreign import error_lines
+
+
+class Verb(NamedTuple):
+    """A command: the module whose `app` it is or has, and the panel of the help that shows it."""
+
+    module: str
+    panel: str
+
+
+def program(verbs: Mapping[str, Verb], what: str) -> typer.Typer:
+    """A command line. verbs: in the order of the help; what: its first sentence."""
+
+    class Verbs(TyperGroup):
+        def list_commands(self, _ctx: Any) -> list[str]:
+            return list(verbs)
+
+        def get_command(self, _ctx: Any, cmd_name: str) -> Any:
+            return load(verbs[cmd_name], cmd_name) if cmd_name in verbs else None
+
+    return typer.Typer(
+        cls=Verbs,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help=what,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def load(verb: Verb, name: str) -> Any:
+    """The command of that name, or the group of commands, as typer made it of the module's `app`."""
+    app: typer.Typer = import_module(verb.module).app
+    found: Any = get_command(app)
+    command = getattr(found, "commands", {}).get(name, found)
+    command.name, command.rich_help_panel = name, verb.panel
+    return command
+
+
+def print_version(wanted: bool) -> None:
+    """--version."""
+    if wanted:
+        sys.stdout.write(f"lykta {version('lykta')}\n")
+        raise typer.Exit
 
 
 def ended(app: Callable[..., object]) -> int:
@@ -28,7 +78,7 @@ def ended(app: Callable[..., object]) -> int:
 
 
 def _failed(problem: LyktaError) -> int:
-    sys.stderr.write(error_lines(problem))
+    stderr.error(problem)
     return problem.exit_code
 
 
@@ -39,7 +89,7 @@ def _misused(problem: TyperException) -> int:
         return problem.exit_code
     name = context.command_path if context else ""
     wrong = LyktaError(message[:1].lower() + message[1:].rstrip("."), f"{name} --help".strip())
-    sys.stderr.write(error_lines(wrong))
+    stderr.error(wrong)
     return problem.exit_code
 
 

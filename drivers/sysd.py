@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from datetime import UTC
 
 from systemd import daemon, journal
 
+from drivers import stderr
 from privacy.foreign import printable
 
 _PRIORITIES = {"error": 3, "warning": 4, "info": 6}
@@ -28,8 +28,7 @@ def log(unit: str, level: str, message: str, **fields: object) -> None:
         text = _line(message, fields)
         journal.send(text, PRIORITY=_PRIORITIES[level], SYSLOG_IDENTIFIER=f"lykta-{unit}", LYKTA_UNIT=unit, **named)
         return
-    sys.stderr.write(f"{level} {unit}: {_line(message, fields)}\n")
-    sys.stderr.flush()
+    stderr.line(f"{level} {unit}: {_line(message, fields)}")
 
 
 def recent(services: Iterable[str], most: int) -> list[str]:

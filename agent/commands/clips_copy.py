@@ -16,8 +16,9 @@ from agent.clips.index import clip_names
 from agent.inbox.inbox import hand_over
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
-from agent.terminal import note, progress, show, table_of
+from agent.terminal import progress, show, table_of
 from agent.uplink.upload.parcels import Parcels
+from drivers import stderr
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import PUBLIC, make_folder, open_file
 from privacy.folders import Folder, opened
@@ -78,10 +79,10 @@ def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
                 freed, held = freed + (taken and not kept), held + (taken and kept)
             except (LyktaError, OSError) as problem:
                 refused += 1
-                note(f"{clip}: {problem}")
+                stderr.note(f"{clip}: {problem}")
         if not _is_here(layout, clip):
             for left in stick.remove(clip):
-                note(f"{clip}: {left}")
+                stderr.note(f"{clip}: {left}")
     return freed, held, refused
 
 
@@ -127,7 +128,7 @@ def _copy_clips(layout: Layout, stick: Folder) -> tuple[int, int]:
                 # The camera may free a clip at any moment; a stick may be full.
                 failed += 1
                 stick.remove(clip)
-                note(f"{clip}: {problem}")
+                stderr.note(f"{clip}: {problem}")
             advance()
     return copied, failed
 
@@ -157,7 +158,7 @@ def _copy_segments(layout: Layout, stick: Folder) -> tuple[int, int]:
                 copied += _copy_segment(path, parcels.pack(path, unit), stick)
             except (OSError, RecordError) as problem:
                 failed += 1
-                note(f"journal {unit}: {path.name}: {problem}")
+                stderr.note(f"journal {unit}: {path.name}: {problem}")
     return copied, failed
 
 

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from msgspec import Struct
 
 from agent.commands.check.command import CHECKS, look
+from agent.commands.options import Json
 from agent.inbox.inbox import folder_of
 from agent.runtime.control import ask_for
 from agent.runtime.settings_in_force import settings_in_force
@@ -41,7 +43,20 @@ class _Kept(Struct, frozen=True):
     id: str
 
 
-def command(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def diag(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the JSON file to write")],
+    send: Annotated[bool, typer.Option("--send", help="also let the uplink carry it to the centre")] = False,
+    as_json: Json = False,
+) -> None:
+    """One file about this node to attach to an issue: no picture, no clip, no key."""
+    raise typer.Exit(run_diag(Layout.from_environment(), out, send, as_json))
+
+
+def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
     """Write the file; with --send also leave it to the uplink, which carries it to the centre."""
     if out.is_symlink() or (out.exists() and not out.is_file()):
         raise UsageError(f"diag: {out}: is no plain file", "name a new file")

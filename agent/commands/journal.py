@@ -1,20 +1,30 @@
-"""`lykta journal show|verify`: the signed chains of the node's units, for whoever stands before the node."""
+"""`lykta journal`: the signed chains of the node's units, for whoever stands before the node."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
+from agent.commands.options import Json
 from agent.terminal import show, table_of
 from privacy.errors import RecordError, UsageError
 from privacy.records.journal import Chain, Crossed, Entry, cross_check, verify_chain
 from provisioning.identity import UNITS, load_authority
 from provisioning.layout import Layout
 
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The signed journals of this node's units.")
 
-def journal_show(layout: Layout, unit: str, last: int, as_json: bool) -> None:
-    """The newest entries of one chain or of all, in order of their time."""
+
+@app.command("show")
+def journal_show(
+    unit: Annotated[str, typer.Argument(help="camera, io, uplink or retention; all without it")] = "",
+    last: Annotated[int, typer.Option("--last", min=1, help="so many of the newest entries")] = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest entries, verified."""
+    layout = Layout.from_environment()
     if unit and unit not in UNITS:
         raise UsageError(f"journal: no such unit (got {unit!r})", f"known: {', '.join(UNITS)}")
     chains = _chains(layout)
@@ -27,8 +37,10 @@ def journal_show(layout: Layout, unit: str, last: int, as_json: bool) -> None:
     show("journal", {"entries": [msgspec.to_builtins(entry) for entry in newest]}, table, as_json)
 
 
-def journal_verify(layout: Layout, as_json: bool) -> None:
-    """Raises `RecordError` (exit 5) with unit and entry where a chain was cut, rewritten or swapped."""
+@app.command("verify")
+def journal_verify(as_json: Json = False) -> None:
+    """Hold each chain against its signatures and against what the other units noted of it; exit 5 at the first that fails."""
+    layout = Layout.from_environment()
     chains, crossed = _linked(layout)
     table = table_of("unit", "entries", "last", "head")
     facts: dict[str, Any] = {}

@@ -3,18 +3,21 @@ rights of the camera's user: root wipes, and does nothing else in that user's fo
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 from msgspec import Struct
 
 from agent.clips.custody import Custody
 from agent.clips.retention import usual_retention
+from agent.commands.options import Json
 from agent.runtime.clocks import clock_of
 from agent.runtime.control import ask_for
 from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
+from drivers import stderr
 from privacy.errors import UnreachableError, UsageError
 from privacy.files import read
 from privacy.records.jws import peek
@@ -23,6 +26,21 @@ from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
 from provisioning.service_user import as_keeper_of_clips
 
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Signed orders of the centre.")
+
+
+@app.callback()
+def options() -> None:
+    """Signed orders of the centre."""
+
+
+@app.command("apply")
+def order_apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="what `lykta-central sign order` made")], as_json: Json = False
+) -> None:
+    """Obey a signed order that came as a file. 0 done, 1 refused, 5 no order to this node. A wipe is done here, as root."""
+    raise typer.Exit(obey(Layout.from_environment(), file, as_json))
+
 
 class _Answered(Struct, frozen=True):
     """The camera's answer: its signed answer to the order."""
@@ -30,7 +48,7 @@ class _Answered(Struct, frozen=True):
     answer: str
 
 
-def command(layout: Layout, file: Path, as_json: bool) -> int:
+def obey(layout: Layout, file: Path, as_json: bool) -> int:
     """0 if it was obeyed, 1 if the node refuses it; `RecordError` (exit 5) if it is no order to this node."""
     try:
         token = read(file, f"order: {file}")
@@ -56,7 +74,7 @@ def _obeyed(layout: Layout, token: bytes) -> bytes:
         request = {"verb": "order", "jws": token.decode()}
         return ask_for(_Answered, layout.socket("camera", "uplink"), request, timeout=10).answer.encode()
     except UnreachableError:
-        sys.stderr.write("note: the camera service is away; obeyed here\n")
+        stderr.note("the camera service is away; obeyed here")
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
     signer = load_signer(layout, "retention")

@@ -1,15 +1,19 @@
-"""`lykta outbox list|show`: what waits for the broker. The files are the services' alone, so the uplink is asked."""
+"""`lykta outbox`: what waits for the broker. The files are the services' alone, so the uplink is asked."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from msgspec import Struct, field
 
+from agent.commands.options import Json
 from agent.runtime.control import ask_for
 from agent.terminal import show, table_of
 from provisioning.layout import Layout
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Messages of this node that wait for the broker.")
 
 
 class _Row(Struct, frozen=True):
@@ -56,7 +60,10 @@ class _Shown(Struct, frozen=True):
     message: dict[str, dict[str, Any]] | None
 
 
-def outbox_list(layout: Layout, as_json: bool) -> None:
+@app.command("list")
+def outbox_list(as_json: Json = False) -> None:
+    """What waits by class, what is sent next, what was dropped; exit 4 if the uplink is away."""
+    layout = Layout.from_environment()
     facts = ask_for(_Listed, layout.socket("uplink", "ctl"), {"verb": "outbox"})
     table = table_of("class", "waiting", "bytes", "oldest")
     for row in facts.classes:
@@ -71,13 +78,20 @@ def outbox_list(layout: Layout, as_json: bool) -> None:
     show("outbox", msgspec.to_builtins(facts), table, as_json)
 
 
-def outbox_show(layout: Layout, seq: int, outbox: str, as_json: bool) -> None:
-    said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": outbox})
+@app.command("show")
+def outbox_show(
+    seq: int,
+    name: Annotated[str, typer.Option("--outbox", help="node or io, where both have that number")] = "",
+    as_json: Json = False,
+) -> None:
+    """One message that waits, by its number."""
+    layout = Layout.from_environment()
+    said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": name})
     facts = msgspec.to_builtins(said)
     table = table_of("", "")
-    for name, value in {**facts, **_flat(said.message or {})}.items():
-        if name != "message":
-            table.add_row(name, str(value))
+    for fact, value in {**facts, **_flat(said.message or {})}.items():
+        if fact != "message":
+            table.add_row(fact, str(value))
     show("outbox-message", facts, table, as_json)
 
 

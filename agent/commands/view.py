@@ -1,16 +1,23 @@
-"""`lykta view show|confirm`: what the stop looks like without anybody, and whether a moved view is the right one."""
+"""`lykta view`: what the stop looks like without anybody, and whether a moved view is the right one."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from msgspec import Struct
 
+from agent.commands.options import Json
 from agent.runtime.control import ask, ask_for
 from agent.terminal import show, table_of
 from privacy.errors import UsageError
 from provisioning.layout import Layout
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="What the camera sees without anybody, and whether it was moved."
+)
 
 
 class _Shown(Struct, frozen=True):
@@ -21,8 +28,12 @@ class _Shown(Struct, frozen=True):
     jpeg: bytes
 
 
-def view_show(layout: Layout, target: Path, as_json: bool) -> None:
-    """Write the reference picture: a median of masked frames, nobody in it."""
+@app.command("show")
+def view_show(
+    target: Annotated[Path, typer.Argument(metavar="OUT.jpg", help="where the reference picture goes")], as_json: Json = False
+) -> None:
+    """Write the reference picture: a median of masked frames, without anybody."""
+    layout = Layout.from_environment()
     if not target.parent.is_dir():
         raise UsageError(f"view: {target.parent}: no such folder", "make it first")
     answer = ask_for(_Shown, layout.socket("camera", "ctl"), {"verb": "view"})
@@ -33,8 +44,10 @@ def view_show(layout: Layout, target: Path, as_json: bool) -> None:
     show("view", {"view": state, "hides": answer.hides, "picture": str(target)}, table, as_json)
 
 
-def view_confirm(layout: Layout, as_json: bool) -> None:
-    """Take the present view for the right one; journalled with the name of who did it."""
+@app.command("confirm")
+def view_confirm(as_json: Json = False) -> None:
+    """Take the present view of a moved camera for the right one. Compare it with `view show` and the drawn view first."""
+    layout = Layout.from_environment()
     ask(layout.socket("camera", "ctl"), {"verb": "view_confirm", "by": getpass.getuser()})
     table = table_of("view", "")
     table.add_row("confirmed", "its edges are learned anew for a minute; the records in force stay what they are")

@@ -32,7 +32,8 @@ from agent.demo.processes import Process, await_port, end, free_port, peak_mb, t
 from agent.messages import Presence
 from agent.runtime.control import ask
 from agent.runtime.status import status_of
-from agent.terminal import note, progress
+from agent.terminal import progress
+from drivers import stderr
 from drivers.media.video import facts, still
 from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
 from privacy.foreign import decode
@@ -278,7 +279,7 @@ trust = "host"
 
     def _await_uploads(self) -> None:
         """The uplink goes on until the centre has a receipt for each clip; the last ones the camera frees when it is next up."""
-        note("waiting for the uploads")
+        stderr.note("waiting for the uploads")
         end = time.monotonic() + _UPLOAD_S
         while time.monotonic() < end and self._stored() < self._sealed():
             time.sleep(0.2)
@@ -297,7 +298,7 @@ trust = "host"
             self.found.peak_mb[name] = peak_mb(services[name])
 
     def _open_clips(self) -> None:
-        note("opening and proving the clips")
+        stderr.note("opening and proving the clips")
         for receipt in sorted(self.store.glob("*/*/*/receipt.jws")):
             folder, name = receipt.parent, receipt.parent.name
             target = self.clips / f"{name}.mp4"
@@ -346,7 +347,7 @@ def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
     """The command: 0 if every sealed clip was uploaded and opened, and people were masked."""
     project = CODE
     demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
-    note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
+    stderr.note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")
     summary = demo.run(seconds)
     page.write(demo.folder, summary, demo.found.clips, demo.video.name, demo.basis())
     sys.stdout.write(json.dumps(summary) + "\n" if as_json else page.text(summary))

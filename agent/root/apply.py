@@ -20,7 +20,8 @@ from agent.inbox.desired import Taken, alone, taken
 from agent.root.apply_rate import back_off
 from agent.root.renew import Said, take_answers
 from agent.runtime.settings_in_force import effective, laid_over
-from agent.terminal import note, show, table_of
+from agent.terminal import show, table_of
+from drivers import stderr
 from privacy.errors import ConfigError, LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records.basis import BASIS, VIEW, Basis, check_basis, check_running, check_successor, check_view
@@ -47,7 +48,7 @@ def paced(layout: Layout, as_json: bool) -> int:
         code, useful = _judge(layout, {}, as_json)
     finally:
         wait_s = back_off(layout, useful=useful)
-        note(f"the next may come in {wait_s:.0f} s")
+        stderr.note(f"the next may come in {wait_s:.0f} s")
         sys.stdout.flush()
         time.sleep(wait_s)
     return code
@@ -141,7 +142,7 @@ def _used(layout: Layout, kind: Kind) -> tuple[str, ...]:
     try:
         before = last_judgement(layout, kind)
     except RecordError as problem:
-        note(str(problem))
+        stderr.note(str(problem))
         before = None
     path = place_of(layout, kind)
     return (*(before.past if before else ()), *names_in(kind, path.with_name(f"{path.name}.previous")))
@@ -220,5 +221,5 @@ def _tell(layout: Layout, said: list[Applied], keys: Said, as_json: bool) -> Non
         facts.append({"what": unit, "result": result, "in_force": "", "reason": reason})
     closed = why_closed(layout)
     if closed:
-        note(f"the camera stays closed: {closed}")
+        stderr.note(f"the camera stays closed: {closed}")
     show("apply", {"applied": facts, "closed": closed}, table, as_json)

@@ -19,12 +19,13 @@ from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config, Modem
 from agent.runtime.settings_in_force import settings_in_force
 from agent.runtime.status import status_of
+from drivers import stderr
 from drivers.clock import SystemClock
 from drivers.power import OFF_S, cut_usb, systemctl, usb_port
 from privacy.errors import LyktaError, RecordError, StorageError
 from privacy.files import PUBLIC, make_folder, place, read
 from privacy.folders import Folder, opened
-from privacy.foreign import decode, error_lines, printable
+from privacy.foreign import decode, printable
 from privacy.records.basis import rule
 from provisioning.identity import load_records
 from provisioning.layout import Layout
@@ -96,7 +97,7 @@ def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> 
         result = "done" if fitted else "not_fitted"
     except LyktaError as problem:
         result = "failed"
-        sys.stderr.write(error_lines(problem))
+        stderr.error(problem)
     if result != "not_fitted" or "not_fitted" not in course.told:
         _tell(layout, Rescue(decision.rung, result, course.quiet_ms // 1000))
     if result == "not_fitted":
@@ -147,7 +148,7 @@ def _remembered(layout: Layout, clock: SystemClock) -> Course:
     except FileNotFoundError:
         return Course(clock.boot_id)
     except (OSError, RecordError) as problem:
-        sys.stderr.write(f"note: {printable(problem)}: begins anew, and no reboot for a day\n")
+        stderr.note(f"{printable(problem)}: begins anew, and no reboot for a day")
         return Course(clock.boot_id, rebooted_ms=0)
 
 
@@ -165,7 +166,7 @@ def _tell(layout: Layout, event: Rescue) -> None:
     try:
         rescue_log.note(layout, event)
     except StorageError as problem:
-        sys.stderr.write(error_lines(problem))
+        stderr.error(problem)
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ rest is tidiness. Models and settings stay: they are nobody's data.
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
 from agent.runtime.status import status_of
 from agent.terminal import show, table_of
+from drivers import stderr
 from drivers.disk import discard
 from privacy.errors import LyktaError, UsageError
 from privacy.files import sync_folder
@@ -55,8 +55,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
     """0; 1 if something could not be removed, which is named."""
     entry = _last_entry(layout, facts)
     # Before anything is gone: from here on the printed line is the only proof that stays with whoever wipes.
-    sys.stderr.write(f"last entry: {printable(entry, LONGEST)}\n")
-    sys.stderr.flush()
+    stderr.line(f"last entry: {printable(entry, LONGEST)}")
     _last_word(layout)
     seconds: dict[str, float] = {}
     left: list[str] = []

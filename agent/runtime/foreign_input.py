@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from drivers import stderr
 from privacy.errors import LyktaError, StorageError
-from privacy.foreign import traceback_lines
 
 
 @contextmanager
@@ -23,6 +22,5 @@ def handling(what: str) -> Iterator[None]:
     except OSError as problem:
         raise StorageError(f"{what}: {problem}", "check the disk and the folder's rights") from problem
     except Exception as problem:
-        sys.stderr.write(traceback_lines(problem))
-        sys.stderr.flush()
+        stderr.traceback(problem)
         raise LyktaError(f"{what}: refused: {type(problem).__name__}", "this should not happen; please report it") from problem

@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,10 +27,9 @@ from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Reply, Request, listen
 from agent.runtime.settings_in_force import effective, for_help
 from agent.runtime.status import Standing, Value
-from drivers import sysd
+from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE
-from privacy.foreign import error_lines, traceback_lines
 from provisioning.layout import Layout
 
 _END_S, _TURN_S = 6.0, 0.1
@@ -234,13 +232,9 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
 def tell(problem: BaseException) -> None:
     """An error in the words of the design; an unforeseen one with its traceback."""
     if isinstance(problem, LyktaError):
-        sys.stderr.write(error_lines(problem))
+        stderr.error(problem)
     else:
-        sys.stderr.write(traceback_lines(problem))
-        sys.stderr.write(
-            error_lines(LyktaError(f"{type(problem).__name__}: {problem}", "this should not happen; please report it"))
-        )
-    sys.stderr.flush()
+        stderr.unforeseen(problem)
 
 
 def _end(runtime: Runtime) -> None:
@@ -250,7 +244,6 @@ def _end(runtime: Runtime) -> None:
     runtime.join()
     if runtime.exit_code:
         # A thread that hangs in a driver or a network must not keep the process from ending.
-        sys.stderr.flush()
         os._exit(runtime.exit_code)
 
 

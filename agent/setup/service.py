@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from agent.runtime.config import load
 from agent.runtime.control import ask, ask_for
 from agent.setup.page import SetupPage
+from drivers import stderr
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
 from privacy.logs import log_of
@@ -102,7 +102,7 @@ def _until_over(going_on: Callable[[], bool], stop: Event, server: uvicorn.Serve
             heard = time.monotonic()
         except LyktaError as problem:
             going = time.monotonic() - heard < _GONE_S
-            sys.stderr.write(f"setup: {printable(problem)}\n")
+            stderr.line(f"setup: {printable(problem)}")
         if not going:
             server.should_exit = True
             return

@@ -1,68 +1,51 @@
-"""The parts of the ingest, put together over one store: serve, take what was carried in, or only delete what is due."""
+"""`lykta-central ingest`: its options; what it does stands in `central.ingest`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from central.commands.options import tell
-from central.ingest.carrying import carry
-from central.ingest.deletion import Decisions
-from central.ingest.http import Ingest
-from central.ingest.intake import Intake, now_utc
-from central.ingest.ledger import Ledger
-from central.ingest.server import serve
-from central.ingest.sweeping import Sweeper
-from central.keys.keygen import authority, read, signer
-from central.keys.revocation_list import Revoked
-from central.store.choose import open_store
-from privacy.records.journal import Journal
-from privacy.records.jws import TrustedKeys
+import typer
+
+from central.commands.options import Json, Keys, show, unused
+from drivers import stderr
+from privacy.errors import UsageError
+
+app = typer.Typer(add_completion=False)
 
 
-@dataclass(frozen=True)
-class Serving:
-    intake: Intake
-    sweeper: Sweeper
-    revoked: Revoked
+@app.command()
+def ingest(
+    keys: Keys,
+    store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET/PREFIX (PREFIX may be left out)")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="take the objects of this folder, and end")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on", show_default="127.0.0.1")] = "",
+    port: Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535, show_default="8443")] = None,
+    journal: Annotated[Path | None, typer.Option(help="the centre's journal; by default KEYS/journal")] = None,
+    sweep_once: Annotated[bool, typer.Option(help="delete what is due, and end")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take sealed objects from nodes over mutual TLS, or from DIR, answer with signed receipts, and delete what is due."""
+    from central.ingest.run import Serving
 
-    @classmethod
-    def over(cls, where: str, keys: Path, journal: Path) -> Serving:
-        read(keys / "ingest.key")
-        trusted, receipts, commands = authority(keys), signer(keys, "receipt"), signer(keys, "command")
-        store = open_store(where)
-        decisions = Decisions(store, TrustedKeys({commands.kid: commands.key.public_key()}))
-        ledger = Ledger(Journal(journal, "receipt", receipts, now_utc), now_utc)
-        intake = Intake(store, trusted, receipts, decisions, ledger, now_utc, keys)
-        return cls(intake, Sweeper(store, decisions, ledger, now_utc), Revoked(keys / "crl.pem", trusted))
-
-    def serve(self, keys: Path, host: str, port: int) -> None:
-        """Until told to stop."""
-        serve(Ingest(self.intake, self.revoked).app(), keys, host, port, self.sweeper.run)
-
-    def sweep_once(self) -> tuple[dict[str, Any], str]:
-        """Facts and a line for people; on stderr what failed, and why."""
-        failed = self.sweeper.obey()
-        swept = self.sweeper.sweep()
-        failed |= swept.failed
-        for name, reason in failed.items():
-            tell(f"failed: {name}: {reason}")
-        facts = {
-            "deleted": swept.deleted,
-            "held": swept.held,
-            "failed": [{"id": name, "error": why} for name, why in failed.items()],
-        }
-        return facts, f"deleted {len(swept.deleted)}, held {len(swept.held)}, failed {len(failed)}"
-
-    def carry(self, folder: Path) -> tuple[dict[str, Any], str]:
-        """Facts and a line for people; progress and refusals on stderr."""
-        done = []
-        for one in carry(folder, self.intake, lambda text: tell(f"ingest: {text}")):
-            done.append(one)
-            if one.result == "refused":
-                tell(f"refused: {one.id}: {one.reason}")
-                tell(f"hint: {one.hint}")
-        taken = [one.id for one in done if one.result == "taken"]
-        refused = [{"id": one.id, "error": one.reason, "hint": one.hint} for one in done if one.result == "refused"]
-        return {"taken": taken, "refused": refused}, f"taken {len(taken)}, refused {len(refused)}"
+    if folder and sweep_once:
+        raise UsageError("ingest: DIR: has no meaning with --sweep-once", "run it once for each")
+    if folder or sweep_once:
+        unused("ingest", "--sweep-once" if sweep_once else "DIR", host=host, port=port)
+    else:
+        unused("ingest", "nodes that are served", json=as_json)
+    serving = Serving.over(store, keys, journal or keys / "journal")
+    if sweep_once:
+        facts, text = serving.sweep_once()
+        show("sweep", facts, text, as_json)
+        if facts["failed"]:
+            raise typer.Exit(1)
+    elif folder:
+        facts, text = serving.carry(folder)
+        show("ingest", facts, text, as_json)
+        if facts["refused"]:
+            raise typer.Exit(1)
+    else:
+        where = (host or "127.0.0.1", port or 8443)
+        stderr.line(f"ingest on https://{where[0]}:{where[1]}, store {store}")
+        serving.serve(keys, *where)

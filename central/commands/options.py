@@ -1,4 +1,4 @@
-"""What the commands of `lykta-central` share: the application, common options, and how results are told."""
+"""What the commands of `lykta-central` share: common options, and how results are told."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from drivers import stderr
 from privacy.errors import UsageError
 from privacy.foreign import printable
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Lykta's centre: keys, officers, signing, ingest, clips.",
-)
 Keys = Annotated[Path, typer.Option("--keys", help="folder that keygen made")]
 KeysFolder = Annotated[Path, typer.Argument(help="folder that keygen made")]
 As = Annotated[str, typer.Option("--as", envvar="LYKTA_OFFICER", help="the officer who does it; else the only one with a key here")]
@@ -46,7 +41,12 @@ def given_as(officer: str) -> dict[str, str]:
     return {"as": officer if officer != os.environ.get("LYKTA_OFFICER") else ""}
 
 
-def tell(text: str) -> None:
-    """Progress and notes on stderr, a line each."""
-    sys.stderr.write(f"{printable(text, len(text))}\n")
-    sys.stderr.flush()
+def frames_done(number: int, of: int) -> None:
+    """Progress of long work on stderr; a torn clip knows of no number of pictures."""
+    if number % 500 == 0:
+        stderr.line(f"proved {number} pictures" + (f" of {of}" if of else ""))
+
+
+def folder_of(clip: Path) -> Path:
+    """Of a stored clip that is named by its folder or its clip.age."""
+    return clip.parent if clip.name == "clip.age" else clip

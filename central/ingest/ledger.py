@@ -5,11 +5,11 @@ Not every object that comes: its receipt, signed and kept beside it, says that a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from threading import Lock
 
+from drivers import stderr
 from privacy.foreign import printable
 from privacy.records.journal import Fact, Journal
 
@@ -33,7 +33,7 @@ class Ledger:
         facts = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in facts.items()}
         with self._lock:
             line = self._journal.append(kind, **facts)
-        sys.stderr.write(f"{kind}: " + " ".join(f"{name}={printable(value)}" for name, value in facts.items()) + "\n")
+        stderr.line(f"{kind}: " + " ".join(f"{name}={printable(value)}" for name, value in facts.items()))
         return line
 
     def note_hourly(self, about: str, kind: str, **facts: Fact) -> None:

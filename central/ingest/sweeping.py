@@ -7,7 +7,6 @@ mark goes last. Whatever one mark, order or object brings about is noted and kee
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +36,7 @@ from central.store.port import (
     receipt_of,
     upload_of,
 )
+from drivers import stderr
 from privacy.errors import RecordError, RequestRejectedError, StorageError
 from privacy.foreign import printable
 from privacy.records.jws import peek
@@ -121,7 +121,7 @@ class Sweeper:
             self._ledger.note_hourly(f"sweep {about}", "fault", what="sweep", object=name, reason=reason)
         except StorageError as full:
             # Deleting makes room: it must not end because the journal has none.
-            sys.stderr.write(f"fault: {printable(reason)}; not in the journal: {printable(full)}\n")
+            stderr.line(f"fault: {printable(reason)}; not in the journal: {printable(full)}")
 
     def _obey(self, order: Order, node: str) -> None:
         done = f"_index/obeyed/{node}/{order.number:08}"

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from drivers import stderr
 from privacy.errors import ModelError
 from privacy.files import PUBLIC, place
 from privacy.foreign import printable
@@ -27,8 +28,7 @@ _TIMEOUT_S = 15
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"setup: {printable(text)}\n")
-    sys.stderr.flush()
+    stderr.line(f"setup: {printable(text)}")
 
 
 def install(folder: Path, wanted: str = "") -> Stack:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from drivers import stderr
 from privacy.errors import LyktaError
-from privacy.foreign import error_lines
 from privacy.masking.networks.models import STACKS
 from provisioning.layout import CODE
 from provisioning.setup import demo_video, models
@@ -25,7 +25,7 @@ def main() -> int:
         stacks = models.install_each(options.models) if options.each else [models.install(options.models, options.stack)]
         demo_video.install(options.video)
     except LyktaError as problem:
-        sys.stderr.write(error_lines(problem))
+        stderr.error(problem)
         return problem.exit_code
     for stack in stacks:
         for file in stack.files:

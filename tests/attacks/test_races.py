@@ -11,7 +11,7 @@ import pytest
 from agent.commands import clips_copy
 from agent.inbox.inbox import folder_of, hand_over
 from agent.root import apply, wipe
-from central.commands.ingest import Serving
+from central.ingest.run import Serving
 from privacy.errors import LyktaError
 from privacy.files import place
 from privacy.folders import opened, remove

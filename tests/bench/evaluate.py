@@ -27,7 +27,7 @@ import av
 import cv2
 import numpy as np
 
-from agent.commands.mask.command import mask_file, write_report
+from agent.commands.mask.run import mask_file, write_report
 from privacy.errors import LyktaError, MediaError, UsageError
 from privacy.masking.detection import Detection, Detector
 from privacy.masking.frames import Frame

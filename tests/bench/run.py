@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from agent.commands.mask.command import mask_file
+from agent.commands.mask.run import mask_file
 from agent.demo.run import Demo
 from privacy.masking.detection import Detection
 from privacy.masking.frames import Frame

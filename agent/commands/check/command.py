@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
+import typer
 from msgspec import to_builtins
 
 from agent.commands.check.far_zone import camera
 from agent.commands.check.findings import Finding
 from agent.commands.check.security import security
+from agent.commands.options import Json
 from agent.inbox.applied import KINDS, last_judgement
 from agent.runtime.clocks import clock_of, floor_of
 from agent.runtime.config import Config
@@ -176,7 +179,22 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def command(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> int:
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def check(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="config, keys, records, camera, models, storage, clock, journal, services, security")
+    ] = None,
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 3 if there are warnings")] = False,
+) -> None:
+    """Look for what would keep this node from working. Changes nothing."""
+    raise typer.Exit(run_check(Layout.from_environment(), groups or [], as_json, strict))
+
+
+def run_check(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> int:
     """0 all good, 1 something fails, 3 only warnings and --strict."""
     known = ["config", *CHECKS]
     for group in groups:

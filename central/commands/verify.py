@@ -1,4 +1,4 @@
-"""`lykta-central` open, verify, export: what is done with clips, and the proof of clips and journals."""
+"""`lykta-central verify`: the proof of a clip, or of journals."""
 
 from __future__ import annotations
 
@@ -7,54 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from central.commands.options import As, Json, Keys, app, show, tell, unused
+from central.commands.options import Json, Keys, folder_of, frames_done, show, unused
 
 if TYPE_CHECKING:
     from central.clips.checking import Proof
     from central.clips.opening import Verified
 
-
-@app.command("open")
-def open_(
-    clip: Annotated[Path, typer.Argument(help="a stored clip's folder, or its clip.age")],
-    keys: Keys,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the video to write, MP4")],
-    name: As = "",
-    as_json: Json = False,
-) -> None:
-    """Verify a clip and decrypt its masked video. Needs an officer who may open; the access log has it first."""
-    from central.clips.opening import open_clip
-    from central.keys.officers import admit
-
-    folder = folder_of(clip)
-    verified = open_clip(folder, keys, output, admit(keys, name, "open", {"clip": folder.name[:80]}))
-    show("open", {"clip": verified.manifest.clip, "output": str(output)}, f"opened {verified.manifest.clip}: {output}", as_json)
-
-
-@app.command()
-def export(
-    clips: Annotated[list[Path], typer.Argument(help="stored clips' folders")],
-    keys: Keys,
-    ground: Annotated[str, typer.Option(help="crime, accident or data_subject (OSL 32:3)")],
-    case: Annotated[str, typer.Option(help="number of the matter")],
-    decided: Annotated[str, typer.Option(help="who decided; another person than the officer")],
-    to: Annotated[str, typer.Option(help="to whom it is handed")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="new folder")],
-    offence: Annotated[str, typer.Option(help="for crime: the offence, one that can give prison")] = "",
-    name: As = "",
-    as_json: Json = False,
-) -> None:
-    """Hand out clips: plain video, protocol page, and all that stock tools need to check them. Needs an officer who may export."""
-    import msgspec
-
-    from central.clips.export import Request
-    from central.clips.export import export as make
-    from central.clips.export_page import page
-
-    request = Request(ground, offence, case, decided, to)  # type: ignore[arg-type]
-    protocol = make([folder_of(clip) for clip in clips], keys, request, name, output, page, frames_done)
-    facts = {"folder": str(output), "protocol": msgspec.to_builtins(protocol)}
-    show("export", facts, f"handed out {len(protocol.clips)} clips: {output / 'protocol.html'}", as_json)
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -144,13 +103,3 @@ def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_jso
         else ["  not checked  whether entries are missing at the end: no head to hold it against"]
     )
     show("verify", facts, lines, as_json)
-
-
-def frames_done(number: int, of: int) -> None:
-    """Progress of long work on stderr; a torn clip knows of no number of pictures."""
-    if number % 500 == 0:
-        tell(f"proved {number} pictures" + (f" of {of}" if of else ""))
-
-
-def folder_of(clip: Path) -> Path:
-    return clip.parent if clip.name == "clip.age" else clip

@@ -1,0 +1,150 @@
+"""`lykta status`: who this node is, and what its services do, why and since when."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated
+
+import msgspec
+import typer
+from msgspec import Struct
+from rich.table import Table
+
+from agent.commands.options import Json
+from agent.runtime.control import ask
+from agent.runtime.exit_report import last, reason
+from agent.runtime.settings_in_force import effective
+from agent.runtime.status import ServiceStatus, status_of
+from agent.terminal import show, table_of
+from privacy.errors import LyktaError, UnreachableError
+from privacy.foreign import printable
+from provisioning.identity import check_revoked, load_records
+from provisioning.layout import SERVICES, Layout
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def status(
+    as_json: Json = False, watch: Annotated[bool, typer.Option("--watch", help="again each second, until Ctrl-C")] = False
+) -> None:
+    """What the three services do, why and since when."""
+    _status(Layout.from_environment(), as_json, watch)
+
+
+def _status(layout: Layout, as_json: bool, watch: bool) -> None:
+    """0 if all three answer, else 4; the others are shown all the same."""
+    while True:
+        answers, missing = _ask_all(layout)
+        _show_status(layout, answers, missing, as_json)
+        if not watch:
+            break
+        time.sleep(1.0)
+    if missing:
+        first = next(iter(missing.values()))
+        raise UnreachableError("; ".join(map(str, missing.values())), first.hint)
+
+
+def _ask_all(layout: Layout) -> tuple[dict[str, ServiceStatus], dict[str, LyktaError]]:
+    answers: dict[str, ServiceStatus] = {}
+    missing: dict[str, LyktaError] = {}
+    for name in SERVICES:
+        try:
+            answers[name] = _with_word(layout, status_of(layout.socket(name, "ctl")), name)
+        except UnreachableError as problem:
+            missing[name] = problem
+    return answers, missing
+
+
+def _with_word(layout: Layout, status: ServiceStatus, name: str) -> ServiceStatus:
+    """While a visit lasts also the word that its page asks for."""
+    if status.standing.reason != "visit":
+        return status
+    word = str(ask(layout.socket(name, "ctl"), {"verb": "visit"}).get("word", ""))
+    return msgspec.structs.replace(status, detail={**status.detail, "visit_word": word})
+
+
+def _why(layout: Layout, service: str) -> str:
+    """How the service ended, if the service manager's hook left word."""
+    word = last(layout, service)
+    return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
+
+
+def _show_status(layout: Layout, answers: dict[str, ServiceStatus], missing: dict[str, LyktaError], as_json: bool) -> None:
+    why = {name: _why(layout, name) for name in missing}
+    table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
+    for name in SERVICES:
+        if name in missing:
+            table.add_row(name, str(missing[name]).removeprefix(f"{name}: "), why[name], "", "", "technician", missing[name].hint)
+            continue
+        standing = answers[name].standing
+        shown = {key: value for key, value in answers[name].detail.items() if value not in ("", None, {})}
+        numbers = ", ".join(f"{key} {printable(value)}" for key, value in shown.items())
+        when = [_minute(standing.since), _minute(standing.until)]
+        table.add_row(name, standing.state, standing.reason, *when, standing.owner, numbers)
+    facts = node_facts(layout, datetime.now(UTC))
+    if not as_json:
+        show("status", {}, _node_table(facts), as_json)
+    services = {"services": msgspec.to_builtins(answers), "not_reachable": list(missing), "why": why}
+    show("status", msgspec.to_builtins(facts) | services, table, as_json)
+
+
+def _node_table(facts: NodeFacts) -> Table:
+    table = table_of("", "")
+    table.add_row("node", f"{facts.node or 'unknown'}, lykta {facts.version}")
+    for record in facts.records:
+        end = f"until {record.end:%Y-%m-%d %H:%M} UTC" if record.end else ""
+        table.add_row(record.kind, ", ".join(word for word in (record.id, end, record.trouble) if word))
+    return table
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
+
+
+class InForce(Struct, frozen=True):
+    """A record by kind and id. end: of the basis alone, the others have none. trouble: why it does not count, or ""."""
+
+    kind: str
+    id: str
+    end: datetime | None = None
+    trouble: str = ""
+
+
+class NodeFacts(Struct, frozen=True):
+    """node: SITE/ID, "" where lykta.toml does not say it."""
+
+    node: str
+    version: str
+    records: tuple[InForce, ...]
+
+
+def node_facts(layout: Layout, now: datetime) -> NodeFacts:
+    """Never an error: what cannot be read stands as trouble."""
+    try:
+        settings = effective(layout)
+    except LyktaError as problem:
+        return NodeFacts("", version("lykta"), (InForce("config", "", trouble=str(problem)), *_records(layout, now)))
+    node, trouble = settings.config.node, str(settings.trouble or "")
+    config = (InForce("config", f"version {settings.version}", trouble=trouble),) if settings.version or trouble else ()
+    return NodeFacts(f"{node.site}/{node.id}", version("lykta"), (*_records(layout, now), *config))
+
+
+def _records(layout: Layout, now: datetime) -> tuple[InForce, ...]:
+    try:
+        basis, view = load_records(layout)
+    except LyktaError as problem:
+        return (InForce("records", "", trouble=str(problem)),)
+    over = "is over" if now >= basis.end else "not yet in force" if now < basis.begin else _revoked(layout, basis.id)
+    return (InForce("basis", basis.id, basis.end, over), InForce("view", view.id, trouble=_revoked(layout, view.id)))
+
+
+def _revoked(layout: Layout, name: str) -> str:
+    """Why a record is no longer in force, or why that cannot be known."""
+    try:
+        check_revoked(layout, name)
+    except LyktaError as problem:
+        return str(problem)
+    return ""

@@ -1,0 +1,40 @@
+"""`lykta-central officer`: its options; what it does stands in `central.keys`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from central.commands.options import Json, KeysFolder, show, unused
+from privacy.errors import UsageError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def officer(
+    keys: KeysFolder,
+    name: Annotated[str, typer.Argument(help="the officer; without a name all are listed")] = "",
+    may: Annotated[
+        list[str] | None, typer.Option(help="open, export or order; may be repeated: these rights and no others")
+    ] = None,
+    remove: Annotated[bool, typer.Option(help="take all rights away")] = False,
+    as_json: Json = False,
+) -> None:
+    """Who may open, export and order; add an officer, or change what one may do. Needs the CA's key."""
+    import msgspec
+
+    from central.keys import officers
+
+    rights = tuple(right for right in officers.RIGHTS if right in (may or ()))
+    if set(may or ()) - set(rights):
+        raise UsageError(
+            f"officer: may: must be {', '.join(officers.RIGHTS)} (got {' '.join(may or ())})", "name each right by itself"
+        )
+    if not name:
+        unused("officer", "no name", may=rights, remove=remove)
+    if name and bool(rights) == remove:
+        raise UsageError("officer: --may or --remove is needed", "without a name all are listed")
+    held = officers.set_rights(keys, {name: rights}) if name else officers.roles(keys)
+    show("officer", msgspec.to_builtins(held), officers.describe(held), as_json)

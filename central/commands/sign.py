@@ -1,0 +1,102 @@
+"""`lykta-central sign`: what a node obeys, signed by the centre or an officer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from central.commands.options import As, given_as, unused
+from drivers import stderr
+from privacy.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from central.keys.review import Objection
+
+
+app = typer.Typer(add_completion=False)
+
+
+RECORDS = ("basis", "view", "config", "order")
+
+
+@app.command()
+def sign(
+    record: Annotated[str, typer.Argument(help="basis, view, config or order")],
+    source: Annotated[Path | None, typer.Argument(help="the record as JSON")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="folder that keygen made")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the signed record")] = None,
+    example: Annotated[str, typer.Option(help="print a minimal record for SITE/NODE to edit, and sign nothing")] = "",
+    name: As = "",
+    yes: Annotated[bool, typer.Option("--yes", help="sign also what is over already, or shows the whole picture")] = False,
+) -> None:
+    """Sign a basis or a view, without which a node never opens its camera; settings; or an order, which needs an officer.
+
+    An older signed record at -o is replaced, no other file.
+    """
+    from central.keys.bundle import split_name
+    from privacy.files import OPEN, PUBLIC, make_folder, place
+
+    if record not in RECORDS:
+        raise UsageError(
+            f"sign: must be basis, view, config or order (got {record!r})",
+            "lykta-central sign basis FILE.json --keys DIR -o basis.jws",
+        )
+    if example:
+        unused("sign", "--example", file=source, keys=keys, output=output, yes=yes, **given_as(name))
+        sys.stdout.write(_example(record, *split_name(example)) + "\n")
+        return
+    if not (source and keys and output):
+        raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
+    if record != "order":
+        unused("sign", record, **given_as(name))
+    _check_replaceable(output, record)
+    make_folder(output.parent, OPEN)
+    place(output, _signed(record, source, keys, name, yes), mode=PUBLIC)
+    stderr.line(f"signed {record}: {output}")
+
+
+def _check_replaceable(output: Path, record: str) -> None:
+    """`UsageError` where something stands that is no signed record of this kind: a key, the file to be signed, another record."""
+    from privacy.files import read_own
+    from privacy.records.jws import kind_of
+
+    try:
+        found = kind_of(read_own(output))
+    except FileNotFoundError:
+        return
+    except OSError:
+        found = ""
+    if found != f"lykta-{record}":
+        raise UsageError(f"sign: -o: {output} exists and is no signed {record}", "name a new file")
+
+
+def _signed(record: str, source: Path, keys: Path, name: str, yes: bool) -> bytes:
+    def settle(objections: list[Objection]) -> None:
+        for one in objections:
+            if not one.asks:
+                raise RecordError(one.text, one.hint)
+            if not (yes or (sys.stdin.isatty() and typer.confirm(f"{one.text}. Sign it?", err=True))):
+                raise RecordError(one.text, f"{one.hint}; --yes signs it all the same")
+
+    if record != "order":
+        from central.keys.signing import sign_record
+
+        return sign_record(record, source, keys, settle)
+    from central.ingest.orders import sign_order
+
+    order, token = sign_order(source, keys, name, settle)
+    stderr.line(f"order {order.number} for {order.site}/{order.node}: {order.act}")
+    return token
+
+
+def _example(record: str, site: str, node: str) -> str:
+    import msgspec
+
+    from central.ingest import orders
+    from central.keys import signing
+
+    made = orders.example(site, node) if record == "order" else signing.example(record, site, node)
+    return msgspec.json.format(msgspec.json.encode(made), indent=1).decode()
