@@ -101,7 +101,7 @@ bench-store: setup ## sealing, torn and many clips, clips a second at the ingest
 
 lock: ## write requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra central --extra models --extra dev pyproject.toml -o requirements/all.txt
+		--extra models --extra dev --no-emit-package lykta pyproject.toml central/pyproject.toml -o requirements/all.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra pi pyproject.toml -o requirements/pi.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

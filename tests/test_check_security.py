@@ -115,3 +115,4 @@ def test_the_installed_program_is_a_copy_of_roots(tmp_path: Path) -> None:
     words = [program / "bin/python", "-c", "import privacy.errors; print(privacy.errors.__file__)"]
     where = subprocess.run(words, check=True, capture_output=True, text=True, cwd="/", env={}).stdout
     assert where.startswith(str(program))
+    assert not list(program.rglob("central"))

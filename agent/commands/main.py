@@ -22,6 +22,7 @@ VERBS = {
     "journal": Verb("agent.commands.journal", _LOOK),
     "diag": Verb("agent.commands.diag", _LOOK),
     "version": Verb("agent.commands.version", _LOOK),
+    "man": Verb("agent.commands.man", _LOOK),
     "mask": Verb("agent.commands.mask.command", _ACT),
     "demo": Verb("agent.commands.demo", _ACT),
     "selftest": Verb("agent.commands.selftest", _ACT),

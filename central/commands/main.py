@@ -10,7 +10,7 @@ import typer
 
 from drivers.command_line import Verb, ended, print_version, program
 
-_KEYS, _NODES, _CLIPS = "Keys and people", "Nodes", "Clips"
+_KEYS, _NODES, _CLIPS, _HELP = "Keys and people", "Nodes", "Clips", "Help"
 VERBS = {
     "keygen": Verb("central.commands.keygen", _KEYS),
     "officer": Verb("central.commands.officer", _KEYS),
@@ -24,6 +24,7 @@ VERBS = {
     "open": Verb("central.commands.open_clip", _CLIPS),
     "verify": Verb("central.commands.verify", _CLIPS),
     "export": Verb("central.commands.export", _CLIPS),
+    "man": Verb("central.commands.man", _HELP),
 }
 app = program(VERBS, "Lykta's centre: keys, officers, signing, ingest, clips.")
 

@@ -10,7 +10,10 @@ cp -R --preserve=mode,timestamps,links "$project/.venv" "$new"
 # The code itself instead of a pointer into the checkout.
 packages=$(echo "$new"/lib/python3*/site-packages)
 rm -rf "$packages"/__editable__*lykta* "$packages"/lykta-*.dist-info/direct_url.json
-for name in agent central drivers privacy provisioning; do
+# The centre's code is no node's.
+rm -f "$new/bin/lykta-central"
+rm -rf "$packages"/lykta_central-*
+for name in agent drivers privacy provisioning; do
   rm -rf "${packages:?}/$name"
   cp -R --preserve=timestamps "$project/$name" "$packages/$name"
   find "$packages/$name" -name __pycache__ -prune -exec rm -rf {} +

@@ -31,6 +31,9 @@ put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
 if [ -e "$project/.venv/bin/python" ]; then
   "$project/provisioning/setup/copy_program.sh" "$project" "$root/opt/lykta" /opt/lykta
 fi
+if [ -x "$project/.venv/bin/lykta" ]; then
+  "$project/.venv/bin/lykta" man | install -D -m 644 /dev/stdin "$root/usr/share/man/man1/lykta.1"
+fi
 mkdir -p "$root/usr/bin" && ln -sfn /opt/lykta/bin/lykta "$root/usr/bin/lykta"
 systemd-sysusers --root="${root:-/}"
 # In a tree the first boot makes the folders: from outside, rights of its users cannot be named.

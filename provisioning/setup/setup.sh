@@ -10,7 +10,7 @@ packages=(
   libx264-dev                                                                   # what codes in tests/chip, in an encoder chip's place
 )
 
-testing=(faketime openssh-server) # what `make test` runs beside the node: wrong clocks, a technician's SSH
+testing=(faketime groff-base openssh-server) # what `make test` runs beside the node: wrong clocks, the manual, a technician's SSH
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
 
@@ -62,7 +62,7 @@ install() {
 
 step_venv() {
   local stamp=.venv/lock.sha256 now
-  now=$(cat requirements/all.txt pyproject.toml provisioning/setup/setup.sh | sha256sum)
+  now=$(cat requirements/all.txt pyproject.toml central/pyproject.toml provisioning/setup/setup.sh | sha256sum)
   [ -x .venv/bin/lykta ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
   say "will make .venv/ with the $(grep -c '^[a-z]' requirements/all.txt) packages of requirements/all.txt, each checked by its hash"
   rm -f "$stamp"
@@ -71,6 +71,7 @@ step_venv() {
   locked "$(command -v .venv/bin/pip)" <(lines_of setuptools wheel packaging < requirements/all.txt)
   locked .venv/bin/pip requirements/all.txt
   .venv/bin/pip install -q --no-build-isolation --no-deps -e .
+  .venv/bin/pip install -q --no-build-isolation --no-deps -e ./central
   printf '%s\n' "$now" > "$stamp"
 }
 

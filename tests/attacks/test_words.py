@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from agent.commands.main import VERBS as NODE_VERBS
 from agent.commands.main import app as node_app
 from central.commands.main import app as centre_app
 from tests.attacks.test_paths import lykta, trust_host
 from tests.clips import central
-from tests.nodes import Node
+from tests.nodes import BIN, Node
 from tests.shelf import Shelf
 
 
@@ -49,15 +55,48 @@ def test_what_the_system_refuses_is_an_error_with_a_hint(shelf: Shelf) -> None:
 @pytest.mark.parametrize("app", [node_app, centre_app], ids=["lykta", "lykta-central"])
 def test_every_command_has_its_help(app: typer.Typer) -> None:
     """A bracket in a help text was taken for markup, and ended `lykta-central ingest --help` with a traceback."""
-    for words in commands_of(typer.main.get_command(app)):
-        found = CliRunner().invoke(app, [*words, "--help"])
-        assert (found.exit_code, found.exception) == (0, None), words
-        assert found.output.strip(), words
+    commands = list(commands_of(typer.main.get_command(app)))
+    assert len(commands) > 12
+    for words, summary in commands:
+        for asked in ("--help", "-h"):
+            found = CliRunner().invoke(app, [*words, asked])
+            assert (found.exit_code, found.exception) == (0, None), words
+            assert f" {words[-1] if words else ''}" in found.output
+            assert summary in " ".join(found.output.split()), words
 
 
-def commands_of(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    below = getattr(command, "commands", {})
-    return [words, *(found for name, one in below.items() for found in commands_of(one, (*words, name)))]
+def commands_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each command and group, with the first words of its help."""
+    yield words, " ".join(command.help.split()[:4])
+    if hasattr(command, "list_commands"):
+        context = command.make_context("lykta", [], resilient_parsing=True)
+        for name in command.list_commands(context):
+            yield from commands_of(command.get_command(context, name), (*words, name))
+
+
+def test_help_is_in_panels_and_names_every_command() -> None:
+    """16.8: what to look at, what acts, and what systemd starts, each in a box of its own."""
+    said = CliRunner().invoke(node_app, ["--help"]).output
+    places = [said.index(f"─ {panel} ─") for panel in ("Look", "Act", "Services and helpers")]
+    assert places == sorted(places)
+    for name, verb in NODE_VERBS.items():
+        assert (re.search(rf"│ {name} ", said) is not None) == (name != "last-word"), verb
+
+
+@pytest.mark.parametrize("name", ["lykta", "lykta-central"])
+def test_version_completion_and_manual_page(name: str) -> None:
+    """16.8: what a stranger tries first. groff finds nothing to warn of, and the page has each command that help has."""
+    ran = partial(subprocess.run, capture_output=True, text=True, check=True)
+    assert ran([BIN / name, "--version"]).stdout == f"lykta {version('lykta')}\n"
+    done = ran([BIN / name], env=os.environ | {f"_{name.upper().replace('-', '_')}_COMPLETE": "source_bash"})
+    assert "complete -o default" in done.stdout
+    page = ran([BIN / name, "man"]).stdout
+    shown = ran(["groff", "-man", "-Tutf8", "-ww", "-P-cbou"], input=page)
+    assert shown.stderr == ""
+    app = node_app if name == "lykta" else centre_app
+    commands = [words for words, _ in commands_of(typer.main.get_command(app)) if words and words != ("last-word",)]
+    leaves = [words for words in commands if not any(other[: len(words)] == words != other for other in commands)]
+    assert [" ".join(words) for words in leaves if f"{name} {' '.join(words)}" not in shown.stdout] == []
 
 
 def test_a_spool_that_cannot_be_looked_at_ends_no_rescue_of_the_link(node: Node) -> None:
