@@ -34,7 +34,7 @@ test: setup ## all tests that need no root
 	@$(BIN)/pytest -q -n $(TESTERS) --dist worksteal
 
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
-	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/test_faults.py
+	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/privacy/masking/test_faults.py
 
 test-root: setup ## the tests that need root: bad disks, and nodes that boot in a container (about four minutes; the first time two more)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup/setup.sh powercut container
@@ -47,7 +47,7 @@ test-container: setup ## of these the container suite alone: boot, hang, probes 
 test-root-full: setup ## the same, and `kill -9` at every step of the store instead of at some (about six minutes)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup/setup.sh powercut
 	@unshare --mount --pid --fork --kill-child --mount-proc env LYKTA_ALONE=1 LYKTA_KILLS=all \
-		$(BIN)/pytest -q tests/root tests/container tests/test_storage_faults.py
+		$(BIN)/pytest -q tests/root tests/container tests/whole/test_storage_faults.py
 
 test-powercut: setup ## 500 states that a power cut could have left of the store, on real ext4 (root)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup/setup.sh powercut

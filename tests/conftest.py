@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agent.demo.run import Demo
-from tests import clips
-from tests.broker import NAME, Broker, Centre, free_port
-from tests.fake_broker import FakeBroker, Talk
-from tests.ingests import OddIngest
-from tests.nodes import MODELS, PROJECT, VIDEO, Node
-from tests.shelf import Shelf
-from tests.stop import Stop
+from tests.support import clips
+from tests.support.broker import NAME, Broker, Centre, free_port
+from tests.support.fake_broker import FakeBroker, Talk
+from tests.support.ingests import OddIngest
+from tests.support.nodes import MODELS, PROJECT, VIDEO, Node
+from tests.support.shelf import Shelf
+from tests.support.stop import Stop
 
 # How long an example takes says how busy the machine is; and what fails for a stranger is printed so that it can be run again.
 settings.register_profile("lykta", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -1,6 +1,6 @@
 """The camera port. Adapters: `pi_camera` (picamera2) and `file_camera`, the fake that ships: a video file.
 
-What an adapter promises, and `tests/test_cameras.py` asks of both: nothing is opened before `open`; what cannot be opened
+What an adapter promises, and `tests/drivers/test_cameras.py` asks of both: nothing is opened before `open`; what cannot be opened
 raises `MediaError` with a stable code, holds nothing, and may be tried again. `capture` blocks until the next picture and gives
 each once, in order, stamped with the moment of its exposure, as one I420 buffer that nobody else writes to until its `release`.
 Who comes late gets the newest picture, and the others count as lost. A picture without the moment of its exposure, with one that

@@ -2,8 +2,8 @@
 
 Also the two writers: fragmented MP4 into a seal (one-second fragments, never seeks), plain MP4 and FFV1 masks into files.
 
-The chip's encoder differs from a library, and `tests/test_encoders.py` asks the same of both: it sends its parameter sets once,
-in a packet of their own (raspberrypi/linux, pull request 4002), and FFmpeg hands it rows as they lie, whatever stride it wants
+The chip's encoder differs from a library, and `test_encoders.py` asks the same of both: it sends its parameter sets once, in a
+packet of their own (raspberrypi/linux, pull request 4002), and FFmpeg hands it rows as they lie, whatever stride it wants
 (libavcodec/v4l2_buffers.c), so that only widths are taken whose rows need no padding.
 """
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
   mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
-  libx264-dev                                                                   # what codes in tests/chip, in an encoder chip's place
+  libx264-dev                                                                   # what codes in tests/support/chip, in an encoder chip's place
 )
 
 testing=(faketime groff-base openssh-server) # what `make test` runs beside the node: wrong clocks, the manual, a technician's SSH

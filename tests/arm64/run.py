@@ -19,7 +19,7 @@ from pathlib import Path
 from packaging.markers import Marker
 
 from tests.arm64.check import CHECKS
-from tests.nodes import MODELS, PROJECT
+from tests.support.nodes import MODELS, PROJECT
 
 HERE = Path(__file__).parent
 OUT = PROJECT / "out/arm64"

@@ -67,10 +67,10 @@ from privacy.records.retention import Boot, Instant, Odometer, first_moment, rea
 from privacy.records.seal import Recipient, head_size, whole_size
 from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.identity import COMMAND_KEYS, load_signer
-from tests.outboxes import HELP
-from tests.shelf import Shelf
-from tests.test_basis import BASIS as A_BASIS
-from tests.test_basis import VIEW as A_VIEW
+from tests.privacy.records.test_basis import BASIS as A_BASIS
+from tests.privacy.records.test_basis import VIEW as A_VIEW
+from tests.support.outboxes import HELP
+from tests.support.shelf import Shelf
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLIP = "01890000-0000-7000-8000-000000000001"

@@ -16,8 +16,8 @@ from agent.outbox.outbox import Outbox
 from agent.uplink.survey import survey
 from drivers.clock import SystemClock
 from tests.attacks.test_paths import lykta
-from tests.broker import listens
-from tests.shelf import Shelf
+from tests.support.broker import listens
+from tests.support.shelf import Shelf
 
 ANSWERS = [
     b"{}",

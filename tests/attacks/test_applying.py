@@ -11,10 +11,10 @@ from agent.messages import CertificateWanted, Envelope, Message, encode
 from central.fleet.renewing import renew
 from provisioning.identity import renewal_of
 from tests.attacks.inputs import HEADERS, token
-from tests.broker import Broker, until
-from tests.clips import bundle, central
-from tests.site import Site
-from tests.stop import Stop
+from tests.support.broker import Broker, until
+from tests.support.clips import bundle, central
+from tests.support.site import Site
+from tests.support.stop import Stop
 
 DAY = timedelta(days=1)
 UNSIGNED = [token(header) for header in HEADERS]

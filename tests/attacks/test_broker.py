@@ -13,9 +13,9 @@ import pytest
 
 from agent.uplink.downlink import SUBSCRIBED
 from central.keys.broker import NODE_READS
-from tests.broker import PATIENCE, Broker, Published, until
-from tests.clips import bundle, central, made
-from tests.nodes import PROJECT
+from tests.support.broker import PATIENCE, Broker, Published, until
+from tests.support.clips import bundle, central, made
+from tests.support.nodes import PROJECT
 
 MINE, OTHERS = "lykta/v1/city/stop-1", "lykta/v1/city/stop-2"
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 import pytest
 
 from agent.messages import Alarm, Describe, Help, Tombstone
-from tests.broker import NAME, Broker, Published, until
-from tests.fake_broker import PUBLISH, FakeBroker, Talk, text_property
-from tests.stop import Stop
+from tests.support.broker import NAME, Broker, Published, until
+from tests.support.fake_broker import PUBLISH, FakeBroker, Talk, text_property
+from tests.support.stop import Stop
 
 STANDS = {"state", "describe", "journal", "alarm/lens"}
 REFERENCE = text_property(0x1C, "broker-of-somebody.example")

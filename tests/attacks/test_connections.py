@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.broker import PATIENCE, until
-from tests.clips import TOOL, Node, noise
-from tests.receiving import Centre, receipt_of
+from tests.support.broker import PATIENCE, until
+from tests.support.clips import TOOL, Node, noise
+from tests.support.receiving import Centre, receipt_of
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from privacy.errors import RecordError
 from privacy.records.journal import DAMAGED, Journal, head_of, segments, verify_chain
 from provisioning.identity import load_signer
 from tests.attacks.inputs import token
-from tests.nodes import Node, ask, stop, until
-from tests.shelf import Shelf
-from tests.stop import Stop
+from tests.support.nodes import Node, ask, stop, until
+from tests.support.shelf import Shelf
+from tests.support.stop import Stop
 
 DAMAGE = {
     "empty": b"",

@@ -12,9 +12,9 @@ import pytest
 
 from drivers.https import Client, mutual
 from privacy.errors import RecordError, UnreachableError
-from tests.broker import PATIENCE, Broker, until
-from tests.ingests import Answers, Server
-from tests.stop import Stop
+from tests.support.broker import PATIENCE, Broker, until
+from tests.support.ingests import Answers, Server
+from tests.support.stop import Stop
 
 PART = {"file": "clip.age", "offset": 0, "size": 10, "url": "/v1/x", "done": False}
 GZIP = gzip.compress(json.dumps({"receipt": "a"}).encode())

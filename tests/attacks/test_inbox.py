@@ -13,10 +13,10 @@ import pytest
 
 from agent.inbox.inbox import folder_of
 from tests.attacks.inputs import TOKENS
-from tests.broker import PATIENCE, Broker
-from tests.nodes import Node, ask, until
-from tests.shelf import Shelf
-from tests.stop import Stop
+from tests.support.broker import PATIENCE, Broker
+from tests.support.nodes import Node, ask, until
+from tests.support.shelf import Shelf
+from tests.support.stop import Stop
 
 
 @pytest.fixture

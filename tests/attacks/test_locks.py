@@ -15,8 +15,8 @@ import pytest
 
 from privacy.files import locked
 from provisioning.layout import Layout
-from tests.nodes import Node, stop, until
-from tests.shelf import Shelf
+from tests.support.nodes import Node, stop, until
+from tests.support.shelf import Shelf
 
 
 @contextmanager

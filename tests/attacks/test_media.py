@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agent.commands.mask.process import Progress, apart
-from tests.broker import PATIENCE
-from tests.nodes import BIN, MODELS
-from tests.test_bad_video import agree, refused, run, shown
-from tests.test_mask import ffmpeg
+from tests.agent.commands.test_bad_video import agree, refused, run, shown
+from tests.agent.commands.test_mask import ffmpeg
+from tests.support.broker import PATIENCE
+from tests.support.nodes import BIN, MODELS
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5
 HUGE = 1 << 40

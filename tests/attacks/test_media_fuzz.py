@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import PATIENCE
-from tests.nodes import BIN, MODELS, PROJECT
-from tests.test_bad_video import count_of
+from provisioning.layout import CODE
+from tests.agent.commands.test_bad_video import count_of
+from tests.support.broker import PATIENCE
+from tests.support.nodes import BIN, MODELS, PROJECT
 
 SECONDS = float(os.environ.get("LYKTA_FUZZ_S", "8"))
 SEED = int(os.environ.get("LYKTA_FUZZ_SEED", "14"))
 FOUND = PROJECT / "out/fuzz/media"
-MEDIA = Path(__file__).parent.parent / "media"
+MEDIA = CODE / "tests/support/media"
 BATCH, FRAMES = 12, 6
 
 # ending, words for ffmpeg

@@ -14,9 +14,9 @@ from agent.inbox.inbox import MOST_FILES, MOST_NOTES, folder_of
 from agent.runtime.control import ask
 from agent.uplink.upload.parcels import uuid7
 from tests.attacks.inputs import token
-from tests.clips import central
-from tests.nodes import Node, stop, until
-from tests.shelf import Shelf
+from tests.support.clips import central
+from tests.support.nodes import Node, stop, until
+from tests.support.shelf import Shelf
 
 ODD = b"\xff\x1b[2J"
 """No UTF-8, and an escape that clears a terminal."""

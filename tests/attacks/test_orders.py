@@ -20,10 +20,10 @@ from privacy.records.journal import Journal, segments
 from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
 from privacy.records.order import ANSWER, ORDER, Act, Answer, Order
 from provisioning.identity import load_signer
-from tests.clips import Node
-from tests.nodes import BIN
-from tests.receiving import Centre, parcel
-from tests.shelf import Shelf
+from tests.support.clips import Node
+from tests.support.nodes import BIN
+from tests.support.receiving import Centre, parcel
+from tests.support.shelf import Shelf
 
 NUMBERS = itertools.count(1)
 

@@ -20,10 +20,10 @@ import pytest
 from agent.messages import Help, Tombstone
 from agent.outbox.outbox import Outbox
 from privacy.errors import LyktaError, StorageError
-from tests.broker import PATIENCE, Broker, Published, until
-from tests.nodes import ask
-from tests.outboxes import HELP, outbox_at, presses, seqs, tombstones, waiting
-from tests.stop import LYKTA, Stop
+from tests.support.broker import PATIENCE, Broker, Published, until
+from tests.support.nodes import ask
+from tests.support.outboxes import HELP, outbox_at, presses, seqs, tombstones, waiting
+from tests.support.stop import LYKTA, Stop
 
 PINS = '\n[pins]\nfactory = "mock"\nhelp_button = 17\nhelp_lamp = 27\n'
 GREATEST_INTEGER = 2**63 - 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.test_paths import a_folder, a_giant, a_pipe, lykta, trust_host
-from tests.clips import central, example, made
-from tests.shelf import Shelf
+from tests.support.clips import central, example, made
+from tests.support.shelf import Shelf
 
 ODD: list[Callable[[Path], None]] = [a_pipe, a_giant, a_folder]
 odd = pytest.mark.parametrize("odd", ODD, ids=lambda one: one.__name__)

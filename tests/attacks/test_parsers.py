@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import LyktaError
 from tests.attacks.parsers import NAMES, Parser, parsers
-from tests.shelf import Shelf
+from tests.support.shelf import Shelf
 
 FUZZ_S = float(os.environ.get("LYKTA_FUZZ_S", "20"))
 SEED = int(os.environ.get("LYKTA_FUZZ_SEED", "14"))

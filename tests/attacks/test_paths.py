@@ -24,10 +24,10 @@ from drivers.clock import SystemClock
 from privacy.errors import LyktaError
 from privacy.records.journal import segments
 from provisioning.layout import CODE
-from tests.broker import PATIENCE
-from tests.clips import central, example, made
-from tests.nodes import BIN
-from tests.shelf import Shelf
+from tests.support.broker import PATIENCE
+from tests.support.clips import central, example, made
+from tests.support.nodes import BIN
+from tests.support.shelf import Shelf
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: acts as two users")
 NOBODY = 65534

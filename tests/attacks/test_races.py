@@ -15,9 +15,9 @@ from central.ingest.run import Serving
 from privacy.errors import LyktaError
 from privacy.files import place
 from privacy.folders import opened, remove
-from tests.shelf import Shelf
-from tests.swapper import FILES
-from tests.swapping import swapping, untouched, victim
+from tests.support.shelf import Shelf
+from tests.support.swapper import FILES
+from tests.support.swapping import swapping, untouched, victim
 
 
 def worked(act: Callable[[], object]) -> None:

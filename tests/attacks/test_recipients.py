@@ -19,10 +19,10 @@ from privacy.errors import RecordError
 from privacy.records.journal import verify_chain
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, recipients
-from tests.clips import HEADER, Node, bundle, central, film, made, manifest, mask
-from tests.nodes import Node as Running
-from tests.nodes import ask, stop, until
-from tests.receiving import Centre
+from tests.support.clips import HEADER, Node, bundle, central, film, made, manifest, mask
+from tests.support.nodes import Node as Running
+from tests.support.nodes import ask, stop, until
+from tests.support.receiving import Centre
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.clips import central, example, made
+from tests.support.clips import central, example, made
 
 
 def test_a_zone_without_corners_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import pytest
 
 from agent.runtime.control import ask
 from tests.attacks.inputs import ANSWERS, DATAGRAMS, LINES
-from tests.broker import PATIENCE
-from tests.nodes import Node, stop, until
-from tests.stop import Stop
+from tests.support.broker import PATIENCE
+from tests.support.nodes import Node, stop, until
+from tests.support.stop import Stop
 
 
 def say(path: Path, line: bytes) -> bytes:

@@ -15,12 +15,12 @@ import pytest
 from agent.messages import Help
 from agent.runtime.config import load
 from agent.runtime.service import Runtime
-from tests.broker import HERE, until
-from tests.fake_broker import PUBLISH, FakeBroker, Talk, packet
-from tests.nodes import Node
-from tests.nodes import stop as end
-from tests.nodes import until as wait
-from tests.stop import Stop
+from tests.support.broker import HERE, until
+from tests.support.fake_broker import PUBLISH, FakeBroker, Talk, packet
+from tests.support.nodes import Node
+from tests.support.nodes import stop as end
+from tests.support.nodes import until as wait
+from tests.support.stop import Stop
 
 
 def test_a_topic_that_is_no_text_is_set_aside(meet: Callable[..., FakeBroker], stop: Stop) -> None:

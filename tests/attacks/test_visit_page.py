@@ -14,9 +14,9 @@ import pytest
 
 from agent.runtime.control import listen
 from provisioning.layout import Layout
-from tests.broker import PATIENCE, listens, until
-from tests.nodes import BIN
-from tests.shelf import Shelf
+from tests.support.broker import PATIENCE, listens, until
+from tests.support.nodes import BIN
+from tests.support.shelf import Shelf
 
 FILES = 256
 """That the page's process may have open; systemd gives it 1,024."""

@@ -19,9 +19,9 @@ from agent.commands.main import VERBS as NODE_VERBS
 from agent.commands.main import app as node_app
 from central.commands.main import app as centre_app
 from tests.attacks.test_paths import lykta, trust_host
-from tests.clips import central
-from tests.nodes import BIN, Node
-from tests.shelf import Shelf
+from tests.support.clips import central
+from tests.support.nodes import BIN, Node
+from tests.support.shelf import Shelf
 
 
 def test_a_command_without_its_words_says_so_as_others_do(shelf: Shelf) -> None:

@@ -20,7 +20,7 @@ import cv2
 from privacy.errors import LyktaError
 from tests.bench.attacker import PICTURES, SPLITS, TEST, TRAIN, Rate, Split, attack, luck
 from tests.bench.gallery import SIGHTS, gather, read_labels
-from tests.nodes import PROJECT, VIDEO
+from tests.support.nodes import PROJECT, VIDEO
 
 OUT = PROJECT / "out/bench"
 LABELS = PROJECT.parent / "shared/data/pets09-s2l1.csv"

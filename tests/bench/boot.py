@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.container.rig import LAB, Container, Installed, booted
 from tests.container.test_virtual_camera import HEAP, configure, virtual
-from tests.nodes import until
+from tests.support.nodes import until
 
 FPS = 15
 SPAN_S = 30.0

@@ -35,7 +35,7 @@ from privacy.records.basis import Profile
 from tests.bench import home
 from tests.bench.harder import away, brief, fog, make
 from tests.bench.score import NOBODY, Labels, Plane, Score, Share, read_labels, score
-from tests.nodes import BIN, MODELS, PROJECT, VIDEO
+from tests.support.nodes import BIN, MODELS, PROJECT, VIDEO
 
 SHARED = PROJECT.parent / "shared"
 OUT = PROJECT / "out/evaluate"

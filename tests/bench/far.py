@@ -29,8 +29,8 @@ from privacy.masking.networks.models import installed, stack_of
 from privacy.records.far_zone import LEAST
 from tests.bench.evaluate import PEDESTRIAN_FPS, SHARED
 from tests.bench.score import COVERED, HEAD_COVERED, Bits, Judged, Labels, Share, judge, read_labels
-from tests.nodes import MODELS, VIDEO
-from tests.scenes import painted
+from tests.support.nodes import MODELS, VIDEO
+from tests.support.scenes import painted
 
 LONG_SIDES = (96, 128, 160, 192, 256, 320, 416, 544, 768)
 """Of the networks' picture, pixels; the people of this clip are 52 to 153 pixels high in 768."""

@@ -27,7 +27,7 @@ from privacy.masking.frames import Frame, Plane, planes_of
 from privacy.masking.mask_record import PERSON
 from privacy.masking.masker import Masker
 from privacy.masking.regions import Region, enclose
-from tests.scenes import painted
+from tests.support.scenes import painted
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]

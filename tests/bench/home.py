@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from privacy.records.basis import Profile
-from tests.home import DAY, NIGHT, shots, watch
+from tests.support.home import DAY, NIGHT, shots, watch
 
 RUNS: tuple[tuple[str, bool, Profile, float], ...] = (
     ("day", False, "standard", 0.02), ("day", False, "strict", 0.02),

@@ -30,8 +30,8 @@ from agent.camera.recorder import new_clip_id
 from central.keys.keygen import issue, keygen, signer
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, SealedFile
-from tests.clips import manifest
-from tests.receiving import Centre, content_md5
+from tests.support.clips import manifest
+from tests.support.receiving import Centre, content_md5
 
 NODES, CLIPS, PROCESSES = 24, 40, 2
 VIDEO, MASKS = 40_000, 4_000

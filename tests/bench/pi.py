@@ -24,7 +24,7 @@ from privacy.masking.frames import Frame, MaskedFrame
 from privacy.masking.masker import Masker
 from privacy.masking.networks.detectors import open_stack
 from privacy.masking.networks.models import installed
-from tests.nodes import MODELS
+from tests.support.nodes import MODELS
 
 RATIOS = {"Pi 5": 1.6, "Pi 4": 9.8, "Zero 2 W (640x360)": 30.0}
 HARDWARE = {"Pi 4", "Zero 2 W (640x360)"}
@@ -109,6 +109,6 @@ def table(video: Path) -> str:
 
 
 if __name__ == "__main__":
-    from tests.nodes import VIDEO
+    from tests.support.nodes import VIDEO
 
     sys.stdout.write(table(VIDEO))

@@ -23,7 +23,7 @@ from privacy.masking.detection import Detection
 from privacy.masking.frames import Frame
 from privacy.masking.networks.detectors import open_stack
 from privacy.masking.networks.models import installed
-from tests.nodes import BIN, MODELS, PROJECT, VIDEO, Node, until
+from tests.support.nodes import BIN, MODELS, PROJECT, VIDEO, Node, until
 
 OUT = PROJECT / "out/bench"
 SHORT, LONG = 60, 360

@@ -2,7 +2,7 @@
 
 Masks: one gray picture a frame, 255 = masked (`lykta mask --masks`). Labels: CSV with frame (from 1), id, x, y, w, h (pixels),
 conf, class; boxes of class "ignore" need no mask and are not over-masked. The definitions are those of the project's shared
-scorer, against which tests/test_score.py holds the figures. Beside them: which frames each track was bare in, and recall by the
+scorer, against which `test_score.py` holds the figures. Beside them: which frames each track was bare in, and recall by the
 height of the person, because an average over frames hides both.
 """
 

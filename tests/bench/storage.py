@@ -24,9 +24,9 @@ from privacy.records.jws import sign
 from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient, Seal
 from provisioning.identity import load_signer, recipients
-from tests.clips import Node, manifest
-from tests.nodes import BIN
-from tests.shelf import Shelf
+from tests.support.clips import Node, manifest
+from tests.support.nodes import BIN
+from tests.support.shelf import Shelf
 
 MBIT = 4_000_000
 SECONDS = 120

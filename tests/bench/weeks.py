@@ -16,7 +16,7 @@ from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State
 from agent.outbox.outbox import Mark, Outbox
 from agent.uplink import health
 from drivers import board
-from tests.outboxes import DAY, FakeClock, outbox_at
+from tests.support.outboxes import DAY, FakeClock, outbox_at
 
 DAYS = 70
 MINUTES = 24 * 60

@@ -26,8 +26,8 @@ from privacy.files import place
 from privacy.records.journal import HEADS, Journal
 from privacy.records.jws import Signer, load_chain, load_private_key
 from tests.bench.weeks import CLIP, batch, say
-from tests.broker import Centre
-from tests.outboxes import DAY, FakeClock, outbox_at
+from tests.support.broker import Centre
+from tests.support.outboxes import DAY, FakeClock, outbox_at
 
 AIM_MB = 250.0
 IMAGE = 512 << 20

@@ -22,8 +22,8 @@ from typing import Any
 from agent.demo.run import NODE, SITE, Demo
 from agent.runtime.control import ask
 from privacy.errors import LyktaError
-from tests.broker import PATIENCE
-from tests.nodes import MODELS, PROJECT, VIDEO, Node, until
+from tests.support.broker import PATIENCE
+from tests.support.nodes import MODELS, PROJECT, VIDEO, Node, until
 
 TREE = PROJECT / "out/container"
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.rig import Container, Installed, booted
-from tests.nodes import until
+from tests.support.nodes import until
 
 CAMERA = "/etc/lykta/credentials/camera.cred"
 

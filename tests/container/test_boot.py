@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.container.conftest import Figure
 from tests.container.rig import LAB, PREFIX, Container, Installed, booted
-from tests.nodes import until
+from tests.support.nodes import until
 
 WATCHDOG_S = 20
 

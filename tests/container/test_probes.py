@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.container.rig import HERE, LAB, Container
-from tests.nodes import until
+from tests.support.nodes import until
 
 SHUT = {"EACCES", "EPERM", "ENOENT", "EROFS", "ESRCH", "EAFNOSUPPORT", "ECONNREFUSED", "ENXIO", "ENOTDIR"}
 SERVICES = ("camera", "io", "uplink")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.rig import HERE, LAB, Container, Installed, booted
-from tests.nodes import PROJECT, until
+from tests.support.nodes import PROJECT, until
 
 LIBRARY = "opt/lykta/lib/python3.13/site-packages"
 HEAP = "/opt/lykta/lib/lykta-test-heap.so"

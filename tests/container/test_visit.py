@@ -8,7 +8,7 @@ from pathlib import Path
 
 from privacy.records.zone import stockholm
 from tests.container.rig import LAB, Container, Installed, booted
-from tests.nodes import until
+from tests.support.nodes import until
 
 _LOOK = """
 import http.cookiejar, sys, time, urllib.error, urllib.request

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import PATIENCE
 from tests.powercut import disk
+from tests.support.broker import PATIENCE
 
 if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where what it makes ends with it", allow_module_level=True)

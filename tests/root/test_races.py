@@ -10,9 +10,9 @@ import pytest
 
 from tests.attacks.test_paths import NOBODY, given_to_nobody, lykta, ordered
 from tests.powercut import disk
-from tests.shelf import Shelf
-from tests.swapper import FILES
-from tests.swapping import swapping, untouched, victim
+from tests.support.shelf import Shelf
+from tests.support.swapper import FILES
+from tests.support.swapping import swapping, untouched, victim
 
 if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where what it makes ends with it", allow_module_level=True)

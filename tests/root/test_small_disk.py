@@ -28,13 +28,13 @@ from privacy.errors import StorageError
 from privacy.records.journal import Journal
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients
-from tests.clips import manifest
-from tests.nodes import Node, stop, until
 from tests.powercut import disk
 from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol, opened_store
 from tests.powercut.told import Marks, Told, facts
 from tests.powercut.workload import run
+from tests.support.clips import manifest
+from tests.support.nodes import Node, stop, until
 
 if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where mounts end with it", allow_module_level=True)

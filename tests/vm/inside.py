@@ -215,7 +215,7 @@ def blinks() -> Found:
 def pins_contract() -> Found:
     chip = f"/dev/{Path('/run/lab-bench').resolve().name}"
     environment = os.environ | {"LYKTA_GPIOCHIP": chip, "LYKTA_GPIOSIM": str(Path("/run/lab-bench").resolve())}
-    words = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(LAB / "tests/test_pins.py")]
+    words = ["/opt/lykta/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(LAB / "tests/drivers/test_pins.py")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=5 * PATIENCE_S, check=False, env=environment, cwd=LAB)
     last = (done.stdout.strip().splitlines() or ["no output"])[-1]
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
@@ -350,7 +350,7 @@ def first(report: Report) -> None:
     help_button(report)
     report.check("three services ready, no restart", ready)
     report.check("no unit failed", no_unit_failed)
-    report.check("tests/test_pins.py on gpio-sim", pins_contract)
+    report.check("tests/drivers/test_pins.py on gpio-sim", pins_contract)
     report.check("a line that is busy", busy_line)
     report.check("the list of make test-pi: import, detect and encode in the sandbox", acceptance_list)
     report.check("io at rest", rest_of_io)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.container.rig import LAB, TREE, Installed, overlay
-from tests.nodes import PROJECT
+from tests.support.nodes import PROJECT
 
 HERE = Path(__file__).parent
 SYSTEM = PROJECT / "out/vm"
@@ -50,7 +50,7 @@ class VirtualNode(Installed):
         for name in ("prepare.sh", "inside.py", "doors.py", "core.sh"):
             shutil.copy(HERE / name, lab)
         (lab / "tests").mkdir()
-        shutil.copy(PROJECT / "tests/test_pins.py", lab / "tests")
+        shutil.copy(PROJECT / "tests/drivers/test_pins.py", lab / "tests")
         shutil.copytree(PROJECT / "tests/hardware", lab / "tests/hardware", ignore=shutil.ignore_patterns("__pycache__"))
         settings = root / "etc/lykta/lykta.toml"
         settings.write_text(settings.read_text().replace('factory = "mock"', 'factory = "gpio"'))

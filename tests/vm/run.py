@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.nodes import PROJECT
 from tests.powercut import disk
+from tests.support.nodes import PROJECT
 from tests.vm.machine import Machine, accelerator, tpm
 from tests.vm.node import SYSTEM, VirtualNode, make_system
 

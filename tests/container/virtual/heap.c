@@ -11,7 +11,7 @@
  * It also never says whether a picture succeeded (libcamera 0.4): picamera2 then drops the pictures of those buffers whose memory
  * was not zero, which means success, when they were made. So what C++ allocates begins as zero.
  */
-#include "../../interpose.h"
+#include "../../support/interpose.h"
 
 #include <errno.h>
 #include <linux/dma-buf.h>

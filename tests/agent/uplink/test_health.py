@@ -1,0 +1,80 @@
+"""Health groups: numbers that are there, and null with a reason where they are not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.messages import Health, Presence
+from agent.uplink import health
+from drivers import board
+from tests.support.outboxes import DAY, HELP, outbox_at
+
+
+class Card:
+    """A device of which somebody wrote so many MB, watched so many seconds."""
+
+    def __init__(self) -> None:
+        self.mb = self.seconds = 0.0
+
+    def written(self) -> float:
+        return self.mb
+
+    def mono_s(self) -> float:
+        return self.seconds
+
+
+def storage(folder: Path, writes: health.Writes) -> Health:
+    [found] = [one for one in health.of_machine(folder, writes, health.PowerEdges()) if one.group == "storage"]
+    return found
+
+
+def test_what_a_card_is_written_is_reported_by_the_day(tmp_path: Path) -> None:
+    """Item 4: since the start, and the rate of the last day; unknown for ten minutes, and blind to what was before the day."""
+    card = Card()
+    writes = health.Writes(card.written, card.mono_s)
+    card.mb = 1000.0
+    first = storage(tmp_path, writes)
+    assert (first.values["written_mb"], first.values["written_mb_day"]) == (1000.0, None)
+    assert "ten minutes" in first.unreadable["written_mb_day"]
+    for minute in range(1, 2 * 1440 + 1):
+        card.seconds, card.mb = minute * 60.0, card.mb + (0.5 if minute <= 1440 else 0.1)
+        found = storage(tmp_path, writes)
+        if minute == 10:
+            assert found.values["written_mb_day"] == pytest.approx(720)
+    assert found.values["written_mb_day"] == pytest.approx(144.0, abs=1)
+    assert found.values["written_mb"] == pytest.approx(1000 + 720 + 144)
+
+
+def test_the_counter_is_the_kernels(tmp_path: Path) -> None:
+    """What is written and synced shows in the device's count, where the folder lies on a device of its own."""
+    device = tmp_path.stat().st_dev
+    if not Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").exists():
+        pytest.skip("the folder lies on no block device of its own (overlay, tmpfs)")
+    before = board.written_mb(tmp_path)
+    with (tmp_path / "file").open("wb") as file:
+        file.write(os.urandom(8_000_000))
+        file.flush()
+        os.fsync(file.fileno())
+    assert board.written_mb(tmp_path) - before >= 8.0
+
+
+def test_a_device_that_cannot_say_is_null_with_a_reason() -> None:
+    """/proc lies on no device."""
+    found = storage(Path("/proc"), health.Writes(lambda: board.written_mb(Path("/proc"))))
+    assert (found.values["written_mb"], found.values["written_mb_day"]) == (None, None)
+    for name in ("written_mb", "written_mb_day", "life_used", "lifetime_written_mb"):
+        assert found.unreadable[name].endswith("/proc: lies on no block device of its own")
+
+
+def test_the_outbox_says_what_it_dropped(tmp_path: Path) -> None:
+    """Promise 3: what waits, what went by cause, and how large the file is."""
+    outbox = outbox_at(tmp_path / "state.db", most=3)
+    outbox.put(Presence("few", DAY), Presence("none", DAY), HELP, HELP)
+    values = health.of_outbox(outbox).values
+    assert (values["pending"], values["dropped"], values["bound"], values["thinned"], values["expired"]) == (3, 1, 1, 0, 0)
+    assert values["file_mb"] == pytest.approx(outbox.size() / 1e6, abs=0.01)
+    outbox.close()
+    assert health.of_outbox(outbox).values["pending"] is None
