@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from agent.camera.recorder import moment
 from agent.clips.keeper import Keeper
@@ -20,7 +21,15 @@ _IDLE_S = 0.5
 _STALLED_S = 300.0
 
 
-class Proving:
+class MaskFacts(NamedTuple):
+    """Minutes since the self-test passed, frames audited (None before the audit's network is open), candidates found."""
+
+    self_test_minutes: int
+    audited: int | None
+    breach_candidates: int
+
+
+class MaskCheck:
     """One per camera service.
 
     open_auditor   opens the audit's own detector; called by the audit's thread, so that filming does not wait for it
@@ -42,11 +51,10 @@ class Proving:
         self.candidates = 0
 
     @property
-    def facts(self) -> dict[str, int | None]:
-        """For health: minutes since the self-test passed, frames audited, candidates found."""
+    def facts(self) -> MaskFacts:
+        """For the status."""
         age = (self._runtime.clock.mono_ms() - self._tested_ms) // 60_000
-        audited = self._audit.looked if self._audit else None
-        return {"self_test_minutes": age, "audited": audited, "breach_candidates": self.candidates}
+        return MaskFacts(age, self._audit.looked if self._audit else None, self.candidates)
 
     def test(self) -> None:
         """The self-test; `ModelError` (exit 5: the service stays down) if it fails."""

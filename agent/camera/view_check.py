@@ -3,18 +3,19 @@ and what the place looks like empty."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 from agent.camera.recorder import moment
+from agent.camera.state import CAMERA_FROZEN
 from agent.clips.keeper import Keeper
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work
+from agent.runtime.requests import Confirmed, ConfirmView, ReferencePicture, ShowView
 from privacy.errors import RecordError, StorageError, UsageError
 from privacy.files import place, read
 from privacy.masking.delay import Seen
@@ -25,12 +26,11 @@ from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import enclose
 from privacy.masking.view_guard import Kind, Standing, ViewGuard
 
-CAMERA_FROZEN = "camera_frozen"
 FROZEN: Literal["frozen"] = "frozen"
 Found = Kind | Literal["frozen"]
 
 
-class Watching:
+class ViewCheck:
     """The view guard and the reference picture of one signed view. `seen` and `painted` come from the capture thread, the
     others from any.
 
@@ -90,13 +90,13 @@ class Watching:
             except OSError as problem:
                 raise StorageError(f"{self._path}: {problem}", "free space or check the disk") from problem
 
-    def show(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def show(self, _request: ShowView) -> ReferencePicture:
         """The reference picture and the standing of the view."""
         with self._lock:
             picture, standing = self._reference.jpeg(), self._guard.standing
-        return {"kind": standing.kind, "hides": standing.hides, "jpeg": b64encode(picture).decode()}
+        return ReferencePicture(standing.kind, standing.hides, picture)
 
-    def confirm(self, request: dict[str, Any]) -> dict[str, Any]:
+    def confirm(self, request: ConfirmView) -> Confirmed:
         """Take the present view for the right one. Journalled and told: whoever did it stands in the journal."""
         with self._lock:
             before = self._guard.standing
@@ -106,11 +106,11 @@ class Watching:
             self._guard.confirm()
             self._reference.clear()
             self._path.unlink(missing_ok=True)
-        by, kind = str(request.get("by", "")), before.kind
+        by, kind = request.by, before.kind
         self._defer(lambda: self._keeper.note("view_confirmed", by=by))
         self._defer(lambda: self._keeper.tell(Tamper(kind, "confirmed", self._keeper.now())))
         self._defer(lambda: self._keeper.clear("alarm/tamper"))
-        return {"confirmed": True}
+        return Confirmed()
 
     def _cause(self) -> str:
         if self.frozen:

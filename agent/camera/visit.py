@@ -8,15 +8,26 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from agent.clips.keeper import Keeper
 from agent.outbox.backlog import Work
-from agent.runtime.control import Request
+from agent.runtime.control import Reply, verb_of
 from agent.runtime.rate_limit import Limit
+from agent.runtime.requests import (
+    Admit,
+    Admitted,
+    AskPicture,
+    AskVisit,
+    AskVisitWord,
+    Ended,
+    EndVisit,
+    VisitPicture,
+    VisitState,
+    VisitWord,
+)
 from agent.runtime.service import Runtime
 from privacy.errors import AccessError, MediaError, UsageError
 from privacy.masking.frames import MaskedFrame
@@ -124,10 +135,15 @@ class Visits:
     def listen(self) -> None:
         """Answer the page, once no trace is left of a visit that a crash ended."""
         self._runtime.layout.visit.unlink(missing_ok=True)
-        replies = {"status": self._status, "admit": self._admit, "picture": self._picture, "end": self._end}
-        self._runtime.open_socket("setup", replies)
+        replies = (
+            Reply(AskVisit, self._status),
+            Reply(Admit, self._admit),
+            Reply(AskPicture, self._picture),
+            Reply(EndVisit, self._end),
+        )
+        self._runtime.open_socket("setup", {verb_of(reply.kind): reply for reply in replies})
         # Technicians alone learn the word: not the page that asks for it, nor the uplink.
-        self._runtime.answer("visit", self._word, on="ctl")
+        self._runtime.answer(AskVisitWord, self._word, on="ctl")
 
     def begin(self) -> None:
         """The service button was held: somebody stands here and wants to see. A second time prolongs nothing."""
@@ -169,31 +185,30 @@ class Visits:
             self._runtime.layout.visit.unlink(missing_ok=True)
             self._keeper.note("visit_over", reason=why, pictures=visit.pictures)
 
-    def _status(self, _request: Request) -> Request:
-        """How it stands with the visit; until: None without one."""
+    def _status(self, _request: AskVisit) -> VisitState:
         visit, standing = self.now, self._runtime.standing
         until = self.rule(visit).until if visit and not visit.ended else None
-        return {"until": until.isoformat() if until else None, "state": standing.state, "reason": standing.reason}
+        return VisitState(until, standing.state, standing.reason)
 
-    def _word(self, _request: Request) -> Request:
-        return {"word": self.now.word if self.now else None}
+    def _word(self, _request: AskVisitWord) -> VisitWord:
+        return VisitWord(self.now.word if self.now else None)
 
-    def _admit(self, request: Request) -> Request:
-        self._current().admit(str(request.get("phone", "")), str(request.get("word", "")))
-        return {"admitted": True}
+    def _admit(self, request: Admit) -> Admitted:
+        self._current().admit(request.phone, request.word)
+        return Admitted()
 
-    def _picture(self, request: Request) -> Request:
-        shown = self._of(request).newest()
-        return {"jpeg": b64encode(shown.jpeg).decode(), "mono_ms": shown.mono_ns // 1_000_000, "cause": shown.cause}
+    def _picture(self, request: AskPicture) -> VisitPicture:
+        shown = self._of(request.phone).newest()
+        return VisitPicture(shown.jpeg, shown.mono_ns // 1_000_000, shown.cause)
 
-    def _end(self, request: Request) -> Request:
-        self._of(request).ended = "ended_on_site"
-        return {"ended": True}
+    def _end(self, request: EndVisit) -> Ended:
+        self._of(request.phone).ended = "ended_on_site"
+        return Ended()
 
-    def _of(self, request: Request) -> Visit:
+    def _of(self, phone: str) -> Visit:
         """The visit that goes on, for the one phone that looks."""
         visit = self._current()
-        visit.check(str(request.get("phone", "")))
+        visit.check(phone)
         return visit
 
     def _current(self) -> Visit:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent.clips.index import clip_names
-from agent.inbox.inbox import hand_over
+from agent.inbox.inbox import hand_over_receipt
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import progress, show, table_of
@@ -74,7 +74,7 @@ def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
             try:
                 # Left in the inbox of a camera that is away, the clip stays on both until the next visit.
                 token = _read(stick, clip, RECEIPT).decode(errors="replace")
-                taken = hand_over(layout, "receipt", clip, token) is not None
+                taken = hand_over_receipt(layout, clip, token) is not None
                 kept = (layout.spool / clip / "hold.jws").exists()
                 freed, held = freed + (taken and not kept), held + (taken and kept)
             except (LyktaError, OSError) as problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import platform
 from collections.abc import Callable
@@ -19,9 +18,10 @@ from msgspec import Struct
 from agent.commands.check.command import CHECKS, look
 from agent.commands.options import Json
 from agent.inbox.inbox import folder_of
-from agent.runtime.control import ask_for
+from agent.runtime.ask_status import status_of
+from agent.runtime.control import ask
+from agent.runtime.requests import Carry
 from agent.runtime.settings_in_force import settings_in_force
-from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from agent.uplink import health
 from agent.uplink.upload.parcels import MOST_BYTES, Sent
@@ -74,8 +74,7 @@ def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
 
 def hand_in(layout: Layout, kind: Sent, name: str, data: bytes) -> str:
     """Leave a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
-    request = {"verb": "carry", "kind": kind, "name": name, "data": base64.b64encode(data).decode()}
-    return ask_for(_Kept, layout.socket("uplink", "ctl"), request, timeout=10).id
+    return ask(layout.socket("uplink", "ctl"), Carry(kind, name, data), timeout=10).id
 
 
 def collect(layout: Layout) -> dict[str, Any]:
@@ -107,8 +106,8 @@ def collect(layout: Layout) -> dict[str, Any]:
 
 
 def _service(layout: Layout, name: str) -> dict[str, Any]:
-    answer = status_of(layout.socket(name, "ctl"))
-    return {"standing": msgspec.to_builtins(answer.standing), "detail": answer.detail}
+    answer = status_of(layout, name)
+    return {"standing": msgspec.to_builtins(answer.standing), "detail": msgspec.to_builtins(answer.detail)}
 
 
 def _head(layout: Layout, unit: str) -> str:

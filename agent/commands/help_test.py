@@ -6,6 +6,7 @@ import typer
 
 from agent.commands.options import Json
 from agent.runtime.control import ask
+from agent.runtime.requests import TestHelp
 from agent.terminal import show, table_of
 from provisioning.layout import Layout
 
@@ -16,7 +17,7 @@ app = typer.Typer(add_completion=False)
 def help_test(as_json: Json = False) -> None:
     """Send a test down the help path, without lamp, alarm or clip: the centre shows whether it came."""
     layout = Layout.from_environment()
-    name = ask(layout.socket("io", "ctl"), {"verb": "help_test"}).get("test")
+    name = ask(layout.socket("io", "ctl"), TestHelp()).test
     table = table_of("test", "")
     table.add_row(str(name), "sent: ask the centre whether it came")
     show("help-test", {"test": name}, table, as_json)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from msgspec import Struct
 
 from agent.clips.custody import Custody
 from agent.clips.retention import usual_retention
 from agent.commands.options import Json
 from agent.runtime.clocks import clock_of
-from agent.runtime.control import ask_for
+from agent.runtime.control import ask
+from agent.runtime.requests import GiveOrder
 from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
 from drivers import stderr
@@ -42,12 +42,6 @@ def order_apply(
     raise typer.Exit(obey(Layout.from_environment(), file, as_json))
 
 
-class _Answered(Struct, frozen=True):
-    """The camera's answer: its signed answer to the order."""
-
-    answer: str
-
-
 def obey(layout: Layout, file: Path, as_json: bool) -> int:
     """0 if it was obeyed, 1 if the node refuses it; `RecordError` (exit 5) if it is no order to this node."""
     try:
@@ -71,8 +65,7 @@ def obey(layout: Layout, file: Path, as_json: bool) -> int:
 def _obeyed(layout: Layout, token: bytes) -> bytes:
     """The signed answer: the camera's, or that of whoever has the clips in hand while it is away."""
     try:
-        request = {"verb": "order", "jws": token.decode()}
-        return ask_for(_Answered, layout.socket("camera", "uplink"), request, timeout=10).answer.encode()
+        return ask(layout.socket("camera", "uplink"), GiveOrder(token.decode()), timeout=10).answer.encode()
     except UnreachableError:
         stderr.note("the camera service is away; obeyed here")
     config = settings_in_force(layout)

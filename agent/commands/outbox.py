@@ -6,65 +6,21 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from msgspec import Struct, field
 
 from agent.commands.options import Json
-from agent.runtime.control import ask_for
+from agent.runtime.control import ask
+from agent.runtime.requests import ShowMessage, SurveyOutboxes
 from agent.terminal import show, table_of
 from provisioning.layout import Layout
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Messages of this node that wait for the broker.")
 
 
-class _Row(Struct, frozen=True):
-    """What waits of one class."""
-
-    name: str = field(name="class")
-    rows: int
-    bytes: int
-    oldest: str | None
-
-
-class _Next(Struct, frozen=True):
-    """A message that is sent soon. put: when it was put, as text."""
-
-    outbox: str
-    seq: int
-    name: str = field(name="class")
-    topic: str
-    put: str | None
-    bytes: int
-
-
-class _Listed(Struct, frozen=True):
-    """The uplink's answer, as `survey` makes it."""
-
-    epoch: str | None
-    pending: int
-    file_bytes: int
-    dropped: dict[str, int]
-    classes: tuple[_Row, ...]
-    next: tuple[_Next, ...]
-    outboxes: tuple[dict[str, Any], ...]
-    unreachable: dict[str, str]
-
-
-class _Shown(Struct, frozen=True):
-    """The same for one message."""
-
-    outbox: str
-    seq: int
-    topic: str
-    retain: bool
-    expiry_s: int | None
-    message: dict[str, dict[str, Any]] | None
-
-
 @app.command("list")
 def outbox_list(as_json: Json = False) -> None:
     """What waits by class, what is sent next, what was dropped; exit 4 if the uplink is away."""
     layout = Layout.from_environment()
-    facts = ask_for(_Listed, layout.socket("uplink", "ctl"), {"verb": "outbox"})
+    facts = ask(layout.socket("uplink", "ctl"), SurveyOutboxes())
     table = table_of("class", "waiting", "bytes", "oldest")
     for row in facts.classes:
         table.add_row(row.name, str(row.rows), str(row.bytes), row.oldest or "")
@@ -86,7 +42,7 @@ def outbox_show(
 ) -> None:
     """One message that waits, by its number."""
     layout = Layout.from_environment()
-    said = ask_for(_Shown, layout.socket("uplink", "ctl"), {"verb": "outbox", "seq": seq, "outbox": name})
+    said = ask(layout.socket("uplink", "ctl"), ShowMessage(seq, name))
     facts = msgspec.to_builtins(said)
     table = table_of("", "")
     for fact, value in {**facts, **_flat(said.message or {})}.items():

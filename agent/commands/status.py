@@ -13,10 +13,12 @@ from msgspec import Struct
 from rich.table import Table
 
 from agent.commands.options import Json
+from agent.runtime.ask_status import status_of
 from agent.runtime.control import ask
 from agent.runtime.exit_report import last, reason
+from agent.runtime.requests import AskVisitWord
 from agent.runtime.settings_in_force import effective
-from agent.runtime.status import ServiceStatus, status_of
+from agent.runtime.status import Status, Told
 from agent.terminal import show, table_of
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
@@ -47,23 +49,23 @@ def _status(layout: Layout, as_json: bool, watch: bool) -> None:
         raise UnreachableError("; ".join(map(str, missing.values())), first.hint)
 
 
-def _ask_all(layout: Layout) -> tuple[dict[str, ServiceStatus], dict[str, LyktaError]]:
-    answers: dict[str, ServiceStatus] = {}
+def _ask_all(layout: Layout) -> tuple[dict[str, Told[Status]], dict[str, LyktaError]]:
+    answers: dict[str, Told[Status]] = {}
     missing: dict[str, LyktaError] = {}
     for name in SERVICES:
         try:
-            answers[name] = _with_word(layout, status_of(layout.socket(name, "ctl")), name)
+            answers[name] = _with_word(layout, status_of(layout, name), name)
         except UnreachableError as problem:
             missing[name] = problem
     return answers, missing
 
 
-def _with_word(layout: Layout, status: ServiceStatus, name: str) -> ServiceStatus:
+def _with_word(layout: Layout, status: Told[Status], name: str) -> Told[Status]:
     """While a visit lasts also the word that its page asks for."""
     if status.standing.reason != "visit":
         return status
-    word = str(ask(layout.socket(name, "ctl"), {"verb": "visit"}).get("word", ""))
-    return msgspec.structs.replace(status, detail={**status.detail, "visit_word": word})
+    word = ask(layout.socket(name, "ctl"), AskVisitWord()).word
+    return msgspec.structs.replace(status, detail=msgspec.structs.replace(status.detail, visit_word=word or ""))
 
 
 def _why(layout: Layout, service: str) -> str:
@@ -72,7 +74,7 @@ def _why(layout: Layout, service: str) -> str:
     return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
 
 
-def _show_status(layout: Layout, answers: dict[str, ServiceStatus], missing: dict[str, LyktaError], as_json: bool) -> None:
+def _show_status(layout: Layout, answers: dict[str, Told[Status]], missing: dict[str, LyktaError], as_json: bool) -> None:
     why = {name: _why(layout, name) for name in missing}
     table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
     for name in SERVICES:
@@ -80,8 +82,7 @@ def _show_status(layout: Layout, answers: dict[str, ServiceStatus], missing: dic
             table.add_row(name, str(missing[name]).removeprefix(f"{name}: "), why[name], "", "", "technician", missing[name].hint)
             continue
         standing = answers[name].standing
-        shown = {key: value for key, value in answers[name].detail.items() if value not in ("", None, {})}
-        numbers = ", ".join(f"{key} {printable(value)}" for key, value in shown.items())
+        numbers = ", ".join(f"{key} {printable(value)}" for key, value in _flat(answers[name].detail).items())
         when = [_minute(standing.since), _minute(standing.until)]
         table.add_row(name, standing.state, standing.reason, *when, standing.owner, numbers)
     facts = node_facts(layout, datetime.now(UTC))
@@ -89,6 +90,14 @@ def _show_status(layout: Layout, answers: dict[str, ServiceStatus], missing: dic
         show("status", {}, _node_table(facts), as_json)
     services = {"services": msgspec.to_builtins(answers), "not_reachable": list(missing), "why": why}
     show("status", msgspec.to_builtins(facts) | services, table, as_json)
+
+
+def _flat(status: Status) -> dict[str, object]:
+    """Numbers and words that are there, those of a dictionary each by its own name."""
+    found: dict[str, object] = {}
+    for key, value in msgspec.to_builtins(status).items():
+        found |= {f"{key} {name}": one for name, one in value.items()} if isinstance(value, dict) else {key: value}
+    return {key.removeprefix("parts "): value for key, value in found.items() if value not in ("", None)}
 
 
 def _node_table(facts: NodeFacts) -> Table:

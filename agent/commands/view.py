@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from msgspec import Struct
 
 from agent.commands.options import Json
-from agent.runtime.control import ask, ask_for
+from agent.runtime.control import ask
+from agent.runtime.requests import ConfirmView, ShowView
 from agent.terminal import show, table_of
 from privacy.errors import UsageError
 from provisioning.layout import Layout
@@ -18,14 +18,6 @@ from provisioning.layout import Layout
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What the camera sees without anybody, and whether it was moved."
 )
-
-
-class _Shown(Struct, frozen=True):
-    """The camera's answer. jpeg: in base64 on the line."""
-
-    kind: str
-    hides: bool
-    jpeg: bytes
 
 
 @app.command("show")
@@ -36,7 +28,7 @@ def view_show(
     layout = Layout.from_environment()
     if not target.parent.is_dir():
         raise UsageError(f"view: {target.parent}: no such folder", "make it first")
-    answer = ask_for(_Shown, layout.socket("camera", "ctl"), {"verb": "view"})
+    answer = ask(layout.socket("camera", "ctl"), ShowView())
     target.write_bytes(answer.jpeg)
     state = answer.kind or "as known"
     table = table_of("view", "all masked", "picture")
@@ -48,7 +40,7 @@ def view_show(
 def view_confirm(as_json: Json = False) -> None:
     """Take the present view of a moved camera for the right one. Compare it with `view show` and the drawn view first."""
     layout = Layout.from_environment()
-    ask(layout.socket("camera", "ctl"), {"verb": "view_confirm", "by": getpass.getuser()})
+    ask(layout.socket("camera", "ctl"), ConfirmView(getpass.getuser()))
     table = table_of("view", "")
     table.add_row("confirmed", "its edges are learned anew for a minute; the records in force stay what they are")
     show("view-confirm", {"confirmed": True}, table, as_json)

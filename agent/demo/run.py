@@ -30,8 +30,9 @@ from agent.demo.input_picture import before
 from agent.demo.page import STILL_AT, ClipShown
 from agent.demo.processes import Process, await_port, end, free_port, peak_mb, tool
 from agent.messages import Presence
+from agent.runtime.ask_status import camera_status, io_status
 from agent.runtime.control import ask
-from agent.runtime.status import status_of
+from agent.runtime.requests import Press
 from agent.terminal import progress
 from drivers import stderr
 from drivers.media.video import facts, still
@@ -246,7 +247,7 @@ trust = "host"
             self._to_do.pop(0)[1]()
 
     def _press(self) -> None:
-        ask(self.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
+        ask(self.layout.socket("io", "ctl"), Press())
         time.sleep(0.5)
         self._lamp("pressed")
 
@@ -256,17 +257,15 @@ trust = "host"
         self._lamp("taken by the operator")
 
     def _lamp(self, what: str) -> None:
-        detail = status_of(self.layout.socket("io", "ctl")).detail
-        self.found.help.append(f"{what}: lamp {detail.get('lamp')}")
+        detail = io_status(self.layout).detail
+        self.found.help.append(f"{what}: lamp {detail.lamp}")
 
     def _follow(self, services: dict[str, Process]) -> None:
         try:
-            detail = status_of(self.layout.socket("camera", "ctl")).detail
+            detail = camera_status(self.layout).detail
         except UnreachableError:
             return
-        for name in ("frames", "masked", "full"):
-            count = detail.get(name)
-            setattr(self.found, name, count if isinstance(count, int) else 0)
+        self.found.frames, self.found.masked, self.found.full = detail.frames, detail.masked, detail.full
         usage = psutil.Process(services["camera"].pid).cpu_times()
         self.found.cpu_s = usage.user + usage.system
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
 from agent.runtime.rate_limit import Limit
+from agent.runtime.requests import Freed, GiveOrder, GiveReceipt, OrderAnswered
 from privacy.errors import LyktaError, RecordError, StorageError, UnreachableError
 from privacy.files import locked, make_folder
 from privacy.folders import Folder, opened
@@ -39,13 +40,22 @@ MOST_FILES, MOST_BYTES = 512, 4 << 20
 """What may wait in one folder of the inbox."""
 
 
-def hand_over(layout: Layout, what: What, name: str, token: str) -> dict[str, Any] | None:
-    """The camera's answer, None if it is away and the inbox has it now; its refusal as `LyktaError`.
+def hand_over_order(layout: Layout, number: str, token: str) -> OrderAnswered | None:
+    """The camera's answer, None if it is away and the inbox has the order now; its refusal as `LyktaError`."""
+    found: OrderAnswered | None = _hand_over(layout, "order", number, GiveOrder(token))
+    return found
 
-    name   of the file in the inbox: the object's id, or the order's number
-    """
+
+def hand_over_receipt(layout: Layout, clip: str, token: str) -> Freed | None:
+    """The same of the centre's receipt for a clip."""
+    found: Freed | None = _hand_over(layout, "receipt", clip, GiveReceipt(token))
+    return found
+
+
+def _hand_over(layout: Layout, what: What, name: str, request: GiveOrder | GiveReceipt) -> Any:
+    token = request.jws
     try:
-        return ask(layout.socket("camera", "uplink"), {"verb": what, "jws": token}, timeout=_PATIENCE_S)
+        return ask(layout.socket("camera", "uplink"), request, timeout=_PATIENCE_S)  # type: ignore[misc]
     except UnreachableError:
         try:
             make_folder(layout.inbox)

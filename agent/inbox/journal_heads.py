@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.runtime.requests import HeadsNoted, TellHeads
 from privacy.records.journal import Fact, read_heads
 from provisioning.identity import UNITS
 
@@ -20,13 +21,13 @@ class HeardHeads:
         self._unit, self._note, self._now_ms = unit, note, now_ms
         self._due_ms = 0
 
-    def take(self, request: dict[str, object]) -> dict[str, object]:
-        """The answer to the request `heads`: how many were noted, 0 within an hour of the last. `RecordError` if they are none."""
-        others, told = set(UNITS) - {self._unit}, read_heads(request.get("heads"))
+    def take(self, request: TellHeads) -> HeadsNoted:
+        """How many were noted, 0 within an hour of the last. `RecordError` if they are none."""
+        others, told = set(UNITS) - {self._unit}, read_heads(request.heads)
         known: dict[str, Fact] = {unit: str(head) for unit, head in told.items() if unit in others}
         now_ms = self._now_ms()
         if not known or now_ms < self._due_ms:
-            return {"noted": 0}
+            return HeadsNoted(0)
         self._due_ms = now_ms + EVERY_MS
         self._note(known)
-        return {"noted": len(known)}
+        return HeadsNoted(len(known))

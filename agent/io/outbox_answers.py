@@ -9,11 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import msgspec
-
 from agent.outbox.outbox import Mark, Outbox, Waiting
-from agent.outbox.remote import Ask, End, Find, Found, Key, LetGo, Look, Take, Taken, TellGone, as_type
-from agent.runtime.control import Request
+from agent.outbox.remote import End, Find, Found, Key, LetGo, Look, Take, Taken, TellGone
+from agent.runtime.requests import AskOutbox
 
 _MOST_BYTES = 32_000
 """Of payloads in one answer, or a single one that is larger."""
@@ -27,12 +25,9 @@ class OutboxAnswers:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox, self._told_s = outbox, float("-inf")
 
-    def answer(self, request: Request) -> Request:
-        """`RecordError` for what is no request; `StorageError` if the disk refuses."""
-        reply: Request = msgspec.to_builtins(self._reply(as_type(request.get("ask"), Ask, "outbox: request")))
-        return reply
-
-    def _reply(self, asked: Ask) -> Taken | Found:
+    def answer(self, request: AskOutbox) -> Taken | Found:
+        """`StorageError` if the disk refuses."""
+        asked = request.ask
         if isinstance(asked, Take):
             return Taken(_within(self._outbox.take(Mark(asked.epoch, asked.taken), asked.limit)))
         if isinstance(asked, Find):

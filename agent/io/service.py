@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, Full, Queue
 from threading import Event
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -27,8 +27,21 @@ from agent.io.stop_light import LampWatch, Sight, lit
 from agent.io.store import IoStore
 from agent.io.switches import Switches, fan_on
 from agent.messages import Alarm, CommandAnswer, Help, HelpTest, Switch
-from agent.runtime.notices import Mouth, Word, hear
+from agent.runtime.notices import Notice, Sender, receive
+from agent.runtime.requests import (
+    AskOutbox,
+    CommandTaken,
+    ContactSet,
+    GiveCommand,
+    HelpTested,
+    Press,
+    Pressed,
+    SetContact,
+    TellHeads,
+    TestHelp,
+)
 from agent.runtime.service import Runtime, run_service
+from agent.runtime.status import IoStatus, Part
 from drivers.disk import refusal
 from drivers.gpio.port import INPUTS, OUTPUTS, Input, Pins
 from drivers.gpio.wired_pins import WiredPins
@@ -48,10 +61,10 @@ _STALE_MS = 60_000
 
 
 def serve(layout: Layout) -> int:
-    return run_service("io", layout, body)
+    return run_service("io", layout, run)
 
 
-def body(runtime: Runtime) -> None:
+def run(runtime: Runtime) -> None:
     settings = msgspec.structs.asdict(runtime.config.pins)
     pins = WiredPins(settings.pop("factory"), settings.pop("chip"), settings)
     store = IoStore(runtime)
@@ -67,11 +80,12 @@ class Io:
     def __init__(self, runtime: Runtime, store: IoStore, pins: Pins) -> None:
         self._runtime, self._store, self._pins = runtime, store, pins
         self._queue: Queue[Callable[[], None]] = Queue(_MOST_WORK)
+        self._lost = 0
         self._contacts, self._wake = Contacts(pins.fitted, self._as_found()), Event()
         self._call: Call | None = None
         self._presses = 0
         self._last = LastNumber(runtime.layout.last_command, runtime.clock.boot_id)
-        self._camera = Mouth(runtime.layout.trigger)
+        self._camera = Sender(runtime.layout.trigger)
         self._switches = Switches(store.say, store.clear, jammed="alarm/help_button" in store.stood)
         self._lamp = LampWatch(fault="alarm/light" in store.stood)
         self._waiting_ms: int | None = None
@@ -88,17 +102,16 @@ class Io:
     def run(self) -> None:
         runtime = self._runtime
         self._pins.on_change(self._edge)
-        runtime.answer("command", self._command, on="uplink")
-        runtime.answer(
-            "heads", HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms).take, on="uplink"
-        )
-        runtime.answer("outbox", OutboxAnswers(self._store.outbox).answer, on="uplink")
-        runtime.answer("press", self._press, on="ctl")
-        runtime.answer("set", self._set, on="ctl")
-        runtime.answer("help_test", self._test_now, on="ctl")
+        heads = HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
+        runtime.answer(GiveCommand, self._command, on="uplink")
+        runtime.answer(TellHeads, heads.take, on="uplink")
+        runtime.answer(AskOutbox, OutboxAnswers(self._store.outbox).answer, on="uplink")
+        runtime.answer(Press, self._press, on="ctl")
+        runtime.answer(SetContact, self._set, on="ctl")
+        runtime.answer(TestHelp, self._test_now, on="ctl")
         self._store.note("service_on")
         self._begin()
-        runtime.spawn("ear", lambda: hear(runtime.layout.presence, runtime.stop, self._heard, self._odd))
+        runtime.spawn("notices", lambda: receive(runtime.layout.presence, runtime.stop, self._noticed, self._malformed))
         runtime.ready()
         while not runtime.stop.is_set():
             self._wake.wait(_TICK_S)
@@ -113,7 +126,8 @@ class Io:
         try:
             self._queue.put_nowait(work)
         except Full:
-            self._runtime.log("warning", "commands: too many at once, one ignored")
+            self._lost += 1
+            self._runtime.log("warning", "requests: queue full: one press or command lost")
             return False
         finally:
             self._wake.set()
@@ -167,7 +181,7 @@ class Io:
             return
         self._call = call = Call(uuid.uuid4().hex, self._runtime.clock.mono_ms())
         self._show_call()
-        self._camera.say("help", call.press, call.since_ms)
+        self._camera.send("help", call.press, call.since_ms)
         self._store.say(Help(call.press, "pressed"), Alarm("help", "pressed", call.press))
         self._store.note("help_pressed", press=call.press)
 
@@ -200,7 +214,6 @@ class Io:
 
     def _show_call(self) -> None:
         self._pins.show("help_lamp", self._call.lamp if self._call else "off")
-        self._runtime.report(lamp=self._pins.shown("help_lamp"))
 
     # -- each half second --------------------------------------------------------------------------------------------
 
@@ -211,7 +224,7 @@ class Io:
         self._expire(now_ms)
         if self._switches.tick(now_ms):
             self._store.note("service_button_held")
-            self._camera.say("visit", "", now_ms)
+            self._camera.send("visit", "", now_ms)
         self._light(now_ms)
         if now_ms >= self._test_ms:
             self._test()
@@ -290,47 +303,53 @@ class Io:
         else:
             runtime.enter("ready", "listening")
         self._pins.show("status_led", "steady" if runtime.standing.state == "ready" else "blinking")
-        runtime.report(
-            lamp=self._pins.shown("help_lamp"),
-            call="none" if self._call is None else "taken" if self._call.taken else "open",
-            presses=self._presses,
-            dropped_datagrams=self._camera.dropped,
-            events_lost=self._store.lost,
-            **{part: "closed" if self._pins.closed(part) else "open" for part in INPUTS if part in self._pins.fitted},
-            **{part: self._pins.shown(part) for part in OUTPUTS if part in self._pins.fitted},
+        self._report()
+
+    def _report(self) -> None:
+        pins, call = self._pins, self._call
+        contacts: dict[str, Part] = {part: "closed" if pins.closed(part) else "open" for part in INPUTS if part in pins.fitted}
+        self._runtime.report(
+            IoStatus(
+                lamp=pins.shown("help_lamp"),
+                call="none" if call is None else "taken" if call.taken else "open",
+                parts=contacts | {part: pins.shown(part) for part in OUTPUTS if part in pins.fitted},
+                presses=self._presses,
+                requests_lost=self._lost,
+                dropped_datagrams=self._camera.dropped,
+                events_lost=self._store.lost,
+            )
         )
 
     # -- neighbours --------------------------------------------------------------------------------------------------
 
-    def _heard(self, word: Word) -> None:
+    def _noticed(self, notice: Notice) -> None:
         """From its own thread: a time each, which the lamps' thread reads."""
         now_ms = self._runtime.clock.mono_ms()
-        if word.kind == "waiting":
+        if notice.kind == "waiting":
             self._waiting_ms = now_ms
-        elif word.kind == "dark":
+        elif notice.kind == "dark":
             self._dark_ms = now_ms
-        elif word.kind == "bright":
+        elif notice.kind == "bright":
             self._dark_ms = None
 
-    def _odd(self, what: str) -> None:
+    def _malformed(self, what: str) -> None:
         self._runtime.log("warning", what)
 
-    def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _command(self, request: GiveCommand) -> CommandTaken:
         """A signed command from ops, handed on by the uplink: verified here, obeyed once, answered once on rsp/<id>."""
         layout, clock, node = self._runtime.layout, self._runtime.clock, self._runtime.config.node
-        token = str(request.get("jws", "")).encode(errors="replace")
-        command = verify_command(token, command_keys(layout), node.site, node.id)
+        command = verify_command(request.jws.encode(), command_keys(layout), node.site, node.id)
         decision = self._kept(
             command, decide(command, Situation(clock.boot_id, clock.mono_ms(), self._last.value, self._open_press()))
         )
         if decision.act:
             if self._do(partial(self._obey, command, decision.act)):
-                return {"obeyed": True}
+                return CommandTaken(True)
             decision = Decision(None, "busy", new=True)
         if decision.new:
             self._store.say(CommandAnswer(command.id, command.name, command.number, "refused", decision.reason))
         if decision.reason == "repeated":
-            return {"obeyed": False, "reason": decision.reason}
+            return CommandTaken(False, decision.reason)
         raise RecordError(f"command: {command.name}: refused: {decision.reason}", decision.hint)
 
     def _kept(self, command: Command, decision: Decision) -> Decision:
@@ -351,19 +370,16 @@ class Io:
 
     # -- technicians -------------------------------------------------------------------------------------------------
 
-    def _press(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _press(self, request: Press) -> Pressed:
         self._pins.work("help_button", True)
         self._pins.work("help_button", False)
-        return {"pressed": str(request.get("name", "help"))}
+        return Pressed(request.name)
 
-    def _set(self, request: dict[str, Any]) -> dict[str, Any]:
-        part, closed = str(request.get("name", "")), request.get("closed")
-        if part not in INPUTS or not isinstance(closed, bool):
-            raise UsageError(
-                f"set: name, closed: a contact, true or false (got {part!r}, {closed!r})", f"known: {', '.join(INPUTS)}"
-            )
-        self._pins.work(part, closed)
-        return {"name": part, "closed": closed}
+    def _set(self, request: SetContact) -> ContactSet:
+        if request.name not in INPUTS:
+            raise UsageError(f"set: name: must be a contact (got {request.name!r})", f"known: {', '.join(INPUTS)}")
+        self._pins.work(request.name, request.closed)
+        return ContactSet(request.name, request.closed)
 
-    def _test_now(self, _request: dict[str, Any]) -> dict[str, Any]:
-        return {"test": self._test()}
+    def _test_now(self, _request: TestHelp) -> HelpTested:
+        return HelpTested(self._test())

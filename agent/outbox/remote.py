@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from agent.outbox.outbox import Summary, Waiting
 from agent.outbox.ranks import Rank
 from agent.outbox.schema import GREATEST
-from privacy.errors import RecordError
 
-T = TypeVar("T")
 End = Literal["heard", "expired", "corrupt", "set_aside"]
 Epoch = Annotated[str, Meta(max_length=64)]
 Seq = Annotated[int, Meta(ge=0, le=GREATEST)]
@@ -56,11 +53,13 @@ class Find(Struct, frozen=True, forbid_unknown_fields=True, tag="find"):
 Ask = Take | LetGo | TellGone | Look | Find
 
 
-class Taken(Struct, frozen=True):
+class Taken(Struct, frozen=True, tag="taken"):
+    """Messages that wait, the most urgent first."""
+
     rows: tuple[Waiting, ...]
 
 
-class Found(Struct, frozen=True):
+class Found(Struct, frozen=True, tag="found"):
     """What waits and was dropped, in messages; file_bytes: on the disk. All of it by class only where that was asked for."""
 
     pending: Annotated[int, Meta(ge=0, le=GREATEST)]
@@ -69,16 +68,12 @@ class Found(Struct, frozen=True):
     summary: Summary | None = None
 
 
+Answer = Taken | Found
+
+
 class Key(Struct, frozen=True):
     """A message's name."""
 
     epoch: str
     rank: int
     seq: int
-
-
-def as_type(found: Any, into: Any, what: str) -> Any:
-    try:
-        return msgspec.convert(found, into)
-    except (msgspec.ValidationError, ValueError, RecursionError) as problem:
-        raise RecordError(f"{what}: {problem}", "are io and uplink of one version?") from problem

@@ -15,10 +15,10 @@ import msgspec
 from agent.messages import Rescue
 from agent.root.link_rescue import Course, Decision, Facts, decide, taken
 from agent.runtime import rescue_log
+from agent.runtime.ask_status import io_status, uplink_status
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config, Modem
 from agent.runtime.settings_in_force import settings_in_force
-from agent.runtime.status import status_of
 from drivers import stderr
 from drivers.clock import SystemClock
 from drivers.power import OFF_S, cut_usb, systemctl, usb_port
@@ -53,7 +53,7 @@ def facts_of(layout: Layout, clock: SystemClock) -> Facts:
         hours = False
     hold = _anything_held(layout)
     try:
-        call = status_of(layout.socket("io", "ctl")).detail.get("call", "open") != "none"
+        call = io_status(layout).detail.call != "none"
     except LyktaError:
         call = True
     return Facts(hours, hold, call)
@@ -132,7 +132,7 @@ def _cut_modem(layout: Layout, modem: Modem, chip: str) -> bool:
 
 def _connected(layout: Layout) -> bool:
     try:
-        return bool(status_of(layout.socket("uplink", "ctl")).detail.get("connected"))
+        return uplink_status(layout).detail.connected
     except LyktaError:
         return False
 

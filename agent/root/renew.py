@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.inbox.desired import Taken, alone
+from agent.runtime.ask_status import status_of
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
-from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own
@@ -124,7 +124,7 @@ def _judge_connection(layout: Layout, keys: KeyPlace) -> tuple[str, str] | None:
     if not keys.key(".previous").exists():
         return None
     try:
-        standing = status_of(layout.socket("uplink", "ctl")).standing
+        standing = status_of(layout, "uplink").standing
     except LyktaError:
         return None  # the uplink is away: judged the next day
     if standing.reason == "certificate_refused":

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from agent.runtime.ask_status import uplink_status
 from agent.runtime.clocks import clock_of
 from agent.runtime.settings_in_force import settings_in_force
-from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from drivers import stderr
 from drivers.disk import discard
@@ -98,10 +98,10 @@ def _last_word(layout: Layout) -> None:
     end = time.monotonic() + _LAST_WORD_S
     while time.monotonic() < end:
         try:
-            detail = status_of(layout.socket("uplink", "ctl")).detail
+            detail = uplink_status(layout).detail
         except LyktaError:
             return
-        if not detail.get("connected") or not detail.get("pending"):
+        if not (detail.connected and detail.pending):
             return
         time.sleep(0.1)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -23,8 +23,6 @@ from privacy.errors import AccessError, LyktaError, RecordError, UnreachableErro
 from privacy.foreign import decode, printable
 
 T = TypeVar("T")
-Request = dict[str, Any]
-Reply = Callable[[Request], Request]
 LONGEST_REQUEST = 72 * 1024
 """A signed record and the words around it."""
 LONGEST_ANSWER = 640 * 1024
@@ -36,6 +34,27 @@ _POLL_S = 0.2
 _LONGEST_ERROR = 1000
 
 
+class Request(Struct, Generic[T], frozen=True, forbid_unknown_fields=True, tag_field="verb"):
+    """A request whose answer is a T; `answer` is that type. More than its fields is refused."""
+
+    answer: ClassVar[Any]
+
+
+class Reply(NamedTuple):
+    """What a socket answers to one kind of request. `give` takes the request, and gives its answer or raises `LyktaError`."""
+
+    kind: type[Request[Any]]
+    give: Callable[[Any], object]
+
+
+Replies = dict[str, Reply]
+"""By verb."""
+
+
+class _Verb(Struct, frozen=True):
+    verb: str
+
+
 class _Refusal(Struct, frozen=True):
     """An answer that is none."""
 
@@ -43,13 +62,17 @@ class _Refusal(Struct, frozen=True):
     hint: str = ""
 
 
-def ask(path: Path, request: Request, timeout: float = EXCHANGE_S) -> Request:
-    """The service's answer; its error as `LyktaError`, nobody there, or none in that time, as `UnreachableError`."""
-    return ask_for(dict[str, Any], path, request, timeout)
+def ask(path: Path, request: Request[T], timeout: float = EXCHANGE_S) -> T:
+    """The service's answer; its error as `LyktaError`; nobody there, none in that time or of another form as `UnreachableError`.
+
+    timeout  of the whole exchange, seconds
+    """
+    found: T = ask_for(request.answer, path, request, timeout)
+    return found
 
 
-def ask_for(into: type[T], path: Path, request: Request, timeout: float = EXCHANGE_S) -> T:
-    """The same, of that type: an answer of another form is none. timeout: of the whole exchange."""
+def ask_for(into: Any, path: Path, request: Request[Any], timeout: float = EXCHANGE_S) -> Any:
+    """The same, of that type."""
     name = path.parent.name
     try:
         data = _exchange(path, msgspec.json.encode(request) + b"\n", time.monotonic() + timeout)
@@ -96,7 +119,7 @@ def _left_s(end_s: float) -> float:
     return left
 
 
-def listen(path: Path, replies: dict[str, Reply], stop: Event, longest: int = LONGEST_REQUEST) -> None:
+def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQUEST) -> None:
     """Answer requests on a socket until stopped. One reply at a time: each is quick.
 
     The path may be a link into a folder that others may enter than those of this one. longest: bytes of a request.
@@ -141,7 +164,7 @@ class _Caller:
 class _Desk:
     """The callers of one socket. Beyond `_MOST_CALLERS` the one that has been here longest is let go."""
 
-    def __init__(self, door: socket.socket, waits: selectors.BaseSelector, replies: dict[str, Reply], longest: int) -> None:
+    def __init__(self, door: socket.socket, waits: selectors.BaseSelector, replies: Replies, longest: int) -> None:
         self._door, self._waits, self._replies, self._longest = door, waits, replies, longest
         self._callers: list[_Caller] = []
         waits.register(door, selectors.EVENT_READ)
@@ -196,23 +219,25 @@ class _Desk:
         caller.line.close()
 
 
-def _answer(text: bytes, replies: dict[str, Reply], longest: int) -> bytes:
+def _answer(text: bytes, replies: Replies, longest: int) -> bytes:
     """Any failure is the answer, and ends nothing."""
     try:
         with handling("request"):
-            return msgspec.json.encode(_replied(text, replies, longest), enc_hook=str) + b"\n"
+            return msgspec.json.encode(_replied(text, replies, longest)) + b"\n"
     except LyktaError as problem:
         refusal = _Refusal(printable(problem, _LONGEST_ERROR), printable(problem.hint, _LONGEST_ERROR))
         return msgspec.json.encode(refusal) + b"\n"
 
 
-def _replied(text: bytes, replies: dict[str, Reply], longest: int) -> Request:
+def _replied(text: bytes, replies: Replies, longest: int) -> object:
     hint = 'send {"verb":"status"}'
-    request = decode(text, dict[str, Any], "request", hint=hint, most=longest)
-    verb = request.get("verb")
-    if not isinstance(verb, str):
-        raise RecordError("request: not a JSON object with a verb", hint)
+    verb = decode(text, _Verb, "request", hint=hint, most=longest).verb
     reply = replies.get(verb)
     if reply is None:
         raise RecordError(f"request: unknown verb (got {verb[:40]!r})", f"known: {', '.join(sorted(replies))}")
-    return reply(request)
+    return reply.give(decode(text, reply.kind, f"request: {verb}", most=longest))
+
+
+def verb_of(kind: type[Request[Any]]) -> str:
+    """The verb that names this kind of request."""
+    return str(kind.__struct_config__.tag)

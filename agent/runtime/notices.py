@@ -1,8 +1,8 @@
-"""One small datagram from a service to its neighbour, each way on a socket of its own: what, which, when. Nothing is answered.
+"""Notices: a small datagram from a service to its neighbour, each way on a socket of its own: what, which, when. None is answered.
 
 io to camera: help (a press), visit (the service button was held). Camera to io: waiting, empty (is somebody at the stop, never how
 many), dark, bright.
-A neighbour that is off, full or gone loses the word; neither ever waits for the other.
+A neighbour that is off, full or gone does not get it; neither ever waits for the other.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from privacy.errors import LyktaError
 from privacy.foreign import END, decode
 
 _LONGEST = 1024
-_MOST_ODD = 10
+_MOST_MALFORMED = 10
 
 
-class Word(Struct, frozen=True):
+class Notice(Struct, frozen=True):
     """t_ms: milliseconds since boot."""
 
     kind: Literal["help", "visit", "waiting", "empty", "dark", "bright"]
@@ -34,41 +34,41 @@ class Word(Struct, frozen=True):
     t_ms: Annotated[int, Meta(ge=0)]
 
 
-class Mouth:
-    """Says words to one neighbour. May be used from several threads."""
+class Sender:
+    """Sends notices to one neighbour. May be used from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self.dropped = 0
 
-    def say(self, kind: str, name: str, t_ms: int) -> None:
-        """Waits for nothing; a word that does not go is counted."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
-            mouth.setblocking(False)
+    def send(self, kind: str, name: str, t_ms: int) -> None:
+        """Waits for nothing; a notice that does not get there is counted."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.setblocking(False)
             try:
-                mouth.sendto(msgspec.json.encode({"kind": kind, "id": name, "t_ms": t_ms}), self._path)
+                line.sendto(msgspec.json.encode({"kind": kind, "id": name, "t_ms": t_ms}), self._path)
             except OSError:
                 self.dropped += 1
 
 
-def hear(path: Path, stop: Event, heard: Callable[[Word], None], odd: Callable[[str], None]) -> None:
-    """Listen until stopped. odd: told of datagrams that are no words, or could not be handled, some a minute at most."""
-    limit = Limit(_MOST_ODD, 60.0)
+def receive(path: Path, stop: Event, take: Callable[[Notice], None], on_malformed: Callable[[str], None]) -> None:
+    """Until stopped. on_malformed: told of datagrams that are no notices, or could not be handled, some a minute at most."""
+    limit = Limit(_MOST_MALFORMED, 60.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(path))
         path.chmod(0o660)
-        ear.settimeout(0.5)
+        line.settimeout(0.5)
         while not stop.is_set():
             try:
-                data = ear.recv(_LONGEST + 1)
+                data = line.recv(_LONGEST + 1)
             except TimeoutError:
                 continue  # nobody spoke: look whether to stop
             try:
                 with handling("datagram"):
-                    heard(decode(data, Word, "datagram: not understood", most=_LONGEST))
+                    take(decode(data, Notice, "datagram: not understood", most=_LONGEST))
             except LyktaError as problem:
                 unsaid = limit.take(time.monotonic())
                 if unsaid is not None:
-                    odd(f"{problem}{f'; {unsaid} more before' if unsaid else ''}")
+                    on_malformed(f"{problem}{f'; {unsaid} more before' if unsaid else ''}")

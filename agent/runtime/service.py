@@ -16,17 +16,18 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from agent.messages import Owner, StateName
+from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
-from agent.runtime.control import LONGEST_REQUEST, Reply, Request, listen
+from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
 from agent.runtime.settings_in_force import effective, for_help
-from agent.runtime.status import Standing, Value
+from agent.runtime.status import STATUS, ServiceState, Status, Told
 from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE
@@ -39,6 +40,9 @@ _LONGEST_PATH = 107
 _PR_SET_DUMPABLE = 4
 _LONGEST = {"ctl": 288 * 1024}
 """Bytes of a request where they are more than elsewhere: a technician hands in a diagnosis, in base64."""
+
+
+R = TypeVar("R", bound=Request[Any])
 
 
 class Beat(Struct, frozen=True):
@@ -56,18 +60,19 @@ class Runtime:
         self.clock = clock_of(layout, config, [name], name)
         self.stop = threading.Event()
         self.exit_code = 0
-        self._standing = Standing("starting", "start", self.clock.now(), None, "nobody")
-        self._detail: dict[str, Any] = {}
+        self._standing = ServiceState("starting", "start", self.clock.now(), None, "nobody")
+        self._detail: Status = STATUS[name]()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._fed_at = 0.0
         self._ready = False
         self._turns = round(_END_S / _TURN_S)
         self._beats: dict[str, Beat] = {}
-        self._replies: dict[str, dict[str, Reply]] = {"ctl": {"status": self._status}, "uplink": {"status": self._status}}
+        status = {verb_of(AskStatus): Reply(AskStatus, self._status)}
+        self._replies: dict[str, Replies] = {"ctl": dict(status), "uplink": dict(status)}
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ServiceState:
         return self._standing
 
     def enter(self, state: StateName, reason: str, *, until: datetime | None = None, owner: Owner = "nobody") -> None:
@@ -77,7 +82,7 @@ class Runtime:
             same = (old.state, old.reason) == (state, reason)
             if same and (old.until, old.owner) == (until, owner):
                 return
-            self._standing = Standing(state, reason, old.since if same else self.clock.now(), until, owner)
+            self._standing = ServiceState(state, reason, old.since if same else self.clock.now(), until, owner)
         sysd.notify(f"STATUS={state}: {reason}" + (f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""))
         if not same:
             self.log("info", f"state {state}", reason=reason, owner=owner)
@@ -111,14 +116,24 @@ class Runtime:
     def _late(self, now: float, *, vital: bool = False) -> list[str]:
         return sorted(name for name, beat in list(self._beats.items()) if now > beat.due_s and (beat.vital or not vital))
 
-    def report(self, **numbers: Value) -> None:
-        """Numbers and words for the status answer."""
+    def report(self, status: Status) -> None:
+        """What the status answer says from now on. What every service says of its settings stays."""
         with self._lock:
-            self._detail |= numbers
+            old = self._detail
+            self._detail = msgspec.structs.replace(status, config_version=old.config_version, config_trouble=old.config_trouble)
 
-    def answer(self, verb: str, reply: Reply, *, on: Literal["ctl", "uplink"]) -> None:
-        """Answer a request on one of the two sockets that every service has."""
-        self._replies[on][verb] = reply
+    @property
+    def detail(self) -> Status:
+        return self._detail
+
+    def settings(self, version: int, trouble: str) -> None:
+        """Which signed settings are in force, or why none are."""
+        with self._lock:
+            self._detail = msgspec.structs.replace(self._detail, config_version=version, config_trouble=trouble)
+
+    def answer(self, kind: type[R], give: Callable[[R], object], *, on: Literal["ctl", "uplink"]) -> None:
+        """Answer a kind of request on one of the two sockets that every service has."""
+        self._replies[on][verb_of(kind)] = Reply(kind, give)
 
     def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
         sysd.log(self.name, level, message, **fields)
@@ -167,7 +182,7 @@ class Runtime:
         for name, replies in self._replies.items():
             self.open_socket(name, replies)
 
-    def open_socket(self, name: str, replies: dict[str, Reply]) -> None:
+    def open_socket(self, name: str, replies: Replies) -> None:
         """Answer on a socket of this name until the service stops."""
         path = self.layout.socket(self.name, name)
         self.spawn(name, lambda: listen(path, replies, self.stop, _LONGEST.get(name, LONGEST_REQUEST)))
@@ -193,13 +208,13 @@ class Runtime:
             self.log("error", "threads did not end", threads=",".join(late))
             self.exit_code = self.exit_code or 1
 
-    def _status(self, _request: Request) -> Request:
+    def _status(self, _request: AskStatus) -> Told[Status]:
         with self._lock:
-            standing, detail = msgspec.to_builtins(self._standing), {"clock": self.clock.state(), **self._detail}
-        return {"schema": "lykta.service/1", "service": self.name, "pid": os.getpid(), "standing": standing, "detail": detail}
+            detail = msgspec.structs.replace(self._detail, clock=self.clock.state())
+            return Told(self._standing, detail, service=self.name, pid=os.getpid())
 
 
-def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> int:
+def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> int:
     """Run a service until it is told to stop or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
@@ -215,13 +230,11 @@ def run_service(name: str, layout: Layout, body: Callable[[Runtime], None]) -> i
     runtime = Runtime(name, layout, settings.config)
     if settings.trouble:
         runtime.log("error", f"{settings.trouble}; {layout.config.name} alone is in force", hint=settings.trouble.hint)
-        runtime.report(config_trouble=str(settings.trouble))
-    elif settings.version:
-        runtime.report(config_version=settings.version)
+    runtime.settings(settings.version, str(settings.trouble or ""))
     runtime.hear_signals()
     runtime.open_sockets()
     try:
-        body(runtime)
+        run(runtime)
     except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
         runtime.fail(problem)
     _end(runtime)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from html import escape
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import Struct, to_builtins
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -21,11 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from agent.runtime.requests import Admit, AskPicture, AskVisit, EndVisit, VisitPicture
 from privacy.errors import AccessError, LyktaError
-from privacy.foreign import END
 
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
-"""One request to the camera, its answer; `LyktaError` if it refuses or is away."""
+Ask = Callable[[Any], Any]
+"""One request of `agent.runtime.requests` to the camera, its answer; `LyktaError` if it refuses or is away."""
 PHONE = "phone"
 HOSTS = ("localhost", "127.0.0.1")
 _LONGEST_WORD = 64
@@ -37,14 +37,6 @@ _PRIVATE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-class _Picture(Struct, frozen=True):
-    """The camera's answer. jpeg: in base64 on the line; cause: why all of it is masked, or empty."""
-
-    jpeg: bytes
-    mono_ms: int
-    cause: Annotated[str, Meta(pattern=r"^[a-z0-9_]{0,64}" + END)]
 
 
 class SetupPage:
@@ -78,29 +70,24 @@ class SetupPage:
             if len(word) > _LONGEST_WORD:
                 raise AccessError("visit: this is not its word", "type the word that `lykta status` prints on the node")
         phone = request.cookies.get(PHONE, "")
-        asked = {"verb": "admit", "phone": phone, "word": word.decode(errors="replace")}
-        return JSONResponse(await run_in_threadpool(self._ask, asked), headers=_PRIVATE)
+        return _json(await run_in_threadpool(self._ask, Admit(phone, word.decode(errors="replace"))))
 
     def picture(self, request: Request) -> Response:
         """The newest picture; its age and, where all of it is masked, why, stand in its headers."""
         _check_origin(request)
-        said = self._ask({"verb": "picture", "phone": request.cookies.get(PHONE, "")})
-        try:
-            shown = convert(said, _Picture)
-        except ValidationError as problem:
-            raise LyktaError(f"visit: no picture: {problem}", "is the camera of the same version?") from problem
+        shown: VisitPicture = self._ask(AskPicture(request.cookies.get(PHONE, "")))
         facts = {"X-Taken-Ms": str(shown.mono_ms), "X-Masked-Because": shown.cause}
         return Response(shown.jpeg, media_type="image/jpeg", headers=_PRIVATE | facts)
 
     def state(self, request: Request) -> Response:
         """Until when the visit lasts, None if it is over, and how the camera stands."""
         _check_origin(request)
-        return JSONResponse(self._ask({"verb": "status"}), headers=_PRIVATE)
+        return _json(self._ask(AskVisit()))
 
     def end(self, request: Request) -> Response:
         """End the visit before its hour is over."""
         _check_origin(request)
-        return JSONResponse(self._ask({"verb": "end", "phone": request.cookies.get(PHONE, "")}), headers=_PRIVATE)
+        return _json(self._ask(EndVisit(request.cookies.get(PHONE, ""))))
 
 
 def _check_origin(request: Request) -> None:
@@ -109,6 +96,10 @@ def _check_origin(request: Request) -> None:
     own = f"http://{request.headers.get('host', '')}"
     if origin not in (None, own) or site not in ("none", "same-origin"):
         raise AccessError(f"page: a request of another site (got {(origin or site)[:80]!r})", f"open {own} itself")
+
+
+def _json(answer: Struct) -> Response:
+    return JSONResponse(to_builtins(answer), headers=_PRIVATE)
 
 
 def _file(text: str, kind: str) -> Callable[[Request], Response]:

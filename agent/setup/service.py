@@ -6,17 +6,17 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import uvicorn
-from msgspec import Struct
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from agent.runtime.config import load
-from agent.runtime.control import ask, ask_for
+from agent.runtime.control import ask
+from agent.runtime.requests import AskVisit
 from agent.setup.page import SetupPage
 from drivers import stderr
 from privacy.errors import LyktaError, UnreachableError
@@ -29,12 +29,6 @@ _GONE_S = 15.0
 """A camera that starts again has no visit any more; one that hangs says nothing for so long."""
 _MOST = 32
 """Connections; a browser has six."""
-
-
-class _Visit(Struct, frozen=True):
-    """How it stands with the visit, in the camera's answer. until: None without one."""
-
-    until: datetime | None
 
 
 class _Bounded(H11Protocol):
@@ -56,16 +50,13 @@ def serve(layout: Layout) -> int:
     """0 once the visit is over; `UnreachableError` if the camera does not answer at the start."""
     camera = layout.socket("camera", "setup")
 
-    def asked(request: dict[str, Any]) -> dict[str, Any]:
-        return ask(camera, request)
-
     def going_on() -> bool:
-        return ask_for(_Visit, camera, {"verb": "status"}).until is not None
+        return ask(camera, AskVisit()).until is not None
 
     if not going_on():
         raise UnreachableError("setup: there is no visit", "hold the service button for five seconds on a commissioning day")
     node = load(layout.config).node
-    page = SetupPage(f"{node.site}/{node.id}", asked)
+    page = SetupPage(f"{node.site}/{node.id}", partial(ask, camera))
     log = log_of("uvicorn")
     settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "access_log": False, "server_header": False}
     # So many at once are taken in before those that are too many are cut off.

@@ -10,12 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from threading import Condition
+from typing import NamedTuple
 
 from agent.inbox.applied import KINDS
 from agent.inbox.desired import LONGEST, leave, leave_certificate
-from agent.inbox.inbox import hand_over
+from agent.inbox.inbox import hand_over_order
 from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
+from agent.runtime.requests import GiveCommand
 from agent.runtime.service import Runtime
 from agent.uplink.desired_rate import Pace
 from privacy.errors import LyktaError
@@ -130,6 +132,14 @@ class Standing:
             self._paces[name] = pace.after(token, now_s)
 
 
+class Ignored(NamedTuple):
+    """How many came and were not handed on, by kind."""
+
+    commands: int
+    orders: int
+    desired: int
+
+
 class Downlink:
     """A lane for commands, for orders and for the records and settings that `lykta apply` judges."""
 
@@ -137,14 +147,14 @@ class Downlink:
         layout = runtime.layout
 
         def command(name: str, token: bytes) -> object:
-            return ask(layout.socket(COMMANDS[name], "uplink"), {"verb": "command", "name": name, "jws": token.decode()})
+            return ask(layout.socket(COMMANDS[name], "uplink"), GiveCommand(token.decode(), name))
 
         handed: dict[str, str] = {}
 
         def order(name: str, token: bytes) -> None:
             # It stands retained and comes with every connection: a bad link must not wear out the card.
             if handed.get(name) != sha256_hex(token):
-                hand_over(layout, "order", name, token.decode())
+                hand_over_order(layout, name, token.decode())
                 handed[name] = sha256_hex(token)
                 for old in list(handed)[:-_MOST]:
                     del handed[old]
@@ -158,10 +168,9 @@ class Downlink:
         self._unknown = 0
 
     @property
-    def ignored(self) -> dict[str, int]:
-        commands, orders = (self._lanes[kind].ignored for kind in ("cmd", "order"))
-        facts = {"ignored_commands": self._unknown + commands, "ignored_orders": orders}
-        return facts | {"ignored_desired": self._lanes["desired"].ignored}
+    def ignored(self) -> Ignored:
+        commands, orders, desired = (self._lanes[kind].ignored for kind in ("cmd", "order", "desired"))
+        return Ignored(self._unknown + commands, orders, desired)
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():

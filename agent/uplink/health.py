@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from agent.messages import Health, HealthGroup
 from agent.outbox.outbox import LOSSES, Outbox
 from agent.outbox.remote import Found
+from agent.runtime.status import Status, routes
 from drivers import board
 from privacy.errors import LyktaError
 
-_MASKING = ("frames", "masked", "looks", "look_ms")
-_FILMING = ("frames", "clips", "clips_dropped", "clips_refused", "queue_dropped", "pictures_broken")
 _DAY_S = 86_400.0
 _LEAST_WATCHED_S = 600.0
 
 Reader = Callable[[], float | int]
+Numbers = dict[str, float | int | None]
 
 
-def group(name: HealthGroup, readers: dict[str, Reader]) -> Health:
-    """One group from its readers; a reader that fails costs its own value only."""
-    values: dict[str, float | int | None] = {}
+def group(name: HealthGroup, readers: dict[str, Reader], numbers: Numbers | None = None) -> Health:
+    """One group from its readers, and from numbers that are known; a reader that fails costs its own value only."""
+    values: Numbers = {**(numbers or {})}
     unreadable: dict[str, str] = {}
     for key, read in readers.items():
         try:
@@ -90,13 +91,16 @@ def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]
     ]
 
 
-def of_outbox(outbox: Outbox, io: Callable[[], Found] | None = None) -> Health:
-    """What waits, what was dropped by cause, and the file's size; the same of io's outbox, where one can be asked."""
+def of_outbox(outbox: Outbox, io: Callable[[], Found] | None = None, numbers: Numbers | None = None) -> Health:
+    """What waits, what was dropped by cause, and the file's size; the same of io's outbox, where one can be asked.
+
+    numbers: what the services say that they lost
+    """
     found = cache(outbox.drops)
     drops: dict[str, Reader] = {cause: (lambda cause=cause: found()[cause]) for cause in LOSSES}  # type: ignore[misc]
     file: dict[str, Reader] = {"file_mb": lambda: round(outbox.size() / 1e6, 2)}
     own: dict[str, Reader] = {"pending": outbox.pending, "dropped": lambda: sum(found().values()), **drops, **file}
-    return group("buffer", own | (_of_io(io) if io else {}))
+    return group("buffer", own | (_of_io(io) if io else {}), numbers)
 
 
 def _of_io(look: Callable[[], Found]) -> dict[str, Reader]:
@@ -109,12 +113,25 @@ def _of_io(look: Callable[[], Found]) -> dict[str, Reader]:
     }
 
 
-def of_camera(detail: Mapping[str, object]) -> list[Health]:
-    """What the camera service says of itself, as its groups camera and privacy."""
-    if not detail:
-        why = "the camera service does not answer"
+def numbers_of(statuses: Iterable[Status]) -> dict[HealthGroup, Numbers]:
+    """What the services' own types publish, by group; of a dictionary each key as a number of its own."""
+    found: dict[HealthGroup, Numbers] = {}
+    for status in statuses:
+        for name, route in routes(type(status)).items():
+            for one in route.groups:
+                found.setdefault(one, {}).update(_flat(route.name or name, getattr(status, name)))
+    return found
+
+
+def _flat(name: str, value: Any) -> Numbers:
+    if isinstance(value, dict):
+        return {f"{name}_{key}": number for key, number in value.items()}
+    return {name: int(value) if isinstance(value, bool) else value}
+
+
+def of_camera(numbers: Mapping[HealthGroup, Numbers]) -> list[Health]:
+    """The groups of the camera service; without it a number that says why there are none."""
+    why = "the camera service does not answer"
+    if "camera" not in numbers:
         return [Health("camera", {"frames": None}, {"frames": why}), Health("privacy", {"masked": None}, {"masked": why})]
-    numbers = {key: value for key, value in detail.items() if isinstance(value, int | float)}
-    masking = {key: value for key, value in numbers.items() if key in _MASKING or key.startswith("full")}
-    filming = {key: value for key, value in numbers.items() if key in _FILMING}
-    return [Health("camera", dict(filming), {}), Health("privacy", dict(masking), {})]
+    return [Health(name, numbers[name], {}) for name in ("camera", "privacy")]

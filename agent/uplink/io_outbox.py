@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from agent.outbox.outbox import Mark, Numbered, Summary, Waiting
 from agent.outbox.ranks import Rank
-from agent.outbox.remote import MOST_KEYS, MOST_TAKEN, Ask, End, Find, Found, LetGo, Look, Take, Taken, TellGone, as_type
+from agent.outbox.remote import MOST_KEYS, MOST_TAKEN, Ask, End, Find, Found, LetGo, Look, Take, Taken, TellGone
 from agent.outbox.schema import DamagedError, check_row
-from agent.runtime.control import ask
+from agent.runtime.control import ask_for
+from agent.runtime.requests import AskOutbox
 from privacy.errors import LyktaError, StorageError
 
 T = TypeVar("T")
@@ -91,8 +90,7 @@ class IoOutbox:
         if began_s < self._rest_until:
             raise StorageError("outbox: io: does not answer", "systemctl status lykta-io")
         try:
-            answer = ask(self._path, {"verb": "outbox", "ask": msgspec.to_builtins(asked)})
-            found: T = as_type(answer, into, "outbox: io's answer")
+            found: T = ask_for(into, self._path, AskOutbox(asked))
         except LyktaError as problem:
             self._rest_until = time.monotonic() + _RESTS * (time.monotonic() - began_s)
             raise StorageError(f"outbox: io: {problem}", problem.hint) from problem

@@ -9,6 +9,7 @@ import time
 
 from agent.messages import ChainHead, Heads
 from agent.runtime.control import ask
+from agent.runtime.requests import TellHeads
 from agent.runtime.service import Runtime
 from agent.uplink.storing import Writer
 from privacy.errors import LyktaError
@@ -76,7 +77,7 @@ class HeadTeller:
     def _tell_witness(self, witness: str, known: dict[str, str]) -> bool:
         heads = {unit: head for unit, head in known.items() if unit != witness}
         try:
-            ask(self._runtime.layout.socket(witness, "uplink"), {"verb": "heads", "heads": heads})
+            ask(self._runtime.layout.socket(witness, "uplink"), TellHeads(heads))
         except LyktaError as problem:
             # It hears the next ones.
             self._runtime.log("info", f"heads: {witness}: {problem}")

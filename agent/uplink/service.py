@@ -14,12 +14,13 @@ import msgspec
 
 from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
+from agent.runtime.ask_status import status_at
 from agent.runtime.config import fitted
-from agent.runtime.control import Request
 from agent.runtime.exit_report import last, reason
+from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RungTeller
 from agent.runtime.service import Runtime, run_service
-from agent.runtime.status import Standing, Value, status_of
+from agent.runtime.status import STATUS, ServiceState, Status, Told, UplinkStatus
 from agent.uplink import health
 from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
@@ -29,7 +30,7 @@ from agent.uplink.link_state import LinkState, hint_of
 from agent.uplink.publisher import Publisher
 from agent.uplink.reporting import Reporter, Wishes
 from agent.uplink.storing import Storing, Writer
-from agent.uplink.survey import survey
+from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
@@ -50,19 +51,19 @@ _WELL = ("ready", "off", "degraded", "blind", "setup")
 
 
 def serve(layout: Layout) -> int:
-    return run_service("uplink", layout, body)
+    return run_service("uplink", layout, run)
 
 
-def body(runtime: Runtime) -> None:
+def run(runtime: Runtime) -> None:
     node, layout = runtime.config.node, runtime.layout
     files = tls_files(layout)
     journal = Journal(layout.journal("uplink"), "uplink", load_signer(layout, "uplink"), runtime.clock.now, lazy=True)
     # Opened when it can be: what others may write or lock must not keep the help button's messages here.
     outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
-    uplink = Uplink(runtime, outbox, credentials)
     uploader = Uploader(runtime, outbox, files, journal)
-    runtime.answer("carry", uploader.carry, on="ctl")
+    uplink = Uplink(runtime, outbox, credentials, uploader)
+    runtime.answer(Carry, uploader.carry, on="ctl")
     # A full disk must not keep down the service whose uploads make room.
     uplink.storing.do(lambda: journal.append("service_on"))
     publisher = runtime.spawn("publisher", uplink.publish)
@@ -80,8 +81,8 @@ def body(runtime: Runtime) -> None:
 class Uplink:
     """The link and the node's state."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials) -> None:
-        node = runtime.config.node
+    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader) -> None:
+        node, self._uploader = runtime.config.node, uploader
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
@@ -97,7 +98,7 @@ class Uplink:
         self._born = False
         self._state: State | None = None
         self._seen: dict[str, float] = {}
-        self._camera_detail: dict[str, Value] = {}
+        self._detail: dict[str, Status] = {}
         self._well_ms = 0
         self._link = Link(
             f"{node.site}/{node.id}",
@@ -110,7 +111,8 @@ class Uplink:
             returned=self._publisher.returned,
             turned=lambda: runtime.beat("link", LINK_STALLED_S),
         )
-        runtime.answer("outbox", self._survey, on="ctl")
+        runtime.answer(SurveyOutboxes, lambda _asked: survey(self._outboxes), on="ctl")
+        runtime.answer(ShowMessage, lambda asked: message(self._outboxes, asked), on="ctl")
 
     def _will(self) -> Will | None:
         """What the broker says of us if we are lost; without room for its number, nothing until the next start."""
@@ -141,8 +143,9 @@ class Uplink:
     def hang_up(self, cause: str) -> None:
         self._link.hang_up(cause)
 
-    def _survey(self, request: Request) -> Request:
-        return survey({"node": self._outbox, "io": self._io}, request)
+    @property
+    def _outboxes(self) -> dict[str, Outbox | IoOutbox]:
+        return {"node": self._outbox, "io": self._io}
 
     # -- the link ----------------------------------------------------------------------------------------------------
 
@@ -193,17 +196,28 @@ class Uplink:
 
     def _report_link(self) -> None:
         publisher = self._publisher
+        ignored, upload = self._downlink.ignored, self._uploader.facts
         self._runtime.report(
-            connected=self._connected.is_set(),
-            pending=self._pending(),
-            storage_error=self.storing.trouble,
-            refused=publisher.refused,
-            expired=publisher.expired,
-            too_large=publisher.too_large,
-            set_aside=publisher.set_aside,
-            unreadable=self._link.unreadable,
-            breaks=self._breaks(),
-            **self._downlink.ignored,
+            UplinkStatus(
+                connected=self._connected.is_set(),
+                pending=self._pending(),
+                storage_error=self.storing.trouble,
+                refused=publisher.refused,
+                expired=publisher.expired,
+                too_large=publisher.too_large,
+                set_aside=publisher.set_aside,
+                unreadable=self._link.unreadable,
+                breaks=self._breaks(),
+                ignored_commands=ignored.commands,
+                ignored_orders=ignored.orders,
+                ignored_desired=ignored.desired,
+                orders_lost=upload.orders_lost,
+                uploaded=upload.uploaded,
+                upload_waiting=upload.upload_waiting,
+                upload_error=upload.upload_error,
+                diag_dropped=upload.diag_dropped,
+                journals_aside=upload.journals_aside,
+            )
         )
 
     def close(self) -> None:
@@ -252,22 +266,20 @@ class Uplink:
             self._reporter.told(news)
             self._wishes.told(wishes)
 
-    def _ask_services(self) -> dict[str, Standing]:
-        found: dict[str, Standing] = {}
-        detail: dict[str, Value] = {}
+    def _ask_services(self) -> dict[str, ServiceState]:
+        found: dict[str, ServiceState] = {}
+        detail: dict[str, Status] = {}
         for name in _SERVICES:
             try:
-                answer = status_of(self._runtime.layout.socket(name, "uplink"))
+                answer: Told[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
             except LyktaError:
                 continue  # silence is judged by how long it lasts
-            found[name] = answer.standing
+            found[name], detail[name] = answer.standing, answer.detail
             self._seen[name] = time.monotonic()
-            if name == "camera":
-                detail = answer.detail
-        self._camera_detail = detail
+        self._detail = detail
         return found
 
-    def _node_state(self, found: dict[str, Standing]) -> State:
+    def _node_state(self, found: dict[str, ServiceState]) -> State:
         services: dict[str, str] = {name: found[name].state if name in found else "silent" for name in _SERVICES}
         services["uplink"] = self._runtime.standing.state
         camera = found.get("camera")
@@ -324,17 +336,18 @@ class Uplink:
 
     def _health(self) -> list[Health]:
         outbox, clock = self._outbox, self._runtime.clock
+        numbers = health.numbers_of((*self._detail.values(), self._runtime.detail))
         return [
             *health.of_machine(self._runtime.layout.var, self._writes, self._edges),
-            *health.of_camera(self._camera_detail),
-            health.group("link", {"connected": lambda: int(self._connected.is_set())}),
+            *health.of_camera(numbers),
+            health.group("link", {}, numbers.get("link")),
             health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
-            health.of_outbox(outbox, self._io.look),
+            health.of_outbox(outbox, self._io.look, numbers.get("buffer")),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
 
 
-def _as_told(standing: Standing, services: dict[str, str]) -> State:
+def _as_told(standing: ServiceState, services: dict[str, str]) -> State:
     return State(standing.state, standing.reason, standing.since, standing.until, standing.owner, services)
 
 

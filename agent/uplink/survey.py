@@ -10,8 +10,7 @@ import msgspec
 
 from agent.messages import LONGEST
 from agent.outbox.outbox import Class, Mark, Summary, Waiting
-from agent.outbox.schema import GREATEST
-from agent.runtime.control import Request
+from agent.runtime.requests import ClassWaiting, NextMessage, OutboxSurvey, ShowMessage, WaitingMessage
 from privacy.errors import StorageError, UsageError
 from privacy.foreign import LATEST, decode
 
@@ -27,13 +26,11 @@ class Source(Protocol):
     def find(self, seq: int) -> Waiting | None: ...
 
 
-def survey(outboxes: Mapping[str, Source], request: Request) -> Request:
-    """The uplink's answer: what waits by class, what would be sent next, what was dropped, of each outbox and together.
+def survey(outboxes: Mapping[str, Source]) -> OutboxSurvey:
+    """What waits by class, what would be sent next, what was dropped, of each outbox and together.
 
-    With `seq`, that one message; with `outbox` as well, in that one. An outbox that cannot be reached is named with the reason.
+    An outbox that cannot be reached is named with the reason.
     """
-    if "seq" in request:
-        return _message(outboxes, request["seq"], str(request.get("outbox", "")))
     found: dict[str, Summary] = {}
     following: list[tuple[str, Waiting]] = []
     unreachable: dict[str, str] = {}
@@ -44,24 +41,27 @@ def survey(outboxes: Mapping[str, Source], request: Request) -> Request:
         except StorageError as problem:
             unreachable[name] = str(problem)
     following = sorted(following, key=lambda one: one[1].rank)[:_NEXT]
-    each = [
-        {"outbox": name, **msgspec.to_builtins(one), "classes": [_class(row) for row in one.classes]} for name, one in found.items()
-    ]
-    return {**_together(found), "next": [_line(*one) for one in following], "outboxes": each, "unreachable": unreachable}
+    return _together(found, tuple(_line(*one) for one in following), unreachable)
 
 
-def _together(found: Mapping[str, Summary]) -> Request:
+def _together(found: Mapping[str, Summary], following: tuple[NextMessage, ...], unreachable: dict[str, str]) -> OutboxSurvey:
     """As of one outbox; `epoch` is the first one's."""
     all_ = list(found.values())
     causes = dict.fromkeys(cause for one in all_ for cause in one.dropped)
     names = dict.fromkeys(row.name for one in all_ for row in one.classes)
-    return {
-        "epoch": all_[0].epoch if all_ else None,
-        "pending": sum(one.pending for one in all_),
-        "file_bytes": sum(one.file_bytes for one in all_),
-        "dropped": {cause: sum(one.dropped.get(cause, 0) for one in all_) for cause in causes},
-        "classes": [_class(_sum(name, [row for one in all_ for row in one.classes if row.name == name])) for name in names],
-    }
+    each = tuple(
+        {"outbox": name, **msgspec.to_builtins(one), "classes": [_class(row) for row in one.classes]} for name, one in found.items()
+    )
+    return OutboxSurvey(
+        epoch=all_[0].epoch if all_ else None,
+        pending=sum(one.pending for one in all_),
+        file_bytes=sum(one.file_bytes for one in all_),
+        dropped={cause: sum(one.dropped.get(cause, 0) for one in all_) for cause in causes},
+        classes=tuple(_class(_sum(name, [row for one in all_ for row in one.classes if row.name == name])) for name in names),
+        next=following,
+        outboxes=each,
+        unreachable=unreachable,
+    )
 
 
 def _sum(name: str, rows: list[Class]) -> Class:
@@ -69,23 +69,17 @@ def _sum(name: str, rows: list[Class]) -> Class:
     return Class(name, sum(row.rows for row in rows), sum(row.bytes for row in rows), oldest)
 
 
-def _class(row: Class) -> Request:
-    return {"class": row.name, "rows": row.rows, "bytes": row.bytes, "oldest": _moment(row.oldest_ms)}
+def _class(row: Class) -> ClassWaiting:
+    return ClassWaiting(row.name, row.rows, row.bytes, _moment(row.oldest_ms))
 
 
-def _line(name: str, one: Waiting) -> Request:
-    facts = {
-        "seq": one.seq,
-        "class": one.rank.name.lower(),
-        "topic": one.tail,
-        "put": _moment(one.put_ms),
-        "bytes": len(one.payload),
-    }
-    return {"outbox": name, **facts}
+def _line(name: str, one: Waiting) -> NextMessage:
+    return NextMessage(name, one.seq, one.rank.name.lower(), one.tail, _moment(one.put_ms), len(one.payload))
 
 
-def _message(outboxes: Mapping[str, Source], seq: Any, wanted: str) -> Request:
-    """By its number, which each outbox counts for itself."""
+def message(outboxes: Mapping[str, Source], asked: ShowMessage) -> WaitingMessage:
+    """One message by its number, which each outbox counts for itself."""
+    seq, wanted = asked.seq, asked.outbox
     if wanted and wanted not in outboxes:
         raise UsageError(f"outbox: none of that name (got {wanted!r})", f"known: {', '.join(outboxes)}")
     names = [wanted] if wanted else list(outboxes)
@@ -95,15 +89,12 @@ def _message(outboxes: Mapping[str, Source], seq: Any, wanted: str) -> Request:
     if len(found) > 1:
         raise UsageError(f"outbox: {seq} waits in {' and '.join(found)}", "say --outbox node or --outbox io")
     [(name, waiting)] = found.items()
-    message = decode(waiting.payload, dict[str, Any], "message", most=LONGEST) if waiting.payload else None
-    facts = {"topic": waiting.tail, "retain": waiting.retain, "expiry_s": waiting.expiry_s, "message": message}
-    return {"outbox": name, "seq": waiting.seq, **facts}
+    text = decode(waiting.payload, dict[str, Any], "message", most=LONGEST) if waiting.payload else None
+    return WaitingMessage(name, waiting.seq, waiting.tail, waiting.retain, waiting.expiry_s, text)
 
 
-def _in(outbox: Source, seq: Any) -> Waiting | None:
+def _in(outbox: Source, seq: int) -> Waiting | None:
     """None too where it cannot be reached: then nothing can be shown of it."""
-    if not isinstance(seq, int) or not 0 <= seq <= GREATEST:
-        return None
     try:
         return outbox.find(seq)
     except StorageError:

@@ -23,8 +23,8 @@ from agent.root.link_rescue import Course, Facts, decide
 from agent.runtime.config import Config, build, load, parse
 from agent.runtime.exit_report import Word as LastWord
 from agent.runtime.exit_report import reason
-from agent.runtime.notices import Word
-from agent.runtime.status import ServiceStatus, Standing
+from agent.runtime.notices import Notice
+from agent.runtime.status import CameraStatus, ServiceState, Told
 from agent.uplink.upload.ingest_client import Said
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys.keygen import authority, signer
@@ -179,7 +179,7 @@ def _keys(shelf: Shelf) -> dict[str, Parser]:
 
 def _node(shelf: Shelf) -> dict[str, Parser]:
     envelope = Envelope(1, CLIP, "e", 1, NOON, 1, "b", "synced", False)
-    standing = Standing("ready", "filming", NOON, None, "nobody")
+    standing = ServiceState("ready", "filming", NOON, None, "nobody")
     part = {"file": "clip.age", "offset": 0, "size": 1, "url": "/v1/x", "done": False, "headers": {"A": "b"}}
     said = {"parts": [part], "receipt": "r", "orders": ["o"]}
     return {
@@ -187,8 +187,8 @@ def _node(shelf: Shelf) -> dict[str, Parser]:
         "heads": Parser(_heads, (msgspec.json.encode({"io": f"12:{ZEROS}", "camera": "0:"}),)),
         "recipient": Parser(lambda data: Recipient.parse(data.decode(errors="replace")), (_recipient(shelf),)),
         "message": Parser(lambda data: messages.encode(messages.decode(data)), (messages.encode(Message(envelope, HELP)),)),
-        "datagram": Parser(lambda data: foreign.decode(data, Word, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
-        "status": Parser(_status, (msgspec.json.encode(ServiceStatus(standing, {"frames": 7, "view": "as_known"})),)),
+        "datagram": Parser(lambda data: foreign.decode(data, Notice, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
+        "status": Parser(_status, (msgspec.json.encode(Told(standing, CameraStatus(frames=7, view="as_known"))),)),
         "ingest": Parser(lambda data: foreign.decode(data, Said, "ingest"), (msgspec.json.encode(said),)),
         "url": Parser(lambda data: place_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
         "any": Parser(
@@ -301,7 +301,7 @@ def _heads(data: bytes) -> object:
 
 
 def _status(data: bytes) -> object:
-    return msgspec.json.encode(foreign.decode(data, ServiceStatus, "status"))
+    return msgspec.json.encode(foreign.decode(data, Told[CameraStatus], "status"))
 
 
 def _recipient(shelf: Shelf) -> bytes:

@@ -75,8 +75,8 @@ def test_a_message_of_an_impossible_time_is_listed(tmp_path: Path) -> None:
         outbox.put(Help("a", "pressed"))
         with sqlite3.connect(tmp_path / "state.db") as database:
             database.execute(f"UPDATE messages SET put_ms = {2**53 - 1}")
-        listed = survey({"node": outbox}, {"verb": "outbox"})
-        assert [one["put"] for one in listed["next"]] == [None]
-        assert [row["rows"] for row in listed["classes"] if row["rows"]] == [1]
+        listed = survey({"node": outbox})
+        assert [one.put for one in listed.next] == [None]
+        assert [row.rows for row in listed.classes if row.rows] == [1]
     finally:
         outbox.close()

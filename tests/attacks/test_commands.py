@@ -20,10 +20,11 @@ from agent.messages import Alarm, CommandAnswer, Envelope, Health, Message, Stat
 from central.fleet.broker_connection import operator
 from privacy.errors import LyktaError
 from tests.agent.runtime.test_clock import CLOCKS, STEADY
+from tests.support.asking import ask
 from tests.support.broker import NAME, PATIENCE, Broker, Published
 from tests.support.clips import central, made
 from tests.support.commanding import now_ms, ordered
-from tests.support.nodes import Node, ask, until
+from tests.support.nodes import Node, until
 from tests.support.nodes import stop as end
 from tests.support.stop import LYKTA, Stop
 
@@ -43,7 +44,8 @@ def answers(node: Node) -> list[tuple[str, str]]:
 
 
 def detail(node: Node, name: str) -> object:
-    return node.status("io").get("detail", {}).get(name)
+    found = node.status("io").get("detail", {})
+    return {**found, **found.get("parts", {})}.get(name)
 
 
 def give(node: Node, token: bytes) -> dict[str, Any]:

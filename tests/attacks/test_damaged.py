@@ -19,7 +19,8 @@ from privacy.errors import RecordError
 from privacy.records.journal import DAMAGED, Journal, head_of, segments, verify_chain
 from provisioning.identity import load_signer
 from tests.attacks.inputs import token
-from tests.support.nodes import Node, ask, stop, until
+from tests.support.asking import ask
+from tests.support.nodes import Node, stop, until
 from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 

@@ -13,9 +13,10 @@ import pytest
 from agent.root.apply_rate import FORGOTTEN_S, Runs
 from drivers.mqtt.packet_limits import MOST_PACKET
 from privacy.records.journal import segments
+from tests.support.asking import ask
 from tests.support.broker import HERE, PATIENCE, Broker, until
 from tests.support.fake_broker import FakeBroker, Talk
-from tests.support.nodes import BIN, Node, ask
+from tests.support.nodes import BIN, Node
 from tests.support.nodes import stop as end
 from tests.support.nodes import until as wait
 from tests.support.stop import MOST_MB, Stop

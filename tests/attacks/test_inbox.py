@@ -13,8 +13,9 @@ import pytest
 
 from agent.inbox.inbox import folder_of
 from tests.attacks.inputs import TOKENS
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE, Broker
-from tests.support.nodes import Node, ask, until
+from tests.support.nodes import Node, until
 from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 

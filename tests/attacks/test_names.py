@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent.inbox.inbox import MOST_FILES, MOST_NOTES, folder_of
-from agent.runtime.control import ask
 from agent.uplink.upload.parcels import uuid7
 from tests.attacks.inputs import token
+from tests.support.asking import ask
 from tests.support.clips import central
 from tests.support.nodes import Node, stop, until
 from tests.support.shelf import Shelf

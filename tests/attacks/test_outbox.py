@@ -20,8 +20,8 @@ import pytest
 from agent.messages import Help, Tombstone
 from agent.outbox.outbox import Outbox
 from privacy.errors import LyktaError, StorageError
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE, Broker, Published, until
-from tests.support.nodes import ask
 from tests.support.outboxes import HELP, outbox_at, presses, seqs, tombstones, waiting
 from tests.support.stop import LYKTA, Stop
 

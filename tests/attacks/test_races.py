@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.commands import clips_copy
-from agent.inbox.inbox import folder_of, hand_over
+from agent.inbox.inbox import folder_of, hand_over_order
 from agent.root import apply, wipe
 from central.ingest.run import Serving
 from privacy.errors import LyktaError
@@ -74,7 +74,7 @@ def test_what_the_uplink_leaves_is_written_through_no_link(shelf: Shelf, tmp_pat
     shelf.layout.inbox.mkdir(exist_ok=True)
     with untouched(target), swapping(shelf.layout.inbox, "orders", target, "folder") as swapper:
         for number in swapper.rounds():
-            worked(lambda number=number: hand_over(shelf.layout, "order", f"{number % 9:08}", "token"))  # type: ignore[misc]
+            worked(lambda number=number: hand_over_order(shelf.layout, f"{number % 9:08}", "token"))  # type: ignore[misc]
 
 
 # -- what root takes, and places -------------------------------------------------------------------------------------------

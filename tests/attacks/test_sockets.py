@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.runtime.control import ask
 from tests.attacks.inputs import ANSWERS, DATAGRAMS, LINES
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.nodes import Node, stop, until
 from tests.support.stop import Stop

@@ -14,12 +14,14 @@ import pytest
 
 from agent.runtime.control import listen
 from provisioning.layout import Layout
+from tests.support.asking import answering
 from tests.support.broker import PATIENCE, listens, until
 from tests.support.nodes import BIN
 from tests.support.shelf import Shelf
 
 FILES = 256
 """That the page's process may have open; systemd gives it 1,024."""
+VISIT = {"until": "2199-01-01T00:00:00Z", "state": "setup", "reason": "visit"}
 HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 ODD = [
     b"\0" * 4096,
@@ -40,7 +42,7 @@ def page(shelf: Shelf) -> Iterator[Layout]:
     layout, over = shelf.layout, Event()
     camera = layout.socket("camera", "setup")
     camera.parent.mkdir(parents=True)
-    thread = Thread(target=listen, args=(camera, {"status": lambda _request: {"until": "2199-01-01T00:00:00Z"}}, over))
+    thread = Thread(target=listen, args=(camera, answering({"status": lambda _request: VISIT}), over))
     thread.start()
     until(lambda: listens(camera), "the camera answers")
     with (layout.root / "page.log").open("wb") as log:

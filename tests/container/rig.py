@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.demo.run import NODE, SITE, Demo
-from agent.runtime.control import ask
 from privacy.errors import LyktaError
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.nodes import MODELS, PROJECT, VIDEO, Node, until
 

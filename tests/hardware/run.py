@@ -117,10 +117,13 @@ def pins() -> Result:
 _ASK_IO = """
 import json, sys
 from pathlib import Path
-from agent.runtime.control import ask
-status = ask(Path("/run/lykta/io/ctl.sock"), {"verb": "status"})
+import msgspec
+from agent.runtime.ask_status import io_status
+from provisioning.layout import Layout
+status = msgspec.to_builtins(io_status(Layout(Path("/"))))
 names = ("help_button", "door", "tamper", "light_current", "light_sensor", "motion", "lamp")
-detail = {name: status["detail"][name] for name in names if name in status["detail"]}
+parts = status["detail"]["parts"] | {"lamp": status["detail"]["lamp"]}
+detail = {name: parts[name] for name in names if name in parts}
 json.dump({"state": status["standing"]["state"]} | detail, sys.stdout)
 """
 

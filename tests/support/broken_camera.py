@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from agent.camera.service import body, installed_detector
+from agent.camera.service import installed_detector, run
 from agent.runtime.service import Runtime, run_service
 from privacy.masking.detection import Detection, Detector
 from privacy.masking.frames import Frame
@@ -32,4 +32,4 @@ def open_detector(runtime: Runtime, long_side: int) -> Detector:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("camera", Layout.from_environment(), lambda runtime: body(runtime, open_detector)))
+    sys.exit(run_service("camera", Layout.from_environment(), lambda runtime: run(runtime, open_detector)))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.demo.run import Demo
-from agent.runtime import control
 from privacy.errors import LyktaError
 from provisioning.layout import CODE, Layout
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.broker import until as until
 
@@ -24,11 +24,6 @@ PROJECT = CODE
 VIDEO = PROJECT / "out/demo-video/vtest.avi"
 MODELS = PROJECT / "out/models"
 BIN = Path(sys.executable).parent
-
-
-def ask(path: Path, request: dict[str, Any], timeout: float = control.EXCHANGE_S) -> dict[str, Any]:
-    """Ask a service; on a busy machine its answer may take longer than a technician would wait."""
-    return control.ask(path, request, PATIENCE * timeout)
 
 
 class Node:

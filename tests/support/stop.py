@@ -15,7 +15,7 @@ import msgspec
 from agent.clips.spool import Spool
 from agent.messages import Message, decode
 from agent.outbox.outbox import Outbox
-from agent.runtime.control import EXCHANGE_S, ask, listen
+from agent.runtime.control import EXCHANGE_S, listen
 from central.keys.bundle import Address, bundle
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
@@ -23,6 +23,7 @@ from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients
 from provisioning.layout import Layout
+from tests.support.asking import answering, ask
 from tests.support.broker import PATIENCE, Broker, Published, listens, until
 
 LYKTA = Path(sys.executable).parent / "lykta"
@@ -42,7 +43,7 @@ class Neighbour:
             "until": None,
             "owner": "nobody",
         }
-        self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_late": 1}
+        self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_by_cause": {"late": 1}}
         self.commands: list[dict[str, Any]] = []
         self.receipts: list[str] = []
         self.orders: list[str] = []
@@ -56,7 +57,7 @@ class Neighbour:
         path.parent.mkdir(parents=True, exist_ok=True)
         replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
         replies |= {"order": self._order, "heads": self._heads}
-        self._thread = threading.Thread(target=listen, args=(path, replies, self._stop))
+        self._thread = threading.Thread(target=listen, args=(path, answering(replies), self._stop))
         self._thread.start()
         until(lambda: listens(path), f"{name} listens")
 
@@ -78,7 +79,7 @@ class Neighbour:
 
     def _heads(self, request: dict[str, Any]) -> dict[str, Any]:
         self.heads.append(request["heads"])
-        return {"noted": True}
+        return {"noted": 1}
 
     def _receipt(self, request: dict[str, Any]) -> dict[str, Any]:
         """As the camera does: verify, then free."""

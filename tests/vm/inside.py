@@ -20,8 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.runtime.control import ask
+import msgspec
+
+from agent.runtime.ask_status import status_of
 from privacy.errors import LyktaError
+from provisioning.layout import Layout
 
 LAB = Path("/srv/lab")
 OUTBOX = "/var/lib/lykta/io/outbox.db"
@@ -88,7 +91,7 @@ def pid(service: str) -> int:
 
 def state(service: str) -> str:
     try:
-        standing = ask(Path(f"/run/lykta/{service}/ctl.sock"), {"verb": "status"})["standing"]
+        standing = msgspec.to_builtins(status_of(Layout(Path("/")), service).standing)
     except LyktaError:
         return "silent"
     return f"{standing['state']} {standing['reason']}"

@@ -27,10 +27,11 @@ from privacy.masking.view_guard import ViewGuard
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Receipt
 from provisioning.layout import Layout
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.clips import film
 from tests.support.home import Events, shots
-from tests.support.nodes import VIDEO, Node, ask, until
+from tests.support.nodes import VIDEO, Node, until
 
 SIZE = 96 << 20
 SMALL = (320, 180)

@@ -14,10 +14,10 @@ from agent.commands.check.findings import Finding
 from agent.commands.check.security import security
 from agent.commands.options import Json
 from agent.inbox.applied import KINDS, last_judgement
+from agent.runtime.ask_status import status_of
 from agent.runtime.clocks import clock_of, floor_of
 from agent.runtime.config import Config
 from agent.runtime.settings_in_force import Effective, effective
-from agent.runtime.status import status_of
 from agent.terminal import show, table_of
 from drivers.disk import room_of
 from privacy.errors import LyktaError, StorageError, UsageError
@@ -156,7 +156,7 @@ def _services(layout: Layout, _config: Config) -> list[Finding]:
     found = []
     for name in SERVICES:
         try:
-            standing = status_of(layout.socket(name, "ctl")).standing
+            standing = status_of(layout, name).standing
         except LyktaError as problem:
             found.append(Finding("services", "fail", str(problem), problem.hint))
             continue

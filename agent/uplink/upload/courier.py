@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from agent.inbox.inbox import hand_over
+from agent.inbox.inbox import hand_over_order
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, UnreachableError
@@ -29,13 +29,18 @@ class Courier:
     def __init__(self, runtime: Runtime) -> None:
         self._layout: Layout = runtime.layout
         self._log = runtime.log
-        self._heard: deque[str] = deque(maxlen=_MOST_HEARD)
+        self._heard: deque[str] = deque()
+        self.lost = 0
         self._carried: set[str] = set()
         self._due_s = 0.0
 
     def hear(self, orders: Iterable[str]) -> None:
-        """Orders that came with an answer, or another way."""
-        self._heard.extend(orders)
+        """Orders that came with an answer, or another way. What there is no room for the ingest names again."""
+        for order in orders:
+            if len(self._heard) >= _MOST_HEARD:
+                self.lost += 1
+            else:
+                self._heard.append(order)
 
     def poll(self, now_s: float, ask: Callable[[], None]) -> None:
         """Each hour ask for what has no answer yet; after trouble in a minute, so that an ingest without orders hurts no upload."""
@@ -67,9 +72,8 @@ class Courier:
         try:
             with handling("orders"):
                 number = peek(order.encode(), ORDER, Order).number
-                said = (hand_over(self._layout, "order", f"{number:08}", order) or {}).get("answer")
-                if isinstance(said, str):
-                    answer(number, said)
+                if said := hand_over_order(self._layout, f"{number:08}", order):
+                    answer(number, said.answer)
         except UnreachableError:
             raise
         except LyktaError as problem:

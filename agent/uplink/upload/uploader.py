@@ -6,21 +6,20 @@ again, with growing pauses; one object's failure keeps no other waiting, and som
 
 from __future__ import annotations
 
-import base64
 import heapq
 import random
 import time
-from binascii import Error as NotBase64
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from agent.inbox.inbox import hand_over
+from agent.inbox.inbox import hand_over_receipt
 from agent.messages import ClipNote
 from agent.outbox.outbox import Outbox
 from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
+from agent.runtime.requests import Carry, Kept
 from agent.runtime.service import Runtime
 from agent.uplink.upload.budget import Allowance
 from agent.uplink.upload.courier import Courier
@@ -29,7 +28,7 @@ from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
 from agent.uplink.upload.waiting_clips import Key, Shelf
-from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError, UsageError
+from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError
 from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
 
@@ -48,6 +47,17 @@ class Delay(Struct, frozen=True):
     failures: int
     until_s: float
     problem: LyktaError
+
+
+class UploadFacts(NamedTuple):
+    """As in `UplinkStatus`."""
+
+    uploaded: int | None
+    upload_waiting: int | None
+    upload_error: str | None
+    diag_dropped: int
+    journals_aside: dict[str, int]
+    orders_lost: int
 
 
 class Uploader:
@@ -69,7 +79,8 @@ class Uploader:
         self._delayed: dict[Key, Delay] = {}
         self._broke_at: Key | None = None
         self._told: set[str] = set()
-        self._trouble = ""
+        self._trouble: str | None = None
+        self._waiting: int | None = None
         self._failures = self._refused = self._unsent = 0
         self._after_s = self._closed_until_s = self._look_through_s = 0.0
         self.uploaded = 0
@@ -89,16 +100,16 @@ class Uploader:
         """End a call that is under way, when the service stops; the next start goes on from there."""
         self._calls.abort()
 
-    def carry(self, request: dict[str, Any]) -> dict[str, Any]:
+    def carry(self, request: Carry) -> Kept:
         """Answer to a technician's report or diagnosis: kept until the centre has it."""
-        kind = request.get("kind")
-        if kind not in ("report", "diag"):
-            raise UsageError(f"carry: kind: must be report or diag (got {kind!r})", "`lykta diag OUT --send`")
-        try:
-            data = base64.b64decode(str(request.get("data", "")), validate=True)
-        except (NotBase64, ValueError) as problem:
-            raise UsageError(f"carry: data: {problem}", "send it in base64") from problem
-        return {"id": self._parcels.keep(kind, str(request.get("name", "")), data)}
+        return Kept(self._parcels.keep(request.kind, request.name, request.data))
+
+    @property
+    def facts(self) -> UploadFacts:
+        """For the uplink's status. From any thread."""
+        parcels = self._parcels
+        aside, lost = parcels.aside, self._courier.lost
+        return UploadFacts(self.uploaded or None, self._waiting, self._trouble, parcels.dropped, aside, lost)
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
@@ -230,7 +241,6 @@ class Uploader:
                 return None
         receipt = self._calls.complete(item)
         self.uploaded += 1
-        self._runtime.report(uploaded=self.uploaded)
         return receipt
 
     def _put(self, key: Key, item: Item, part: Part) -> bool:
@@ -276,7 +286,7 @@ class Uploader:
         if item.kind != "clip":
             self._parcels.received(key, item, receipt)
             return
-        hand_over(self._runtime.layout, "receipt", item.id, receipt)
+        hand_over_receipt(self._runtime.layout, item.id, receipt)
         self._shelf.handed_over(key, time.monotonic())
         self._told.discard(item.id)
 
@@ -301,10 +311,7 @@ class Uploader:
         text = str(trouble or "")
         if trouble and text != self._trouble and not self._runtime.stop.is_set():
             self._runtime.log("warning", f"upload: {text}", hint=trouble.hint)
-        self._trouble = text
-        waiting = len(self._shelf.waiting) + len(self._parcels.waiting)
-        self._runtime.report(upload_error=text, upload_waiting=waiting, diag_dropped=self._parcels.dropped)
-        self._runtime.report(journals_aside=self._parcels.aside)
+        self._trouble, self._waiting = text, len(self._shelf.waiting) + len(self._parcels.waiting)
 
     def _pause(self) -> float:
         """Half a second when all is well, growing ones after failures, and never less than the ingest asked for."""

@@ -54,7 +54,7 @@ def test_a_camera_that_repeats_itself_is_blind_and_says_so(node: Node) -> None:
     until(lambda: node.state("camera") == ("blind", "camera_frozen"), "blind", 60)
     assert node.status("camera")["standing"]["owner"] == "technician"
     until(lambda: ("event/tamper", "frozen") in told(node), "it is told")
-    full = until(lambda: node.status("camera")["detail"].get("full_camera_frozen", 0), "pictures are fully masked")
+    full = until(lambda: node.status("camera")["detail"]["full_by_cause"].get("camera_frozen", 0), "pictures are fully masked")
     assert full > 0
     assert stop(service) == 0
 

@@ -30,8 +30,9 @@ from privacy.masking.masker import Masker
 from privacy.records.basis import VISIT_MS, rule_visit
 from privacy.records.zone import stockholm
 from tests.privacy.records.test_basis import ANY_TIME, BASIS
+from tests.support.asking import answering, ask
 from tests.support.broker import PATIENCE
-from tests.support.nodes import Node, ask, stop, until
+from tests.support.nodes import Node, stop, until
 from tests.support.scenes import picture, view
 
 QUARTER = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]
@@ -87,14 +88,14 @@ def test_the_noisiest_picture_goes_through_the_socket(tmp_path: Path) -> None:
     visit, done = Visit(0), Event()
     visit.leaves(Masker(640, 640, view()).mask(noise, Verdict()))
     path = tmp_path / "sock"
-    reply = {"picture": lambda _: {"jpeg": b64encode(visit.newest().jpeg).decode()}}
-    answering = Thread(target=listen, args=(path, reply, done))
-    answering.start()
+    reply = answering({"picture": lambda _: {"jpeg": b64encode(visit.newest().jpeg).decode()}})
+    camera = Thread(target=listen, args=(path, reply, done))
+    camera.start()
     until(lambda: connects(path), "somebody listens")
-    assert b64decode(ask(path, {"verb": "picture"})["jpeg"]) == visit.newest().jpeg
+    assert b64decode(ask(path, {"verb": "picture", "phone": ""})["jpeg"]) == visit.newest().jpeg
     assert len(visit.newest().jpeg) > 300_000
     done.set()
-    answering.join()
+    camera.join()
 
 
 # -- on the node -------------------------------------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def test_a_visit_in_assessed_hours_stops_the_recording(node: Node, site: Site) -
     time.sleep(2)
     before = set(node.clips())
     with pytest.raises(LyktaError):
-        ask(node.layout.socket("camera", "setup"), {"verb": "end"})
+        ask(node.layout.socket("camera", "setup"), {"verb": "end", "phone": ""})
     setup = node.layout.socket("camera", "setup")
     with pytest.raises(LyktaError, match="no phone has said its word"):
         ask(setup, {"verb": "end", "phone": "mine"})

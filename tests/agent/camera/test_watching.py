@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sqlite3
 
@@ -10,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.camera.view_check import Watching
+from agent.camera.view_check import ViewCheck
 from agent.messages import Tamper
+from agent.runtime.requests import Confirmed, ConfirmView, ShowView
 from privacy.errors import MediaError, UsageError
 from privacy.masking.delay import SECOND, Seen, Verdict
 from privacy.masking.mask_record import NOTHING
@@ -30,7 +30,7 @@ class Stop:
 
     def __init__(self, shelf: Shelf, view: str = "view-1") -> None:
         self.shelf, self.at = shelf, 0.0
-        self.watching = Watching(shelf.custody().keeper, shelf.node.layout.camera, view, lambda work: work(), False)
+        self.watching = ViewCheck(shelf.custody().keeper, shelf.node.layout.camera, view, lambda work: work(), False)
         self.empty = next(shots(Events(people=False), 1)).frame.planes[0].copy()
 
     def look(self, seconds: float, change: Change = same) -> str:
@@ -55,12 +55,12 @@ def test_a_moved_camera_hides_all_tells_and_waits(shelf: Shelf) -> None:
     assert stop.look(150, shifted(60, 0)) == "view_moved"
     assert stop.told() == [("event/tamper", "found"), ("alarm/tamper", "moved")]
     assert stop.look(100) == "view_moved"
-    assert stop.watching.confirm({"by": "tess"}) == {"confirmed": True}
+    assert stop.watching.confirm(ConfirmView("tess")) == Confirmed()
     assert stop.look(100) == ""
     assert stop.told()[2:] == [("event/tamper", "confirmed"), ("alarm/tamper", "")]
     assert shelf.kinds() == ["tamper", "view_confirmed"]
     with pytest.raises(UsageError, match="nothing to confirm"):
-        stop.watching.confirm({})
+        stop.watching.confirm(ConfirmView())
 
 
 def test_a_covered_lens_heals_and_says_so(shelf: Shelf) -> None:
@@ -90,15 +90,15 @@ def test_the_reference_picture_shows_the_stop_and_nobody(shelf: Shelf) -> None:
     """R24: made of masked frames only; who waited all the time is a hole in it."""
     stop, masker = Stop(shelf), Masker(WIDTH, HEIGHT, None)
     with pytest.raises(MediaError, match="no reference picture yet"):
-        stop.watching.show({})
+        stop.watching.show(ShowView())
     for shot in shots(Events(), 200):
         if shot.second % 1 == 0:
             boxes = tuple(Region("person", *box) for box in shot.persons)
             stop.watching.painted(masker.mask(shot.frame, Verdict(boxes)), masker)
-    answer = stop.watching.show({})
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(answer["jpeg"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    answer = stop.watching.show(ShowView())
+    picture = cv2.imdecode(np.frombuffer(answer.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture.shape == (HEIGHT, WIDTH)
-    assert (answer["kind"], answer["hides"]) == ("", False)
+    assert (answer.kind, answer.hides) == ("", False)
     away = np.ones((HEIGHT, WIDTH), bool)
     away[85:145, 130:170] = False  # somebody waits there from minute two on
     away[55:115, 280:315] = False  # the advertisement

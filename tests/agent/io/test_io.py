@@ -14,9 +14,10 @@ import pytest
 
 from drivers.gpio.wired_pins import WiredPins
 from privacy.errors import ConfigError, LyktaError
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.commanding import ordered
-from tests.support.nodes import BIN, Node, ask, stop, until
+from tests.support.nodes import BIN, Node, stop, until
 
 
 def press(node: Node) -> None:
@@ -150,7 +151,8 @@ def work(node: Node, name: str, closed: bool) -> None:
 
 
 def detail(node: Node, name: str) -> str:
-    return str(node.status("io").get("detail", {}).get(name))
+    found = node.status("io").get("detail", {})
+    return str({**found, **found.get("parts", {})}.get(name))
 
 
 def test_a_stop_with_everything_wired(node: Node) -> None:

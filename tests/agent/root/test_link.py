@@ -29,8 +29,9 @@ from agent.root.link_rescue import (
 )
 from drivers.clock import SystemClock
 from drivers.power import usb_port
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
-from tests.support.nodes import Node, ask, stop, until
+from tests.support.nodes import Node, stop, until
 
 FREE = Facts(False, False, False)
 MINUTES = st.lists(

@@ -20,10 +20,11 @@ from privacy.records.jws import AT_ISSUE, sha256_hex, sign, verify_issued
 from privacy.records.manifest import RECEIPT, Receipt, read_manifest
 from privacy.records.order import ORDER, Order
 from provisioning.identity import load_records
+from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.clips import Node as Neighbour
 from tests.support.clips import made
-from tests.support.nodes import BIN, Node, ask, stop, until
+from tests.support.nodes import BIN, Node, stop, until
 from tests.support.shelf import Shelf
 
 

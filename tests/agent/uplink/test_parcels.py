@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.runtime.control import ask
 from agent.uplink.upload.parcels import MOST_BYTES, Parcels, uuid7
 from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank
@@ -23,6 +22,7 @@ from privacy.records.journal import MOST_SEGMENT, Head, Journal, segments, verif
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Parcel, Receipt, read_parcel, read_receipt
 from provisioning.identity import UNITS, Unit, load_authority, load_signer
+from tests.support.asking import ask
 from tests.support.broker import NODE, PATIENCE, SITE, Broker, Centre, this_day, until
 from tests.support.clips import central
 from tests.support.ingests import Ingest, OddIngest, until_quiet
@@ -258,7 +258,7 @@ def test_a_report_survives_a_kill_and_goes_before_events_and_after_help(stop: St
 @pytest.mark.parametrize(
     ("kind", "name", "data", "words"),
     [
-        ("clip", "report.json", b"{}", "kind: must be report or diag"),
+        ("clip", "report.json", b"{}", r"at `\$.kind`"),
         ("report", "../../etc/lykta/lykta.toml", b"{}", "name: "),
         ("report", "parcel.jws", b"{}", "name: .jws is for signed records"),
         ("diag", "diag.json", b"", "data: 1 to"),
@@ -270,7 +270,7 @@ def test_what_cannot_be_carried_is_refused_with_field_and_rule(stop: Stop, kind:
     with pytest.raises(LyktaError, match=words):
         carry(stop, kind, data, name)
     request = {"verb": "carry", "kind": "report", "name": "a.json", "data": "ä not base64"}
-    with pytest.raises(LyktaError, match="data: "):
+    with pytest.raises(LyktaError, match=r"at `\$.data`"):
         ask(stop.layout.socket("uplink", "ctl"), request)
     assert not list((stop.layout.uplink / "outgoing").glob("*"))
 

@@ -1,0 +1,186 @@
+"""One open camera that films: presence and clips come of it, and the state of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from agent.camera.flow import flow
+from agent.camera.keeper_thread import KeeperThread
+from agent.camera.mask_check import MaskCheck
+from agent.camera.neighbour import Neighbour
+from agent.camera.opening import Opening
+from agent.camera.pipeline import Coding, Listeners, Pipeline
+from agent.camera.presence import PresenceWatch, rises
+from agent.camera.recorder import Recorder, Stream, Trigger, moment
+from agent.camera.state import CameraFacts, state_of
+from agent.camera.view_check import ViewCheck
+from agent.clips.custody import Custody
+from agent.runtime.service import Runtime
+from agent.runtime.status import CameraStatus
+from drivers.camera.port import Camera
+from drivers.disk import refusal
+from drivers.media.encoder import H264Encoder
+from privacy.masking.delay import Seen
+from privacy.masking.detection import Detector
+from privacy.masking.frames import MaskedFrame
+from privacy.masking.masker import Masker
+from privacy.records.basis import Permit, Ruling
+from privacy.records.seal import Recipient
+
+_WANTED = ("profile",)
+"""Whole masks that were asked for."""
+
+
+class Parts(Struct, frozen=True):
+    """What filming and a visit share for the life of the service. recipients: to whom clips are sealed."""
+
+    runtime: Runtime
+    permit: Permit
+    detector: Detector
+    custody: Custody
+    keeper: KeeperThread
+    view: ViewCheck
+    mask: MaskCheck
+    neighbour: Neighbour
+    recipients: tuple[Recipient, ...]
+
+
+class DetectorLog:
+    """A detector that fails is one line in the log until it is well again."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._failed = runtime, False
+
+    def see(self, seen: Seen) -> bool:
+        """Whether this look gave an answer."""
+        if seen.cause and not self._failed:
+            self._runtime.log("error", f"detector: {seen.cause}: frames are fully masked", detail=seen.detail)
+        self._failed = bool(seen.cause)
+        return not self._failed
+
+
+def listeners(parts: Parts, camera: Camera, saw: Callable[[Seen, int], None], leaves: Callable[[MaskedFrame], None]) -> Listeners:
+    """Who hears of a pipeline: the checks of view and mask, and whoever asks."""
+    size = (camera.width, camera.height)
+
+    def seen(look: Seen, wall_ns: int) -> str:
+        saw(look, wall_ns)
+        return parts.view.seen(look, size, wall_ns)
+
+    def painted(picture: MaskedFrame, masker: Masker) -> None:
+        parts.view.painted(picture, masker)
+        parts.mask.painted(picture, masker)
+
+    return Listeners(seen, painted, leaves, parts.mask.looked)
+
+
+class Filming:
+    """One for the life of the service. rule: what the records allow now; visited: whether a visit wants the camera."""
+
+    def __init__(self, parts: Parts, log: DetectorLog, rule: Callable[[], Ruling], visited: Callable[[], bool]) -> None:
+        self._parts, self._log, self._rule, self._visited = parts, log, rule, visited
+        self._presence = PresenceWatch()
+        self._recorder: Recorder | None = None
+        self._blind_since_s = 0.0
+
+    def trigger(self, trigger: Trigger) -> None:
+        """From any thread: keep a clip of this, if something is filmed."""
+        if recorder := self._recorder:
+            recorder.take(trigger)
+
+    def run(self, camera: Camera) -> None:
+        """Until the service stops, the law says so, or a visit begins."""
+        runtime, keeper, permit = self._parts.runtime, self._parts.custody.keeper, self._parts.permit
+        keeper.note("capture_on", basis=permit.basis.id, view=permit.view.id)
+        masker = Masker(camera.width, camera.height, permit.view, runtime.config.mask.profile)
+        encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
+        if encoder.refusal:
+            runtime.log("warning", f"encoder: {encoder.refusal}; {encoder.name} does it, at several times the cost")
+        self._recorder = recorder = self._new_recorder(camera, masker)
+        pipeline = Pipeline(
+            camera, self._parts.detector, masker, listeners(self._parts, camera, self._saw, Coding(encoder, recorder.take).encode)
+        )
+        runtime.enter("starting", "first_frames")
+        self._blind_since_s = runtime.clock.mono_ms() / 1000
+        flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
+        self._recorder = None
+        keeper.note("capture_off", frames=pipeline.tally.frames)
+
+    def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> None:
+        runtime = self._parts.runtime
+        while not runtime.stop.wait(0.5) and self._rule().open and not self._visited():
+            runtime.report(self._status(pipeline, recorder, camera, encoder))
+            self._judge(recorder, pipeline.tally.cause)
+            self._parts.neighbour.tell_light(camera.night)
+
+    def _status(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> CameraStatus:
+        tally, keeper, mask = pipeline.tally, self._parts.custody.keeper, self._parts.mask.facts
+        return CameraStatus(
+            camera_model=camera.model,
+            encoder=encoder,
+            view=self._parts.view.standing.kind or "as_known",
+            frames=tally.frames,
+            masked=tally.masked,
+            full=tally.full.total(),
+            full_by_cause=dict(tally.full),
+            looks=pipeline.looks,
+            look_ms=round(pipeline.look_ms / pipeline.looks, 1) if pipeline.looks else None,
+            learned_tiles=pipeline.learned,
+            self_test_minutes=mask.self_test_minutes,
+            audited=mask.audited,
+            breach_candidates=mask.breach_candidates,
+            pictures_lost=camera.lost,
+            pictures_broken=camera.broken,
+            queue_dropped=recorder.dropped,
+            clips=self._parts.custody.spool.count(),
+            clips_refused=recorder.refused,
+            clips_dropped=keeper.dropped,
+            events_lost=keeper.later.lost,
+            writes_lost=self._parts.keeper.lost,
+            dropped_datagrams=self._parts.neighbour.dropped,
+        )
+
+    def _judge(self, recorder: Recorder, cause: str) -> None:
+        runtime, folder = self._parts.runtime, self._parts.custody.spool.folder
+        now_s = runtime.clock.mono_ms() / 1000
+        if not cause or cause in _WANTED:
+            self._blind_since_s = now_s
+        facts = CameraFacts(
+            cause=cause,
+            blind_s=now_s - self._blind_since_s,
+            stalled=runtime.stalled(),
+            events=refusal(folder, "disk_refuses_events") if self._parts.custody.keeper.later.trouble else "",
+            clips=refusal(folder, "disk_refuses_clips") if recorder.refused_now else "",
+            until=self._rule().until,
+        )
+        found = state_of(facts)
+        # Ready is said by a frame that the ring has taken, not by the absence of trouble.
+        if found.state != "ready" or runtime.standing.state != "starting":
+            runtime.enter(found.state, found.reason, until=found.until, owner=found.owner)
+
+    def _new_recorder(self, camera: Camera, masker: Masker) -> Recorder:
+        parts, config = self._parts, self._parts.runtime.config
+        stream = Stream(camera.width, camera.height, config.camera.fps, parts.recipients, masker.header)
+        opening = Opening(parts.runtime, parts.permit, stream, parts.detector, masker.zones_sha256)
+        custody = parts.custody
+        return Recorder(custody.spool, config.record, stream, opening.manifest, custody.keeper, self._frame_done)
+
+    def _frame_done(self) -> None:
+        """A frame was captured, masked, coded and taken by the ring: only that is finished work."""
+        runtime = self._parts.runtime
+        if runtime.standing.state == "starting":
+            runtime.enter("ready", "filming")
+        runtime.ready()
+        runtime.fed()
+
+    def _saw(self, seen: Seen, wall_ns: int) -> None:
+        if not self._log.see(seen):
+            return
+        before, change = self._presence.now, self._presence.see(seen.detections, moment(wall_ns))
+        if change:
+            self._parts.keeper.defer(lambda: self._parts.custody.keeper.tell(change))
+            self._parts.neighbour.tell_presence(change)
+            if rises(before, change.people):
+                self.trigger(Trigger("presence"))

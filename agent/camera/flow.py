@@ -1,0 +1,36 @@
+"""Letting pictures flow through one open camera, and ending its threads in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from agent.camera.pipeline import Pipeline
+from agent.runtime.service import Runtime
+from drivers.camera.port import Camera
+from privacy.errors import MediaError
+
+Record = Callable[[Callable[[], bool]], None]
+
+
+def flow(runtime: Runtime, camera: Camera, pipeline: Pipeline, watch: Callable[[], None], record: Record | None = None) -> None:
+    """Until `watch` returns; then the camera is closed. `MediaError` if a thread does not end.
+
+    record  the recorder's thread, which ends once what it is given says so: after the capture thread
+    """
+    done = threading.Event()
+    capture = runtime.spawn("capture", lambda: pipeline.capture(done.is_set))
+    detect = runtime.spawn("detect", lambda: pipeline.detect(done.is_set))
+    ending = [capture]
+    if record:
+        ending.append(runtime.spawn("recorder", lambda: record(lambda: done.is_set() and not capture.is_alive())))
+    watch()
+    done.set()
+    # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
+    _join(runtime, *ending, *(() if runtime.stop.is_set() else (detect,)))
+    _join(runtime, runtime.spawn("close", camera.close))
+
+
+def _join(runtime: Runtime, *threads: threading.Thread) -> None:
+    for name in runtime.late(*threads):
+        raise MediaError(f"{name}: does not end", "the camera or the disk hangs; the service starts again")

@@ -1,0 +1,54 @@
+"""How the camera service stands while it films. Pure: facts in, state out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from agent.messages import Owner, StateName
+
+CAMERA_FROZEN = "camera_frozen"
+BLIND_S = 5.0
+"""So long nothing may be known of what is filmed before the node counts as blind."""
+
+
+class CameraFacts(Struct, frozen=True):
+    """cause: why frames are masked as a whole now, "" if they are not; blind_s: for how long nothing was known of them.
+
+    stalled   the thread that does not work, as a code; events, clips: why the disk refuses them, as a code; each "" if all is well
+    until     when the hours end
+    """
+
+    cause: str
+    blind_s: float
+    stalled: str
+    events: str
+    clips: str
+    until: datetime | None
+
+
+class Judged(Struct, frozen=True):
+    """A state, why, until when, and who has to act."""
+
+    state: StateName
+    reason: str
+    owner: Owner = "nobody"
+    until: datetime | None = None
+
+
+def state_of(facts: CameraFacts) -> Judged:
+    """Frames that are all masked, because nothing is known of them, are a blind node; a dark place is not."""
+    if facts.cause == CAMERA_FROZEN:
+        return Judged("blind", CAMERA_FROZEN, "technician")
+    if facts.blind_s > BLIND_S:
+        if facts.cause == "dark":
+            return Judged("degraded", "too_dark", "technician")
+        return Judged("blind", facts.cause if facts.cause.startswith("view_") else "detector_down", "technician")
+    if facts.stalled:
+        return Judged("degraded", facts.stalled, "technician")
+    if facts.events:
+        return Judged("degraded", facts.events, "ops")
+    if facts.clips:
+        return Judged("degraded", facts.clips, "ops")
+    return Judged("ready", "filming", until=facts.until)
