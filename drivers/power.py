@@ -10,16 +10,15 @@ import time
 from pathlib import Path
 
 from privacy.errors import StorageError
+from privacy.files import on_disk
 
 OFF_S = 10.0
 _WAIT_S = 60
 
 
 def systemctl(*words: str) -> None:
-    try:
+    with on_disk("systemctl", "systemd runs this node"):
         done = subprocess.run(["systemctl", "--no-block", *words], capture_output=True, timeout=_WAIT_S, check=False)
-    except OSError as problem:
-        raise StorageError(f"systemctl: {problem.strerror}", "systemd runs this node") from problem
     if done.returncode:
         raise StorageError(
             f"systemctl {' '.join(words)}: {done.stderr.decode(errors='replace').strip()}", "journalctl -u lykta-link"

@@ -115,7 +115,11 @@ class SealError(LyktaError, ValueError):
 
 
 class StorageError(LyktaError, OSError):
-    pass
+    """errno: the system's number, so that a full disk is still known for one behind this error; None if the system said nothing."""
+
+    def __init__(self, message: str, hint: str = "", errno: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.errno = errno
 
 
 class ZoneError(LyktaError, LookupError):

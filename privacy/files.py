@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from privacy.errors import RecordError
+from privacy.errors import AccessError, LyktaError, RecordError, StorageError
 from privacy.foreign import LONGEST
 
 PRIVATE, GROUP, PUBLIC = 0o600, 0o640, 0o644
@@ -23,9 +23,27 @@ CLOSED, OPEN = 0o700, 0o755
 """Modes of folders: for their owner alone, to be read by everybody on the machine; 0750 is the mode if none is named."""
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FREE_SPACE = "free space or check the disk"
 _REMOVE = "remove what lies there"
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def on_disk(what: object, hint: str = FREE_SPACE, *, denied: str = "") -> Iterator[None]:
+    """Whatever the system refuses inside as `StorageError` with its number; an error of ours passes as it is.
+
+    what    names the file or the act at the head of the error
+    denied  the hint for who may not: then that is an `AccessError`
+    """
+    try:
+        yield
+    except LyktaError:
+        raise
+    except OSError as problem:
+        if denied and isinstance(problem, PermissionError):
+            raise AccessError(f"{what}: {problem.strerror}", denied) from problem
+        raise StorageError(f"{what}: {problem.strerror or problem}", hint, problem.errno) from problem
 
 
 def place(path: Path, data: bytes, *, mode: int = GROUP) -> None:

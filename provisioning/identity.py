@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from drivers.creds import unsealed
-from privacy.errors import AccessError, EnrolmentError, RecordError, StorageError
-from privacy.files import read, read_own
+from privacy.errors import AccessError, EnrolmentError, RecordError
+from privacy.files import on_disk, read, read_own
 from privacy.records.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.records.jws import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
 from privacy.records.order import ORDER, Order
@@ -138,12 +138,12 @@ def _revoking(path: Path) -> Order:
 
 
 def _record(path: Path) -> bytes:
-    try:
-        return read_own(path)
-    except FileNotFoundError as problem:
-        raise RecordError(f"{path.name}: there is none: the camera stays closed", f"place the signed record at {path}") from problem
-    except OSError as problem:
-        raise StorageError(f"{path}: {problem.strerror}", "check the disk") from problem
+    with on_disk(path, "check the disk"):
+        try:
+            return read_own(path)
+        except FileNotFoundError as problem:
+            hint = f"place the signed record at {path}"
+            raise RecordError(f"{path.name}: there is none: the camera stays closed", hint) from problem
 
 
 def _key(layout: Layout, name: str) -> bytes:
@@ -161,11 +161,8 @@ def _key(layout: Layout, name: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return read_own(path)
-    except FileNotFoundError as problem:
-        raise EnrolmentError(f"not enrolled: {path} is missing", "place the node's bundle under etc/lykta") from problem
-    except PermissionError as problem:
-        raise AccessError(f"{path}: {problem.strerror}", "run as the service's user") from problem
-    except OSError as problem:
-        raise StorageError(f"{path}: {problem.strerror}", "check the disk") from problem
+    with on_disk(path, "check the disk", denied="run as the service's user"):
+        try:
+            return read_own(path)
+        except FileNotFoundError as problem:
+            raise EnrolmentError(f"not enrolled: {path} is missing", "place the node's bundle under etc/lykta") from problem

@@ -16,8 +16,8 @@ from agent.clips.keeper import Keeper
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work
 from agent.runtime.requests import Confirmed, ConfirmView, ReferencePicture, ShowView
-from privacy.errors import RecordError, StorageError, UsageError
-from privacy.files import place, read
+from privacy.errors import RecordError, UsageError
+from privacy.files import on_disk, place, read
 from privacy.masking.delay import Seen
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.frozen_camera import FrozenWatch
@@ -84,11 +84,9 @@ class ViewCheck:
         with self._lock:
             kept = self._guard.to_bytes() if self._guard.established and not self._guard.standing.kind else b""
         if kept:
-            try:
+            with on_disk(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 place(self._path, kept)
-            except OSError as problem:
-                raise StorageError(f"{self._path}: {problem}", "free space or check the disk") from problem
 
     def show(self, _request: ShowView) -> ReferencePicture:
         """The reference picture and the standing of the view."""

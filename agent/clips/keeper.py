@@ -23,7 +23,7 @@ from agent.outbox.outbox import Outbox
 from drivers.clock import SystemClock
 from drivers.disk import room_of
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
-from privacy.files import locked, make_folder, place, read
+from privacy.files import locked, make_folder, on_disk, place, read
 from privacy.records.journal import Journal
 from privacy.records.jws import canonical
 from privacy.records.manifest import Manifest
@@ -195,11 +195,9 @@ class Keeper:
             self._path.replace(self._path.with_suffix(".damaged"))
 
     def _write_odometer(self) -> None:
-        try:
+        with on_disk(f"odometer: {self._path}"):
             make_folder(self._path.parent)
             place(self._path, canonical(self._odometer))
-        except OSError as problem:
-            raise StorageError(f"odometer: {self._path}: {problem.strerror}", "free space or check the disk") from problem
 
     # -- room ----------------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ import msgspec
 from agent.clips.keeper import Keeper
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
-from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import locked, make_folder, place, read, sync_folder
+from privacy.errors import RecordError
+from privacy.files import locked, make_folder, on_disk, place, read, sync_folder
 from privacy.foreign import decode
 from privacy.records.jws import Authority, Signer, TrustedKeys, peek, sign, token_id
 from privacy.records.manifest import ClipId
@@ -97,11 +97,9 @@ class Orders:
     def _alone(self) -> Iterator[None]:
         """One order at a time: a slow one comes by the inbox too while it is being obeyed."""
         with ExitStack() as stack:
-            try:
+            with on_disk("orders", "check the disk and the folder's rights"):
                 make_folder(answers(self._layout))
                 stack.enter_context(locked(answers(self._layout)))
-            except OSError as problem:
-                raise StorageError(f"orders: {problem.strerror}", "check the disk and the folder's rights") from problem
             yield
 
     def _begun(self, order: Order) -> tuple[str, ...]:
@@ -128,7 +126,7 @@ class Orders:
             _place(self._layout.wipe, token, order)
 
     def _on_clips(self, order: Order, token: bytes, chosen: list[Kept]) -> None:
-        try:
+        with on_disk(f"order {order.number}", "free space or check the disk; it is obeyed then"):
             for one in chosen:
                 match order.act:
                     case "hold":
@@ -139,10 +137,6 @@ class Orders:
                         self._keeper.export(one.clip, token)
                     case _:
                         self._keeper.erase(one, f"order {order.number}")
-        except OSError as problem:
-            if isinstance(problem, LyktaError):
-                raise
-            raise StorageError(f"order {order.number}: {problem}", "free space or check the disk; it is obeyed then") from problem
 
     def _answer(self, order: Order, token: bytes, clips: tuple[str, ...], refusal: str) -> bytes:
         me, named = self._me, clips[:MOST]
@@ -191,11 +185,9 @@ def answers(layout: Layout) -> Path:
 
 
 def _place(path: Path, token: bytes, order: Order) -> None:
-    try:
+    with on_disk(f"order {order.number}: {path}"):
         make_folder(path.parent)
         place(path, token)
-    except OSError as problem:
-        raise StorageError(f"order {order.number}: {path}: {problem.strerror}", "free space or check the disk") from problem
 
 
 def _same(stored: bytes, order: Order, token: bytes) -> bytes:

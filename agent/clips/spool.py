@@ -21,7 +21,7 @@ import msgspec
 
 from agent.clips.index import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
 from privacy.errors import RecordError, SealError, StorageError
-from privacy.files import create, make_folder, open_file, place, read, read_own, sync_folder
+from privacy.files import create, make_folder, on_disk, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
 from privacy.records.jws import Authority, Signer, sha256_hex, sign
 from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
@@ -246,14 +246,11 @@ class Spool:
         Raises `StorageError` where the disk does not let go.
         """
         folder, gone = self.folder / clip, self.folder / f"{_FREED}{clip}"
-        try:
-            with self._lock:
-                if folder.exists():
-                    folder.rename(gone)
-                sync_folder(self.folder)
-                kept = remove(gone)
-        except OSError as problem:
-            raise StorageError(f"{folder}: {problem.strerror}", "mend the disk; the clip goes as soon as it lets go") from problem
+        with on_disk(folder, "mend the disk; the clip goes as soon as it lets go"), self._lock:
+            if folder.exists():
+                folder.rename(gone)
+            sync_folder(self.folder)
+            kept = remove(gone)
         if kept:
             raise StorageError(f"{gone}: {kept[0]}", "mend the disk; the clip goes as soon as it lets go")
         self._running.discard(clip)
@@ -269,10 +266,8 @@ class Spool:
     def mark(self, clip: str, mark: str, token: bytes) -> None:
         """Put a signed order or receipt beside a clip: hold, hold-<number>, release, export or receipt."""
         path = self.folder / clip / f"{mark}.jws"
-        try:
+        with on_disk(path):
             place(path, token)
-        except OSError as problem:
-            raise StorageError(f"{path}: {problem.strerror}", "free space or check the disk") from problem
 
     def unmark(self, clip: str, mark: str) -> None:
         (self.folder / clip / f"{mark}.jws").unlink(missing_ok=True)
@@ -292,10 +287,8 @@ class Spool:
 
     def _read(self, clip: str, name: str) -> tuple[bytes, Manifest]:
         path = self.folder / clip / name
-        try:
+        with on_disk(path, "`lykta clips list` shows what is there"):
             token = read(path, f"{clip}: {name}")
-        except OSError as problem:
-            raise StorageError(f"{path}: {problem.strerror}", "`lykta clips list` shows what is there") from problem
         return token, read_manifest(token, self._authority)[0]
 
 
@@ -320,10 +313,8 @@ def _recorded(folder: Path) -> bool:
 
 def ready_folder(folder: Path) -> None:
     """A folder that clips cannot be kept without; `StorageError` where the disk does not take it."""
-    try:
+    with on_disk(f"{folder}: cannot be made", "free space or mend the disk"):
         make_folder(folder)
-    except OSError as problem:
-        raise StorageError(f"{folder}: cannot be made: {problem.strerror}", "free space or mend the disk") from problem
 
 
 def is_full(problem: BaseException) -> bool:

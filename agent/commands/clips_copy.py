@@ -20,7 +20,7 @@ from agent.terminal import progress, show, table_of
 from agent.uplink.upload.parcels import Parcels
 from drivers import stderr
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import PUBLIC, make_folder, open_file
+from privacy.files import PUBLIC, make_folder, on_disk, open_file
 from privacy.folders import Folder, opened
 from privacy.records.journal import segments
 from privacy.records.jws import peek
@@ -36,14 +36,10 @@ _MOST = 100_000
 
 def command(layout: Layout, target: Path, as_json: bool) -> int:
     """0; 1 if a clip could not be copied or freed, which is named on stderr."""
-    try:
+    with on_disk(f"clips: {target}", "is the stick mounted, and may you write to it?"):
         make_folder(target, 0o755)
         with opened(target) as stick:
             facts = _visit(layout, stick)
-    except OSError as problem:
-        if isinstance(problem, LyktaError):
-            raise
-        raise StorageError(f"clips: {target}: {problem.strerror}", "is the stick mounted, and may you write to it?") from problem
     table = table_of("clips", "")
     for name, value in (facts | {"folder": str(target)}).items():
         table.add_row(name, str(value))

@@ -26,8 +26,8 @@ from agent.terminal import show, table_of
 from agent.uplink import health
 from agent.uplink.upload.parcels import MOST_BYTES, Sent
 from drivers import board, sysd
-from privacy.errors import LyktaError, StorageError, UsageError
-from privacy.files import place
+from privacy.errors import LyktaError, UsageError
+from privacy.files import on_disk, place
 from privacy.records.journal import head_of
 from provisioning.identity import UNITS
 from provisioning.layout import SERVICES, Layout
@@ -61,10 +61,8 @@ def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
     if out.is_symlink() or (out.exists() and not out.is_file()):
         raise UsageError(f"diag: {out}: is no plain file", "name a new file")
     data = json.dumps(collect(layout), indent=1, default=str).encode()
-    try:
+    with on_disk(out, "name a file in a folder that you may write to"):
         place(out, data)
-    except OSError as problem:
-        raise StorageError(f"{out}: {problem.strerror}", "name a file in a folder that you may write to") from problem
     sent = hand_in(layout, "diag", "diag.json", data) if send else None
     table = table_of("file", "bytes", "on its way as")
     table.add_row(str(out), str(len(data)), sent or "")

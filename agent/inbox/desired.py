@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from agent.inbox.applied import KINDS, Kind, id_in_force, last_judgement
-from privacy.errors import AccessError, LyktaError, RecordError, StorageError
-from privacy.files import locked, make_folder, place, read_own
+from privacy.errors import RecordError, StorageError
+from privacy.files import locked, make_folder, on_disk, place, read_own
 from privacy.folders import Folder, opened
 from privacy.records.jws import load_chain, sha256_hex
 from privacy.records.renewal import wished_key
@@ -47,14 +47,12 @@ def leave(layout: Layout, kind: Kind, token: bytes) -> bool:
 
 def _leave(layout: Layout, name: str, token: bytes) -> bool:
     path = layout.desired / name
-    try:
+    with on_disk(f"desired: {path}"):
         # It comes with every connection: a bad link must not wear out the card.
         if path.exists() and read_own(path) == token:
             return False
         make_folder(path.parent)
         place(path, token)
-    except OSError as problem:
-        raise StorageError(f"desired: {path}: {problem.strerror}", "free space or check the disk") from problem
     return True
 
 
@@ -108,14 +106,5 @@ def _claimed(name: str) -> str:
 @contextmanager
 def alone(layout: Layout) -> Iterator[None]:
     """One of root's commands at a time; errors of the disk and of missing rights in the words of the design."""
-    try:
-        with locked(layout.etc):
-            yield
-    except PermissionError as problem:
-        if isinstance(problem, LyktaError):
-            raise
-        raise AccessError(f"{problem.filename or layout.etc}: {problem.strerror}", "use sudo") from problem
-    except OSError as problem:
-        if isinstance(problem, LyktaError):
-            raise
-        raise StorageError(f"{problem.filename or layout.etc}: {problem.strerror}", "free space or check the disk") from problem
+    with on_disk(layout.etc, denied="use sudo"), locked(layout.etc):
+        yield

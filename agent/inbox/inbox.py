@@ -23,7 +23,7 @@ from agent.runtime.foreign_input import handling
 from agent.runtime.rate_limit import Limit
 from agent.runtime.requests import Freed, GiveOrder, GiveReceipt, OrderAnswered
 from privacy.errors import LyktaError, RecordError, StorageError, UnreachableError
-from privacy.files import locked, make_folder
+from privacy.files import locked, make_folder, on_disk
 from privacy.folders import Folder, opened
 from provisioning.layout import Layout
 
@@ -57,17 +57,13 @@ def _hand_over(layout: Layout, what: What, name: str, request: GiveOrder | GiveR
     try:
         return ask(layout.socket("camera", "uplink"), request, timeout=_PATIENCE_S)  # type: ignore[misc]
     except UnreachableError:
-        try:
+        with on_disk(f"inbox: {what} {name}"):
             make_folder(layout.inbox)
             with opened(layout.var, "inbox") as inbox:
                 inbox.make(f"{what}s")
                 with inbox.folder(f"{what}s") as folder:
                     _check_room(folder, what, name, len(token))
                     folder.place(f"{name}.jws", token.encode())
-        except StorageError:
-            raise
-        except OSError as problem:
-            raise StorageError(f"inbox: {what} {name}: {problem.strerror}", "free space or check the disk") from problem
         return None
 
 

@@ -9,8 +9,8 @@ import msgspec
 
 from agent.messages import Alarm, tail_of
 from drivers.gpio.port import Input
-from privacy.errors import RecordError, StorageError
-from privacy.files import PRIVATE, place, read
+from privacy.errors import RecordError
+from privacy.files import PRIVATE, on_disk, place, read
 from privacy.foreign import decode
 
 OF_PARTS: Mapping[str, Input] = {
@@ -42,10 +42,8 @@ class StandingAlarms:
     def _keep(self, now: dict[str, str]) -> None:
         if now == self._now:
             return
-        try:
+        with on_disk(f"alarms: {self._path}"):
             place(self._path, msgspec.json.encode(now), mode=PRIVATE)
-        except OSError as problem:
-            raise StorageError(f"alarms: {self._path}: {problem.strerror}", "free space or check the disk") from problem
         self._now = now
 
     def _read(self) -> dict[str, str]:

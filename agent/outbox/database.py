@@ -8,6 +8,7 @@ Nobody waits for a lock longer than `LOCK_S`: whoever may open the folder may ho
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -20,8 +21,8 @@ from typing import Any, TypeVar
 
 from agent.outbox.damaged import FILES, identity, put_aside, usable
 from agent.outbox.schema import LONGEST_PAYLOAD, DamagedError, text
-from privacy.errors import LyktaError, StorageError
-from privacy.files import make_folder, sync_folder
+from privacy.errors import StorageError
+from privacy.files import make_folder, on_disk, sync_folder
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
@@ -271,10 +272,9 @@ def _held(path: Path) -> StorageError:
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
-        yield
-    except LyktaError:
-        raise
+        with on_disk(f"outbox: {path}", "check the disk and the folder's rights"):
+            yield
     except sqlite3.Error as problem:
-        raise StorageError(f"outbox: {path}: {problem}", "free space or check the disk; nothing stored before is lost") from problem
-    except OSError as problem:
-        raise StorageError(f"outbox: {path}: {problem.strerror}", "check the disk and the folder's rights") from problem
+        full = errno.ENOSPC if _code(problem) == sqlite3.SQLITE_FULL else None
+        hint = "free space or check the disk; nothing stored before is lost"
+        raise StorageError(f"outbox: {path}: {problem}", hint, full) from problem

@@ -23,7 +23,7 @@ from drivers import stderr
 from drivers.clock import SystemClock
 from drivers.power import OFF_S, cut_usb, systemctl, usb_port
 from privacy.errors import LyktaError, RecordError, StorageError
-from privacy.files import PUBLIC, make_folder, place, read
+from privacy.files import PUBLIC, make_folder, on_disk, place, read
 from privacy.folders import Folder, opened
 from privacy.foreign import decode, printable
 from privacy.records.basis import rule
@@ -153,12 +153,10 @@ def _remembered(layout: Layout, clock: SystemClock) -> Course:
 
 
 def _remember(layout: Layout, course: Course) -> None:
-    try:
+    # Without a memory the day's reboot would not be counted: then no rung is taken at all.
+    with on_disk(f"link: {_path(layout)}"):
         make_folder(_path(layout).parent, 0o755)
         place(_path(layout), msgspec.json.encode(course), mode=PUBLIC)
-    except OSError as problem:
-        # Without a memory the day's reboot would not be counted: then no rung is taken at all.
-        raise StorageError(f"link: {_path(layout)}: {problem.strerror}", "free space or check the disk") from problem
 
 
 def _tell(layout: Layout, event: Rescue) -> None:

@@ -17,7 +17,7 @@ from agent.runtime.clocks import clock_of
 from agent.runtime.config import load
 from drivers.clock import SystemClock
 from privacy.errors import ConfigError, LyktaError, RecordError, StorageError, UsageError
-from privacy.files import PUBLIC, place, read
+from privacy.files import PUBLIC, on_disk, place, read
 from privacy.foreign import decode
 from provisioning.layout import Layout
 
@@ -51,10 +51,8 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     times = before.times + 1 if before and again else 1
     word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
     path = layout.last_word / f"{unit}.json"
-    try:
+    with on_disk(f"last-word: {path}", "systemd-tmpfiles --create makes the folder"):
         place(path, msgspec.json.encode(word), mode=PUBLIC)
-    except OSError as problem:
-        raise StorageError(f"last-word: {path}: {problem.strerror}", "systemd-tmpfiles --create makes the folder") from problem
     if not again:
         _tell(layout, Failure(unit, word.result, word.status, word.final))
     return 0
@@ -89,4 +87,7 @@ def _tell(layout: Layout, failure: Failure) -> None:
     except ConfigError:
         return  # whose outbox it is cannot be known; the unit's own error names the field
     except LyktaError as problem:
-        raise StorageError(f"last-word: {failure.unit}: not in the outbox: {problem}", "it stands in /run/lykta/last") from problem
+        number = getattr(problem, "errno", None)
+        raise StorageError(
+            f"last-word: {failure.unit}: not in the outbox: {problem}", "it stands in /run/lykta/last", number
+        ) from problem

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers import stderr
-from privacy.errors import LyktaError, StorageError
+from privacy.errors import LyktaError
+from privacy.files import on_disk
 
 
 @contextmanager
@@ -16,11 +17,10 @@ def handling(what: str) -> Iterator[None]:
     what   names the input in the error
     """
     try:
-        yield
+        with on_disk(what, "check the disk and the folder's rights"):
+            yield
     except LyktaError:
         raise
-    except OSError as problem:
-        raise StorageError(f"{what}: {problem}", "check the disk and the folder's rights") from problem
     except Exception as problem:
         stderr.traceback(problem)
         raise LyktaError(f"{what}: refused: {type(problem).__name__}", "this should not happen; please report it") from problem

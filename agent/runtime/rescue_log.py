@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from agent.messages import Rescue
-from privacy.errors import RecordError, StorageError
-from privacy.files import PUBLIC, make_folder, place, read
+from privacy.errors import RecordError
+from privacy.files import PUBLIC, make_folder, on_disk, place, read
 from privacy.foreign import decode
 from provisioning.layout import Layout
 
@@ -33,12 +33,10 @@ class Rung(Struct, frozen=True):
 def note(layout: Layout, event: Rescue) -> None:
     """Root's side; `StorageError` if the disk refuses it."""
     path = _path(layout)
-    try:
+    with on_disk(f"link: {path}"):
         make_folder(path.parent, 0o755)
         rungs = (*_read(path, tuple[Rung, ...]), Rung(str(uuid.uuid4()), event))
         place(path, msgspec.json.encode(rungs[-_MOST:]), mode=PUBLIC)
-    except OSError as problem:
-        raise StorageError(f"link: {path}: {problem.strerror}", "free space or check the disk") from problem
 
 
 class RungTeller:
@@ -60,11 +58,9 @@ class RungTeller:
     def told(self) -> None:
         """All of it is in the outbox. `StorageError` if that cannot be written down: it is known until this process ends."""
         self._told = {one.id for one in self._rungs}
-        try:
+        with on_disk(f"link: {self._memory}"):
             make_folder(self._memory.parent)
             place(self._memory, msgspec.json.encode(sorted(self._told)))
-        except OSError as problem:
-            raise StorageError(f"link: {self._memory}: {problem.strerror}", "free space or check the disk") from problem
 
 
 def _path(layout: Layout) -> Path:

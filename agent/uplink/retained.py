@@ -11,8 +11,8 @@ from msgspec import Struct
 from agent.messages import Message
 from agent.outbox.outbox import Waiting
 from agent.outbox.ranks import rank_of
-from privacy.errors import RecordError, StorageError
-from privacy.files import make_folder, place, read
+from privacy.errors import RecordError
+from privacy.files import make_folder, on_disk, place, read
 from privacy.foreign import decode
 from provisioning.layout import Layout
 
@@ -65,8 +65,6 @@ class Retained:
         return kept
 
     def _write(self) -> None:
-        try:
+        with on_disk(f"retained: {self._path}"):
             make_folder(self._path.parent)
             place(self._path, msgspec.json.encode(tuple(self._kept.values())))
-        except OSError as problem:
-            raise StorageError(f"retained: {self._path}: {problem.strerror}", "free space or check the disk") from problem

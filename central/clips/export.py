@@ -30,8 +30,8 @@ from central.clips.opening import Verified, check_clip, decrypt, prove_clip
 from central.keys.access_log import Officer, note
 from central.keys.key_folder import evidence
 from central.keys.officers import admit, two_people
-from privacy.errors import LyktaError, StorageError, UsageError
-from privacy.files import CLOSED, PRIVATE, create, make_folder, make_folder_in, open_file, place, read, sync_folder
+from privacy.errors import UsageError
+from privacy.files import CLOSED, PRIVATE, create, make_folder, make_folder_in, on_disk, open_file, place, read, sync_folder
 from privacy.folders import opened
 from privacy.records.journal import Fact, Head
 from privacy.records.jws import certificates_of, kind_of, sha256_hex, sign
@@ -233,16 +233,13 @@ def _whole(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        with opened(target.parent) as above:
-            make_folder_in(above.descriptor, part.name, CLOSED)
-        yield part
-        for folder in (part, *part.glob("*/")):
-            sync_folder(folder)
-        part.rename(target)
-        sync_folder(target.parent)
-    except OSError as problem:
-        if isinstance(problem, LyktaError):
-            raise
-        raise StorageError(f"export: {target}: {problem.strerror or problem}", "free space or choose another folder") from problem
+        with on_disk(f"export: {target}", "free space or choose another folder"):
+            with opened(target.parent) as above:
+                make_folder_in(above.descriptor, part.name, CLOSED)
+            yield part
+            for folder in (part, *part.glob("*/")):
+                sync_folder(folder)
+            part.rename(target)
+            sync_folder(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)

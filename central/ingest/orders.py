@@ -15,8 +15,8 @@ from central.keys.officers import admit, two_people
 from central.keys.review import Objection, review
 from central.keys.signing import decoded, read_json
 from central.store.choose import open_store
-from privacy.errors import RecordError, StorageError, UsageError
-from privacy.files import OPEN, locked, make_folder
+from privacy.errors import RecordError, UsageError
+from privacy.files import OPEN, locked, make_folder, on_disk
 from privacy.records.journal import Fact
 from privacy.records.jws import sha256_hex, sign, token_id
 from privacy.records.order import ORDER, Order, verify_order
@@ -69,10 +69,8 @@ def deposit(where: str, order: Order, token: bytes) -> str:
     store, key = open_store(where), f"{order.site}/{order.node}/orders/{order.number:08}.jws"
     if token_id(store.get(key) or token) != token_id(token):
         raise RecordError(f"send: {where}/{key}: another order has this number", "a number is never used twice")
-    try:
+    with on_disk(f"send: {where}"):
         store.put(key, token)
-    except OSError as problem:
-        raise StorageError(f"send: {where}: {problem}", "free space or check the disk") from problem
     return f"{where}/{key}"
 
 

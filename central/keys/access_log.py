@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from central.keys.key_folder import read, signer
 from privacy.errors import RecordError, StorageError
+from privacy.files import on_disk
 from privacy.records.journal import Entry, Fact, Head, Journal
 from privacy.records.jws import Authority, Signer, sign, verify_issued
 
@@ -54,11 +55,11 @@ def note(keys: Path, act: str, facts: Facts, officer: Officer | None = None) -> 
         by |= {"officer": officer.name, _SIGNED: sign(deed, officer.signer, DEED).decode()}
     read(keys / f"{UNIT}.key")
     try:
-        journal = Journal(keys / UNIT, UNIT, signer(keys, UNIT), lambda: datetime.now(UTC))
-        journal.append(act, **facts, **by)
-    except OSError as problem:
-        what = str(problem) if isinstance(problem, StorageError) else f"{keys / UNIT}: {problem.strerror}"
-        raise StorageError(f"access log: {what}", "without the log nothing is opened") from problem
+        with on_disk(keys / UNIT):
+            journal = Journal(keys / UNIT, UNIT, signer(keys, UNIT), lambda: datetime.now(UTC))
+            journal.append(act, **facts, **by)
+    except StorageError as problem:
+        raise StorageError(f"access log: {problem}", "without the log nothing is opened", problem.errno) from problem
     return journal.head
 
 

@@ -8,6 +8,7 @@ with what the others signed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from bisect import bisect_left
@@ -21,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from privacy.errors import DamageError, RecordError, StorageError
-from privacy.files import append, locked, make_folder, open_file, read, sync_folder
+from privacy.files import append, locked, make_folder, on_disk, open_file, read, sync_folder
 from privacy.foreign import encodable, printable
 from privacy.records.jws import AT_ISSUE, Authority, Signer, check_intact, peek, sha256_hex, sign, verify_issued
 
@@ -131,17 +132,12 @@ class Journal:
     @contextmanager
     def _alone(self) -> Iterator[_At]:
         """Where to go on, below the folder's lock; `StorageError` if the disk refuses, or if what lies there is no journal."""
-        try:
+        with on_disk(f"journal: {self._at.path if self._at else self._folder}", "free space or mend the disk"):
             if self._at is None:
                 make_folder(self._folder)
             with locked(self._folder):
                 at = self._at = self._at if self._at and not self._grew(self._at) else _resumed(self._folder)
                 yield at
-        except StorageError:
-            raise
-        except OSError as problem:
-            path = self._at.path if self._at else self._folder
-            raise StorageError(f"journal: {path}: {problem.strerror}", "free space or mend the disk") from problem
 
     def _grew(self, at: _At) -> bool:
         """Whether another process has written since: to our segment, or to one after it."""
@@ -169,7 +165,7 @@ def _write(at: _At, data: bytes) -> int:
     descriptor = append(at.path)
     try:
         if os.write(descriptor, data) != len(data):
-            raise StorageError(f"journal: {at.path}: no room for a whole entry", "free space or mend the disk")
+            raise StorageError(f"journal: {at.path}: no room for a whole entry", "free space or mend the disk", errno.ENOSPC)
         os.fsync(descriptor)
         if not at.size:
             sync_folder(at.path.parent)

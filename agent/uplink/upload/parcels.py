@@ -25,8 +25,8 @@ from agent.runtime.config import Node
 from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank
 from agent.uplink.upload.waiting_clips import Key
-from privacy.errors import AccessError, DamageError, LyktaError, RecordError, StorageError, UsageError
-from privacy.files import make_folder, place, read, sync_folder
+from privacy.errors import AccessError, DamageError, LyktaError, RecordError, UsageError
+from privacy.files import make_folder, on_disk, place, read, sync_folder
 from privacy.folders import remove
 from privacy.records.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
 from privacy.records.jws import Signer, peek, sha256_hex, sign
@@ -266,12 +266,8 @@ def _check(name: str, data: bytes) -> None:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    try:
+    with on_disk(f"upload: {path}"):
         yield
-    except OSError as problem:
-        if isinstance(problem, StorageError):
-            raise
-        raise StorageError(f"upload: {path}: {problem.strerror}", "free space or check the disk") from problem
 
 
 def _read(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from agent.uplink.upload.policy import Rank
 from privacy.errors import StorageError, UnreachableError
+from privacy.files import on_disk
 from privacy.folders import opened
 from privacy.records.manifest import PART, Kind, SealedFile
 
@@ -40,15 +41,16 @@ class Item(Struct, frozen=True):
 def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
     """`size` bytes from `offset`; `StorageError` if they are not all there, `RecordError` for a link and what is no file."""
     left = size
-    try:
-        with opened(path.parent.parent, path.parent.name) as folder, folder.open(path.name, path.name) as file:
-            file.seek(offset)
-            while left and (block := file.read(min(BLOCK, left))):
-                left -= len(block)
-                yield block
-    except OSError as problem:
-        # The camera may free or expire a clip at any moment.
-        raise StorageError(f"{path.parent.name}: {path.name}: {problem.strerror}", "was it freed or expired?") from problem
+    # The camera may free or expire a clip at any moment.
+    with (
+        on_disk(f"{path.parent.name}: {path.name}", "was it freed or expired?"),
+        opened(path.parent.parent, path.parent.name) as folder,
+        folder.open(path.name, path.name) as file,
+    ):
+        file.seek(offset)
+        while left and (block := file.read(min(BLOCK, left))):
+            left -= len(block)
+            yield block
     if left:
         raise StorageError(f"{path.parent.name}: {path.name}: is {left} bytes too short", "the file is damaged")
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 from agent.inbox.inbox import folder_of
 from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank, What, rank_of_clip
-from privacy.errors import RecordError, StorageError
-from privacy.files import read
+from privacy.errors import RecordError
+from privacy.files import on_disk, read
 from privacy.records.jws import peek
 from privacy.records.manifest import MANIFEST, Manifest
 from provisioning.layout import Layout
@@ -71,10 +71,8 @@ class Shelf:
     def fetch(self, key: Key) -> Item:
         """A clip as it is uploaded; `StorageError` if it has gone."""
         folder = self._spool / key[1]
-        try:
+        with on_disk(f"clip {key[1]}: manifest.jws", "it was freed or expired"):
             token = self._manifest(key[1])
-        except OSError as problem:
-            raise StorageError(f"clip {key[1]}: manifest.jws: {problem.strerror}", "it was freed or expired") from problem
         return Item(key[0], "clip", key[1], token.decode(), folder, peek(token, MANIFEST, Manifest).files)
 
     def handed_over(self, key: Key, now_s: float) -> None:
