@@ -5,12 +5,14 @@ Never an image, never a coordinate of a person, never an exact count of people (
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.ranks import Rank
 from privacy import foreign
 from privacy.records.command import CommandId
 from privacy.records.order import Act
@@ -43,9 +45,29 @@ class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     hist: bool
 
 
-class State(Struct, frozen=True, tag_field="type", tag="state"):
+class Route(NamedTuple):
+    """How a message leaves. topic: its part after site and node, with fields of the message in braces."""
+
+    topic: str
+    rank: Rank
+    retain: bool = False
+
+
+class Sent(Struct, frozen=True, tag_field="type"):
+    """What every message of a node is: its class says how it leaves."""
+
+    route: ClassVar[Route]
+
+    @property
+    def tail(self) -> str:
+        """The part of the topic after site and node."""
+        return self.route.topic.format_map(msgspec.structs.asdict(self))
+
+
+class State(Sent, frozen=True, tag="state"):
     """lykta/v1/<site>/<node>/state, retained; birth and will. `services` says the same of each service."""
 
+    route: ClassVar = Route("state", Rank.STATE, retain=True)
     state: StateName
     reason: str
     since: datetime | None
@@ -54,13 +76,14 @@ class State(Struct, frozen=True, tag_field="type", tag="state"):
     services: dict[str, str]
 
 
-class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
+class Describe(Sent, frozen=True, tag="describe"):
     """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15). serial: of the board, "" off a Pi.
 
     breaks  links to the broker that ended in this run, by cause: `session_taken_over` is a second client with this node's name.
             session_lost: the broker did not know us again, for that reason or because it lost its store
     """
 
+    route: ClassVar = Route("describe", Rank.STATE, retain=True)
     model: str
     serial: str
     sensors: tuple[str, ...]
@@ -70,55 +93,60 @@ class Describe(Struct, frozen=True, tag_field="type", tag="describe"):
     breaks: dict[str, int] = {}
 
 
-class Presence(Struct, frozen=True, tag_field="type", tag="presence"):
+class Presence(Sent, frozen=True, tag="presence"):
     """event/presence: how full the stop is, in classes. `seen` is when the picture was taken."""
 
+    route: ClassVar = Route("event/presence", Rank.PRESENCE)
     people: Literal["none", "few", "some", "crowd"]
     seen: datetime
 
 
-class Tamper(Struct, frozen=True, tag_field="type", tag="tamper"):
+class Tamper(Sent, frozen=True, tag="tamper"):
     """event/tamper: the lens is covered, out of focus or blinded, the camera was turned, it repeats the same picture (frozen),
     or the case opened; and when that is over.
 
     `seen` is when the picture was taken that showed it, or when the case's switch did.
     """
 
+    route: ClassVar = Route("event/tamper", Rank.EVENT)
     kind: Literal["covered", "defocused", "blinded", "moved", "frozen", "case"]
     action: Literal["found", "over", "confirmed"]
     seen: datetime
 
 
-class Breach(Struct, frozen=True, tag_field="type", tag="breach"):
+class Breach(Sent, frozen=True, tag="breach"):
     """event/breach: the leak audit takes it that somebody may be visible in a masked frame; a person judges it (R40).
 
     frame  its number in the stream; `visible`: what was found; never where
     """
 
+    route: ClassVar = Route("event/breach", Rank.EVENT)
     frame: int
     visible: Literal["person", "face"]
     seen: datetime
 
 
-class Help(Struct, frozen=True, tag_field="type", tag="help"):
+class Help(Sent, frozen=True, tag="help"):
     """event/help: the help button. `press` names the press in alarm, clip and acknowledgement."""
 
+    route: ClassVar = Route("event/help", Rank.URGENT)
     press: str
     action: Literal["pressed", "taken", "unanswered"]
 
 
-class Switch(Struct, frozen=True, tag_field="type", tag="switch"):
+class Switch(Sent, frozen=True, tag="switch"):
     """event/door, event/light and event/motion: a switch or sensor of the stop changed.
 
     what   door: the cabinet's door; light: the stop's light; motion: something moves
     state  door: open | closed; light: on | off | fault (switched on, no current) | mended; motion: begun | over
     """
 
+    route: ClassVar = Route("event/{what}", Rank.EVENT)
     what: Literal["door", "light", "motion"]
     state: Literal["open", "closed", "on", "off", "fault", "mended", "begun", "over"]
 
 
-class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
+class HelpTest(Sent, frozen=True, tag="help_test"):
     """event/help_test: the weekly test of the help path from this node to the centre, without lamp, alarm or clip.
 
     It is the centre that misses it: one that does not come for eight days is a broken help point.
@@ -126,11 +154,12 @@ class HelpTest(Struct, frozen=True, tag_field="type", tag="help_test"):
     button  the contact as it stands: one that is closed all the time is jammed, and no press is heard any more
     """
 
+    route: ClassVar = Route("event/help_test", Rank.EVENT)
     test: str
     button: Literal["open", "closed"]
 
 
-class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):
+class Rescue(Sent, frozen=True, tag="rescue"):
     """event/link: a rung of the link rescue was taken, told when the link is back.
 
     Its envelope says when the uplink took it into the outbox: a second later, or after a reboot in the next boot.
@@ -138,31 +167,34 @@ class Rescue(Struct, frozen=True, tag_field="type", tag="rescue"):
     result  done, or why not: refused by a rule (hours, hold, help, daily), not fitted, failed
     """
 
+    route: ClassVar = Route("event/link", Rank.EVENT)
     rung: Literal["reconnect", "modem", "reboot"]
     result: Literal["done", "hours", "hold", "help", "daily", "not_fitted", "failed"]
     quiet_s: Annotated[int, Meta(ge=0)]
 
 
-class Failure(Struct, frozen=True, tag_field="type", tag="failure"):
+class Failure(Sent, frozen=True, tag="failure"):
     """event/failure: the last word of a unit that ended in failure, written by the service manager's hook.
 
     result  of systemd: exit-code, signal, watchdog, timeout, …; status: its exit code or signal
     final   it will not be started again before its records or configuration change
     """
 
+    route: ClassVar = Route("event/failure", Rank.EVENT)
     unit: str
     result: str
     status: str
     final: bool
 
 
-class Reported(Struct, frozen=True, tag_field="type", tag="reported"):
+class Reported(Sent, frozen=True, tag="reported"):
     """config/reported, basis/reported, view/reported, retained: what is in force here, and what became of the one last desired.
 
     id       of the record or the version of the configuration that is in force, "" if there is none
     desired  SHA-256 of the signed text last desired; result: of placing it, with the reason
     """
 
+    route: ClassVar = Route("{what}/reported", Rank.STATE, retain=True)
     what: Literal["config", "basis", "view"]
     id: str
     desired: str
@@ -170,32 +202,36 @@ class Reported(Struct, frozen=True, tag_field="type", tag="reported"):
     reason: str
 
 
-class CertificateWanted(Struct, frozen=True, tag_field="type", tag="certificate_wanted"):
+class CertificateWanted(Sent, frozen=True, tag="certificate_wanted"):
     """cert/<unit>/wanted, retained: the signed wish for a certificate of a unit's new key; cert/<unit>/desired answers, in PEM."""
 
+    route: ClassVar = Route("cert/{unit}/wanted", Rank.STATE, retain=True)
     unit: str
     jws: str
 
 
-class Alarm(Struct, frozen=True, tag_field="type", tag="alarm"):
+class Alarm(Sent, frozen=True, tag="alarm"):
     """alarm/<name>, retained while active; an empty message clears it."""
 
+    route: ClassVar = Route("alarm/{name}", Rank.URGENT, retain=True)
     name: str
     reason: str
     ref: str
 
 
-class Health(Struct, frozen=True, tag_field="type", tag="health"):
+class Health(Sent, frozen=True, tag="health"):
     """health/<group>: flat numbers; null with the reason beside it where a value cannot be read."""
 
+    route: ClassVar = Route("health/{group}", Rank.HEALTH)
     group: HealthGroup
     values: dict[str, float | int | None]
     unreadable: dict[str, str]
 
 
-class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
+class ClipNote(Sent, frozen=True, tag="clip"):
     """clip/<id>: the life of a clip."""
 
+    route: ClassVar = Route("clip/{clip}", Rank.EVENT)
     clip: str
     stage: ClipStage
     trigger: str
@@ -203,7 +239,7 @@ class ClipNote(Struct, frozen=True, tag_field="type", tag="clip"):
     bytes: Annotated[int, Meta(ge=0)]
 
 
-class Tombstone(Struct, frozen=True, tag_field="type", tag="tombstone"):
+class Tombstone(Sent, frozen=True, tag="tombstone"):
     """event/tombstone: numbers of an epoch whose messages will not come, and why: no gap in seq is without a cause.
 
     ranges  first and last number of each, in order
@@ -215,6 +251,7 @@ class Tombstone(Struct, frozen=True, tag_field="type", tag="tombstone"):
     A number that was heard as well was on its way when it went.
     """
 
+    route: ClassVar = Route("event/tombstone", Rank.TOMBSTONE)
     epoch: str
     cause: Cause
     ranges: tuple[tuple[int, int], ...]
@@ -227,15 +264,17 @@ class ChainHead(Struct, frozen=True):
     sha256: str
 
 
-class Heads(Struct, frozen=True, tag_field="type", tag="heads"):
+class Heads(Sent, frozen=True, tag="heads"):
     """journal, retained: the head of each unit's chain, so that a chain cut or written anew on the node disagrees (R32)."""
 
+    route: ClassVar = Route("journal", Rank.STATE, retain=True)
     heads: dict[str, ChainHead]
 
 
-class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
+class OrderAnswer(Sent, frozen=True, tag="order"):
     """rsp/order-<number>: what came of an order. jws: the signed answer, of which the other fields are a copy."""
 
+    route: ClassVar = Route("rsp/order-{number}", Rank.STATE)
     number: Annotated[int, Meta(ge=1)]
     act: Act
     result: Literal["done", "refused"]
@@ -243,9 +282,10 @@ class OrderAnswer(Struct, frozen=True, tag_field="type", tag="order"):
     jws: str
 
 
-class CommandAnswer(Struct, frozen=True, tag_field="type", tag="command"):
+class CommandAnswer(Sent, frozen=True, tag="command"):
     """rsp/<id>: what came of a command. reason: a code of agent.io.commands, "" of what was done."""
 
+    route: ClassVar = Route("rsp/{id}", Rank.STATE)
     id: CommandId
     name: str
     number: Annotated[int, Meta(ge=1)]
@@ -287,51 +327,14 @@ def topic(site: str, node: str, *tail: str) -> str:
     return "/".join((PREFIX, site, node, *tail))
 
 
-def tail_of(body: Body) -> str:  # noqa: PLR0912 - a case a message
-    """The part of the topic after site and node."""
-    match body:
-        case State():
-            return "state"
-        case Describe():
-            return "describe"
-        case Presence():
-            return "event/presence"
-        case Tamper():
-            return "event/tamper"
-        case Breach():
-            return "event/breach"
-        case Help():
-            return "event/help"
-        case HelpTest():
-            return "event/help_test"
-        case Switch():
-            return f"event/{body.what}"
-        case Rescue():
-            return "event/link"
-        case Failure():
-            return "event/failure"
-        case Reported():
-            return f"{body.what}/reported"
-        case CertificateWanted():
-            return f"cert/{body.unit}/wanted"
-        case Alarm():
-            return f"alarm/{body.name}"
-        case Health():
-            return f"health/{body.group}"
-        case ClipNote():
-            return f"clip/{body.clip}"
-        case Tombstone():
-            return "event/tombstone"
-        case Heads():
-            return "journal"
-        case OrderAnswer():
-            return f"rsp/order-{body.number}"
-        case CommandAnswer():
-            return f"rsp/{body.id}"
+# Topics without a field first: `event/{what}` would match `event/help` as well.
+_ROUTES = sorted((kind.route for kind in get_args(Body)), key=lambda route: route.topic.count("{"))
+_RANKS = [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.topic))), route.rank) for route in _ROUTES]
 
 
-def retained(body: Body) -> bool:
-    return isinstance(body, State | Describe | Alarm | Heads | Reported | CertificateWanted)
+def rank_of(tail: str) -> Rank:
+    """Of the message that this topic is for, by its part after site and node; of one that no class is for, that of an event."""
+    return next((rank for pattern, rank in _RANKS if pattern.fullmatch(tail)), Rank.EVENT)
 
 
 def decode(payload: bytes) -> Message:

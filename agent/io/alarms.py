@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.messages import Alarm, tail_of
+from agent.messages import Alarm
 from drivers.gpio.port import Input
 from privacy.errors import RecordError
 from privacy.files import PRIVATE, on_disk, place, read
@@ -34,7 +34,7 @@ class StandingAlarms:
 
     def raised(self, alarm: Alarm) -> None:
         """`StorageError` if the disk refuses it: whoever keeps writes for later does this one again."""
-        self._keep({**self._now, tail_of(alarm): alarm.ref})
+        self._keep({**self._now, alarm.tail: alarm.ref})
 
     def cleared(self, tail: str) -> None:
         self._keep({other: ref for other, ref in self._now.items() if other != tail})

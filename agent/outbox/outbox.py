@@ -5,7 +5,7 @@ insert transaction and never reused; epoch names the database, so that a lost on
 message is heard, or waits, or a tombstone names it.
 
 Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest goes in the order
-of `agent.outbox.ranks.DROPS`, help and alarms never.
+of `agent.ranks.DROPS`, help and alarms never.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, retained, tail_of
+from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, rank_of
 from agent.outbox import rows as table
 from agent.outbox.damaged import last_lost
 from agent.outbox.database import SHARED, OutboxFile
-from agent.outbox.ranks import Rank, rank_of
 from agent.outbox.schema import check_numbers, check_row, check_schema, refuse_programs
+from agent.ranks import Rank
 from drivers.clock import SystemClock
 from privacy.errors import StorageError
 
@@ -264,8 +264,8 @@ class Outbox:
         made = [self._envelope(epoch, seq) for seq in table.numbers(cursor, len(bodies))]
         rows = []
         for envelope, body in zip(made, bodies, strict=True):
-            tail, payload = tail_of(body), encode(Message(envelope, body))
-            rows.append((rank_of(tail), envelope.seq, tail, retained(body), now_ms, expiry_s, payload))
+            tail, payload = body.tail, encode(Message(envelope, body))
+            rows.append((body.route.rank, envelope.seq, tail, body.route.retain, now_ms, expiry_s, payload))
         table.insert(cursor, rows)
         if any(isinstance(body, Health) for body in bodies):
             self._thin(cursor, now_ms)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from agent.outbox.outbox import Summary, Waiting
-from agent.outbox.ranks import Rank
 from agent.outbox.schema import GREATEST
+from agent.ranks import Rank
 
 End = Literal["heard", "expired", "corrupt", "set_aside"]
 Epoch = Annotated[str, Meta(max_length=64)]

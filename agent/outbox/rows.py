@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from agent.messages import Cause
-from agent.outbox.ranks import DROPS, Rank, rank_of
+from agent.messages import Cause, rank_of
 from agent.outbox.schema import GONE, GREATEST, MESSAGES, META, DamagedError, number
+from agent.ranks import DROPS, Rank
 
 VERSION = 2
 """Of the tables, in `PRAGMA user_version`."""

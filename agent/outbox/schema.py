@@ -11,7 +11,7 @@ import re
 import sqlite3
 from typing import Any
 
-from agent.outbox.ranks import Rank
+from agent.ranks import Rank
 
 GREATEST = 2**53 - 1
 """Of seq and every count: what JSON carries without loss. A number a millisecond would take 285,000 years."""

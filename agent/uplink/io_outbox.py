@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.outbox.outbox import Mark, Numbered, Summary, Waiting
-from agent.outbox.ranks import Rank
 from agent.outbox.remote import MOST_KEYS, MOST_TAKEN, Ask, End, Find, Found, LetGo, Look, Take, Taken, TellGone
 from agent.outbox.schema import DamagedError, check_row
+from agent.ranks import Rank
 from agent.runtime.control import ask_for
 from agent.runtime.requests import AskOutbox
 from privacy.errors import LyktaError, StorageError

@@ -136,6 +136,4 @@ def test_a_technician_looks_and_has_nothing_to_confirm(node: Node) -> None:
 def test_tamper_has_a_topic_of_its_own() -> None:
     from datetime import UTC, datetime
 
-    from agent.messages import tail_of
-
-    assert tail_of(Tamper("moved", "found", datetime.now(UTC))) == "event/tamper"
+    assert Tamper("moved", "found", datetime.now(UTC)).tail == "event/tamper"

@@ -12,7 +12,7 @@ import pytest
 
 from agent.messages import ClipNote, Help, Tombstone
 from agent.outbox.outbox import Mark
-from agent.outbox.ranks import Rank
+from agent.ranks import Rank
 from privacy.errors import StorageError
 from tests.support.broker import PATIENCE
 from tests.support.outboxes import HELP, KINDS, WRITER, outbox_at, presses, seqs, tear, tombstones, waiting, writers

@@ -1,6 +1,7 @@
 """How urgent a message is: what leaves first when the link is back, and what goes when the outbox is full.
 
-The rank follows from the topic alone, so that the messages of one topic never overtake each other.
+Each message's class has one (`agent.messages`); it follows from the topic alone, so that the messages of one topic never overtake
+each other.
 """
 
 from __future__ import annotations
@@ -26,23 +27,3 @@ class Rank(IntEnum):
 
 DROPS = (Rank.HEALTH, Rank.PRESENCE, Rank.EVENT, Rank.STATE)
 """In this order, the oldest of each first."""
-_FIRST = {
-    "alarm": Rank.URGENT,
-    "state": Rank.STATE,
-    "describe": Rank.STATE,
-    "rsp": Rank.STATE,
-    "config": Rank.STATE,
-    "basis": Rank.STATE,
-    "view": Rank.STATE,
-    "cert": Rank.STATE,
-    "journal": Rank.STATE,
-    "stats": Rank.PRESENCE,
-    "health": Rank.HEALTH,
-}
-_EVENTS = {"help": Rank.URGENT, "presence": Rank.PRESENCE, "tombstone": Rank.TOMBSTONE}
-
-
-def rank_of(tail: str) -> Rank:
-    """tail: the part of the topic after site and node."""
-    first, _, rest = tail.partition("/")
-    return _EVENTS.get(rest, Rank.EVENT) if first == "event" else _FIRST.get(first, Rank.EVENT)
