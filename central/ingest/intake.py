@@ -179,7 +179,7 @@ class Intake:
         """Enter a new object: its deadline entry and markers. Returns its deadline; `RequestRejectedError` (410) if it is over."""
         now, due = self._now(), self._deadline(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
-            raise RequestRejectedError(410, f"object {record.id}: was received and deleted", "delete it")
+            raise RequestRejectedError(410, f"object {record.id}: was received and was deleted", "delete it")
         end = self._deletion(record, due, node) if due else Deletion(now + limits.UNFINISHED)
         if end.due <= now:
             raise RequestRejectedError(

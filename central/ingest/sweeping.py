@@ -79,19 +79,19 @@ class Sweeper:
         """Check every object with a deadline entry for this minute or an earlier one, until `stop` is set."""
         swept, until = SweepResult(), minute(self._now())
         orders = lru_cache(None)(self._orders.valid)
-        for mark in self._store.names(DEADLINES):
-            found = parse_deadline_key(mark)
+        for entry in self._store.names(DEADLINES):
+            found = parse_deadline_key(entry)
             if found is None:
                 continue
             when, node, name = found
             if when > until or (stop and stop.is_set()):
                 break
-            self._isolated(swept.failed, name, self._locked, mark, node, name, orders, swept)
+            self._isolated(swept.failed, name, self._locked, entry, node, name, orders, swept)
         return swept
 
-    def _locked(self, mark: str, node: str, name: str, orders: Callable[[str], list[Order]], swept: SweepResult) -> None:
+    def _locked(self, entry: str, node: str, name: str, orders: Callable[[str], list[Order]], swept: SweepResult) -> None:
         with self._store.lock("object", name):
-            self._check_mark(mark, node, name, orders(node), swept)
+            self._check_object(entry, node, name, orders(node), swept)
 
     def apply_orders(self) -> dict[str, str]:
         """Make deadline entries for the clips of new erasures and releases; returns failures with their reasons."""
@@ -127,10 +127,10 @@ class Sweeper:
         done = f"_index/obeyed/{node}/{order.number:08}"
         if self._store.get(done) is not None:
             return
-        marks = [deadline_key(self._now(), node, clip) for clip in self._clips_of(order, node)]
-        for mark in marks:
-            self._store.put(mark, b"")
-        self._ledger.note("order", node=node, number=order.number, act=order.act, clips=len(marks))
+        entries = [deadline_key(self._now(), node, clip) for clip in self._clips_of(order, node)]
+        for entry in entries:
+            self._store.put(entry, b"")
+        self._ledger.note("order", node=node, number=order.number, act=order.act, clips=len(entries))
         self._store.put(done, b"")
 
     def _clips_of(self, order: Order, node: str) -> list[str]:
@@ -148,11 +148,11 @@ class Sweeper:
         except (RequestRejectedError, RecordError):
             return True
 
-    def _check_mark(self, mark: str, node: str, name: str, orders: list[Order], swept: SweepResult) -> None:
+    def _check_object(self, entry: str, node: str, name: str, orders: list[Order], swept: SweepResult) -> None:
         known = read_announcement(self._store, node, name)
         if known is None or known.due is None:
             self._drop_incomplete(known, node, name)
-            self._store.erase(mark)
+            self._store.erase(entry)
             return
         record, end = _record(known), Deletion(known.due)
         if isinstance(record, Manifest):
@@ -160,14 +160,14 @@ class Sweeper:
         if end.due <= self._now():
             self._delete(record, known, end, node)
             swept.deleted.append(name)
-        elif mark != (later := deadline_key(end.due, node, name)):
+        elif entry != (later := deadline_key(end.due, node, name)):
             self._store.put(later, b"")
             if end.order and known.due <= self._now():
                 self._ledger.note("held", node=node, object=name, number=end.order, until=end.due.isoformat())
                 swept.held.append(name)
         else:
             return
-        self._store.erase(mark)
+        self._store.erase(entry)
 
     def _drop_incomplete(self, known: Announcement | None, node: str, name: str) -> None:
         """Delete the parts of an object that was never completed; it no longer counts as incomplete. It stays announced."""

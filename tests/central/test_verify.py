@@ -130,7 +130,7 @@ OUTSIDE = msgspec.structs.replace(mask(29), boxes=(("person", -60, 0, WIDTH, 40)
         ([msgspec.structs.replace(HEADER, width=322), *records()[1:]], "unlike the manifest"),
         ([msgspec.structs.replace(HEADER, zones=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),)), *records()[1:]], "view, zones"),
         ([HEADER, *(msgspec.structs.replace(mask(n), cause="") for n in range(30))], "fully masked frames differ"),
-        ([HEADER, *(msgspec.structs.replace(mask(n), mono_ms=7) for n in range(30))], "not after its time"),
+        ([HEADER, *(msgspec.structs.replace(mask(n), mono_ms=7) for n in range(30))], "frame 0 in number and time"),
         ([HEADER, *records(29)[1:], OUTSIDE], "a person lies outside the picture"),
         ([HEADER, *records(29)[1:], b'{"frame":' + b"9" * (1 << 20)], "the last record is cut"),
     ],
@@ -198,7 +198,7 @@ def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Nod
     assert (proof["records"], proof["frames"]) == (kept, min(kept, proof["frames"] + proof["unproved"]))
     assert any("after the last mask record" in text for text in said["not_checked"]) == (proof["unproved"] > 0)
     assert any("after the last picture" in text for text in said["not_checked"]) == (kept > proof["frames"])
-    assert "good as far as it reaches" in made("verify", folder, "--keys", keys)
+    assert "good up to where a power cut tore it" in made("verify", folder, "--keys", keys)
 
 
 def test_a_torn_clip_without_a_record_proves_nothing_and_says_so(keys: Path, node: Node) -> None:  # noqa: F811
