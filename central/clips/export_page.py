@@ -1,4 +1,4 @@
-"""The protocol of an export, a page for people: self-contained HTML without scripts, readable by a screen reader (EN 301 549)."""
+"""The protocol page of an export: one HTML file without scripts or links, accessible to screen readers (EN 301 549)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 
-from central.clips.export import VIDEO, Protocol, Shown
+from central.clips.export import VIDEO, PageClip, Protocol
 from central.clips.opening import signed_before
 from privacy.records.manifest import Manifest
 from privacy.records.zone import stockholm
@@ -23,7 +23,7 @@ CLOCKS = {
 }
 CANNOT_SHOW = (
     "Faces, clothes, hair, skin, what somebody carries, or any other look of a person: whole persons are painted over before the "
-    "picture is stored. What is under the paint was never recorded and cannot be brought back by anybody.",
+    "picture is stored. What is under the paint was never recorded, so nobody can restore it.",
     "Number plates: vehicles are painted over as well.",
     "Who somebody is. A shape may be followed through one video; it is no likeness: height and gait are those of a painted box.",
     "Whether two shapes that meet, hide or leave the picture are the same person afterwards.",
@@ -69,7 +69,7 @@ CLIP_CHECKS = (
     ),
 )
 AT_THE_CENTRE = "age -d -i identity.txt clip.age | sha256sum"
-"""Only who holds the clip identity can repeat the step from the sealed file to the video."""
+"""Repeats the decryption of the sealed file; only possible with the clip identity."""
 _STYLE = (
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111;background:#fff}"
     "h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2rem;border-bottom:2px solid #111}h3{font-size:1.05rem}"
@@ -80,8 +80,8 @@ _STYLE = (
 )
 
 
-def page(protocol: Protocol, shown: Sequence[Shown], fingerprints: Sequence[str]) -> str:
-    """The whole page."""
+def page(protocol: Protocol, shown: Sequence[PageClip], fingerprints: Sequence[str]) -> str:
+    """The page as HTML. fingerprints: SHA-256 of the CA certificates."""
     clips = "".join(_clip(one) for one in shown)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -113,7 +113,7 @@ def _decision(protocol: Protocol) -> list[tuple[str, str]]:
     ]
 
 
-def _clip(one: Shown) -> str:
+def _clip(one: PageClip) -> str:
     manifest = one.verified.manifest
     heading = _heading(f"Video of {manifest.site}/{manifest.node}, {manifest.area}", "Film")
     rows = [*_times(manifest), *_pictures(one), *_origin(one)]
@@ -130,7 +130,7 @@ def _times(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _pictures(one: Shown) -> list[tuple[str, str]]:
+def _pictures(one: PageClip) -> list[tuple[str, str]]:
     manifest, proof = one.verified.manifest, one.proof
     torn = " A power cut tore this clip: it ends where the power went." if manifest.state == "torn" else ""
     return [
@@ -142,7 +142,7 @@ def _pictures(one: Shown) -> list[tuple[str, str]]:
     ]
 
 
-def _origin(one: Shown) -> list[tuple[str, str]]:
+def _origin(one: PageClip) -> list[tuple[str, str]]:
     manifest, receipt, checkpoint = one.verified.manifest, one.verified.receipt, one.verified.checkpoint
     return [
         ("Began because of", manifest.trigger),
@@ -150,14 +150,14 @@ def _origin(one: Shown) -> list[tuple[str, str]]:
         ("Deleted at the centre", f"at {_time(manifest.deadline)}, unless an order holds it"),
         ("At the centre since", _time(receipt.received) if receipt else "no receipt lies beside the clip"),
         *([("Signed before the cut", signed_before(checkpoint))] if checkpoint else []),
-        (f"sha256 of {VIDEO}", one.handed.video.sha256),
-        ("sha256 of clip.age", one.handed.sealed_sha256),
-        ("sha256 of the manifest", one.handed.manifest_sha256),
+        (f"sha256 of {VIDEO}", one.exported.video.sha256),
+        ("sha256 of clip.age", one.exported.sealed_sha256),
+        ("sha256 of the manifest", one.exported.manifest_sha256),
     ]
 
 
-def _full(one: Shown) -> str:
-    """Fully masked pictures by cause, if there are any."""
+def _full(one: PageClip) -> str:
+    """A table of fully masked pictures by cause, empty if there are none."""
     if not one.proof.full:
         return ""
     rows = [(cause.replace("_", " "), f"{count} pictures") for cause, count in sorted(one.proof.full.items())]
@@ -169,13 +169,13 @@ def _how(protocol: Protocol, fingerprints: Sequence[str]) -> str:
     return (
         "<p>With bash, coreutils, grep, awk, openssl 3 and ffprobe, in this folder. Each command ends with 0 if it holds.</p>"
         + _steps(CHECKS)
-        + "<p>The centre's own word on the fingerprints:</p><ul>"
+        + "<p>The fingerprints as the centre has them:</p><ul>"
         + "".join(f"<li><code>{escape(one)}</code></li>" for one in fingerprints)
         + "</ul>"
         + f"<p>Then in each clip's folder, for instance <code>cd {folder}</code>:</p>"
         + _steps(CLIP_CHECKS)
         + "<p>That the video is what the sealed file opens to can be repeated only at the centre, where the identity is; "
-        "the officer signs for it. There, with age, this prints the sha256 of video.mp4; a torn clip goes on in tail.age:</p>"
+        "the officer signs for it. There, with age, this prints the sha256 of video.mp4; a torn clip continues in tail.age:</p>"
         + f"<pre>{escape(AT_THE_CENTRE)}</pre>"
     )
 

@@ -1,4 +1,5 @@
-"""Journals at the centre: a node's, one folder a unit, or one chain as the access log; a cut, rewrite or swap is found (R32)."""
+"""Verifies journals at the centre: a node's (one folder a unit) or a single chain such as the access log. Finds missing, changed
+and exchanged entries (R32)."""
 
 from __future__ import annotations
 
@@ -17,9 +18,13 @@ from privacy.records.jws import Authority, peek
 
 @dataclass(frozen=True)
 class Journals:
-    """Verified chains by unit, who signed them (SITE/NODE; "centre" for the access log), and what they were held against.
+    """Verified journals.
 
-    claims: what units noted of each other that the chains contradict, without proof.
+    chains    by unit
+    names     who signed them: SITE/NODE, or "centre" for the access log
+    crossed   number of heads that units recorded of each other and that agree
+    heard     number of heads given by the caller, which agree
+    claims    heads that units recorded of each other and that the chains contradict; no proof of a fault
     """
 
     chains: Mapping[str, Chain]
@@ -30,14 +35,15 @@ class Journals:
 
 
 def is_journal(path: Path) -> bool:
+    """Whether a folder holds journal segments, or folders of them."""
     return bool(_folders(path))
 
 
 def verify_journals(path: Path, trusted: Authority, heads: Mapping[str, Head], node: str = "") -> Journals:
-    """Every chain below `path`, held against what the others noted and against heads that the centre heard itself.
+    """Verify every chain below `path`, compare heads that units recorded of each other, and those in `heads`, by unit.
 
-    `RecordError` names unit and number of the first entry that does not hold; where all hold that are there, those that are
-    missing between them. node: whose journals they must be.
+    `RecordError` names unit and number of the first invalid entry; if all entries are valid, those that are missing between
+    them. node: SITE/NODE that must have signed, "" for any.
     """
     chains: dict[str, Chain] = {}
     names: set[str] = set()
@@ -51,22 +57,22 @@ def verify_journals(path: Path, trusted: Authority, heads: Mapping[str, Head], n
     crossed = cross_check(chains, trusted)
     for unit, head in heads.items():
         if unit not in chains:
-            raise RecordError(f"journal: {unit}: there is none, but its head was heard", "the whole chain is gone")
+            raise RecordError(f"journal: {unit}: no journal found, but its head is known", "the whole chain is missing")
         check_head(chains[unit], head, "the centre")
     _check_no_gaps(chains)
     return Journals(chains, frozenset(names), crossed.held, len(heads), crossed.claims)
 
 
-def heads_of(words: list[str]) -> dict[str, Head]:
-    """Heads from UNIT=LENGTH:SHA256 words."""
+def parse_heads(words: list[str]) -> dict[str, Head]:
+    """Heads by unit from arguments UNIT=LENGTH:SHA256."""
     for word in words:
         if "=" not in word:
-            raise UsageError(f"verify: head: must be UNIT=LENGTH:SHA256 (got {word!r})", "as the node tells it over MQTT")
+            raise UsageError(f"verify: head: must be UNIT=LENGTH:SHA256 (got {word!r})", "as the node publishes it over MQTT")
     return {unit: Head.parse(text) for unit, _, text in (word.partition("=") for word in words)}
 
 
 def _folders(path: Path) -> dict[str, Path]:
-    """Where each unit's segments lie. A chain by itself is of the unit that its first entry names."""
+    """The folder of each unit's segments. For a single chain its first entry names the unit."""
     own = segments(path)
     if own:
         first = read(own[0], "journal", most=MOST_BYTES["journal"]).split(b"\n", 1)[0]
@@ -75,7 +81,7 @@ def _folders(path: Path) -> dict[str, Path]:
 
 
 def _check_no_gaps(chains: Mapping[str, Chain]) -> None:
-    """`RecordError` names all entries that are missing, by unit and number."""
+    """`RecordError` if entries are missing between others; names all of them by unit and number."""
     missing = [
         f"{unit}: " + (f"entry {before + 1} is" if after == before + 2 else f"entries {before + 1} to {after - 1} are") + " missing"
         for unit, chain in chains.items()
@@ -85,12 +91,12 @@ def _check_no_gaps(chains: Mapping[str, Chain]) -> None:
     if missing:
         raise RecordError(
             f"journal: {'; '.join(missing)}",
-            "cut out, or damaged on the node: what the ingest took after a gap stands in KEYS/journal as `journal_gap`",
+            "removed, or damaged on the node: gaps that the ingest accepted are in KEYS/journal as `journal_gap`",
         )
 
 
 def _chain(folder: Path, unit: str, trusted: Authority) -> tuple[Chain, set[str]]:
-    """One chain, and who signed it. A segment that begins later than the one before it ends leaves a gap."""
+    """Verify one chain; returns it and who signed it. Segments may leave a gap between them."""
     entries: list[Entry] = []
     hashes: list[str] = []
     names: set[str] = set()
@@ -106,7 +112,7 @@ def _chain(folder: Path, unit: str, trusted: Authority) -> tuple[Chain, set[str]
             part = verify_segment(line, unit, trusted, head)
             deed = check_deed(part.entries[0], trusted) if unit == UNIT else ""
             if deed and deed in deeds:
-                raise RecordError("deed: stands in an earlier entry", "an officer's signature was used twice")
+                raise RecordError("deed: is already in an earlier entry", "an officer's signature was used twice")
         except RecordError as problem:
             raise RecordError(f"journal: {unit}: entry {at}: {problem}", problem.hint) from problem
         entries += part.entries
@@ -117,7 +123,7 @@ def _chain(folder: Path, unit: str, trusted: Authority) -> tuple[Chain, set[str]
 
 
 def _lines(folder: Path) -> Iterator[tuple[bytes, int | None]]:
-    """Each line with its end, but for a torn last one; beside the first of a segment the number that its name claims."""
+    """Each complete line with its newline; with the first line of a segment the entry number in the file's name, else None."""
     for path in segments(folder):
         begins: int | None = int(path.stem)
         for line in read(path, "journal", most=MOST_BYTES["journal"]).split(b"\n")[:-1]:

@@ -1,4 +1,4 @@
-"""A bound on the memory that checking may take: what is checked was made by somebody else (decision 0040)."""
+"""Limits the memory for checking a clip, because the clip may have been made to exhaust it (decision 0040)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from privacy.errors import SealError
 
 CHECKING = 2 << 30
-"""Bytes beside what the process has already; a clip of 1920x1080 takes a quarter of it."""
+"""Most bytes in addition to what the process already uses; a clip of 1920x1080 needs a quarter of this."""
 
 
 @contextmanager
-def bounded(what: str, more: int = CHECKING) -> Iterator[None]:
-    """`SealError` where the work inside needs more bytes than that. For a whole process: one at a time."""
+def memory_limited(what: str, more: int = CHECKING) -> Iterator[None]:
+    """`SealError` if the block needs more than `more` further bytes. The limit is the process's: one block at a time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = _data() + more
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
@@ -28,5 +28,5 @@ def bounded(what: str, more: int = CHECKING) -> Iterator[None]:
 
 
 def _data() -> int:
-    """Bytes of data and stack that the process has (proc(5), statm)."""
+    """Bytes of data and stack of this process (proc(5), statm)."""
     return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""Decoding a clip's video for checking: the only file of the centre that knows PyAV."""
+"""Decodes a clip's video for checking. The only file of the centre that imports PyAV."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from privacy.masking.frames import Plane
 Planes = tuple[Plane, Plane, Plane]
 _UNUSABLE = "the clip must not be used"
 _BLOCKS = 128 * 4096
-"""Pixels by which a coded picture may be larger than the shown one."""
+"""Pixels by which a coded picture may be larger than the displayed one: the coder rounds up to whole blocks."""
 
 
 def pictures(video: IO[bytes], pixels: int, *, torn: bool = False) -> Iterator[Planes]:
-    """Luma (h, w) and both chroma planes (h/2, w/2) of each picture, in order; views that hold until the next one.
+    """Luma (h, w) and both chroma planes (h/2, w/2) of each picture, uint8, in order; valid until the next picture is taken.
 
-    Every coded picture is decoded, also one that an edit list tells players to skip. Raises `SealError` where the stream
-    cannot be decoded whole or is not one video track of yuv420p. A torn one ends where its first cut picture begins.
-    pixels: of one picture; one that has more is refused before any memory is taken for it.
+    Every coded picture is decoded, also those that an edit list tells players to skip. `SealError` if the stream cannot be
+    decoded completely, or is not a single video track of yuv420p. A torn stream ends before its first cut picture.
+    pixels: most pixels of a picture; a larger one is refused before memory is allocated for it.
     """
     seen = 0
     try:
-        for picture in _decoded(_Forward(video), pixels, torn):
+        for picture in _decoded(_Unseekable(video), pixels, torn):
             seen += 1
             yield tuple(_plane(plane) for plane in picture.planes)  # type: ignore[misc]
     except FFmpegError as problem:
@@ -35,14 +35,14 @@ def pictures(video: IO[bytes], pixels: int, *, torn: bool = False) -> Iterator[P
             raise SealError(f"video: cannot be decoded after {seen} pictures: {problem.strerror}", _UNUSABLE) from problem
 
 
-class _Forward:
-    """A file that cannot be sought: else the demuxer looks for the end first and gives up a torn file as a whole."""
+class _Unseekable:
+    """A file that only reads forward. If it could seek, the demuxer would look for the end first and reject a torn file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.read = file.read
 
 
-def _decoded(video: _Forward, pixels: int, torn: bool) -> Iterator[av.VideoFrame]:
+def _decoded(video: _Unseekable, pixels: int, torn: bool) -> Iterator[av.VideoFrame]:
     coded = decoded = 0
     with av.open(video, "r", format="mp4", options={"ignore_editlist": "1"}) as container:
         if [stream.type for stream in container.streams] != ["video"]:
@@ -50,7 +50,7 @@ def _decoded(video: _Forward, pixels: int, torn: bool) -> Iterator[av.VideoFrame
         codec = container.streams.video[0].codec_context
         if codec.width * codec.height > pixels:
             raise SealError(f"video: {codec.width}x{codec.height} is larger than the manifest says", _UNUSABLE)
-        # The stream's own headers may say another size later on; the coder rounds up to whole blocks.
+        # Later headers in the stream may declare another size.
         codec.options = {"max_pixels": str(pixels + _BLOCKS)}
         for packet in container.demux(video=0):
             if packet.is_corrupt and torn:
@@ -60,7 +60,7 @@ def _decoded(video: _Forward, pixels: int, torn: bool) -> Iterator[av.VideoFrame
                 decoded += 1
                 yield _whole(picture, decoded)
     if decoded != coded:
-        raise SealError(f"video: {coded} coded pictures, but {decoded} can be seen", _UNUSABLE)
+        raise SealError(f"video: {coded} coded pictures, of which {decoded} can be decoded", _UNUSABLE)
 
 
 def _whole(picture: av.VideoFrame, number: int) -> av.VideoFrame:

@@ -1,7 +1,7 @@
-"""Clips that a power cut tore: what the camera had signed before it, and the tail that had not yet filled a chunk.
+"""Clips torn by a power cut: the last checkpoint that the camera signed, and the tail, which holds bytes of incomplete chunks.
 
-`tail.age` is a small age file of its own: one JSON line, then bytes of the video, then bytes of the mask records. They follow, or
-overlap, what the whole chunks of clip.age and masks.age hold.
+`tail.age` is a complete small age file: one JSON line, then bytes of the video, then bytes of the mask records. These bytes
+follow, or overlap, the content of the complete chunks of clip.age and masks.age.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _LONGEST_LINE = 1024
 Offset = Annotated[int, Meta(ge=0, le=LARGEST)]
 Size = Annotated[int, Meta(ge=0, le=CHUNK)]
 LONGEST = 3 * CHUNK
-"""Bytes of a tail, at most: one chunk of each stream, and the line."""
+"""Most bytes of a tail: one chunk of each stream, and the JSON line."""
 
 
 class _Line(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where each stream's bytes belong: offset and size in clear bytes."""
+    """The tail's JSON line: offset and size of each stream's bytes, counted in decrypted bytes."""
 
     clip: tuple[Offset, Size]
     masks: tuple[Offset, Size]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Clear bytes of one stream from `offset` on."""
+class TailPart:
+    """Decrypted bytes of one stream, from `offset` on."""
 
     offset: int
     data: bytes
 
-    def join(self, clear: IO[bytes], name: str) -> None:
-        """Make a stream of whole chunks reach as far as this does; `SealError` if both do not fit together."""
+    def append_to(self, clear: IO[bytes], name: str) -> None:
+        """Append the bytes that `clear` lacks. `SealError` if they leave a gap, or differ where both overlap. name: for errors."""
         size = clear.seek(0, 2)
         if self.offset > size:
             raise SealError(f"tail.age: begins {self.offset - size} bytes after the end of {name}", _UNUSABLE)
@@ -57,11 +57,11 @@ class Stretch:
         clear.write(self.data[len(both) :])
 
 
-NOTHING: Mapping[str, Stretch] = {CLIP: Stretch(0, b""), MASKS: Stretch(0, b"")}
+EMPTY_TAIL: Mapping[str, TailPart] = {CLIP: TailPart(0, b""), MASKS: TailPart(0, b"")}
 
 
-def read_tail(clear: bytes) -> Mapping[str, Stretch]:
-    """What a tail holds, by the sealed file that it continues; `SealError` if it is none."""
+def read_tail(clear: bytes) -> Mapping[str, TailPart]:
+    """The parts of a decrypted tail, by the name of the sealed file that they continue; `SealError` if it is invalid."""
     head, _, rest = clear.partition(b"\n")
     try:
         line = decode(head, _Line, "its first line", most=_LONGEST_LINE)
@@ -70,17 +70,17 @@ def read_tail(clear: bytes) -> Mapping[str, Stretch]:
     video, masks = line.clip[1], line.masks[1]
     if len(rest) != video + masks:
         raise SealError(f"tail.age: holds {len(rest)} bytes, its line says {video + masks}", _UNUSABLE)
-    return {CLIP: Stretch(line.clip[0], rest[:video]), MASKS: Stretch(line.masks[0], rest[video:])}
+    return {CLIP: TailPart(line.clip[0], rest[:video]), MASKS: TailPart(line.masks[0], rest[video:])}
 
 
 def check_checkpoint(folder: Path, manifest: Manifest, trusted: Authority) -> Manifest | None:
-    """The last checkpoint of a torn clip, None if there is none; the bytes that it signed stand unchanged, or `RecordError`."""
+    """The last checkpoint of a torn clip, None if there is none; `RecordError` if it is invalid or bytes that it covers changed."""
     if not manifest.checkpoint:
         return None
     checkpoint, party = read_manifest(manifest.checkpoint.encode(), trusted)
     said = (checkpoint.clip, checkpoint.site, checkpoint.node, checkpoint.state, party.name)
     if said != (manifest.clip, manifest.site, manifest.node, "open", f"{manifest.site}/{manifest.node}"):
-        raise RecordError("checkpoint: is not one of this clip", "the clip was put together from others")
+        raise RecordError("checkpoint: belongs to another clip", "the clip was assembled from others")
     for file in checkpoint.files:
         if file.name in (CLIP, MASKS) and not _begins_with(folder / file.name, file):
             raise RecordError(

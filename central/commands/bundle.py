@@ -1,4 +1,4 @@
-"""`lykta-central bundle`: its options; what it does stands in `central.keys`."""
+"""The command `lykta-central bundle`: makes a node's first files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import Json, KeysFolder, show, unused
+from central.commands.options import Json, KeysFolder, print_result, refuse_unused
 from privacy.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -21,25 +21,23 @@ def bundle(
     area: Annotated[str, typer.Option(help="City, Skäggetorp, Ryd, Berga or another area")] = "",
     broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
     ingest: Annotated[str, typer.Option(help="HOST:PORT")] = "",
-    trust_only: Annotated[
-        Path | None, typer.Option(help="only write ROOT/etc/lykta/trust anew, for a node that has its keys")
-    ] = None,
+    trust_only: Annotated[Path | None, typer.Option(help="only rewrite ROOT/etc/lykta/trust, for a node that has its keys")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a node's keys, certificates, trust files and first lykta.toml.
 
-    Until enrolment exists the keys are made here and travel with the bundle: carry it safely. With --trust-only there is no secret
-    in what is written: CA, key sets and recipients, as they are after a key was replaced or retired.
+    Until enrolment exists the keys are made here and are part of the bundle: keep it secret on its way. With --trust-only no secret
+    is written: only CA, key sets and recipients, as they are after a key was replaced or retired.
     """
     from central.keys.bundle import Address, refresh_trust
     from central.keys.bundle import bundle as make
 
     if trust_only:
-        unused("bundle", "--trust-only", node=node, root=root, area=area, broker=broker, ingest=ingest)
+        refuse_unused("bundle", "--trust-only", node=node, root=root, area=area, broker=broker, ingest=ingest)
         folder = refresh_trust(keys, trust_only)
-        show("bundle", {"folder": str(folder)}, f"trust of this centre in {folder}", as_json)
+        print_result("bundle", {"folder": str(folder)}, f"trust of this centre in {folder}", as_json)
         return
     if not (node and root):
         raise UsageError("bundle: SITE/NODE, --root, --area, --broker and --ingest are needed", "or --trust-only ROOT")
     etc = make(keys, node, root, area, Address.parse(broker), Address.parse(ingest))
-    show("bundle", {"node": node, "folder": str(etc)}, f"bundle of {node} in {etc}", as_json)
+    print_result("bundle", {"node": node, "folder": str(etc)}, f"bundle of {node} in {etc}", as_json)

@@ -1,4 +1,4 @@
-"""`lykta-central ingest`: its options; what it does stands in `central.ingest`."""
+"""The command `lykta-central ingest`: receives objects and deletes what is due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import Json, Keys, show, unused
+from central.commands.options import Json, Keys, print_result, refuse_unused
 from drivers import stderr
 from privacy.errors import UsageError
 
@@ -18,34 +18,34 @@ app = typer.Typer(add_completion=False)
 def ingest(
     keys: Keys,
     store: Annotated[str, typer.Option(help="folder for the objects, or s3://BUCKET/PREFIX (PREFIX may be left out)")],
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="take the objects of this folder, and end")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="import the objects in this folder, and end")] = None,
     host: Annotated[str, typer.Option(help="address to listen on", show_default="127.0.0.1")] = "",
     port: Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535, show_default="8443")] = None,
     journal: Annotated[Path | None, typer.Option(help="the centre's journal; by default KEYS/journal")] = None,
     sweep_once: Annotated[bool, typer.Option(help="delete what is due, and end")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take sealed objects from nodes over mutual TLS, or from DIR, answer with signed receipts, and delete what is due."""
-    from central.ingest.run import Serving
+    """Receive sealed objects from nodes over mutual TLS, or from DIR, give signed receipts, and delete what is due."""
+    from central.ingest.run import IngestService
 
     if folder and sweep_once:
-        raise UsageError("ingest: DIR: has no meaning with --sweep-once", "run it once for each")
+        raise UsageError("ingest: DIR: has no meaning with --sweep-once", "run one after the other")
     if folder or sweep_once:
-        unused("ingest", "--sweep-once" if sweep_once else "DIR", host=host, port=port)
+        refuse_unused("ingest", "--sweep-once" if sweep_once else "DIR", host=host, port=port)
     else:
-        unused("ingest", "nodes that are served", json=as_json)
-    serving = Serving.over(store, keys, journal or keys / "journal")
+        refuse_unused("ingest", "nodes that are served", json=as_json)
+    service = IngestService.create(store, keys, journal or keys / "journal")
     if sweep_once:
-        facts, text = serving.sweep_once()
-        show("sweep", facts, text, as_json)
+        facts, text = service.sweep_once()
+        print_result("sweep", facts, text, as_json)
         if facts["failed"]:
             raise typer.Exit(1)
     elif folder:
-        facts, text = serving.carry(folder)
-        show("ingest", facts, text, as_json)
+        facts, text = service.import_folder(folder)
+        print_result("ingest", facts, text, as_json)
         if facts["refused"]:
             raise typer.Exit(1)
     else:
         where = (host or "127.0.0.1", port or 8443)
         stderr.line(f"ingest on https://{where[0]}:{where[1]}, store {store}")
-        serving.serve(keys, *where)
+        service.serve(keys, *where)

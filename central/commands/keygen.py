@@ -1,4 +1,4 @@
-"""`lykta-central keygen`: its options; what it does stands in `central.keys`."""
+"""The command `lykta-central keygen`: makes, replaces and retires keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import Json, show, unused
+from central.commands.options import Json, print_result, refuse_unused
 from privacy.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -16,21 +16,21 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def keygen(
     folder: Annotated[
-        Path, typer.Argument(help="new folder for the keys; with --rotate, --retire and --custodian the present one")
+        Path, typer.Argument(help="new folder for the keys; with --rotate, --retire and --custodian an existing one")
     ],
     host: Annotated[
         list[str] | None, typer.Option(help="name or address of broker and ingest, beside localhost; may be repeated")
     ] = None,
-    officer: Annotated[str, typer.Option(help="the first officer, who may open, export and order (officer-1)")] = "",
+    officer: Annotated[str, typer.Option(help="name of the first officer, who has all rights (officer-1)")] = "",
     rotate: Annotated[
         str,
         typer.Option(
-            help="a new identity, ca, basis, command or receipt key, the old one is kept; "
-            "or ingest or broker: its key and certificate are issued anew, with --host for other names"
+            help="make a new identity, ca, basis, command or receipt key and keep the old one; "
+            "or ingest or broker: replace key and certificate, with --host for other names"
         ),
     ] = "",
-    retire: Annotated[str, typer.Option(help="trust the old ca, basis, command or receipt key no longer")] = "",
-    custodian: Annotated[str, typer.Option(help="age1…: one more who can open every clip from now on")] = "",
+    retire: Annotated[str, typer.Option(help="stop trusting the old ca, basis, command or receipt key")] = "",
+    custodian: Annotated[str, typer.Option(help="age1…: another recipient who can open all clips from now on")] = "",
     as_json: Json = False,
 ) -> None:
     """Make a CA, the basis, command and receipt keys, servers' certificates, the clip identity and the first officer.
@@ -40,28 +40,28 @@ def keygen(
     from central.keys import keygen
 
     if sum(map(bool, (rotate, retire, custodian))) > 1:
-        raise UsageError("keygen: one of --rotate, --retire and --custodian at a time", "run it once for each")
+        raise UsageError("keygen: one of --rotate, --retire and --custodian at a time", "run one after the other")
     change = rotate or retire or custodian
-    unused("keygen", f"an existing folder ({change})", officer=change and officer)
+    refuse_unused("keygen", f"an existing folder ({change})", officer=change and officer)
     if rotate in keygen.SERVERS:
         keygen.reissue(folder, rotate, _hosts(host) if host else ())
         text = f"new key and certificate of {rotate} in {folder}: give it both, and start it again"
-        show("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
+        print_result("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
         return
-    unused("keygen", change, host=change and host)
+    refuse_unused("keygen", change, host=change and host)
     if rotate:
         keygen.rotate(folder, rotate)
-        text = f"new {rotate} key in {folder}: carry it to the nodes with bundle --trust-only"
+        text = f"new {rotate} key in {folder}: take it to the nodes with bundle --trust-only"
     elif retire:
         keygen.retire_key(folder, retire)
-        text = f"old {retire} key retired in {folder}: tell the nodes with bundle --trust-only"
+        text = f"old {retire} key retired in {folder}: update the nodes with bundle --trust-only"
     elif custodian:
         keygen.add_custodian(folder, custodian)
-        text = f"custodian added in {folder}: tell the nodes with bundle --trust-only"
+        text = f"custodian added in {folder}: update the nodes with bundle --trust-only"
     else:
         keygen.keygen(folder, _hosts(host), officer or keygen.FIRST)
         text = f"keys in {folder}: keep ca.key, basis.key and identity.txt offline"
-    show("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
+    print_result("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
 
 
 def _hosts(more: list[str] | None) -> list[str]:

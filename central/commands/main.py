@@ -1,4 +1,4 @@
-"""`lykta-central`: the command line of the centre. A command's file is loaded when it is asked for."""
+"""The command line `lykta-central`. A command's file is imported only when that command is called."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point: errors in the words of the design, with their exit code."""
-    # Nothing is for everybody to write, whoever starts it.
+    """Entry point: prints errors as `error:` and `hint:`, and exits with their code."""
+    # No file is made writable for others, whatever umask the caller has.
     os.umask(os.umask(0o077) | 0o022)
     sys.exit(ended(app))

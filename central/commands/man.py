@@ -1,4 +1,4 @@
-"""`lykta-central man`: the manual page."""
+"""The command `lykta-central man`: prints the manual page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lykta-central officer`: its options; what it does stands in `central.keys`."""
+"""The command `lykta-central officer`: lists officers and changes their rights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import Json, KeysFolder, show, unused
+from central.commands.options import Json, KeysFolder, print_result, refuse_unused
 from privacy.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -15,14 +15,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def officer(
     keys: KeysFolder,
-    name: Annotated[str, typer.Argument(help="the officer; without a name all are listed")] = "",
-    may: Annotated[
-        list[str] | None, typer.Option(help="open, export or order; may be repeated: these rights and no others")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="the officer; without a name, all are listed")] = "",
+    may: Annotated[list[str] | None, typer.Option(help="open, export or order; may be repeated: exactly these rights")] = None,
     remove: Annotated[bool, typer.Option(help="take all rights away")] = False,
     as_json: Json = False,
 ) -> None:
-    """Who may open, export and order; add an officer, or change what one may do. Needs the CA's key."""
+    """List the officers and their rights, add an officer, or change an officer's rights. Changes need the CA's key."""
     import msgspec
 
     from central.keys import officers
@@ -30,11 +28,11 @@ def officer(
     rights = tuple(right for right in officers.RIGHTS if right in (may or ()))
     if set(may or ()) - set(rights):
         raise UsageError(
-            f"officer: may: must be {', '.join(officers.RIGHTS)} (got {' '.join(may or ())})", "name each right by itself"
+            f"officer: may: must be {', '.join(officers.RIGHTS)} (got {' '.join(may or ())})", "give each right with its own --may"
         )
     if not name:
-        unused("officer", "no name", may=rights, remove=remove)
+        refuse_unused("officer", "no name", may=rights, remove=remove)
     if name and bool(rights) == remove:
         raise UsageError("officer: --may or --remove is needed", "without a name all are listed")
     held = officers.set_rights(keys, {name: rights}) if name else officers.roles(keys)
-    show("officer", msgspec.to_builtins(held), officers.describe(held), as_json)
+    print_result("officer", msgspec.to_builtins(held), officers.describe(held), as_json)

@@ -1,4 +1,4 @@
-"""`lykta-central open`: one clip, verified and decrypted."""
+"""The command `lykta-central open`: verifies and decrypts one clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import As, Json, Keys, folder_of, show
+from central.commands.options import Json, Keys, OfficerName, clip_folder, print_result
 
 app = typer.Typer(add_completion=False)
 
@@ -17,13 +17,15 @@ def open_(
     clip: Annotated[Path, typer.Argument(help="a stored clip's folder, or its clip.age")],
     keys: Keys,
     output: Annotated[Path, typer.Option("--output", "-o", help="the video to write, MP4")],
-    name: As = "",
+    name: OfficerName = "",
     as_json: Json = False,
 ) -> None:
-    """Verify a clip and decrypt its masked video. Needs an officer who may open; the access log has it first."""
+    """Verify a clip and decrypt its masked video. Needs an officer with the right `open`; the access log gets an entry first."""
     from central.clips.opening import open_clip
-    from central.keys.officers import admit
+    from central.keys.officers import authorize
 
-    folder = folder_of(clip)
-    verified = open_clip(folder, keys, output, admit(keys, name, "open", {"clip": folder.name[:80]}))
-    show("open", {"clip": verified.manifest.clip, "output": str(output)}, f"opened {verified.manifest.clip}: {output}", as_json)
+    folder = clip_folder(clip)
+    verified = open_clip(folder, keys, output, authorize(keys, name, "open", {"clip": folder.name[:80]}))
+    print_result(
+        "open", {"clip": verified.manifest.clip, "output": str(output)}, f"opened {verified.manifest.clip}: {output}", as_json
+    )

@@ -1,4 +1,4 @@
-"""What the commands of `lykta-central` share: common options, and how results are told."""
+"""Options that several commands of `lykta-central` have, and the output of results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from privacy.foreign import printable
 
 Keys = Annotated[Path, typer.Option("--keys", help="folder that keygen made")]
 KeysFolder = Annotated[Path, typer.Argument(help="folder that keygen made")]
-As = Annotated[str, typer.Option("--as", envvar="LYKTA_OFFICER", help="the officer who does it; else the only one with a key here")]
+OfficerName = Annotated[
+    str, typer.Option("--as", envvar="LYKTA_OFFICER", help="the officer who acts; by default the only one with a key in KEYS")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
-def show(name: str, facts: dict[str, Any], text: str | list[str], as_json: bool) -> None:
-    """Result on stdout: for people, a line or several, or as one versioned object."""
+def print_result(name: str, facts: dict[str, Any], text: str | list[str], as_json: bool) -> None:
+    """Print a result on stdout: lines of text, or with --json `facts` as one versioned object. name: of the schema."""
     if as_json:
         sys.stdout.write(json.dumps({"schema": f"lykta-central.{name}/1", **facts}, default=str) + "\n")
         return
@@ -29,24 +31,24 @@ def show(name: str, facts: dict[str, Any], text: str | list[str], as_json: bool)
         sys.stdout.write(f"{printable(line, len(line))}\n")
 
 
-def unused(command: str, beside: str, **options: object) -> None:
-    """Refuse what was given and would be ignored. options: by their names; an empty value was not given."""
+def refuse_unused(command: str, beside: str, **options: object) -> None:
+    """`UsageError` for options that were given but would be ignored. beside: what excludes them; empty values were not given."""
     for name, value in options.items():
         if value:
             raise UsageError(f"{command}: --{name.replace('_', '-')}: has no meaning with {beside}", "leave it out")
 
 
-def given_as(officer: str) -> dict[str, str]:
-    """--as for `unused`; from the environment it stands for every command and is no mistake."""
+def as_option(officer: str) -> dict[str, str]:
+    """--as for `refuse_unused`: empty if it comes from the environment, which applies to every command."""
     return {"as": officer if officer != os.environ.get("LYKTA_OFFICER") else ""}
 
 
-def frames_done(number: int, of: int) -> None:
-    """Progress of long work on stderr; a torn clip knows of no number of pictures."""
+def print_progress(number: int, of: int) -> None:
+    """Print progress on stderr, every 500 pictures. of: how many there are; 0 for a torn clip, whose number is unknown."""
     if number % 500 == 0:
         stderr.line(f"proved {number} pictures" + (f" of {of}" if of else ""))
 
 
-def folder_of(clip: Path) -> Path:
-    """Of a stored clip that is named by its folder or its clip.age."""
+def clip_folder(clip: Path) -> Path:
+    """The folder of a stored clip, which is given as its folder or its clip.age."""
     return clip.parent if clip.name == "clip.age" else clip

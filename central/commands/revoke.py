@@ -1,4 +1,4 @@
-"""`lykta-central revoke`: its options; what it does stands in `central.keys`."""
+"""The command `lykta-central revoke`: revokes a node's certificates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import Json, KeysFolder, show
+from central.commands.options import Json, KeysFolder, print_result
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def revoke(keys: KeysFolder, node: Annotated[str, typer.Argument(help="SITE/NODE")], as_json: Json = False) -> None:
-    """Put all certificates of a node on KEYS/crl.pem, for mosquitto's crlfile and the ingest. Needs the CA's key."""
-    from central.keys.bundle import split_name
+    """Add all certificates of a node to KEYS/crl.pem, for mosquitto's crlfile and the ingest. Needs the CA's key."""
+    from central.keys.bundle import parse_node_name
     from central.keys.revoking import revoke as put
 
-    split_name(node)
+    parse_node_name(node)
     count = put(keys, node)
-    text = f"{count} certificates of {node} are new on {keys / 'crl.pem'}: give it to the broker and have it read it (SIGHUP)"
-    show("revoke", {"node": node, "revoked": count, "crl": str(keys / "crl.pem")}, text, as_json)
+    text = f"{count} certificates of {node} added to {keys / 'crl.pem'}: copy it to the broker and send that SIGHUP"
+    print_result("revoke", {"node": node, "revoked": count, "crl": str(keys / "crl.pem")}, text, as_json)

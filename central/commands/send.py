@@ -1,4 +1,4 @@
-"""`lykta-central send`: a command, an order or a record, to one node."""
+"""The command `lykta-central send`: sends a command, an order or a record to one node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from central.commands.options import As, Json, given_as, show, unused
+from central.commands.options import Json, OfficerName, as_option, print_result, refuse_unused
 from privacy.errors import UsageError
 
 app = typer.Typer(add_completion=False)
@@ -21,36 +21,36 @@ def send(
     broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
     arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated")] = None,
     file: Annotated[Path | None, typer.Option(help="the signed order, basis, view or configuration")] = None,
-    store: Annotated[str, typer.Option(help="order: the ingest's store, from where uploads answer with it")] = "",
-    officer: As = "",
+    store: Annotated[str, typer.Option(help="order: the ingest's store; the node gets the order at its next upload")] = "",
+    officer: OfficerName = "",
     as_json: Json = False,
 ) -> None:
-    """Send a node a signed command over MQTT, and say what came of it; it stands for a minute. ack takes the call that stands;
+    """Send a node a signed command over MQTT and print its answer; a command is valid for a minute. ack answers the open call;
     light has --arg state=on|off and --arg minutes=N.
 
-    Or what stands there until it is replaced: a signed basis, view or configuration; or a signed order, which is put into the store
-    too."""
-    from central.keys.bundle import split_name
+    Or publish a signed basis, view or configuration, retained until it is replaced; or a signed order, which can also go into the
+    store."""
+    from central.keys.bundle import parse_node_name
 
-    place = split_name(node)
+    place = parse_node_name(node)
     if name == "order":
-        unused("send", "order", arg=arg)
+        refuse_unused("send", "order", arg=arg)
         _send_order(keys, place, file, broker, store, officer, as_json)
         return
     from agent.messages import topic
-    from central.fleet.broker_connection import operator
-    from central.keys.signing import KINDS, signed_record
+    from central.fleet.broker_connection import operator_session
+    from central.keys.signing import KINDS, read_signed_record
 
     if name in KINDS:
         if not (file and broker):
             raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
-        unused("send", name, arg=arg, store=store, **given_as(officer))
-        target, token = topic(*place, name, "desired"), signed_record(name, file, keys, place)
-        with operator(keys, broker) as session:
+        refuse_unused("send", name, arg=arg, store=store, **as_option(officer))
+        target, token = topic(*place, name, "desired"), read_signed_record(name, file, keys, place)
+        with operator_session(keys, broker) as session:
             session.publish(target, token, retain=True)
-        show("send", {"topic": target}, f"sent {name} to {node}", as_json)
+        print_result("send", {"topic": target}, f"sent {name} to {node}", as_json)
         return
-    unused("send", f"the command {name}", file=file, store=store, **given_as(officer))
+    refuse_unused("send", f"the command {name}", file=file, store=store, **as_option(officer))
     _send_command(keys, broker, place, name, arguments(arg or []), as_json)
 
 
@@ -58,10 +58,10 @@ def _send_command(keys: Path, broker: str, place: tuple[str, str], name: str, ar
     from central.fleet.node_commands import send_command
 
     if not broker:
-        raise UsageError("send: --broker is needed", "a command goes over MQTT only")
+        raise UsageError("send: --broker is needed", "commands are sent over MQTT only")
     facts = send_command(keys, broker, place, name, args)
     came = {"done": "done", "refused": f"refused: {facts['reason']}", "none": "no answer yet"}[facts["result"]]
-    show("send", facts, f"sent {name} to {'/'.join(place)}: {came}", as_json)
+    print_result("send", facts, f"sent {name} to {'/'.join(place)}: {came}", as_json)
     if facts["result"] == "refused":
         raise typer.Exit(1)
 
@@ -69,10 +69,10 @@ def _send_command(keys: Path, broker: str, place: tuple[str, str], name: str, ar
 def _send_order(
     keys: Path, place: tuple[str, str], file: Path | None, broker: str, store: str, officer: str, as_json: bool
 ) -> None:
-    """Into the store first: what the broker then tells is already kept."""
+    """The order goes into the store first, so that it is kept before the broker delivers it."""
     from agent.messages import topic
-    from central.fleet.broker_connection import operator
-    from central.ingest.orders import deposit, send_order
+    from central.fleet.broker_connection import operator_session
+    from central.ingest.orders import put_in_store, send_order
 
     ways = [f"broker {broker}"] * bool(broker) + [f"store {store}"] * bool(store)
     if not (file and ways):
@@ -80,16 +80,16 @@ def _send_order(
     order, token = send_order(file, keys, place, officer, ", ".join(ways))
     facts: dict[str, object] = {"number": order.number}
     if store:
-        facts["file"] = deposit(store, order, token)
+        facts["file"] = put_in_store(store, order, token)
     if broker:
         facts["topic"] = topic(*place, "order", str(order.number))
-        with operator(keys, broker) as session:
+        with operator_session(keys, broker) as session:
             session.publish(str(facts["topic"]), token, retain=True)
-    show("send", facts, f"sent order {order.number} to {'/'.join(place)}", as_json)
+    print_result("send", facts, f"sent order {order.number} to {'/'.join(place)}", as_json)
 
 
 def arguments(pairs: list[str]) -> dict[str, str]:
-    """KEY=VALUE words as a dict."""
+    """KEY=VALUE arguments as a dict."""
     for pair in pairs:
         if not pair.partition("=")[1]:
             raise UsageError(f"send: arg: must be KEY=VALUE (got {pair!r})", "for instance --arg state=on")

@@ -1,4 +1,4 @@
-"""`lykta-central sign`: what a node obeys, signed by the centre or an officer."""
+"""The command `lykta-central sign`: signs a basis, view, configuration or order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from central.commands.options import As, given_as, unused
+from central.commands.options import OfficerName, as_option, refuse_unused
 from drivers import stderr
 from privacy.errors import RecordError, UsageError
 
@@ -29,14 +29,14 @@ def sign(
     keys: Annotated[Path | None, typer.Option("--keys", help="folder that keygen made")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="the signed record")] = None,
     example: Annotated[str, typer.Option(help="print a minimal record for SITE/NODE to edit, and sign nothing")] = "",
-    name: As = "",
-    yes: Annotated[bool, typer.Option("--yes", help="sign also what is over already, or shows the whole picture")] = False,
+    name: OfficerName = "",
+    yes: Annotated[bool, typer.Option("--yes", help="also sign a record that has expired or shows the whole picture")] = False,
 ) -> None:
-    """Sign a basis or a view, without which a node never opens its camera; settings; or an order, which needs an officer.
+    """Sign a basis or a view, which a node needs to open its camera; a configuration; or an order, which needs an officer.
 
-    An older signed record at -o is replaced, no other file.
+    An existing signed record at -o is replaced; any other file is not.
     """
-    from central.keys.bundle import split_name
+    from central.keys.bundle import parse_node_name
     from privacy.files import OPEN, PUBLIC, make_folder, place
 
     if record not in RECORDS:
@@ -45,13 +45,13 @@ def sign(
             "lykta-central sign basis FILE.json --keys DIR -o basis.jws",
         )
     if example:
-        unused("sign", "--example", file=source, keys=keys, output=output, yes=yes, **given_as(name))
-        sys.stdout.write(_example(record, *split_name(example)) + "\n")
+        refuse_unused("sign", "--example", file=source, keys=keys, output=output, yes=yes, **as_option(name))
+        sys.stdout.write(_example(record, *parse_node_name(example)) + "\n")
         return
     if not (source and keys and output):
         raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
     if record != "order":
-        unused("sign", record, **given_as(name))
+        refuse_unused("sign", record, **as_option(name))
     _check_replaceable(output, record)
     make_folder(output.parent, OPEN)
     place(output, _signed(record, source, keys, name, yes), mode=PUBLIC)
@@ -59,7 +59,7 @@ def sign(
 
 
 def _check_replaceable(output: Path, record: str) -> None:
-    """`UsageError` where something stands that is no signed record of this kind: a key, the file to be signed, another record."""
+    """`UsageError` if OUT exists and is not a signed record of this kind: a key, for instance, or the file to be signed."""
     from privacy.files import read_own
     from privacy.records.jws import kind_of
 
@@ -74,20 +74,20 @@ def _check_replaceable(output: Path, record: str) -> None:
 
 
 def _signed(record: str, source: Path, keys: Path, name: str, yes: bool) -> bytes:
-    def settle(objections: list[Objection]) -> None:
+    def on_objections(objections: list[Objection]) -> None:
         for one in objections:
-            if not one.asks:
+            if not one.confirmable:
                 raise RecordError(one.text, one.hint)
             if not (yes or (sys.stdin.isatty() and typer.confirm(f"{one.text}. Sign it?", err=True))):
-                raise RecordError(one.text, f"{one.hint}; --yes signs it all the same")
+                raise RecordError(one.text, f"{one.hint}; --yes signs it nevertheless")
 
     if record != "order":
         from central.keys.signing import sign_record
 
-        return sign_record(record, source, keys, settle)
+        return sign_record(record, source, keys, on_objections)
     from central.ingest.orders import sign_order
 
-    order, token = sign_order(source, keys, name, settle)
+    order, token = sign_order(source, keys, name, on_objections)
     stderr.line(f"order {order.number} for {order.site}/{order.node}: {order.act}")
     return token
 

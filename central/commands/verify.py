@@ -1,4 +1,4 @@
-"""`lykta-central verify`: the proof of a clip, or of journals."""
+"""The command `lykta-central verify`: checks a clip or journals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from central.commands.options import Json, Keys, folder_of, frames_done, show, unused
+from central.commands.options import Json, Keys, clip_folder, print_progress, print_result, refuse_unused
 
 if TYPE_CHECKING:
     from central.clips.checking import Proof
-    from central.clips.opening import Verified
+    from central.clips.opening import VerifiedClip
 
 app = typer.Typer(add_completion=False)
 
@@ -22,21 +22,23 @@ def verify(
         Path, typer.Argument(help="a stored clip's folder or its clip.age; or a journal's folder: a node's, or KEYS/access")
     ],
     keys: Keys,
-    head: Annotated[list[str] | None, typer.Option(help="journals: UNIT=LENGTH:SHA256 as heard over MQTT; may be repeated")] = None,
-    node: Annotated[str, typer.Option(help="journals: SITE/NODE that they must be of")] = "",
+    head: Annotated[
+        list[str] | None, typer.Option(help="journals: a head UNIT=LENGTH:SHA256 as published over MQTT; may be repeated")
+    ] = None,
+    node: Annotated[str, typer.Option(help="journals: SITE/NODE that must have signed them")] = "",
     as_json: Json = False,
 ) -> None:
     """Prove that a clip was masked: signatures and hashes, one record a frame, and every masked pixel holds the fill.
 
-    Of a journal: every entry signed, none cut out, put in or changed, and the chains agree with each other and with --head.
+    For a journal: every entry is signed, none is missing, added or changed, and the chains agree with each other and with --head.
     """
     from central.clips.journals import is_journal
 
-    if is_journal(what) or ((head or node) and not (folder_of(what) / "manifest.jws").exists()):
+    if is_journal(what) or ((head or node) and not (clip_folder(what) / "manifest.jws").exists()):
         _verify_journals(what, keys, head or [], node, as_json)
         return
-    unused("verify", "a clip", head=head, node=node)
-    _verify_clip(folder_of(what), keys, as_json)
+    refuse_unused("verify", "a clip", head=head, node=node)
+    _verify_clip(clip_folder(what), keys, as_json)
 
 
 def _verify_clip(folder: Path, keys: Path, as_json: bool) -> None:
@@ -47,19 +49,19 @@ def _verify_clip(folder: Path, keys: Path, as_json: bool) -> None:
 
     verified = check_clip(folder, keys)
     sealed_to = check_clip_recipients(folder, verified.manifest, keys)
-    proof = prove_clip(folder, keys, verified, lambda number: frames_done(number, verified.manifest.frames))
+    proof = prove_clip(folder, keys, verified, lambda number: print_progress(number, verified.manifest.frames))
     checked, left = _findings(verified, proof)
     checked.append(sealed_to)
     facts = {"clip": verified.manifest.clip, "signer": verified.signer, "checked": checked, "not_checked": left}
-    verdict = "good as far as it reaches: a power cut tore it" if verified.manifest.state == "torn" else "good"
+    verdict = "good up to where a power cut tore it" if verified.manifest.state == "torn" else "good"
     lines = [f"{verified.manifest.clip} by {verified.signer}: {verdict}", *(f"  checked      {text}" for text in checked)]
     lines += [f"  not checked  {text}" for text in left]
     facts |= {"proof": msgspec.to_builtins(proof), "manifest": msgspec.to_builtins(verified.manifest)}
-    show("verify", facts, lines, as_json)
+    print_result("verify", facts, lines, as_json)
 
 
-def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
-    """What was checked, and what not."""
+def _findings(verified: VerifiedClip, proof: Proof) -> tuple[list[str], list[str]]:
+    """What was checked and what was not, a line each."""
     checked = [
         *verified.checked,
         f"{proof.frames} pictures against their mask records ({proof.records}); {sum(proof.full.values())} fully masked",
@@ -75,19 +77,19 @@ def _findings(verified: Verified, proof: Proof) -> tuple[list[str], list[str]]:
             if torn
             else []
         ),
-        f"the other {1 - proof.checked:.0%}: the border of each mask, which the coder mixes with what lies beside it",
+        f"the other {1 - proof.checked:.0%}: the border of each mask, which the coder mixes with the pixels beside it",
         "whether somebody stayed visible beside the masks",
     ]
     return checked, left
 
 
 def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_json: bool) -> None:
-    from central.clips.journals import heads_of, verify_journals
+    from central.clips.journals import parse_heads, verify_journals
     from central.keys.access_log import UNIT
-    from central.keys.key_folder import evidence
+    from central.keys.key_folder import authority_with_retired
     from central.keys.officers import check_roles
 
-    found = verify_journals(path, evidence(keys), heads_of(words), node)
+    found = verify_journals(path, authority_with_retired(keys), parse_heads(words), node)
     if UNIT in found.chains and path == keys / UNIT:
         check_roles(keys, found.chains[UNIT].entries)
     units = {unit: {"entries": len(chain.entries), "head": str(chain.head)} for unit, chain in found.chains.items()}
@@ -96,10 +98,8 @@ def _verify_journals(path: Path, keys: Path, words: list[str], node: str, as_jso
     lines = [f"{path} by {', '.join(sorted(found.names)) or 'nobody'}: whole"]
     lines += [f"  {unit}: {len(chain.entries)} entries, head {chain.head}" for unit, chain in found.chains.items()]
     lines += [f"  unproven  {claim}" for claim in found.claims]
-    lines += [f"  held against {found.crossed} heads that the units noted of each other and {found.heard} that were given"]
+    lines += [f"  compared with {found.crossed} heads that the units recorded of each other and {found.heard} that were given"]
     lines += (
-        []
-        if found.crossed or found.heard
-        else ["  not checked  whether entries are missing at the end: no head to hold it against"]
+        [] if found.crossed or found.heard else ["  not checked  whether entries are missing at the end: no head to compare with"]
     )
-    show("verify", facts, lines, as_json)
+    print_result("verify", facts, lines, as_json)

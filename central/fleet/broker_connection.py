@@ -1,4 +1,4 @@
-"""The operators' connection to the broker, with the certificate that stands in the folder of keys."""
+"""The operators' connection to the broker, with the certificate ops.pem from the folder of keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from drivers.mqtt.session import Session, session
 
 
 @contextmanager
-def operator(keys: Path, broker: str, subscribe: tuple[str, ...] = (), most: int = 1000) -> Iterator[Session]:
-    """As long as the block lasts; subscribe, most: as in `session`. `UnreachableError` if there is no link."""
+def operator_session(keys: Path, broker: str, subscribe: tuple[str, ...] = (), most: int = 1000) -> Iterator[Session]:
+    """An MQTT session for the block. broker: HOST:PORT; subscribe, most: as in `session`. `UnreachableError` if it fails."""
     address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
     with session(f"ops-{uuid.uuid4()}", credentials, (address.host, address.port), subscribe, most) as opened:
         yield opened

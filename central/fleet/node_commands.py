@@ -1,4 +1,4 @@
-"""Commands to nodes over MQTT: what the node last said names its boot and its time, so that nobody has to know either."""
+"""Sends commands to nodes over MQTT. The node's last messages give its boot id and its time, which a command must name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from agent.messages import Alarm, CommandAnswer, Message, State, topic
-from central.fleet.broker_connection import operator
+from central.fleet.broker_connection import operator_session
 from central.keys.key_folder import signer
 from drivers.mqtt.session import Session
 from privacy.errors import RecordError, UnreachableError, UsageError
@@ -23,20 +23,21 @@ from privacy.foreign import decode
 from privacy.records.command import COMMAND, LONGEST_MS, Command
 from privacy.records.jws import sign
 
-_HEARD = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
-_QUIET_S, _STANDING_S, _ANSWER_S = 0.5, 5.0, 5.0
+_TOPICS = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
+_QUIET_S, _RETAINED_S, _ANSWER_S = 0.5, 5.0, 5.0
 _NEXT_S = 75.0
-"""A node tells its health each minute."""
+"""Seconds to wait for the next message: a node reports its health each minute."""
 _MOST = 1000
-_RECKONED_MS = 30_000
-"""What is left of the minute where the node's present time is reckoned: either clock may be off by half of it."""
+_ESTIMATE_MS = 30_000
+"""How long a command is valid if the node's time is estimated from an old message: half of the usual minute, so that the estimate
+may be half a minute wrong in either direction."""
 
 
-class Heard(Struct, frozen=True):
-    """What the broker knows of a node.
+class LastHeard(Struct, frozen=True):
+    """What a node's messages say about it.
 
-    end_ms  when a command sent now ends, in the node's time since its boot; None if that cannot be reckoned before it is heard anew
-    press   the call for help that stands, "" if none does
+    end_ms  when a command sent now expires, in the node's milliseconds since boot; None if only a new message can tell
+    press   id of the call for help that is open, "" if none is
     """
 
     boot_id: str
@@ -44,10 +45,10 @@ class Heard(Struct, frozen=True):
     press: str
 
 
-def reckon(messages: Sequence[Message], now: datetime, *, live: bool) -> Heard | None:
-    """From a node's messages, in the order of their arrival; None if none says its state. live: the last one was just published.
+def summarize(messages: Sequence[Message], now: datetime, *, live: bool) -> LastHeard | None:
+    """Evaluate a node's messages, in the order of arrival; None if none holds its state. live: the last one was just published.
 
-    What stands retained may be old: how long ago it was said is known by its time stamp, if the node's clock was right.
+    Retained messages may be old; their age follows from their time stamp, if the node's clock was trusted.
     """
     boots = [one.envelope.boot_id for one in messages if isinstance(one.body, State)]
     if not boots:
@@ -58,17 +59,17 @@ def reckon(messages: Sequence[Message], now: datetime, *, live: bool) -> Heard |
     if live and last == messages[-1].envelope and not last.hist:
         end_ms = last.mono_ms + LONGEST_MS
     elif last.clock != "unknown":
-        end_ms = last.mono_ms + max(0, round((now - last.t).total_seconds() * 1000)) + _RECKONED_MS
-    return Heard(boots[-1], end_ms, calls[-1] if calls else "")
+        end_ms = last.mono_ms + max(0, round((now - last.t).total_seconds() * 1000)) + _ESTIMATE_MS
+    return LastHeard(boots[-1], end_ms, calls[-1] if calls else "")
 
 
-def command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str, str], heard: Heard) -> tuple[Command, bytes]:
-    """A command and its signed text, for the boot in which the node was heard. An ack names the call that stands."""
+def make_command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str, str], heard: LastHeard) -> tuple[Command, bytes]:
+    """A command and its signed text, for the boot in `heard`. `ack` names the open call, unless args name another press."""
     check_name(name)
     args = dict(args)
     if name == "ack" and "press" not in args:
         if not heard.press:
-            raise UsageError(f"send: ack: no call for help stands at {'/'.join(node)}", "name another press with --arg press=ID")
+            raise UsageError(f"send: ack: no call for help is open at {'/'.join(node)}", "name another press with --arg press=ID")
         args["press"] = heard.press
     number = int(datetime.now(UTC).timestamp() * 1000)
     record = Command(name, *node, str(uuid.uuid4()), args, heard.boot_id, number, heard.end_ms or 0)
@@ -81,42 +82,44 @@ def check_name(name: str) -> None:
 
 
 def send_command(keys: Path, broker: str, node: tuple[str, str], name: str, args: Mapping[str, str]) -> dict[str, Any]:
-    """Send it, and what came of it: topic, id, and result and reason as the node answered (result: none if it did not)."""
+    """Send a command and wait for the answer: topic, id, args, the node's result and reason (result "none": no answer)."""
     check_name(name)
-    with operator(keys, broker, tuple(topic(*node, one) for one in _HEARD)) as session:
-        ear = _Ear("/".join(node), broker, session)
-        record, token = command(keys, node, name, args, ear.heard())
+    with operator_session(keys, broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
+        listener = _NodeListener("/".join(node), broker, session)
+        record, token = make_command(keys, node, name, args, listener.last_heard())
         target = topic(*node, "cmd", name)
         session.publish(target, token)
-        answer = ear.answer(record.id)
+        answer = listener.answer(record.id)
     facts = {"topic": target, "id": record.id, "args": record.args}
     return facts | ({"result": answer.result, "reason": answer.reason} if answer else {"result": "none", "reason": "no answer yet"})
 
 
 @dataclass(frozen=True)
-class _Ear:
-    """What one node says, however much it says: each wait has an end."""
+class _NodeListener:
+    """Receives the messages of one node. Every wait has a limit, however many messages the node sends."""
 
     node: str
     broker: str
     session: Session
 
-    def heard(self) -> Heard:
-        """What stands at the broker; if the node's time cannot be reckoned from it, what the node says next."""
-        found = self._standing()
-        heard = reckon(found, datetime.now(UTC), live=False)
+    def last_heard(self) -> LastHeard:
+        """Evaluate the retained messages and, if the node's time does not follow from them, its next messages."""
+        found = self._retained()
+        heard = summarize(found, datetime.now(UTC), live=False)
         end_s = time.monotonic() + _NEXT_S
         while heard and heard.end_ms is None:
             one = self._next(end_s)
             if one is None or len(found) >= 2 * _MOST:
                 raise UnreachableError(
-                    f"send: {self.node} says nothing of its time, and its clock is not known to be right",
+                    f"send: {self.node} does not report its time, and its clock is not trusted",
                     "is it connected? `lykta status` there",
                 )
             found.append(one)
-            heard = reckon(found, datetime.now(UTC), live=True)
+            heard = summarize(found, datetime.now(UTC), live=True)
         if heard is None:
-            raise UnreachableError(f"send: {self.node} was never heard at broker {self.broker}", "is it enrolled, and switched on?")
+            raise UnreachableError(
+                f"send: {self.node} has never sent its state to broker {self.broker}", "is it enrolled, and switched on?"
+            )
         return heard
 
     def answer(self, command_id: str) -> CommandAnswer | None:
@@ -126,16 +129,16 @@ class _Ear:
                 return one.body
         return None
 
-    def _standing(self) -> list[Message]:
-        """What comes at once, until there is a pause."""
+    def _retained(self) -> list[Message]:
+        """The messages that arrive first, until there is a pause of `_QUIET_S`."""
         found: list[Message] = []
-        end_s = time.monotonic() + _STANDING_S
+        end_s = time.monotonic() + _RETAINED_S
         while len(found) < _MOST and (one := self._next(min(end_s, time.monotonic() + _QUIET_S))):
             found.append(one)
         return found
 
     def _next(self, end_s: float) -> Message | None:
-        """The next message that can be read, by then: others are of a node of another version, or clear an alarm."""
+        """The next readable message before `end_s` (monotonic). Skipped: other versions, and the empty ones that clear an alarm."""
         while heard := self.session.hear(end_s - time.monotonic()):
             with suppress(RecordError):
                 return decode(heard[1], Message, "message")

@@ -1,4 +1,4 @@
-"""Certificates that follow others: a node's unit asks with its present key, and gets the same role for its new one (R41)."""
+"""Renews certificates: a node's unit signs a request with its present key and gets a certificate with the same role (R41)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from agent.messages import CertificateWanted, decode, topic
-from central.fleet.broker_connection import operator
+from central.fleet.broker_connection import operator_session
 from central.keys.certificates import certify
 from central.keys.key_folder import authority, write
-from central.keys.revocation_list import Revoked
+from central.keys.revocation_list import RevocationList
 from central.keys.signing import read_json
 from drivers.mqtt.session import Session
 from privacy.errors import LyktaError, RecordError
@@ -26,67 +26,69 @@ Refused = dict[str, str]
 
 
 def renew(keys: Path, token: bytes) -> tuple[Renewal, bytes]:
-    """The certificate (PEM) for a wish; the same wish gets the same one. `RecordError` if it is not to be had.
+    """The request and the new certificate (PEM); the same request gets the same certificate. `RecordError` if it is refused.
 
-    Needs the CA's key. Kept in KEYS/renewed/<site>/<node>/.
+    Needs the CA's key. Certificates are kept in KEYS/renewed/<site>/<node>/.
     """
     trusted = authority(keys)
-    wish, key = read_request(token, trusted, datetime.now(UTC))
-    if Revoked(keys / "crl.pem", trusted).has(certificates_of(token, RENEWAL)[0].serial_number):
-        raise RecordError(f"renewal: {wish.site}/{wish.node}: its certificate was revoked", "a stolen node gets no new one")
-    folder = keys / _FOLDER / wish.site / wish.node
+    request, key = read_request(token, trusted, datetime.now(UTC))
+    if RevocationList(keys / "crl.pem", trusted).has(certificates_of(token, RENEWAL)[0].serial_number):
+        raise RecordError(f"renewal: {request.site}/{request.node}: its certificate was revoked", "a stolen node gets no new one")
+    folder = keys / _FOLDER / request.site / request.node
     make_folder(folder, OPEN)
-    path = folder / f"{wish.unit}-{thumbprint(key)}.pem"
+    path = folder / f"{request.unit}-{thumbprint(key)}.pem"
     with locked(folder):
         if not path.exists():
-            write(path, certify(keys, key, f"{wish.site}/{wish.node}", wish.unit), 0o644)
-    return wish, read_own(path)
+            write(path, certify(keys, key, f"{request.site}/{request.node}", request.unit), 0o644)
+    return request, read_own(path)
 
 
-def to_files(keys: Path, wishes: list[Path], output: Path) -> tuple[list[str], Refused]:
-    """From files into OUTPUT/<site>/<node>/<unit>.pem: whose certificates were given, and who was refused, with the reason."""
+def renew_from_files(keys: Path, requests: list[Path], output: Path) -> tuple[list[str], Refused]:
+    """Renew for request files, into OUTPUT/<site>/<node>/<unit>.pem; returns who got one, and the refused files with the reason."""
     given: list[str] = []
     refused: Refused = {}
-    for path in wishes:
+    for path in requests:
         try:
-            wish, certificate = renew(keys, read_json("renewal", path))
+            request, certificate = renew(keys, read_json("renewal", path))
         except LyktaError as problem:
             refused[str(path)] = str(problem)
             continue
-        folder = output / wish.site / wish.node
+        folder = output / request.site / request.node
         make_folder(folder, OPEN)
-        place(folder / f"{wish.unit}.pem", certificate, mode=PUBLIC)
-        given.append(f"{wish.site}/{wish.node}/{wish.unit}")
+        place(folder / f"{request.unit}.pem", certificate, mode=PUBLIC)
+        given.append(f"{request.site}/{request.node}/{request.unit}")
     return given, refused
 
 
-def over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
-    """The same for all wishes that stand at the broker; each is answered where its node hears it."""
+def renew_over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
+    """Renew for all requests retained at the broker, and publish each certificate there; returns as `renew_from_files`."""
     given: list[str] = []
     refused: Refused = {}
-    with operator(keys, broker, (topic("+", "+", "cert", "+", "wanted"),), _MOST) as session:
-        for target, payload in sorted(_standing(session).items()):
+    with operator_session(keys, broker, (topic("+", "+", "cert", "+", "wanted"),), _MOST) as session:
+        for target, payload in sorted(_retained_requests(session).items()):
             one = "/".join(target.split("/")[2:4] + target.split("/")[5:6])
             try:
-                wish, certificate = renew(keys, _wish_in(payload))
-                if target != topic(wish.site, wish.node, "cert", wish.unit, "wanted"):
-                    raise RecordError(f"renewal: is {wish.site}/{wish.node}'s for {wish.unit}", "each node asks for itself")
-                session.publish(topic(wish.site, wish.node, "cert", wish.unit, "desired"), certificate, retain=True)
+                request, certificate = renew(keys, _request_in(payload))
+                if target != topic(request.site, request.node, "cert", request.unit, "wanted"):
+                    raise RecordError(
+                        f"renewal: is {request.site}/{request.node}'s for {request.unit}", "a node may ask only for itself"
+                    )
+                session.publish(topic(request.site, request.node, "cert", request.unit, "desired"), certificate, retain=True)
                 given.append(one)
             except LyktaError as problem:
                 refused[one] = str(problem)
     return given, refused
 
 
-def _standing(session: Session) -> dict[str, bytes]:
-    """Wishes by topic, until nothing more came for a while."""
-    standing: dict[str, bytes] = {}
-    while len(standing) < _MOST and (one := session.hear(_WAIT_S)):
-        standing[one[0]] = one[1]
-    return standing
+def _retained_requests(session: Session) -> dict[str, bytes]:
+    """Requests by topic, until none arrives for `_WAIT_S`."""
+    retained: dict[str, bytes] = {}
+    while len(retained) < _MOST and (one := session.hear(_WAIT_S)):
+        retained[one[0]] = one[1]
+    return retained
 
 
-def _wish_in(payload: bytes) -> bytes:
+def _request_in(payload: bytes) -> bytes:
     try:
         body = decode(payload).body
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:

@@ -1,7 +1,7 @@
-"""Objects that came on a stick: the same way in as over the network, by hand (`lykta clips copy DIR` filled it).
+"""Imports objects from a folder, for instance a USB stick that `lykta clips copy DIR` filled, by the same steps as over HTTP.
 
-Whoever had the stick may have put anything on it: folders and files are opened by descriptor, no link is followed, and nothing is
-read that the signed record does not announce.
+The content of the folder is not trusted: folders and files are opened by descriptor, no link is followed, and only files that
+the signed record names are read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from central.ingest.intake import Intake, Wanted
+from central.ingest.intake import AnnounceRequest, Intake
 from central.store.port import Part, owner
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC
@@ -25,12 +25,12 @@ from privacy.records.manifest import MANIFEST, PARCEL, PART, Kind, Manifest, Par
 
 _RECORDS = ("manifest.jws", "parcel.jws")
 _MOST = 100_000
-"""Names in the folder."""
+"""Most names in the folder."""
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What came of one folder: taken (its receipt lies beside it now) or refused, and why."""
+class Imported:
+    """The result for one object: taken (its receipt was written into its folder), or refused with reason and hint."""
 
     id: str
     result: Literal["taken", "refused"]
@@ -38,37 +38,41 @@ class Carried:
     hint: str = ""
 
 
-def carry(folder: Path, intake: Intake, progress: Callable[[str], None]) -> Iterator[Carried]:
-    """Take each object below `folder`; one that is refused keeps no other waiting. May be broken off and begun again."""
+def import_folder(folder: Path, intake: Intake, progress: Callable[[str], None]) -> Iterator[Imported]:
+    """Import each object below `folder`, yielding its result; a refused one does not stop the others. May be repeated.
+
+    progress   called before each object with a line of text
+    `UsageError` if there is no such folder, or more than `_MOST` names in it.
+    """
     if not folder.is_dir():
         raise UsageError(f"ingest: {folder}: no such folder", "name the one that `lykta clips copy` filled")
     with opened(folder) as stick:
         found = [name for name in _names(stick, folder) if _is_object(stick, name)]
         for number, name in enumerate(found, 1):
             progress(f"{number} of {len(found)}: {name}")
-            yield _carry(stick, name, intake)
+            yield _import(stick, name, intake)
 
 
-def _carry(stick: Folder, name: str, intake: Intake) -> Carried:
+def _import(stick: Folder, name: str, intake: Intake) -> Imported:
     try:
         with stick.folder(name) as one:
-            one.place("receipt.jws", _take(one, name, intake), mode=PUBLIC)
-        return Carried(name, "taken")
+            one.place("receipt.jws", _announce_and_send(one, name, intake), mode=PUBLIC)
+        return Imported(name, "taken")
     except LyktaError as problem:
-        return Carried(name, "refused", str(problem), problem.hint)
+        return Imported(name, "refused", str(problem), problem.hint)
     except OSError as problem:
-        return Carried(name, "refused", f"{name}: {problem.strerror}", "is the folder there still, and may you write to it?")
+        return Imported(name, "refused", f"{name}: {problem.strerror}", "is the folder still there, and is it writable?")
 
 
 def _names(stick: Folder, folder: Path) -> list[str]:
     names = stick.names(_MOST + 1)
     if len(names) > _MOST:
-        raise UsageError(f"ingest: {folder}: more than {_MOST} names", "spread what lies there over several folders")
+        raise UsageError(f"ingest: {folder}: more than {_MOST} names", "spread the objects over several folders")
     return names
 
 
 def _is_object(stick: Folder, name: str) -> bool:
-    """Whether it is a folder with a record. One that cannot be looked at counts: it is then refused with the reason."""
+    """Whether it is a folder with a record. One that cannot be read counts as an object, so that it is refused with the reason."""
     try:
         if not stat.S_ISDIR(stick.facts(name).st_mode):
             return False
@@ -79,19 +83,19 @@ def _is_object(stick: Folder, name: str) -> bool:
 
 
 def _has(folder: Folder, name: str) -> bool:
-    """Whether anything has that name, also what is no file: that is refused, not passed over."""
+    """Whether anything has that name. Anything but a plain file is refused later, not skipped."""
     with suppress(FileNotFoundError):
         folder.facts(name)
         return True
     return False
 
 
-def _take(one: Folder, name: str, intake: Intake) -> bytes:
-    """The receipt. Who made it is known from the signature alone: nobody stands at the other end."""
+def _announce_and_send(one: Folder, name: str, intake: Intake) -> bytes:
+    """Announce one object, send its missing parts, and return the receipt. The node is known by the record's signature alone."""
     token, kind, record = _record(one)
     node = owner(record)
-    md5 = {file.name: tuple(_md5(data) for data in _pieces(one, name, file)) for file in record.files}
-    state = intake.announce(Wanted(kind, record.id, token, md5), node)
+    md5 = {file.name: tuple(_md5(data) for data in _parts(one, name, file)) for file in record.files}
+    state = intake.announce(AnnounceRequest(kind, record.id, token, md5), node)
     if state.receipt is None:
         for part in state.parts:
             if not part.done:
@@ -110,18 +114,18 @@ def _record(one: Folder) -> tuple[str, Kind, Manifest | Parcel]:
 
 
 def _send(one: Folder, part: Part, name: str, node: str, intake: Intake) -> None:
-    piece = intake.piece(name, part.file, part.part, node)
-    if piece is None:
+    writer = intake.part_writer(name, part.file, part.part, node)
+    if writer is None:
         return
-    with one.open(part.file, part.file) as file, piece:
+    with one.open(part.file, part.file) as file, writer:
         file.seek(part.offset)
         data = file.read(part.size)
-        piece.write(data)
-        piece.keep(_md5(data))
+        writer.write(data)
+        writer.keep(_md5(data))
 
 
-def _pieces(one: Folder, name: str, file: SealedFile) -> Iterator[bytes]:
-    """A file in parts, as many bytes as its record says; an empty one is one empty part."""
+def _parts(one: Folder, name: str, file: SealedFile) -> Iterator[bytes]:
+    """The bytes of a file, part by part; an empty file is one empty part. `RecordError` if its size is not the record's."""
     try:
         size = one.facts(file.name).st_size
     except FileNotFoundError as problem:

@@ -1,4 +1,4 @@
-"""When an object is deleted: its own deadline, and what orders say about it. The same rule at announcement and at deletion."""
+"""Decides when an object is deleted, by its own deadline and by orders. Used both at its announcement and at its deletion."""
 
 from __future__ import annotations
 
@@ -14,48 +14,50 @@ from privacy.records.order import Order, touches, verify_order
 
 
 @dataclass(frozen=True)
-class Filmed:
-    """What an order may name: a clip's id, and the span of time that it shows."""
+class ClipSpan:
+    """A clip's id and the time that it shows: what an order may refer to."""
 
-    clip: str
+    id: str
     begin: datetime
     end: datetime
 
 
 @dataclass(frozen=True)
-class Fate:
-    """When it goes, and the number of the order that says so; 0 if its own deadline does."""
+class Deletion:
+    """When an object is deleted, and the number of the order that decides it; 0 if its own deadline does."""
 
     due: datetime
     order: int = 0
 
 
-def fate(filmed: Filmed, deadline: datetime, orders: Iterable[Order], now: datetime) -> Fate:
-    """A hold outlasts deadline and erasure until it ends or a later order releases it: what is kept can still be deleted.
+def deletion_of(clip: ClipSpan, deadline: datetime, orders: Iterable[Order], now: datetime) -> Deletion:
+    """When a clip is deleted. Pure.
 
-    An erasure is obeyed until its `until` and brings the deadline forward; a release frees from the holds before it.
+    A hold keeps it beyond deadline and erasure, until the hold ends or an order with a higher number releases it: a clip that
+    was kept too long can still be deleted, one that was deleted is lost. An erasure moves the deadline forward, as long as
+    `now` is before its `until`.
     """
-    end, held = Fate(deadline), Fate(datetime.min.replace(tzinfo=deadline.tzinfo))
-    for order in sorted((order for order in orders if covers(order, filmed)), key=lambda order: order.number):
+    end, held = Deletion(deadline), Deletion(datetime.min.replace(tzinfo=deadline.tzinfo))
+    for order in sorted((order for order in orders if covers(order, clip)), key=lambda order: order.number):
         match order.act:
             case "hold":
-                held = max(held, Fate(order.until, order.number), key=lambda one: one.due)
+                held = max(held, Deletion(order.until, order.number), key=lambda one: one.due)
             case "release":
-                held = Fate(datetime.min.replace(tzinfo=deadline.tzinfo))
+                held = Deletion(datetime.min.replace(tzinfo=deadline.tzinfo))
             case "erase" if order.issued <= now <= order.until:
-                end = min(end, Fate(order.issued, order.number), key=lambda one: one.due)
+                end = min(end, Deletion(order.issued, order.number), key=lambda one: one.due)
             case _:
                 pass
     return max(end, held, key=lambda one: one.due)
 
 
-def covers(order: Order, filmed: Filmed) -> bool:
-    """Whether an order is about a clip: it names it, or any moment that the clip shows."""
-    return touches(order, filmed.clip, filmed.begin, filmed.end)
+def covers(order: Order, clip: ClipSpan) -> bool:
+    """Whether an order concerns a clip: it names the clip, or a time that overlaps it."""
+    return touches(order, clip.id, clip.begin, clip.end)
 
 
-class Decisions:
-    """The orders that stand in the store, as tokens and, where a key that is trusted here signed them, as records."""
+class StoredOrders:
+    """The orders in the store: signed texts, and the records of those that a trusted key signed."""
 
     def __init__(self, store: Store, commands: TrustedKeys) -> None:
         self._store = store
@@ -70,20 +72,20 @@ class Decisions:
         self._verified = verified
 
     def tokens(self, node: str) -> dict[int, bytes]:
-        """Every order of a node ("site/node"), by number."""
+        """The signed text of every order for a node ("site/node"), by number. Unverified."""
         keys = (key for key in self._store.names(f"{node}/orders") if not key.endswith(".answer.jws"))
         found = {int(name): key for key in keys if (name := key.rpartition("/")[2].partition(".")[0]).isdecimal()}
         return {number: token for number, key in found.items() if (token := self._store.get(key)) is not None}
 
-    def waiting(self, node: str) -> list[str]:
-        """Orders that have no answer yet, oldest first, as they are signed: the node verifies them itself."""
+    def unanswered(self, node: str) -> list[str]:
+        """Signed texts of a node's orders without an answer, oldest first. Unverified: the node verifies them itself."""
         keys = list(self._store.names(f"{node}/orders"))
         answered = {key.removesuffix(".answer.jws") for key in keys if key.endswith(".answer.jws")}
         open_ = [key for key in keys if not key.endswith(".answer.jws") and key.removesuffix(".jws") not in answered]
         return [token.decode(errors="replace").strip() for key in open_ if (token := self._store.get(key)) is not None]
 
-    def of(self, node: str) -> list[Order]:
-        """What is decided and binds: another's signature, or one for another node, decides nothing."""
+    def valid(self, node: str) -> list[Order]:
+        """A node's orders that are in force: signed by a trusted key, and for this node. Others are left out."""
         site, _, name = node.partition("/")
         found = (self._verified(token, site, name) for token in self.tokens(node).values())
         return [order for order in found if order]

@@ -1,6 +1,6 @@
-"""Taking objects in, whoever brings them: announced, sent in parts, put together, read back, and only then receipted.
+"""Receives objects, over HTTP or from a folder: announcement, parts, joining, reading back, and only then the receipt.
 
-Nothing is remembered here that another process beside the same store would lack. Every call may be repeated.
+All state is in the store, so several processes may serve one store. Every call may be repeated.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import msgspec
 from msgspec import Meta, Struct
 
 from central.ingest import cloned_nodes, segments
-from central.ingest.deletion import Decisions, Fate, Filmed, answer_key, fate, order_key
+from central.ingest.deletion import ClipSpan, Deletion, StoredOrders, answer_key, deletion_of, order_key
 from central.ingest.ledger import Ledger
-from central.ingest.recipients_check import check_arrived, check_taken, refuse
+from central.ingest.recipients_check import check_announced, check_received, log_rejection
 from central.store import limits
 from central.store.port import (
     Announcement,
     Part,
-    Piece,
+    PartWriter,
     Record,
     Store,
     Upload,
-    announced,
     announced_key,
-    close,
+    deadline_key,
     deleted_key,
-    home,
-    marker,
+    object_prefix,
     open_key,
     owner,
+    read_announcement,
     receipt_key,
     receipt_of,
     record_key,
     refused_key,
+    remove_open_marker,
     upload_of,
 )
 from privacy.errors import RecordError, RequestRejectedError, SealError
@@ -51,13 +51,13 @@ from privacy.records.order import Order, answers_to, read_answer
 
 DIAG_KEPT = timedelta(days=30)
 _MOST_OTHERS = 8
-"""Other manifests that are kept for one clip."""
+"""Most further manifests that are kept as evidence for one clip."""
 Md5 = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9+/]{{22}}=={END}")]
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
-class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a node announces. md5: base64 MD5 of each part of each file; an object store cannot do without."""
+class AnnounceRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /v1/objects. md5: base64 MD5 of each part, by file name; an S3 store requires it."""
 
     kind: Kind
     id: ClipId
@@ -66,8 +66,8 @@ class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Known:
-    """An object that was announced: its record, verified, and where its files go."""
+class AnnouncedObject:
+    """An announced object: its verified record, the signed text, and where its files go."""
 
     record: Record
     token: bytes
@@ -75,8 +75,8 @@ class Known:
 
 
 @dataclass(frozen=True)
-class State:
-    """Where an object stands: what is still to be sent, or its receipt."""
+class ObjectState:
+    """The state of an upload: its parts, or the receipt once it is complete."""
 
     id: str
     parts: list[Part]
@@ -84,129 +84,135 @@ class State:
 
 
 class Intake:
-    """Used from several threads. `node` is always the caller's "site/node", as its certificate says."""
+    """Receives objects into one store; used from several threads.
+
+    In every method `node` is the caller's "site/node" from its certificate. Refusals are `RequestRejectedError` with an HTTP
+    status, `RecordError` (403) or `SealError` (422).
+    """
 
     def __init__(
         self,
         store: Store,
         authority: Authority,
         receipts: Signer,
-        decisions: Decisions,
+        orders: StoredOrders,
         ledger: Ledger,
         now: Callable[[], datetime],
         keys: Path,
     ) -> None:
         self._store, self._authority, self._receipts = store, authority, receipts
-        self.decisions, self.ledger, self._now, self._keys = decisions, ledger, now, keys
+        self.orders, self.ledger, self._now, self._keys = orders, ledger, now, keys
 
         @lru_cache(1024)
         def read(kind: Kind, token: bytes) -> tuple[Record, Party]:
-            # The same bytes hold or do not hold for ever: a record is judged at its own time.
+            # May be cached: certificates are checked at the record's own time, so the result for the same bytes never changes.
             return read_object(kind, token, authority)
 
         self._read = read
 
-    def announce(self, wanted: Wanted, node: str) -> State:
+    def announce(self, wanted: AnnounceRequest, node: str) -> ObjectState:
+        """Register an object after checking its record and the limits; returns the parts to send, or the receipt."""
         token = wanted.manifest.strip().encode()
         record = self._verified(wanted.kind, token, node)
-        limits.check(record, wanted.id, wanted.md5)
-        check_taken(record, self._keys, self.ledger)
+        limits.check_announcement(record, wanted.id, wanted.md5)
+        check_announced(record, self._keys, self.ledger)
         if isinstance(record, Parcel) and record.kind == "journal":
             segments.check_parcel(record)
             segments.check_not_refused(self._store, record)
         upload = upload_of(record, wanted.md5)
         with self._store.lock("object", record.id):
-            known = announced(self._store, node, record.id)
+            known = read_announcement(self._store, node, record.id)
             if known and known.manifest.encode() != token:
                 self._conflict(record, token)
             if known:
                 self._check_not_refused(record)
             receipt = receipt_of(self._store, record)
             if receipt is None and (known is None or known.md5 != wanted.md5):
-                due = known.due if known else self._begin(record, node)
+                due = known.due if known else self._register(record, node)
                 entry = Announcement(record.kind, record.id, token.decode(), wanted.md5, due)
                 self._store.put(announced_key(node, record.id), msgspec.json.encode(entry))
-        return State(record.id, [] if receipt else self._store.parts(upload), receipt)
+        return ObjectState(record.id, [] if receipt else self._store.parts(upload), receipt)
 
-    def look(self, name: str, node: str) -> State:
+    def state_of(self, name: str, node: str) -> ObjectState:
+        """The state of an announced object. name: its id."""
         known = self._known(name, node)
         receipt = receipt_of(self._store, known.record)
-        return State(name, [] if receipt else self._store.parts(known.upload), receipt)
+        return ObjectState(name, [] if receipt else self._store.parts(known.upload), receipt)
 
-    def piece(self, name: str, file: str, number: int, node: str) -> Piece | None:
-        """Where a part goes; None if the object is here and needs none."""
+    def part_writer(self, name: str, file: str, number: int, node: str) -> PartWriter | None:
+        """Where to write part `number` (from 1) of a file; None if the object is already complete."""
         known = self._known(name, node)
-        piece = known.upload.slice(file, number)
-        if piece is None:
+        span = known.upload.part_range(file, number)
+        if span is None:
             raise RequestRejectedError(404, f"part: no such part (got {file} {number})", "read the list of parts again")
-        return None if receipt_of(self._store, known.record) else Piece(self._store.sink(known.upload, piece), piece)
+        return None if receipt_of(self._store, known.record) else PartWriter(self._store.part_sink(known.upload, span), span)
 
     def complete(self, name: str, node: str) -> bytes:
-        """The receipt; the same one each time."""
+        """Join and check the files and return the signed receipt; the same receipt each time."""
         with self._store.lock("object", name):
             known = self._known(name, node)
             receipt = receipt_of(self._store, known.record)
             if receipt is None:
-                receipt = self._receive(known, node)
-            close(self._store, node, name)
+                receipt = self._finish(known, node)
+            remove_open_marker(self._store, node, name)
             self._store.discard(known.upload)
         return receipt
 
     def answer(self, node: str, number: int, token: bytes) -> None:
-        """Keep what a node says it did with an order; the first answer stands."""
+        """Store a node's signed answer to order `number`. Only the first answer is kept."""
         order = self._store.get(order_key(node, number))
         if order is None:
             raise RequestRejectedError(404, f"order {number}: no such order", "GET /v1/orders lists them")
         said = read_answer(token, self._authority)
         if (f"{said.site}/{said.node}", said.number) != (node, number) or not answers_to(said, order):
-            raise RequestRejectedError(403, f"answer: is not to order {number} of {node}", "answer the order that was given")
+            raise RequestRejectedError(403, f"answer: is not for order {number} of {node}", "answer the order that was given")
         with self._store.lock("node", node):
             known = self._store.get(answer_key(node, number))
             if known is None:
                 self._store.put(answer_key(node, number), token)
         if known is not None and token_id(known) != token_id(token):
-            raise RequestRejectedError(409, f"order {number}: has another answer", "the first one stands")
+            raise RequestRejectedError(409, f"order {number}: has another answer", "the first answer is kept")
 
-    # -- the way of an object ------------------------------------------------------------------------------------------
+    # -- steps of an upload --------------------------------------------------------------------------------------------
 
-    def _begin(self, record: Record, node: str) -> datetime | None:
-        """When an object that is new here goes again, with a mark that sees to it; `RequestRejectedError` if it is gone already."""
-        now, due = self._now(), self._due(record)
+    def _register(self, record: Record, node: str) -> datetime | None:
+        """Enter a new object: its deadline entry and markers. Returns its deadline; `RequestRejectedError` (410) if it is over."""
+        now, due = self._now(), self._deadline(record)
         if self._store.get(deleted_key(node, record.id)) is not None:
-            raise RequestRejectedError(410, f"object {record.id}: was here and was deleted", "delete it")
-        end = self._fate(record, due, node) if due else Fate(now + limits.UNFINISHED)
+            raise RequestRejectedError(410, f"object {record.id}: was received and was deleted", "delete it")
+        end = self._deletion(record, due, node) if due else Deletion(now + limits.UNFINISHED)
         if end.due <= now:
             raise RequestRejectedError(
                 410, f"object {record.id}: is to be deleted" + (f" by order {end.order}" if end.order else ""), "delete it"
             )
         with self._store.lock("node", node):
-            limits.check_room(self._store, record, node)
-            limits.count_in(self._store, record, node, now)
-            # The mark first: whatever a crash leaves, the sweep finds it.
-            self._store.put(marker(end.due, node, record.id), b"")
-            self._store.hint(open_key(node, record))
+            limits.check_open_objects(self._store, record, node)
+            limits.count_new(self._store, record, node, now)
+            # The deadline entry first: the sweep then finds whatever a crash leaves.
+            self._store.put(deadline_key(end.due, node, record.id), b"")
+            self._store.put_marker(open_key(node, record))
         return due
 
-    def _receive(self, known: Known, node: str) -> bytes:
+    def _finish(self, known: AnnouncedObject, node: str) -> bytes:
         missing = [part for part in self._store.parts(known.upload) if not part.done]
         if missing:
             raise RequestRejectedError(409, f"object {known.record.id}: {len(missing)} parts are missing", "PUT them first")
         self._check_files(known)
         self._check_sealed_to(known, node)
         if isinstance(known.record, Parcel) and known.record.kind == "journal":
-            self._take_segment(known.record, known, node)
+            self._place_segment(known.record, known, node)
         self._store.put(record_key(known.record), known.token)
         if isinstance(known.record, Manifest):
-            self._trace(known.record, known.token, node)
+            self._check_chain(known.record, known.token, node)
         receipt = self._sign(known.record, known.token)
         self._store.put(receipt_key(known.record), receipt)
-        if announced(self._store, node, known.record.id) is None:
-            # Deleted meanwhile by a process that no lock of this store keeps away.
-            self._store.erase(home(known.record))
+        if read_announcement(self._store, node, known.record.id) is None:
+            # Another process deleted it meanwhile: an S3 store has no locks.
+            self._store.erase(object_prefix(known.record))
             raise RequestRejectedError(410, f"object {known.record.id}: was deleted", "delete it")
         return receipt
 
-    def _check_files(self, known: Known) -> None:
+    def _check_files(self, known: AnnouncedObject) -> None:
         found = self._store.join(known.upload)
         wrong = [file for file in known.record.files if file not in found]
         for file in wrong:
@@ -214,42 +220,42 @@ class Intake:
         if wrong:
             raise SealError(f"{wrong[0].name}: sha256: is not what the manifest says", "send its parts again")
 
-    def _check_sealed_to(self, known: Known, node: str) -> None:
-        """Refuse a clip that others can open than its manifest names: its files go, and that is remembered until its deadline."""
+    def _check_sealed_to(self, known: AnnouncedObject, node: str) -> None:
+        """Refuse a clip that is sealed to others than its manifest names: delete its files, keep the manifest till its deadline."""
         if not isinstance(known.record, Manifest):
             return
         try:
-            check_arrived(self._store, known.upload, known.record)
+            check_received(self._store, known.upload, known.record)
         except SealError as problem:
             self._store.put(refused_key(known.record), known.token)
             for key in known.upload.keys.values():
                 self._store.erase(key)
-            close(self._store, node, known.record.id)
+            remove_open_marker(self._store, node, known.record.id)
             self._store.discard(known.upload)
-            raise refuse(known.record, str(problem), self.ledger) from problem
+            raise log_rejection(known.record, str(problem), self.ledger) from problem
 
     def _check_not_refused(self, record: Record) -> None:
         if isinstance(record, Manifest) and self._store.get(refused_key(record)) is not None:
-            raise refuse(record, "its files were not sealed to those that its manifest names", self.ledger)
+            raise log_rejection(record, "its files were not sealed to those that its manifest names", self.ledger)
 
-    def _take_segment(self, parcel: Parcel, known: Known, node: str) -> None:
+    def _place_segment(self, parcel: Parcel, known: AnnouncedObject, node: str) -> None:
         [arrived] = known.upload.keys.values()
         data = self._store.get(arrived) or b""
         with self._store.lock("node", node):
             try:
-                gap = segments.check(self._store, parcel, data, self._authority)
+                gap = segments.check_segment(self._store, parcel, data, self._authority)
             except RecordError as problem:
                 self._refuse_segment(parcel, known, node, data, problem)
-                raise segments.refusal(problem) from problem
+                raise segments.rejection(problem) from problem
             if gap:
-                # Noted first: nothing is skipped in silence, whenever the power goes.
+                # The journal entry first, so that a power cut leaves no gap without an entry.
                 unit = segments.unit_of(parcel)
                 self.ledger.note("journal_gap", node=node, unit=unit, **{"from": gap.first, "to": gap.last})
-            self._store.put(segments.place_of(parcel), data)
+            self._store.put(segments.segment_key(parcel), data)
         self._store.erase(arrived)
 
-    def _refuse_segment(self, parcel: Parcel, known: Known, node: str, data: bytes, problem: RecordError) -> None:
-        """Evidence, as much as one unit may leave; then nothing of it is on its way any more."""
+    def _refuse_segment(self, parcel: Parcel, known: AnnouncedObject, node: str, data: bytes, problem: RecordError) -> None:
+        """Keep a refused segment as evidence, up to the limit for one unit, then remove its upload."""
         facts = {"node": node, "object": parcel.id, "what": "journal", "reason": str(problem)}
         if segments.keep_aside(self._store, parcel, known.token, data, problem):
             self.ledger.note("refused", **facts)
@@ -257,63 +263,66 @@ class Intake:
             self.ledger.note_hourly(f"aside {node}", "refused", **facts)
         for key in (*known.upload.keys.values(), announced_key(node, parcel.id)):
             self._store.erase(key)
-        close(self._store, node, parcel.id)
+        remove_open_marker(self._store, node, parcel.id)
         self._store.discard(known.upload)
 
-    def _trace(self, manifest: Manifest, token: bytes, node: str) -> None:
+    def _check_chain(self, manifest: Manifest, token: bytes, node: str) -> None:
         with self._store.lock("node", node):
-            fork = cloned_nodes.trace(self._store, manifest, sha256_hex(token))
+            fork = cloned_nodes.add_to_chain(self._store, manifest, sha256_hex(token))
         if fork:
             kind = "identity_twice" if fork.both else "chain_forked" if manifest.previous else "chain_restarted"
             self.ledger.note(kind, node=node, clip=fork.clip, other=fork.other, boot_id=manifest.boot_id)
 
     def _conflict(self, record: Record, token: bytes) -> None:
-        """A second manifest for one clip: refused, noted, and kept beside the first until both go."""
+        """Refuse a second manifest for one clip: it goes into the journal and is kept with the first one until both are deleted."""
         digest = sha256_hex(token)
-        if len(list(islice(self._store.names(f"{home(record)}/other"), _MOST_OTHERS))) < _MOST_OTHERS:
-            self._store.put(f"{home(record)}/other/{digest}.jws", token)
+        if len(list(islice(self._store.names(f"{object_prefix(record)}/other"), _MOST_OTHERS))) < _MOST_OTHERS:
+            self._store.put(f"{object_prefix(record)}/other/{digest}.jws", token)
         about = f"{owner(record)} {record.id}"
         self.ledger.note_hourly(
-            about, "refused", node=owner(record), object=record.id, what="manifest", reason=f"another is here ({digest})"
+            about, "refused", node=owner(record), object=record.id, what="manifest", reason=f"another manifest is known ({digest})"
         )
-        raise RequestRejectedError(409, f"object {record.id}: is here with another manifest", "a clip has one manifest for ever")
+        raise RequestRejectedError(
+            409, f"object {record.id}: was announced with another manifest", "a clip's manifest never changes"
+        )
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- lookups -------------------------------------------------------------------------------------------------------
 
     def _verified(self, kind: Kind, token: bytes, node: str) -> Record:
-        """The record, if a unit of our CA signed it that may, and the caller is the same node."""
+        """The record, if a unit that may do so signed it, certified by our CA, and the caller is the same node."""
         record, signer = self._read(kind, token)
         if not owner(record) == signer.name == node or not _NAME.fullmatch(node):
             raise RequestRejectedError(
-                403, f"object: belongs to {owner(record)}, the certificate is {node}'s", "use the node's own"
+                403, f"object: belongs to {owner(record)}, the certificate is {node}'s", "each node uploads its own objects"
             )
         return record
 
-    def _known(self, name: str, node: str) -> Known:
-        """Only below the caller's own name: what is another's is not there."""
+    def _known(self, name: str, node: str) -> AnnouncedObject:
+        """The announced object of that id of this node; `RequestRejectedError` (404) if there is none."""
         try:
             msgspec.convert(name, ClipId)
         except msgspec.ValidationError as problem:
             raise RequestRejectedError(404, "object: not an object id", "ids are UUIDs of version 7") from problem
-        found = announced(self._store, node, name)
+        found = read_announcement(self._store, node, name)
         if found is None:
             raise RequestRejectedError(404, f"object {name}: was not announced by {node}", "POST /v1/objects first")
         token = found.manifest.encode()
         record = self._verified(found.kind, token, node)
         self._check_not_refused(record)
-        return Known(record, token, upload_of(record, found.md5))
+        return AnnouncedObject(record, token, upload_of(record, found.md5))
 
-    def _due(self, record: Record) -> datetime | None:
-        """A clip's own deadline, by our clock never later than any basis allows; a diagnosis by our clock; the rest stays."""
+    def _deadline(self, record: Record) -> datetime | None:
+        """When a new object is deleted: a clip at its deadline, at most `RETENTION` from now; a diagnosis after `DIAG_KEPT`; others
+        never (None)."""
         if isinstance(record, Manifest):
             return min(record.deadline, self._now() + limits.RETENTION)
         return self._now() + DIAG_KEPT if record.kind == "diag" else None
 
-    def _fate(self, record: Record, due: datetime, node: str) -> Fate:
+    def _deletion(self, record: Record, due: datetime, node: str) -> Deletion:
         if not isinstance(record, Manifest):
-            return Fate(due)
-        orders: list[Order] = self.decisions.of(node)
-        return fate(Filmed(record.clip, record.begin, record.end), due, orders, self._now())
+            return Deletion(due)
+        orders: list[Order] = self.orders.valid(node)
+        return deletion_of(ClipSpan(record.clip, record.begin, record.end), due, orders, self._now())
 
     def _sign(self, record: Record, token: bytes) -> bytes:
         files: tuple[SealedFile, ...] = record.files

@@ -1,6 +1,6 @@
-"""The ingest's entries in the centre's journal: deletions, holds, refusals, faults, and what was carried in by hand (R32, R43).
+"""The ingest's entries in the centre's journal: deletions, holds, refusals, faults, and objects imported by hand (R32, R43).
 
-Not every object that comes: its receipt, signed and kept beside it, says that already.
+Uploads have no entry: the signed receipt, kept with the object, records them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _LONGEST = 400
 
 
 class Ledger:
-    """Used from several threads. An entry is on the disk when a call returns."""
+    """Writes entries into the centre's journal. Used from several threads; when a call returns, the entry is on the disk."""
 
     def __init__(self, journal: Journal, now: Callable[[], datetime]) -> None:
         self._journal, self._now, self._lock = journal, now, Lock()
         self._noted: dict[str, datetime] = {}
 
     def note(self, kind: str, **facts: Fact) -> bytes:
-        """The signed line. Each is also a line on stderr, for who looks at the process.
+        """Write one entry, also to stderr; returns the signed line.
 
-        A text is cut after `_LONGEST` characters: what a node says must not make the line longer than whoever verifies it reads.
+        Texts are cut after `_LONGEST` characters: text from a node must not make the line longer than verifiers read.
         """
         facts = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in facts.items()}
         with self._lock:
@@ -37,7 +37,7 @@ class Ledger:
         return line
 
     def note_hourly(self, about: str, kind: str, **facts: Fact) -> None:
-        """At most one entry an hour about the same: a node that tries again each minute fills no disk."""
+        """At most one entry an hour with the same `about`: a node that tries again each minute must not fill the disk."""
         now = self._now()
         with self._lock:
             last = self._noted.get(about)

@@ -1,4 +1,4 @@
-"""Making and sending orders. Every signed order stays in KEYS/orders/<site>/<node>/: that is also how no number is used twice."""
+"""Signs and sends orders. Every signed order is kept in KEYS/orders/<site>/<node>/, so that no number is used twice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from central.keys.access_log import note
-from central.keys.key_folder import listed, signer, write
-from central.keys.officers import admit, two_people
+from central.keys.access_log import log_access
+from central.keys.key_folder import signer, trusted_keys, write
+from central.keys.officers import authorize, check_two_people
 from central.keys.review import Objection, review
-from central.keys.signing import decoded, read_json
+from central.keys.signing import decode_record, read_json
 from central.store.choose import open_store
 from privacy.errors import RecordError, UsageError
 from privacy.files import OPEN, locked, make_folder, on_disk
@@ -22,50 +22,53 @@ from privacy.records.jws import sha256_hex, sign, token_id
 from privacy.records.order import ORDER, Order, verify_order
 
 
-def sign_order(source: Path, keys: Path, name: str | None, settle: Callable[[list[Objection]], None]) -> tuple[Order, bytes]:
-    """The order and its signed form, noted in the access log and kept in the ledger before it leaves this function.
+def sign_order(source: Path, keys: Path, name: str | None, on_objections: Callable[[list[Objection]], None]) -> tuple[Order, bytes]:
+    """Sign an order from its JSON file; returns it and its signed text. It is then in the access log and in KEYS/orders.
 
     The file may leave out `number` (the node's next one), `performed` (the officer who signs) and `issued` (now).
-    settle   gets the objections to it, and raises where one stands
+    name            the officer; None or empty: the only one with a key in KEYS
+    on_objections   called with the objections; raises if the order must not be signed
     """
-    written = decoded("order", read_json("order", source), dict[str, Any])
+    written = decode_record("order", read_json("order", source), dict[str, Any])
     draft: dict[str, Any] = {"number": 1, "performed": "…", "issued": _now(), **written}
-    # Checked once before anybody is asked who they are: its site and node become a folder.
-    place_of = decoded("order", msgspec.json.encode(draft), Order)
-    settle(review("order", place_of, _now()))
-    officer = admit(keys, name, "order", {"node": f"{place_of.site}/{place_of.node}", "act": place_of.act})
+    # Checked before anything else: site and node become the name of a folder.
+    checked = decode_record("order", msgspec.json.encode(draft), Order)
+    on_objections(review("order", checked, _now()))
+    officer = authorize(keys, name, "order", {"node": f"{checked.site}/{checked.node}", "act": checked.act})
     draft |= {"performed": written.get("performed", officer.name)}
-    two_people(str(draft.get("decided", "")), officer.name)
+    check_two_people(str(draft.get("decided", "")), officer.name)
     if draft["performed"] != officer.name:
-        raise RecordError(f"order: performed: must be who signs, {officer.name} (got {draft['performed']!r})", "leave it out")
-    folder = keys / "orders" / place_of.site / place_of.node
+        raise RecordError(
+            f"order: performed: must be the officer who signs, {officer.name} (got {draft['performed']!r})", "leave it out"
+        )
+    folder = keys / "orders" / checked.site / checked.node
     make_folder(folder, OPEN)
     # One order at a time for a node.
     with locked(folder):
-        draft["number"] = _number(folder, written.get("number"))
-        order = decoded("order", msgspec.json.encode(draft), Order)
+        draft["number"] = _next_number(folder, written.get("number"))
+        order = decode_record("order", msgspec.json.encode(draft), Order)
         token = sign(order, signer(keys, "command"), ORDER)
-        note(keys, "order", _facts(order, token), officer)
+        log_access(keys, "order", _facts(order, token), officer)
         write(folder / f"{order.number:08}.jws", token, 0o644)
     return order, token
 
 
 def send_order(source: Path, keys: Path, node: tuple[str, str], name: str | None, to: str) -> tuple[Order, bytes]:
-    """The signed order from a file, if it is of these keys and for that node; noted in the access log as sent.
+    """The signed order from a file, if these keys signed it for that node; the access log then has it as sent.
 
-    to   where it goes, in words
+    to   where it is sent, as text for the access log
     """
     token = read_json("order", source).strip()
-    officer = admit(keys, name, "order", {"node": "/".join(node), "act": "send"})
-    order = verify_order(token, listed(keys, "command"), *node)
-    note(keys, "send", {**_facts(order, token), "to": to[:200]}, officer)
+    officer = authorize(keys, name, "order", {"node": "/".join(node), "act": "send"})
+    order = verify_order(token, trusted_keys(keys, "command"), *node)
+    log_access(keys, "send", {**_facts(order, token), "to": to[:200]}, officer)
     return order, token
 
 
-def deposit(where: str, order: Order, token: bytes) -> str:
-    """Put an order where the ingest finds it; the same one may be put twice, another with its number never."""
+def put_in_store(where: str, order: Order, token: bytes) -> str:
+    """Put an order into the ingest's store; returns where. May be repeated; `RecordError` if another order has its number."""
     if "://" not in where and not Path(where).is_dir():
-        raise UsageError(f"send: store: {where}: no such folder", "name the store that the ingest keeps")
+        raise UsageError(f"send: store: {where}: no such folder", "name the ingest's store")
     store, key = open_store(where), f"{order.site}/{order.node}/orders/{order.number:08}.jws"
     if token_id(store.get(key) or token) != token_id(token):
         raise RecordError(f"send: {where}/{key}: another order has this number", "a number is never used twice")
@@ -75,7 +78,7 @@ def deposit(where: str, order: Order, token: bytes) -> str:
 
 
 def example(site: str, node: str) -> dict[str, Any]:
-    """An order to edit: number, issued and performed come with the signature."""
+    """An example order to edit; `number`, `issued` and `performed` are added when it is signed."""
     since = _now() - timedelta(hours=1)
     return {
         "act": "hold",
@@ -92,7 +95,7 @@ def example(site: str, node: str) -> dict[str, Any]:
 
 
 def _facts(order: Order, token: bytes) -> dict[str, Fact]:
-    """What the access log says of an order."""
+    """An order's facts for the access log."""
     return {
         "node": f"{order.site}/{order.node}",
         "number": order.number,
@@ -104,13 +107,13 @@ def _facts(order: Order, token: bytes) -> dict[str, Fact]:
     }
 
 
-def _number(folder: Path, wanted: object) -> int:
-    """The next number, or the wanted one if it comes after all that were used."""
+def _next_number(folder: Path, wanted: object) -> int:
+    """The next number, or the wanted one if it is greater than all used; `RecordError` otherwise."""
     last = max((int(path.stem) for path in folder.glob("*.jws")), default=0)
     if wanted is None:
         return last + 1
     if not isinstance(wanted, int) or wanted <= last:
-        raise RecordError(f"order: number: must come after {last} (got {wanted})", "leave it out: the next one is taken")
+        raise RecordError(f"order: number: must be greater than {last} (got {wanted})", "leave it out: the next number is used")
     return wanted
 
 

@@ -1,8 +1,8 @@
-"""uvicorn with mutual TLS. It hides the client's certificate from the application; this protocol class hands on its name.
+"""The HTTPS server: uvicorn with mutual TLS. uvicorn does not give the client's certificate to the application; this does.
 
-Connections are bounded (decision 0040): whoever has not shown a certificate is cut off after `HANDSHAKE_S`, the oldest first where
-there are too many, so that newcomers get through a crowd of silent ones; each certificate gets a few connections; who sends no
-header, or stops in a body, is cut off too.
+Connections are limited (decision 0040): an unfinished handshake is closed after `HANDSHAKE_S`, the oldest first if there are
+too many, so that new clients are not blocked by silent ones; a certificate may have a few connections; a client that sends no
+header, or stops within a body, is disconnected.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from central.ingest.connection_limits import Doorway, listen
+from central.ingest.connection_limits import ConnectionListener, open_listener
 from central.ingest.http import PEER, SERIAL
 from privacy.errors import StorageError
 from privacy.logs import log_of
 
 HEADER_S, IDLE_S, REQUEST_S = 15.0, 30.0, 3600.0
-"""Until a header is whole; between two pieces of a body; for one request. Slow links send a part of 5 MB in ten minutes."""
+"""Most seconds until a header is complete, between two blocks of a body, and for one request. A slow link needs ten minutes for
+a part of 5 MB."""
 LONGEST_HEADER = 16 * 1024
 MOST_EACH = 8
-"""Connections of one certificate; a node has one."""
+"""Most connections of one certificate; a node uses one."""
 _CHECK_EVERY = 10
-"""Ticks of uvicorn (0.1 s each) between two looks for whom to cut off."""
+"""Ticks of uvicorn (0.1 s each) between two checks for connections to close."""
 
 
 class PeerProtocol(H11Protocol):
-    """Puts common name and serial number of a node's TLS certificate (role `tls`) into the scope; another role gets no name."""
+    """Puts common name and serial number of the client's certificate into the scope; the name is empty unless the role is `tls`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.began = self.heard = monotonic()
+        self.began = self.last_data = monotonic()
         name, self.serial = _peer(transport.get_extra_info("ssl_object"))
         application = self.app
 
@@ -51,26 +52,26 @@ class PeerProtocol(H11Protocol):
         self.app = with_peer
 
     def data_received(self, data: bytes) -> None:
-        self.heard = monotonic()
+        self.last_data = monotonic()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        self.began = self.heard = monotonic()
+        self.began = self.last_data = monotonic()
         super().on_response_complete()
 
     def overdue(self, now: float) -> bool:
-        """Whether the client has kept us waiting for too long."""
+        """Whether the client exceeds a time limit. now: monotonic, seconds."""
         if not self.headers or self.cycle.response_complete:
             return now - self.began > HEADER_S
-        waits = self.cycle.more_body and not self.flow.read_paused and now - self.heard > IDLE_S
+        waits = self.cycle.more_body and not self.flow.read_paused and now - self.last_data > IDLE_S
         return waits or now - self.began > REQUEST_S
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.transport.abort()
 
 
 class _Server(uvicorn.Server):
-    """Listens through a `Doorway`, and looks once a second for connections to cut off."""
+    """Accepts through a `ConnectionListener`, and checks once a second for connections to close."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -80,7 +81,7 @@ class _Server(uvicorn.Server):
         def protocol() -> PeerProtocol:
             return PeerProtocol(self.config, self.server_state, self.lifespan.state)
 
-        self.servers = [Doorway(one, context, protocol) for one in sockets or ()]  # type: ignore[misc]
+        self.servers = [ConnectionListener(one, context, protocol) for one in sockets or ()]  # type: ignore[misc]
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _CHECK_EVERY == 0:
@@ -89,18 +90,18 @@ class _Server(uvicorn.Server):
 
 
 def _cut_off(connections: list[PeerProtocol]) -> None:
-    """Those that keep us waiting, and of one certificate's the oldest that are too many."""
+    """Close overdue connections, and of each certificate those above `MOST_EACH` that have been idle longest."""
     now, each = monotonic(), Counter[int]()
-    for one in sorted(connections, key=lambda one: one.heard, reverse=True):
+    for one in sorted(connections, key=lambda one: one.last_data, reverse=True):
         each[one.serial] += 1
         if one.overdue(now) or each[one.serial] > MOST_EACH:
-            one.cut()
+            one.abort()
 
 
 def serve(app: Starlette, keys: Path, host: str, port: int, beside: Callable[[Event], None]) -> None:
-    """Run until told to stop, and `beside` in a thread of its own; `StorageError` if that ended by itself.
+    """Serve until SIGTERM or SIGINT, with `beside` in a thread of its own; `StorageError` if that thread ends by itself.
 
-    `UsageError` if the address is taken.
+    keys: folder with ingest.pem, ingest.key and ca.pem. `UsageError` if the address cannot be used.
     """
     config = uvicorn.Config(
         app,
@@ -117,14 +118,14 @@ def serve(app: Starlette, keys: Path, host: str, port: int, beside: Callable[[Ev
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=LONGEST_HEADER,
     )
-    server, listener = _Server(config), listen(host, port)
-    with _beside(beside, server):
+    server, listener = _Server(config), open_listener(host, port)
+    with _running_beside(beside, server):
         server.run([listener])
 
 
 @contextmanager
-def _beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[None]:
-    """Crash-only: an ingest that takes and no longer deletes must not go on."""
+def _running_beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[None]:
+    """Run `work` in a thread; if it ends by itself, stop the server: an ingest that no longer deletes must not go on."""
     stop, ended = Event(), Event()
 
     def run() -> None:
@@ -143,7 +144,7 @@ def _beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[N
         stop.set()
         thread.join()
     if ended.is_set():
-        raise StorageError("ingest: deleting ended by itself", "the lines above say why; the next start goes on")
+        raise StorageError("ingest: the deletion thread ended", "the lines above say why; the next start resumes")
 
 
 def _peer(connection: ssl.SSLObject | None) -> tuple[str, int]:

@@ -1,6 +1,6 @@
-"""The access log: who opened, handed out and ordered what, or tried to (R32, R33b). A journal like a node's, in KEYS/access.
+"""The access log: who opened, exported and ordered what, or tried to (R32, R33b). A journal like a node's, in KEYS/access.
 
-The chain is signed by the centre's own key (role `access`), so that a refused stranger is noted too. What an officer did also
+The chain is signed by the centre's own key (role `access`), so that refused attempts have entries too. An officer's act also
 carries the officer's own signature over the same facts: nobody else can write it, and the officer cannot deny it.
 """
 
@@ -25,21 +25,21 @@ UNIT = "access"
 OFFICER = "officer"
 DEED = "lykta-deed"
 DEEDS = frozenset({"open", "export", "handed_out", "order", "send"})
-"""Kinds of entries that only an officer can make; the others (refused, officer, revoke, rotate …) the centre notes itself."""
+"""Kinds of entries that need an officer's signature; the centre alone writes the others (refused, officer, revoke, rotate …)."""
 _SIGNED = "deed"
 Facts = Mapping[str, Fact]
 
 
 @dataclass(frozen=True)
 class Officer:
-    """Somebody with a right and the key to answer for it."""
+    """An officer's name and signing key."""
 
     name: str
     signer: Signer
 
 
 class Deed(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an officer signs before it is done. facts: those of the entry."""
+    """What an officer signs before an act. facts: those of the entry in the log."""
 
     officer: str
     act: str
@@ -47,9 +47,12 @@ class Deed(Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Fact]
 
 
-def note(keys: Path, act: str, facts: Facts, officer: Officer | None = None) -> Head:
-    """Write one entry; it is on the disk when this returns, else `StorageError` and nothing may be done."""
-    by: dict[str, Fact] = {"account": _account()}
+def log_access(keys: Path, act: str, facts: Facts, officer: Officer | None = None) -> Head:
+    """Write one entry, signed by the officer too if there is one; returns the log's head.
+
+    It is on the disk when this returns. After `StorageError` the act must not be carried out.
+    """
+    by: dict[str, Fact] = {"account": _user_name()}
     if officer:
         deed = Deed(officer.name, act, datetime.now(UTC), dict(facts))
         by |= {"officer": officer.name, _SIGNED: sign(deed, officer.signer, DEED).decode()}
@@ -59,24 +62,24 @@ def note(keys: Path, act: str, facts: Facts, officer: Officer | None = None) -> 
             journal = Journal(keys / UNIT, UNIT, signer(keys, UNIT), lambda: datetime.now(UTC))
             journal.append(act, **facts, **by)
     except StorageError as problem:
-        raise StorageError(f"access log: {problem}", "without the log nothing is opened", problem.errno) from problem
+        raise StorageError(f"access log: {problem}", "no clip is opened without an entry in the log", problem.errno) from problem
     return journal.head
 
 
 def check_deed(entry: Entry, trusted: Authority) -> str:
-    """The officer's signature over an entry that needs one; returns it, "" if none is due. `RecordError` if it does not hold."""
+    """Check the officer's signature of an entry; returns the signed text, "" if none is needed. `RecordError` if it is wrong."""
     token = entry.facts.get(_SIGNED)
     if entry.kind not in DEEDS and token is None:
         return ""
     deed, party = verify_issued(str(token).encode(), DEED, trusted, OFFICER, Deed, lambda deed: deed.t)
     facts = {name: value for name, value in entry.facts.items() if name not in ("account", OFFICER, _SIGNED)}
     if (deed.officer, deed.act, deed.facts) != (entry.facts.get(OFFICER), entry.kind, facts) or party.name != deed.officer:
-        raise RecordError("deed: is not what the officer signed", "the entry was made up or changed")
+        raise RecordError("deed: is not what the officer signed", "the entry was forged or changed")
     return str(token)
 
 
-def _account() -> str:
-    """The user of this machine, whoever it claims to be."""
+def _user_name() -> str:
+    """The operating system's user name of this process, or the number of the user."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -1,8 +1,8 @@
-"""mosquitto's configuration: mutual TLS, each node below its own topics and under its own name, revoked certificates refused.
+"""mosquitto's configuration: mutual TLS, each node limited to its own topics and name, revoked certificates refused.
 
-Two listeners. At the nodes' the certificate's name is user name and client id: no node can take over another's session, whatever id
-it asks for. At the operators' the client id is free, so that several of them can listen and send with one certificate; whoever
-reaches that listener with a node's certificate could end a session by its id, so it belongs on an address that no node reaches.
+There are two listeners. For nodes, the certificate's name is the user name and the client id, so no node can take over another's
+session, whatever id it asks for. For operators, the client id is free, so several can connect with one certificate. Somebody who
+reaches that listener with a node's certificate could end a session by its id; so it must be at an address that no node reaches.
 """
 
 from __future__ import annotations
@@ -17,31 +17,36 @@ from privacy.files import CLOSED, OPEN, PRIVATE, PUBLIC, make_folder, place
 from privacy.foreign import LONGEST
 
 NODE_READS = ("cmd/#", "order/#", "config/desired", "basis/desired", "view/desired", "cert/+/desired")
-"""What a node may read, below its own name; it may write anything there."""
+"""Topics below its own name that a node may read; it may write all of them."""
 _NEEDED = ("ca.pem", "crl.pem", "broker.pem", "broker.key")
 _PACKET = LONGEST + 1024
-"""The longest record or message, with topic and properties."""
+"""Most bytes of an MQTT packet: the longest record or message, with topic and properties."""
 _INFLIGHT = 20
 _QUEUED, _QUEUED_BYTES = 100_000, 64 * 1024 * 1024
-"""Of one client that is away or slow: all that a node keeps for us at most (100,000 messages)."""
+"""Most messages and bytes queued for one client that is away or slow: as many messages as a node's outbox holds."""
 _KEPT = "14d"
 
 
 class Listeners(Struct, frozen=True):
-    """Where mosquitto listens, for nodes and for operators."""
+    """The addresses where mosquitto listens, for nodes and for operators."""
 
     nodes: Address
     operators: Address
 
 
 def access_list() -> str:
-    """%u is the certificate's common name: "site/node" of a node."""
+    """mosquitto's ACL file. `%u` is the certificate's common name, "site/node" for a node."""
     reads = "".join(f"pattern read lykta/v1/%u/{tail}\n" for tail in NODE_READS)
     return f"user ops\ntopic readwrite lykta/v1/#\n\npattern write lykta/v1/%u/#\n{reads}"
 
 
 def configuration(keys: Path, folder: Path, listeners: Listeners, user: str = "") -> str:
-    """keys: where ca.pem, crl.pem, broker.pem and broker.key lie; folder: of access list and persistence; user: of the process."""
+    """mosquitto.conf as text.
+
+    keys     folder of ca.pem, crl.pem, broker.pem and broker.key
+    folder   folder of the ACL file and of mosquitto's database
+    user     the user that mosquitto changes to, "" for its default
+    """
     return (
         _listener(keys, listeners.nodes, "use_username_as_clientid true\n")
         + _listener(keys, listeners.operators, "use_username_as_clientid false\n")
@@ -54,7 +59,7 @@ def configuration(keys: Path, folder: Path, listeners: Listeners, user: str = ""
 
 
 def write(keys: Path, folder: Path, listeners: Listeners, user: str = "") -> Path:
-    """Put broker.conf and broker.acl into the folder; the path of the first."""
+    """Write broker.conf and broker.acl into `folder`; returns the path of broker.conf. `EnrolmentError` if a key is missing."""
     for name in _NEEDED:
         read(keys / name)
     make_folder(folder.parent, OPEN)

@@ -1,6 +1,6 @@
-"""A node's bundle: what it needs below etc/lykta to be this node and to trust this centre.
+"""A node's bundle: the files below etc/lykta that give it its identity and its trust in this centre.
 
-Until enrolment exists the unit keys are made here and travel with the bundle; then they will be made on the node (R41).
+Until there is enrolment, the units' keys are made here and are part of the bundle; later they are made on the node (R41).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from central.keys.certificates import issue, issuer
-from central.keys.key_folder import listed, read
-from central.keys.recipients import present
+from central.keys.key_folder import read, trusted_keys
+from central.keys.recipients import current
 from privacy.errors import UsageError
 from privacy.files import OPEN, PUBLIC, make_folder, place
 from privacy.records.jws import key_set, sign
@@ -23,6 +23,8 @@ UNITS = ("camera", "io", "uplink", "retention")
 
 @dataclass(frozen=True)
 class Address:
+    """HOST:PORT of a server."""
+
     host: str
     port: int
 
@@ -34,8 +36,8 @@ class Address:
         return cls(host, int(port))
 
 
-def split_name(text: str) -> tuple[str, str]:
-    """Site and node of "SITE/NODE"; it becomes a certificate's common name (at most 64 characters), a topic and a folder."""
+def parse_node_name(text: str) -> tuple[str, str]:
+    """Site and node of "SITE/NODE", or `UsageError`. It is used as certificate name (at most 64 characters), topic and folder."""
     if len(text) > 64 or not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", text):
         raise UsageError(
             f"node: must be SITE/NODE, lower case, digits and hyphens, 64 at most (got {text!r})",
@@ -46,8 +48,8 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest: Address) -> Path:
-    """Write root/etc/lykta for the node "site/id"; returns that folder. Existing keys are never overwritten."""
-    site, name = split_name(node)
+    """Write root/etc/lykta for a node ("site/node"); returns that folder. `UsageError` if it holds keys: none are overwritten."""
+    site, name = parse_node_name(node)
     if not 0 < len(area) < 64:
         raise UsageError(f"bundle: area: must have 1 to 63 characters (got {area!r})", "for instance City")
     etc = root / "etc/lykta"
@@ -65,7 +67,7 @@ def bundle(keys: Path, node: str, root: Path, area: str, broker: Address, ingest
 
 
 def refresh_trust(keys: Path, root: Path) -> Path:
-    """Write root/etc/lykta/trust anew after a key was replaced or retired, and nothing else; returns that folder."""
+    """Rewrite root/etc/lykta/trust, and nothing else, after a key was replaced or retired; returns that folder."""
     trust = root / "etc/lykta/trust"
     make_folder(trust, OPEN)
     _write_trust(keys, trust)
@@ -73,17 +75,17 @@ def refresh_trust(keys: Path, root: Path) -> Path:
 
 
 def _write_trust(keys: Path, trust: Path) -> None:
-    """The CAs first: who reads the folder meanwhile must know who signed the key sets."""
+    """ca.pem is written first, so that a reader can always verify the key sets."""
     place(trust / "ca.pem", read(keys / "ca.pem"), mode=PUBLIC)
     ca = issuer(keys)
     for name in ("basis", "command"):
-        known = key_set(list(listed(keys, name).keys.values()))
+        known = key_set(list(trusted_keys(keys, name).keys.values()))
         place(trust / f"{name}-keys.jws", sign(known, ca, f"lykta-{name}-keys"), mode=PUBLIC)
-    place(trust / "recipients.txt", signed_list(tuple(present(keys)), ca), mode=PUBLIC)
+    place(trust / "recipients.txt", signed_list(tuple(current(keys)), ca), mode=PUBLIC)
 
 
 def _configuration(site: str, node: str, area: str, broker: Address, ingest: Address) -> str:
-    """The settings without which a node cannot start; `lykta config schema` lists the others."""
+    """lykta.toml with the settings that a node needs to start; `lykta config schema` lists all settings."""
     return (
         f"[node]\nsite = {json.dumps(site)}\nid = {json.dumps(node)}\narea = {json.dumps(area, ensure_ascii=False)}\n\n"
         f"[broker]\nhost = {json.dumps(broker.host)}\nport = {broker.port}\n\n"

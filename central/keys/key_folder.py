@@ -1,14 +1,14 @@
-"""The centre's folder of keys: how its files are read and written. What is in force has the plain name, what came before a number.
+"""Reads and writes the centre's folder of keys. A key in force has the plain name; earlier ones have a number (basis-1.key).
 
-ca.key ca.pem                       the CA; ca.pem lists all that are trusted, the one in force first
-basis.key basis.pub, command.…      bare keys: nodes know them from key sets that the CA signs
+ca.key ca.pem                       the CA; ca.pem lists all trusted CAs, the one in force first
+basis.key basis.pub, command.…      keys without certificate: nodes know them from key sets that the CA signs
 receipt ingest broker ops access    .key and .pem
-officers/NAME.key .pem, roles.jws   who may open, export and order
-identity.txt recipients.txt         the clip identity; who clips are sealed to, the centre's own recipient first
-recipients-known.txt                all that ever were in recipients.txt: the ingest takes no clip that is sealed to anybody else
-issued.jsonl crl.pem                every certificate that was issued; those that were revoked
-access/ orders/                     the access log; every order that was signed
-retired/                            public halves of what is no longer trusted but signed evidence
+officers/NAME.key .pem, roles.jws   the officers' keys; their rights, signed by the CA
+identity.txt recipients.txt         the identity that opens clips; the recipients of new clips, the centre's first
+recipients-known.txt                all recipients ever in recipients.txt: the ingest refuses clips sealed to others
+issued.jsonl crl.pem                all issued certificates; the revoked ones
+access/ orders/                     the access log; all signed orders
+retired/                            public keys that are no longer trusted, for verifying old evidence
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from privacy.records.jws import Authority, PrivateKey, Signer, TrustedKeys, load
 
 RETIRED = "retired"
 LONGEST = 64 << 20
-"""Bytes of a file here: the list of all certificates, and of the revoked ones, grow for years."""
+"""Most bytes of a file here: issued.jsonl and crl.pem grow for years."""
 
 
 def read(path: Path) -> bytes:
+    """The bytes of a file; `EnrolmentError` if it cannot be read."""
     try:
         return read_own(path, most=LONGEST)
     except OSError as problem:
@@ -38,7 +39,7 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None:
-    """A whole file that only its mode's readers ever see; without `replace` it never takes the place of another."""
+    """Write a file in one step, with these permissions from the start, synced. `FileExistsError` if it exists, unless `replace`."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(create(part, mode), "wb") as file:
@@ -59,7 +60,7 @@ def write_key(path: Path, key: PrivateKey, *, replace: bool = False) -> None:
 
 
 def write_pair(folder: Path, name: str) -> None:
-    """A new bare key: NAME.key and, for key sets, NAME.pub."""
+    """Make a key without a certificate: NAME.key and NAME.pub."""
     key = ec.generate_private_key(ec.SECP256R1())
     form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     write_key(folder / f"{name}.key", key)
@@ -67,20 +68,20 @@ def write_pair(folder: Path, name: str) -> None:
 
 
 def signer(folder: Path, name: str) -> Signer:
-    """A key of the folder, with its certificate where it has one."""
+    """The private key NAME.key, with its certificate if there is one."""
     certificate = folder / f"{name}.pem"
     chain = load_chain(read(certificate)) if certificate.exists() else ()
-    # The CA's own signatures are known by its key: a node has its certificate.
+    # ca.pem may list several CAs; the first is the one of ca.key.
     return Signer(load_private_key(read(folder / f"{name}.key")), chain[:1])
 
 
 def authority(folder: Path) -> Authority:
-    """The CAs in force: for what is made now."""
+    """The CAs that are trusted now."""
     return Authority(load_chain(read(folder / "ca.pem")))
 
 
-def evidence(folder: Path) -> Authority:
-    """The CAs in force and those before: for what was signed while they were."""
+def authority_with_retired(folder: Path) -> Authority:
+    """The CAs that are trusted now and the retired ones, for verifying records of their time."""
     before = [load_chain(read(path)) for path in sorted((folder / RETIRED).glob("ca-*.pem"))]
     return Authority(authority(folder).cas + tuple(ca for chain in before for ca in chain))
 
@@ -92,31 +93,31 @@ def public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def listed(folder: Path, name: str) -> TrustedKeys:
-    """The bare keys of that name that nodes are told to trust: the one in force, and those that are not retired yet."""
-    paths = [folder / f"{name}.pub", *(folder / f"{name}-{n}.pub" for n in numbers(folder, name))]
+def trusted_keys(folder: Path, name: str) -> TrustedKeys:
+    """The keys of that name that nodes shall trust: the one in force and earlier ones that are not retired."""
+    paths = [folder / f"{name}.pub", *(folder / f"{name}-{n}.pub" for n in old_numbers(folder, name))]
     keys = [serialization.load_pem_public_key(read(path)) for path in paths if path.exists() or path.stem == name]
     return TrustedKeys({thumbprint(key): key for key in keys if isinstance(key, ec.EllipticCurvePublicKey)})
 
 
-def numbers(folder: Path, name: str) -> list[int]:
-    """The numbers of what had this name before, oldest first."""
+def old_numbers(folder: Path, name: str) -> list[int]:
+    """The numbers of earlier files of this name, oldest first."""
     found = (re.fullmatch(rf"{name}-([0-9]+)\.[a-z]+", path.name) for path in folder.glob(f"{name}-*"))
     return sorted({int(match[1]) for match in found if match})
 
 
 def set_aside(folder: Path, name: str) -> None:
-    """Give what is in force a number, so that its plain name is free."""
-    number = max([*numbers(folder, name), *numbers(folder / RETIRED, name)], default=0) + 1
+    """Rename the files in force to the next number, so that their plain name is free."""
+    number = max([*old_numbers(folder, name), *old_numbers(folder / RETIRED, name)], default=0) + 1
     for path in sorted(folder.glob(f"{name}.*")):
         path.rename(folder / f"{name}-{number}{path.suffix}")
     sync_folder(folder)
 
 
 def retire(folder: Path, name: str) -> None:
-    """Destroy the private halves of what had this name before, and keep the public ones for evidence only."""
+    """Delete the private keys of earlier files of this name, and move the public ones to retired/, for verifying old evidence."""
     make_folder(folder / RETIRED, OPEN)
-    for number in numbers(folder, name):
+    for number in old_numbers(folder, name):
         for path in sorted(folder.glob(f"{name}-{number}.*")):
             if path.suffix == ".key":
                 path.unlink()

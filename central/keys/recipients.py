@@ -1,6 +1,6 @@
-"""To whom clips may be sealed: who is in recipients.txt, and who was before; anybody else on a node is a stranger.
+"""The recipients to whom clips may be sealed: those in recipients.txt now, and earlier ones. Clips sealed to others are refused.
 
-recipients-known.txt lists all that ever were: a clip may be older than the last change.
+recipients-known.txt lists all that were ever in recipients.txt, because a clip may be older than the last change.
 """
 
 from __future__ import annotations
@@ -16,45 +16,48 @@ from privacy.records.manifest import Manifest
 from privacy.records.seal import LONGEST_HEAD, stanzas
 
 _NOW, _KNOWN = "recipients.txt", "recipients-known.txt"
-HINT = "look at trust/recipients.txt on the node, and who could write there"
+HINT = "check trust/recipients.txt on the node, and who could write there"
 
 
-def present(keys: Path) -> list[str]:
-    """The recipients in force, the centre's own first."""
+def current(keys: Path) -> list[str]:
+    """The recipients of new clips, the centre's own first."""
     return _lines(read(keys / _NOW))
 
 
 def known(keys: Path) -> frozenset[str]:
-    """Everybody to whom a clip may be sealed: in force now, or before."""
-    return _listed(keys) | frozenset(_own(keys))
+    """All recipients to whom a clip may be sealed: current and earlier ones."""
+    return _ever_listed(keys) | frozenset(_from_identities(keys))
 
 
-def _listed(keys: Path) -> frozenset[str]:
+def _ever_listed(keys: Path) -> frozenset[str]:
     path = keys / _KNOWN
-    return frozenset([*present(keys), *(_lines(read(path)) if path.exists() else [])])
+    return frozenset([*current(keys), *(_lines(read(path)) if path.exists() else [])])
 
 
-def change(keys: Path, recipients: list[str]) -> None:
-    """Put others into force, and remember all that were."""
+def set_recipients(keys: Path, recipients: list[str]) -> None:
+    """Replace recipients.txt; the earlier ones stay in recipients-known.txt."""
     with locked(keys):
         if (keys / _NOW).exists():
             _write(keys / _KNOWN, sorted(known(keys) | set(recipients)))
         _write(keys / _NOW, recipients)
 
 
-def strangers(manifest: Manifest, keys: Path) -> str:
-    """What is wrong with the recipients that a manifest names, "" if nothing is."""
+def recipients_problem(manifest: Manifest, keys: Path) -> str:
+    """What is wrong with the recipients that a manifest names, as text; "" if nothing is."""
     if not manifest.recipients:
         return "recipients: the manifest names nobody"
-    odd = sorted(set(manifest.recipients) - _listed(keys))
-    if odd:  # identities are looked at for these alone: an ingest need not hold any
-        odd = sorted(set(odd).difference(_own(keys)))
+    odd = sorted(set(manifest.recipients) - _ever_listed(keys))
+    if odd:  # only now read identities: an ingest need not have any
+        odd = sorted(set(odd).difference(_from_identities(keys)))
     return f"recipients: sealed to {', '.join(one[:70] for one in odd[:3])}, whom this centre does not know" if odd else ""
 
 
 def check_clip_recipients(folder: Path, manifest: Manifest, keys: Path) -> str:
-    """What was checked of a stored clip: its recipients are the centre's, and each sealed file has as many. `RecordError`."""
-    wrong = strangers(manifest, keys)
+    """Check a stored clip's recipients: all are the centre's, and each sealed file has as many. Returns a line for the report.
+
+    `RecordError` for an unknown recipient, `SealError` for another number of them.
+    """
+    wrong = recipients_problem(manifest, keys)
     if wrong:
         raise RecordError(wrong, HINT)
     for file in manifest.files:
@@ -64,7 +67,7 @@ def check_clip_recipients(folder: Path, manifest: Manifest, keys: Path) -> str:
 
 
 def check_stanzas(name: str, head: bytes, manifest: Manifest) -> None:
-    """Whether a sealed file can be opened by as many as its manifest names; `SealError` if not. head: its first bytes."""
+    """`SealError` if a sealed file has another number of recipients than its manifest names. head: its first bytes."""
     count = stanzas(head)
     if count != len(manifest.recipients):
         raise SealError(f"{name}: is sealed to {count}, the manifest names {len(manifest.recipients)}", HINT)
@@ -79,8 +82,8 @@ def _lines(data: bytes) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _own(keys: Path) -> list[str]:
-    """Of identities that lie here: a folder of keys from before recipients-known.txt."""
+def _from_identities(keys: Path) -> list[str]:
+    """Recipients of the identities in this folder: an older folder of keys has no recipients-known.txt."""
     found = []
     for path in sorted(keys.glob("identity*.txt")):
         for line in _lines(read(path)):

@@ -1,6 +1,6 @@
-"""What an officer should not sign unread: a record that cannot mean what it says, or that nobody has filled in.
+"""Finds mistakes in a record before it is signed: contradictions, and example texts that nobody replaced.
 
-Pure: the record and the time in, objections out. Some are refused, the others are asked about.
+Pure: takes the record and the time, returns objections. Some forbid signing; the signer may confirm the others.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from privacy.records.far_zone import FarLine
 from privacy.records.order import Order
 
 PLACEHOLDERS = ("example, not an assessment", "example stop", "who decided")
-"""Texts of the examples that somebody must replace."""
+"""Texts of the examples that must be replaced before signing."""
 _GRID = 40
 _NEEDED = ("assessment", "controller", "decided", "case")
 _WHOLE = 0.95
-"""Nobody draws to the last pixel: a view that leaves out a corner is the whole picture too."""
+"""From this share on, a view counts as the whole picture: a corner left out makes no difference."""
 Point = tuple[float, float]
 
 
 class Objection(Struct, frozen=True):
-    """text names field, rule and value; hint what to do. asks: whoever signs may say that it is meant."""
+    """text: field, rule and value; hint: what to do; confirmable: whether the signer may confirm that it is intended."""
 
     text: str
     hint: str
-    asks: bool
+    confirmable: bool
 
 
 def review(name: str, record: Any, now: datetime) -> list[Objection]:
-    """Objections to a basis, a view or an order; settings have none. now: aware."""
+    """Objections to a basis, a view or an order; there are none to settings. name: the record's kind; now: with time zone."""
     found = list(_unfilled(name, record))
     if isinstance(record, Basis):
-        found += [*_span(name, record, now), *_idle(name, record)]
+        found += [*_dates(name, record, now), *_never_open(name, record)]
     if isinstance(record, Order):
-        found += _over(f"{name}: until", record.until, now)
-    return found + _seen(name, record) if isinstance(record, View) else found
+        found += _expired(f"{name}: until", record.until, now)
+    return found + _shown_area(name, record) if isinstance(record, View) else found
 
 
-def _seen(name: str, view: View) -> list[Objection]:
-    share = shown([area.polygon for area in view.areas], view.zones, view.far)
+def _shown_area(name: str, view: View) -> list[Objection]:
+    share = shown_share([area.polygon for area in view.areas], view.zones, view.far)
     got = f"(got {share:.0%} by {len(view.areas)} areas and {len(view.zones)} zones)"
     if share >= _WHOLE:
         return [Objection(f"{name}: areas: the whole picture may be shown {got}", "draw the stop alone", True)]
     return [] if share else [Objection(f"{name}: areas: nothing is shown {got}", "draw the stop", True)]
 
 
-def _idle(name: str, basis: Basis) -> Iterator[Objection]:
-    """What never opens the lens."""
+def _never_open(name: str, basis: Basis) -> Iterator[Objection]:
+    """A basis with which the camera is never opened: no hours, or no known networks."""
     if not any(hours.days for hours in basis.hours):
         yield Objection(f"{name}: hours: no day is named, so the lens never opens (got none)", "write the assessed hours", True)
     known = [stack.name for stack in STACKS]
@@ -71,14 +71,14 @@ def _unfilled(name: str, record: Any) -> Iterator[Objection]:
             yield Objection(f"{name}: {field}: must not be empty (got {value!r})", "write what was decided", False)
 
 
-def _span(name: str, basis: Basis, now: datetime) -> list[Objection]:
+def _dates(name: str, basis: Basis, now: datetime) -> list[Objection]:
     if basis.end <= basis.begin:
         text = f"{name}: end: must be after begin, {_minute(basis.begin)} (got {_minute(basis.end)})"
-        return [Objection(text, "mend the file", False)]
-    return _over(f"{name}: end", basis.end, now)
+        return [Objection(text, "correct the file", False)]
+    return _expired(f"{name}: end", basis.end, now)
 
 
-def _over(field: str, end: datetime, now: datetime) -> list[Objection]:
+def _expired(field: str, end: datetime, now: datetime) -> list[Objection]:
     return [Objection(f"{field}: is over already (got {_minute(end)})", "name a later one", True)] if end <= now else []
 
 
@@ -86,8 +86,10 @@ def _minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M %Z}"
 
 
-def shown(polygons: Sequence[Sequence[Point]], zones: Sequence[Sequence[Point]] = (), far: FarLine | UnsetType = UNSET) -> float:
-    """The share of the picture that lies in any of these polygons, in no zone and not above the far line; corners in 0..1."""
+def shown_share(
+    polygons: Sequence[Sequence[Point]], zones: Sequence[Sequence[Point]] = (), far: FarLine | UnsetType = UNSET
+) -> float:
+    """The share of the picture, 0..1, inside any of the polygons, in no zone and below the far line. Corners: 0..1."""
     points = [((x + 0.5) / _GRID, (y + 0.5) / _GRID) for x in range(_GRID) for y in range(_GRID)]
     near = [(x, y) for x, y in points if far is UNSET or y >= far.at(x)]
     return sum(_in_any(point, polygons) and not _in_any(point, zones) for point in near) / len(points)
@@ -98,7 +100,7 @@ def _in_any(point: Point, polygons: Sequence[Sequence[Point]]) -> bool:
 
 
 def _inside(point: Point, polygon: Sequence[Point]) -> bool:
-    """Even-odd rule: how often a ray to the right crosses an edge."""
+    """Whether a point is in a polygon, by the even-odd rule: a ray to the right crosses an odd number of edges."""
     x, y = point
     edges = zip(polygon, [*polygon[1:], polygon[0]], strict=True)
     return sum((y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1) for (x1, y1), (x2, y2) in edges) % 2 == 1

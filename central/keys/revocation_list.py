@@ -1,4 +1,4 @@
-"""Certificates that are no longer believed: KEYS/crl.pem, signed by the CA, read again when it changes (R30)."""
+"""Revoked certificates: reads KEYS/crl.pem, signed by the CA, and reads it again when it changes (R30)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from privacy.files import read_own
 from privacy.records.jws import Authority
 
 
-class Revoked:
-    """A list that is absent revokes nothing; one that cannot be believed lets nobody in until it is mended."""
+class RevocationList:
+    """The current CRL. An absent file revokes nothing; with an invalid one every `has` is `RecordError`, so nobody gets in."""
 
     def __init__(self, path: Path, authority: Authority) -> None:
         self._path, self._authority = path, authority
@@ -21,7 +21,7 @@ class Revoked:
         self._serials: frozenset[int] = frozenset()
 
     def has(self, serial: int) -> bool:
-        """Whether a certificate's serial number is listed. Asked for each call: a connection may stand for days."""
+        """Whether a certificate's serial number is listed. Asked for every request, because a connection may last for days."""
         try:
             found = self._path.stat()
         except FileNotFoundError:

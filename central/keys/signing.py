@@ -1,4 +1,4 @@
-"""Signing what a node obeys: basis, view and configuration. Orders and commands to nodes are signed where they are sent."""
+"""Signs basis, view and configuration. Orders are signed in central.ingest.orders, commands in central.fleet.node_commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from central.keys.key_folder import listed, signer
+from central.keys.key_folder import signer, trusted_keys
 from central.keys.review import Objection, review
 from privacy.errors import RecordError
 from privacy.files import read_own
@@ -24,50 +24,51 @@ KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {
     "view": (VIEW, View, "basis"),
     "config": (CONFIG, Settings, "command"),
 }
-"""Type of the record, what it holds, and the key that signs it."""
+"""By name: the record's JWS type, its Python type, and the key that signs it."""
 
 
-def sign_record(name: str, source: Path, keys: Path, settle: Callable[[list[Objection]], None]) -> bytes:
-    """The signed record from its JSON file; `RecordError` names field and rule where it is not one.
+def sign_record(name: str, source: Path, keys: Path, on_objections: Callable[[list[Objection]], None]) -> bytes:
+    """Sign a record from its JSON file; returns the signed text. `RecordError` names the field and the rule that it breaks.
 
-    settle   gets the objections to it, and raises where one stands
+    on_objections   called with the objections; raises if the record must not be signed
     """
     kind, into, key = KINDS[name]
-    record = decoded(name, read_json(name, source), into)
-    settle(review(name, record, datetime.now(UTC)))
+    record = decode_record(name, read_json(name, source), into)
+    on_objections(review(name, record, datetime.now(UTC)))
     return sign(record, signer(keys, key), kind)
 
 
-def signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
-    """The signed record from a file, if it is of these keys and for that node: what a node would refuse is not sent."""
+def read_signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
+    """The signed text from a file, if these keys signed it for that node; else `RecordError`: the node would refuse it."""
     kind, into, key = KINDS[name]
     token = read_json(name, source).strip()
-    record = verify_listed(token, kind, listed(keys, key), into)
+    record = verify_listed(token, kind, trusted_keys(keys, key), into)
     if (record.site, record.node) != node:
         raise RecordError(f"{name}: node: is for {record.site}/{record.node} (got {'/'.join(node)})", "send it there")
     return token
 
 
 def read_json(name: str, source: Path) -> bytes:
+    """The bytes of a record's file; `RecordError` if it cannot be read."""
     try:
         return read_own(source)
     except OSError as problem:
         raise RecordError(f"{source}: {problem.strerror}", f"lykta-central sign {name} --example SITE/NODE prints one") from problem
 
 
-def decoded(name: str, data: bytes, into: type[T]) -> T:
-    """The record that somebody wrote; `RecordError` names field and rule where it is not one."""
+def decode_record(name: str, data: bytes, into: type[T]) -> T:
+    """A record from JSON written by hand; `RecordError` names the field and the rule that it breaks."""
     try:
         return msgspec.json.decode(data, type=into)
     except msgspec.ValidationError as problem:
         rule, _, where = str(problem).partition(" - at `$.")
-        raise RecordError(f"{name}: {where.rstrip('`') or 'file'}: {rule[:1].lower()}{rule[1:]}", "mend the file") from problem
+        raise RecordError(f"{name}: {where.rstrip('`') or 'file'}: {rule[:1].lower()}{rule[1:]}", "correct the file") from problem
     except msgspec.DecodeError as problem:
-        raise RecordError(f"{name}: the file is not JSON: {problem}", "mend the file") from problem
+        raise RecordError(f"{name}: the file is not JSON: {problem}", "correct the file") from problem
 
 
 def example(name: str, site: str, node: str) -> Any:
-    """A minimal record to edit."""
+    """An example record to edit."""
     now = datetime.now(UTC).replace(microsecond=0)
     if name == "view":
         whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Which store a word on the command line means."""
+"""Opens the store that the option `--store` names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from central.store.port import Store
 
 
 def open_store(where: str) -> Store:
-    """`s3://bucket[/prefix]`, with endpoint and credentials from boto3's usual places; anything else is a folder."""
+    """An S3 store for `s3://bucket[/prefix]` (endpoint and credentials as boto3 finds them), else one in the folder `where`."""
     if where.startswith("s3://"):
         from central.store.s3_store import S3Store
 

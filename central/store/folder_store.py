@@ -1,4 +1,4 @@
-"""A store in a local folder. Parts are PUT to the ingest; several processes on this folder take turns by file locks."""
+"""A store in a local folder. Nodes PUT parts to the ingest, which writes them here; file locks order several processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from central.store.port import Part, Slice, Upload
+from central.store.port import Part, PartRange, Upload
 from privacy.errors import RecordError, StorageError
 from privacy.files import append, create, make_folder, open_file, place, read, sync_folder
 from privacy.folders import remove
@@ -20,19 +20,19 @@ from privacy.records.manifest import SealedFile
 
 _BLOCK = 1 << 20
 _LARGEST = 64 << 20
-"""Bytes of what is read as a whole: records, and segments of a journal."""
+"""Most bytes of a file that is read into memory at once: records and journal segments."""
 _TEMPORARY = itertools.count()
 _ATTEMPTS = 20
 
 
 class FolderStore:
-    """A key is a path below the folder. What begins with a dot is not there yet."""
+    """A key is a path below the folder. A name that begins with a dot is a file still being written, and is not listed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._incoming, self._locks = folder / "_incoming", folder / "_locks"
         for one in (self._incoming, self._locks):
-            _make(one)
+            _make_folder(one)
 
     def get(self, key: str) -> bytes | None:
         path = self.folder / key
@@ -45,20 +45,20 @@ class FolderStore:
                 return None
             raise
 
-    def head(self, key: str, most: int) -> bytes:
+    def first_bytes(self, key: str, most: int) -> bytes:
         with open_file(self.folder / key, f"store: {key[:200]}") as file:
             return file.read(most)
 
     def put(self, key: str, data: bytes) -> None:
         path = self.folder / key
         for _ in range(_ATTEMPTS):
-            # Another process may take the folder away that has just become empty.
+            # Another process may remove the folder between the two calls, because it is empty.
             with suppress(FileNotFoundError):
-                _make(path.parent)
+                _make_folder(path.parent)
                 return place(path, data)
-        raise StorageError(f"store: {path}: its folder does not stay", "does something else delete in the store?")
+        raise StorageError(f"store: {path}: its folder is removed again and again", "does another program delete in the store?")
 
-    def hint(self, key: str) -> None:
+    def put_marker(self, key: str) -> None:
         path = self.folder / key
         try:
             os.close(append(path))
@@ -66,18 +66,18 @@ class FolderStore:
             make_folder(path.parent)
             os.close(append(path))
 
-    def unhint(self, key: str) -> None:
+    def remove_marker(self, key: str) -> None:
         (self.folder / key).unlink(missing_ok=True)
 
     def names(self, folder: str) -> Iterator[str]:
-        for name, is_folder in _listed(self.folder / folder):
+        for name, is_folder in _entries(self.folder / folder):
             if is_folder:
                 yield from self.names(f"{folder}/{name}")
             else:
                 yield f"{folder}/{name}"
 
     def folders(self, folder: str) -> list[str]:
-        return [name for name, is_folder in _listed(self.folder / folder) if is_folder]
+        return [name for name, is_folder in _entries(self.folder / folder) if is_folder]
 
     def erase(self, key: str) -> int:
         path = self.folder / key
@@ -87,12 +87,12 @@ class FolderStore:
                 raise StorageError(f"store: {path}: {left[0]}", "check the disk and the folder's rights")
         else:
             path.unlink(missing_ok=True)
-        self._prune(path.parent)
+        self._remove_empty_folders(path.parent)
         return count
 
     @contextmanager
     def lock(self, what: Literal["object", "node"], name: str) -> Iterator[None]:
-        """256 locks of each sort are enough to be seldom in each other's way, and nothing is left behind for each object."""
+        """Names share 256 lock files a kind, so that no lock file is left for each object; two names seldom share one."""
         path = self._locks / f"{what}-{hashlib.sha256(name.encode()).digest()[0]:02x}"
         descriptor = append(path)
         try:
@@ -103,54 +103,54 @@ class FolderStore:
 
     def parts(self, upload: Upload) -> list[Part]:
         return [
-            piece.part(f"/v1/objects/{upload.id}/parts/{piece.file}/{piece.number}", whole or self._place(upload, piece).exists())
+            span.part(f"/v1/objects/{upload.id}/parts/{span.file}/{span.number}", whole or self._part_path(upload, span).exists())
             for file in upload.files
             for whole in [(self.folder / upload.keys[file.name]).exists()]
-            for piece in upload.slices(file)
+            for span in upload.part_ranges(file)
         ]
 
-    def sink(self, upload: Upload, piece: Slice) -> _PieceFile:
-        path = self._place(upload, piece)
+    def part_sink(self, upload: Upload, span: PartRange) -> _PartFile:
+        path = self._part_path(upload, span)
         make_folder(path.parent)
-        return _PieceFile(path)
+        return _PartFile(path)
 
     def join(self, upload: Upload) -> tuple[SealedFile, ...]:
         targets = {file.name: self.folder / upload.keys[file.name] for file in upload.files}
         for file in upload.files:
             target = targets[file.name]
             if not target.exists():
-                _make(target.parent)
-                _join([self._place(upload, piece) for piece in upload.slices(file)], target)
+                _make_folder(target.parent)
+                _concatenate([self._part_path(upload, span) for span in upload.part_ranges(file)], target)
         for folder in {target.parent for target in targets.values()}:
             sync_folder(folder)
         return tuple(_read_back(name, target) for name, target in targets.items())
 
     def discard(self, upload: Upload) -> None:
-        remove(self._arriving(upload))
+        remove(self._upload_folder(upload))
 
-    def _arriving(self, upload: Upload) -> Path:
-        """By the node too: an id is a node's own choice."""
+    def _upload_folder(self, upload: Upload) -> Path:
+        """The node's name is part of the folder's: a node chooses ids itself, so two nodes may choose the same one."""
         return self._incoming / f"{upload.node.replace('/', '~')}~{upload.id}"
 
-    def _place(self, upload: Upload, piece: Slice) -> Path:
-        return self._arriving(upload) / f"{piece.file}.{piece.number:06}"
+    def _part_path(self, upload: Upload, span: PartRange) -> Path:
+        return self._upload_folder(upload) / f"{span.file}.{span.number:06}"
 
-    def _prune(self, folder: Path) -> None:
-        """A folder is there while something is in it. The last one that stays carries the news to the disk."""
+    def _remove_empty_folders(self, folder: Path) -> None:
+        """Remove a folder and those above it as long as they are empty, then sync the first one that is not."""
         while folder != self.folder:
             try:
                 folder.rmdir()
             except FileNotFoundError:
                 pass
-            except OSError:  # something is in it
+            except OSError:  # not empty
                 break
             folder = folder.parent
-        with suppress(FileNotFoundError):  # emptied and taken away by another process, which syncs what is above
+        with suppress(FileNotFoundError):  # removed by another process, which syncs the folder above
             sync_folder(folder)
 
 
-class _PieceFile:
-    """A part under a name of its own: a node that gave up waiting may send the same one again, to another process."""
+class _PartFile:
+    """A part, written under a temporary name of its own: a node that timed out may send the same part to another process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -158,10 +158,10 @@ class _PieceFile:
         self._file = os.fdopen(create(self._part), "wb")
         self.write = self._file.write
 
-    def keep(self, md5: str) -> None:  # noqa: ARG002 (an object store checks it once more)
+    def keep(self, md5: str) -> None:  # noqa: ARG002 (used by the S3 store, which checks it again)
         self._file.flush()
         os.fsync(self._file.fileno())
-        # The name is not synced: one that a power cut takes is a part sent again. `join` syncs what a receipt is given for.
+        # The folder is not synced: a part that a power cut removes is sent again. `join` syncs before a receipt is given.
         self._part.replace(self._path)
 
     def drop(self) -> None:
@@ -169,21 +169,21 @@ class _PieceFile:
         self._part.unlink(missing_ok=True)
 
 
-def _join(pieces: list[Path], target: Path) -> None:
-    if len(pieces) == 1:
-        pieces[0].replace(target)
+def _concatenate(parts: list[Path], target: Path) -> None:
+    if len(parts) == 1:
+        parts[0].replace(target)
         return
     whole = target.with_name(f".{target.name}.part")
     whole.unlink(missing_ok=True)
     with os.fdopen(create(whole), "wb") as out:
-        for piece in pieces:
-            with open_file(piece, piece.name) as source:
+        for part in parts:
+            with open_file(part, part.name) as source:
                 shutil.copyfileobj(source, out, _BLOCK)
         out.flush()
         os.fsync(out.fileno())
     whole.replace(target)
-    for piece in pieces:
-        piece.unlink()
+    for part in parts:
+        part.unlink()
 
 
 def _read_back(name: str, path: Path) -> SealedFile:
@@ -192,8 +192,8 @@ def _read_back(name: str, path: Path) -> SealedFile:
         return SealedFile(name, os.fstat(file.fileno()).st_size, digest)
 
 
-def _listed(folder: Path) -> list[tuple[str, bool]]:
-    """Names in a folder, in order, and whether each is a folder; a file is put before its folder's name would be."""
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Names in a folder, sorted, each with whether it is a folder; empty if there is no such folder; no temporary files."""
     try:
         with os.scandir(folder) as entries:
             return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
@@ -201,9 +201,9 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
         return []
 
 
-def _make(folder: Path) -> None:
-    """A folder whose name, and the names above it, are on the disk; another process may take away one that is empty."""
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, synced. Tried again if another process removes an empty one meanwhile."""
     for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             return make_folder(folder)
-    raise StorageError(f"store: {folder}: does not stay", "does something else delete in the store?")
+    raise StorageError(f"store: {folder}: is removed again and again", "does another program delete in the store?")

@@ -1,4 +1,4 @@
-"""What the ingest takes of what a node says: which sizes, times and names, and how much at once (decision 0040)."""
+"""Limits on what a node may announce: sizes, times, names, and how much at once and in a day (decision 0040)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from privacy.errors import RequestRejectedError
 from privacy.records.manifest import LARGEST, Kind, Manifest
 
 RETENTION = timedelta(days=60)
-"""The greatest retention that a basis may state: a clip's deadline lies at most so long after its end, and after its arrival."""
+"""The longest retention that a basis may state. A clip's deadline is at most this long after its end, and after it is announced."""
 MOST_BYTES: dict[Kind, int] = {"clip": LARGEST, "journal": 16 << 20, "report": 16 << 20, "diag": 16 << 20}
-"""Bytes of all files of one object."""
+"""Most bytes of all files of one object together, by kind."""
 MOST_OPEN, MOST_OPEN_BYTES = 128, 8 << 30
-"""Of one node: objects that are announced and not complete, and the bytes that they would have."""
+"""For one node: most objects that are announced and incomplete, and most bytes that these announce together."""
 MOST_A_DAY, MOST_BYTES_A_DAY = 256, 64 << 20
-"""Of one node, of what is no clip: objects that begin in a day, and their bytes. A clip has a deadline, journals and reports stay
-for years; a node makes some ten of them in a day, and 1 MB."""
+"""For one node: most objects other than clips announced in a day (UTC), and their bytes. Clips have a deadline, but journals and
+reports stay for years; a node makes about ten of them a day, 1 MB."""
 UNFINISHED = timedelta(days=7)
-"""So long parts of an object without a deadline are kept while it is incomplete."""
+"""How long the parts of an incomplete object without a deadline are kept."""
 
 
-def check(record: Record, name: str, md5: dict[str, tuple[str, ...]]) -> None:
-    """`RequestRejectedError` if a signed record is not the one that was announced, or says what no node of ours would."""
+def check_announcement(record: Record, name: str, md5: dict[str, tuple[str, ...]]) -> None:
+    """Check a verified record against the announcement and the limits; `RequestRejectedError` if it does not hold.
+
+    name   the id that was announced
+    md5    base64 MD5 of each part, by file name; may be empty
+    """
     names, size = [file.name for file in record.files], sum(file.size for file in record.files)
     if record.id != name:
-        raise RequestRejectedError(400, f"id: is not the record's own (got {name})", "announce the object by its own id")
+        raise RequestRejectedError(400, f"id: is not the record's id (got {name})", "announce the object by its own id")
     if isinstance(record, Manifest):
         _check_clip(record)
     if not names or len(set(names)) != len(names) or RESERVED & set(names):
-        raise RequestRejectedError(
-            400, f"object {record.id}: files: one at least, each once, none of the centre's names", "pack it anew"
-        )
+        raise RequestRejectedError(400, f"object {record.id}: files: at least one, each once, no reserved name", "pack it anew")
     if size > MOST_BYTES[record.kind]:
         raise RequestRejectedError(
             413, f"object {record.id}: at most {MOST_BYTES[record.kind]} bytes (got {size})", "close it sooner"
@@ -40,50 +42,53 @@ def check(record: Record, name: str, md5: dict[str, tuple[str, ...]]) -> None:
         raise RequestRejectedError(400, f"object {record.id}: md5: one for each part of each file", "compute them from the parts")
 
 
-def check_room(store: Store, record: Record, node: str) -> None:
-    """`RequestRejectedError` if a node has too much on its way already. Called below the node's lock."""
+def check_open_objects(store: Store, record: Record, node: str) -> None:
+    """`RequestRejectedError` if the node has too many incomplete objects. The caller holds the node's lock."""
     size = sum(file.size for file in record.files)
     others = [key for key in store.names(f"{OPEN}/{node}") if key != open_key(node, record)]
     if len(others) >= MOST_OPEN or sum(int(key.rpartition("~")[2]) for key in others) + size > MOST_OPEN_BYTES:
         raise RequestRejectedError(
             429,
-            f"object {record.id}: {node} has {len(others)} objects on their way (at most {MOST_OPEN}, {MOST_OPEN_BYTES} bytes)",
+            f"object {record.id}: {node} has {len(others)} incomplete objects (at most {MOST_OPEN}, {MOST_OPEN_BYTES} bytes)",
             "complete those first",
         )
 
 
-def count_in(store: Store, record: Record, node: str, now: datetime) -> None:
-    """Count a new object in what a node may leave in a day; `RequestRejectedError` if it is too much. Called with the lock."""
+def count_new(store: Store, record: Record, node: str, now: datetime) -> None:
+    """Count a new object against the node's daily limit; `RequestRejectedError` if that is reached. Clips are not counted.
+
+    The caller holds the node's lock.
+    """
     if record.kind == "clip":
         return
     day, size, counts, room = f"{now:%Y%m%d}", sum(file.size for file in record.files), 0, MOST_BYTES_A_DAY
     for key in list(store.names(f"{TAKEN}/{node}")):
         then, _, of_size = key.rpartition("/")[2].split("~")
         if then != day:
-            store.unhint(key)
+            store.remove_marker(key)
         else:
             counts, room = counts + 1, room - int(of_size)
     if counts >= MOST_A_DAY or size > room:
         raise RequestRejectedError(
             429,
             f"object {record.id}: {node} sent {counts} journals and reports today (at most {MOST_A_DAY}, {MOST_BYTES_A_DAY} bytes)",
-            "it may come tomorrow; if the node is not making up for weeks, look at what it sends",
+            "send it tomorrow; unless the node is sending weeks of backlog, look at what it sends",
         )
-    store.hint(f"{TAKEN}/{node}/{day}~{record.id}~{size}")
+    store.put_marker(f"{TAKEN}/{node}/{day}~{record.id}~{size}")
 
 
-def count_out(store: Store, record: Record, node: str) -> None:
-    """Of an object that is deleted nothing is left, also not that it was once counted. It lived longer than a day."""
+def remove_count(store: Store, record: Record, node: str) -> None:
+    """Remove the daily count's marker of a deleted object, which is older than a day: nothing of it may stay. Clips have none."""
     if record.kind == "clip":
         return
     for key in list(store.names(f"{TAKEN}/{node}")):
         if key.rpartition("/")[2].split("~")[1] == record.id:
-            store.unhint(key)
+            store.remove_marker(key)
 
 
 def _check_clip(clip: Manifest) -> None:
     if clip.state == "open":
-        raise RequestRejectedError(400, f"object {clip.id}: is still running", "announce the clip when it is finished")
+        raise RequestRejectedError(400, f"object {clip.id}: is still being recorded", "announce the clip when it is finished")
     if clip.end < clip.begin:
         raise RequestRejectedError(
             400, f"object {clip.id}: ends before it begins ({clip.begin} to {clip.end})", "set the node's clock"

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from agent.camera.recorder import new_clip_id
-from central.ingest.intake import Wanted
+from central.ingest.intake import AnnounceRequest
 from central.keys.keygen import issue
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
@@ -126,7 +126,7 @@ def test_a_size_costs_no_memory(running: Centre, node: Node, tmp_path: Path, siz
         ({"recipients": [f"age1{number}" for number in range(5000)]}, "at most 65536 bytes"),
         ({"files": files(10, 10, 10) + files(10)}, "$.files"),
         ({"files": files(*[GIB] * 3)}, "at most 2147483648 bytes"),
-        ({"files": []}, "files: one at least"),
+        ({"files": []}, "files: at least one"),
         ({"previous": NONE + "\n"}, "$.previous"),
         ({"zones_sha256": NONE + "\n"}, "$.zones_sha256"),
     ],
@@ -166,7 +166,7 @@ def test_a_node_announces_only_so_much_before_it_completes(keys: Path, node: Nod
         answers = [announce(centre, node, *claim(node, files=large), tmp_path, md5=md5) for _ in range(15)]
         assert [answer.status for answer in answers].count(200) == 8
         assert {answer.status for answer in answers} == {200, 429}
-        assert "on their way" in answers[-1].body["error"]
+        assert "incomplete objects" in answers[-1].body["error"]
         neighbour = Node(keys, f"city/node-{next(NUMBERS)}", tmp_path / "neighbour")
         folder = neighbour.clip()
         small = {"clip.age": ["1B2M2Y8AsgTpgAmY7PhCfg=="]}
@@ -222,7 +222,7 @@ def announce_report(desk: Desk, size: int) -> None:
     name = new_clip_id(next(NUMBERS))
     record = Parcel(name, "report", "city", "stop-1", "camera", desk.now, (SealedFile("a.json", size, "0" * 64),), {})
     parts = tuple(content_md5(b"") for _ in range(part_count(size)))
-    desk.intake.announce(Wanted("report", name, sign(record, desk.camera(), PARCEL).decode(), {"a.json": parts}), NODE)
+    desk.intake.announce(AnnounceRequest("report", name, sign(record, desk.camera(), PARCEL).decode(), {"a.json": parts}), NODE)
 
 
 # -- times -------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from agent.commands import clips_copy
 from agent.inbox.inbox import folder_of, hand_over_order
 from agent.root import apply, wipe
-from central.ingest.run import Serving
+from central.ingest.run import IngestService
 from privacy.errors import LyktaError
 from privacy.files import place
 from privacy.folders import opened, remove
@@ -184,17 +184,17 @@ def test_a_clip_that_becomes_a_link_is_not_copied(shelf: Shelf, tmp_path: Path) 
 def test_the_centre_follows_no_link_that_comes_meanwhile(shelf: Shelf, tmp_path: Path, name: str) -> None:
     target, stick, clip = victim(tmp_path / "victim", "secret"), tmp_path / "stick", shelf.clip()
     assert clips_copy.command(shelf.layout, stick, True) == 0
-    serving = Serving.over(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
+    serving = IngestService.create(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
     with untouched(target), swapping(stick / clip, name, target / "secret", "file") as swapper:
         for _ in swapper.rounds():
-            worked(lambda: serving.carry(stick))
+            worked(lambda: serving.import_folder(stick))
 
 
 def test_the_centre_goes_into_no_folder_that_becomes_a_link(shelf: Shelf, tmp_path: Path) -> None:
     stick, clip, target = tmp_path / "stick", shelf.clip(), tmp_path / "victim"
     assert clips_copy.command(shelf.layout, stick, True) == 0
     (stick / clip).rename(target)
-    serving = Serving.over(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
+    serving = IngestService.create(str(tmp_path / "store"), shelf.keys, tmp_path / "journal")
     with untouched(target), swapping(stick, clip, target, "folder") as swapper:
         for _ in swapper.rounds():
-            worked(lambda: serving.carry(stick))
+            worked(lambda: serving.import_folder(stick))

@@ -175,5 +175,5 @@ def test_more_names_than_are_looked_at_are_an_error(keys: Path, stick: Path, tmp
     assert done.returncode == 2
     assert done.stderr.splitlines()[-2:] == [
         f"error: ingest: {stick}: more than 100000 names",
-        "hint: spread what lies there over several folders",
+        "hint: spread the objects over several folders",
     ]

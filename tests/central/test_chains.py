@@ -101,7 +101,7 @@ def test_a_journal_written_anew_by_the_node_itself_is_found(keys: Path, journals
     made("verify", journals, "--keys", keys)
     refused(5, "camera: entry 3 is not the one that the centre saw", "verify", journals, "--keys", keys, "--head", f"camera={head}")
     shutil.rmtree(journals / "camera")
-    refused(5, "there is none, but its head was heard", "verify", journals, "--keys", keys, "--head", f"camera={head}")
+    refused(5, "no journal found, but its head is known", "verify", journals, "--keys", keys, "--head", f"camera={head}")
 
 
 def test_swapped_journals_are_found(keys: Path, journals: Path, tmp_path: Path) -> None:

@@ -270,6 +270,6 @@ def test_a_stolen_node_is_on_the_list(desk: Desk) -> None:
 @pytest.mark.parametrize("words", [("--rotate", "officer"), ("--retire", "ops"), ("--rotate", "../ca")])
 def test_only_the_keys_of_the_drills_are_replaced(desk: Desk, words: tuple[str, str]) -> None:
     refused(2, "must be identity, ca, basis, command or receipt", "keygen", desk.keys, *words)
-    refused(2, "there is no basis from before", "keygen", desk.keys, "--retire", "basis")
+    refused(2, "there is no earlier basis key", "keygen", desk.keys, "--retire", "basis")
     refused(2, "one of --rotate", "keygen", desk.keys, "--retire", "basis", "--rotate", "basis")
     assert load_signer(desk.node.layout, "camera")

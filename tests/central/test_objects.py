@@ -248,7 +248,7 @@ def test_what_broke_in_the_store_is_not_the_nodes_fault(running: Centre, node: N
     stored.write_bytes(b"\0" * len(whole))
     parcel = diary.pack(second)
     answer = running.upload(node, parcel, "journal")
-    assert (answer.status, answer.body["hint"]) == (500, "the centre mends it; send it again later"), answer
+    assert (answer.status, answer.body["hint"]) == (500, "the centre must repair its store; send it again later"), answer
     assert not list(running.store.glob(f"{node.name}/journal/io/refused/*"))
     stored.write_bytes(whole)
     assert running.upload(node, parcel, "journal").status == 200

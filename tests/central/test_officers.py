@@ -53,7 +53,7 @@ def test_an_older_list_put_back_is_found(keys: Path) -> None:
     made("officer", keys, "eva-ek", "--remove")
     made("verify", keys / "access", "--keys", keys)
     (keys / "roles.jws").write_bytes(old)
-    refused(5, "roles: the list in force is number 2, the access log tells of 3", "verify", keys / "access", "--keys", keys)
+    refused(5, "roles: the list in force is number 2, the access log has number 3", "verify", keys / "access", "--keys", keys)
 
 
 def test_who_has_the_right_opens_and_is_noted(keys: Path, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_nobody_can_write_an_officers_deed(keys: Path, node: Node, tmp_path: Pat
         rewrite(keys, spoil)
         done = central("verify", access, "--keys", keys)
         assert done.returncode == 5
-        assert f"entry {number}" in done.stderr or f"entry {number + 1}: deed: stands in an earlier entry" in done.stderr
+        assert f"entry {number}" in done.stderr or f"entry {number + 1}: deed: is already in an earlier entry" in done.stderr
         shutil.rmtree(access)
         shutil.copytree(backup, access)
     made("verify", access, "--keys", keys)

@@ -85,7 +85,7 @@ def test_several_who_sign_at_once_get_their_own_numbers(keys: Path, tmp_path: Pa
     [
         ({"decided": "Officer 1"}, 2, "decided: must be another person"),
         ({"performed": "Anna Ek"}, 5, "must be two people"),
-        ({"performed": "eva-ek"}, 5, "performed: must be who signs, officer-1 (got 'eva-ek')"),
+        ({"performed": "eva-ek"}, 5, "performed: must be the officer who signs, officer-1 (got 'eva-ek')"),
         ({"offence": ""}, 5, "offence: a crime is named"),
         ({"act": "burn"}, 5, "order: act: invalid enum value 'burn'"),
         ({"site": "../city"}, 5, "order: site"),

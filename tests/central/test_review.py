@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.keys.review import shown
+from central.keys.review import shown_share
 from privacy.records.far_zone import FarLine
 from tests.support.broker import PATIENCE
 from tests.support.clips import TOOL, Node, central, example, made
@@ -92,13 +92,13 @@ def test_somebody_at_a_terminal_is_asked(keys: Path, tmp_path: Path, answer: byt
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_the_share_that_is_shown(right: float, bottom: float) -> None:
     corner = [(0.0, 0.0), (right, 0.0), (right, bottom), (0.0, bottom)]
-    assert shown([corner, corner]) == pytest.approx(right * bottom, abs=0.06)
+    assert shown_share([corner, corner]) == pytest.approx(right * bottom, abs=0.06)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_what_lies_above_the_far_line_is_not_shown(left: float, right: float) -> None:
     whole = [(x, y) for x, y in WHOLE]
-    assert shown([whole], (), FarLine(left, right)) == pytest.approx(1 - (left + right) / 2, abs=0.03)
+    assert shown_share([whole], (), FarLine(left, right)) == pytest.approx(1 - (left + right) / 2, abs=0.03)
 
 
 def test_open_overwrites_nothing(keys: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from agent.camera.recorder import new_clip_id
 from central.keys.keygen import keygen
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
-from central.store.port import Part, Piece, Store, Upload, marked, marker
+from central.store.port import Part, PartWriter, Store, Upload, deadline_key, parse_deadline_key
 from central.store.s3_store import S3Store
 from privacy.errors import RequestRejectedError, SealError, UnreachableError, UsageError
 from privacy.records.manifest import PART, SealedFile
@@ -91,10 +91,10 @@ def upload(files: dict[str, bytes]) -> Upload:
 
 
 def send(store: Store, wanted: Upload, part: Part, data: bytes, md5: str = "") -> None:
-    piece = wanted.slice(part.file, part.part)
-    assert piece
+    span = wanted.part_range(part.file, part.part)
+    assert span
     body = data[part.offset : part.offset + part.size]
-    with Piece(store.sink(wanted, piece), piece) as out:
+    with PartWriter(store.part_sink(wanted, span), span) as out:
         for at in range(0, len(body), 1 << 20):
             out.write(body[at : at + (1 << 20)])
         out.keep(md5 or content_md5(body))
@@ -169,8 +169,8 @@ def test_records_come_and_go_at_once(shop: Shop) -> None:
 
 def test_a_mark_says_when_who_and_what() -> None:
     name = new_clip_id(time.time_ns())
-    mark = marker(BEGIN.replace(second=59), NODE, name)
-    assert marked(mark) == (f"{BEGIN:%Y%m%dT%H%M}", NODE, name)
+    mark = deadline_key(BEGIN.replace(second=59), NODE, name)
+    assert parse_deadline_key(mark) == (f"{BEGIN:%Y%m%dT%H%M}", NODE, name)
 
 
 # -- uploads ------------------------------------------------------------------------------------------------------------
@@ -212,8 +212,11 @@ def test_a_wrong_part_is_not_kept(store: Store) -> None:
     for body, md5 in ((data[:-1], content_md5(data[:-1])), (data, content_md5(b"other")), (data, "rubbish")):
         with pytest.raises(SealError, match="Content-MD5 or size"):
             send(store, wanted, part, body, md5)
-    [piece] = wanted.slices(wanted.files[0])
-    with pytest.raises(RequestRejectedError, match="longer than the 900 bytes"), Piece(store.sink(wanted, piece), piece) as out:
+    [span] = wanted.part_ranges(wanted.files[0])
+    with (
+        pytest.raises(RequestRejectedError, match="longer than the 900 bytes"),
+        PartWriter(store.part_sink(wanted, span), span) as out,
+    ):
         out.write(data + b"x")
     assert done(store, wanted) == [False]
 
@@ -268,8 +271,11 @@ def test_a_node_may_send_the_same_part_to_two_at_once(shop: Shop) -> None:
     data = noise(1000)
     wanted = upload({"clip.age": data})
     [part] = shop.store.parts(wanted)
-    [piece] = wanted.slices(wanted.files[0])
-    with Piece(shop.store.sink(wanted, piece), piece) as slow, Piece(shop.other.sink(wanted, piece), piece) as quick:
+    [span] = wanted.part_ranges(wanted.files[0])
+    with (
+        PartWriter(shop.store.part_sink(wanted, span), span) as slow,
+        PartWriter(shop.other.part_sink(wanted, span), span) as quick,
+    ):
         slow.write(data[:500])
         quick.write(data)
         quick.keep(content_md5(data))
@@ -319,7 +325,7 @@ def test_an_address_takes_one_part_and_binds_its_md5(objects: ObjectStore, keys:
 def test_without_md5_no_address_is_given(objects: ObjectStore) -> None:
     store = S3Store.parse(f"s3://{objects.bucket()}")
     wanted = upload({"clip.age": b"sealed"})
-    with pytest.raises(RequestRejectedError, match="1 parts need one each"):
+    with pytest.raises(RequestRejectedError, match="1 parts need one MD5 each"):
         store.parts(replace(wanted, md5={}))
 
 
@@ -369,7 +375,7 @@ def test_the_beginning_of_a_file_is_read_and_no_more(store: Store) -> None:
         wanted = upload({"clip.age": data})
         send(store, wanted, store.parts(wanted)[0], data)
         store.join(wanted)
-        assert store.head(wanted.keys["clip.age"], 1000) == data[:1000]
+        assert store.first_bytes(wanted.keys["clip.age"], 1000) == data[:1000]
 
 
 # -- what only a folder has ------------------------------------------------------------------------------------------------

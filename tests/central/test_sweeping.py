@@ -22,12 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.camera.recorder import new_clip_id
-from central.ingest.deletion import Decisions, Filmed, fate
-from central.ingest.intake import Intake, Wanted
+from central.ingest.deletion import ClipSpan, StoredOrders, deletion_of
+from central.ingest.intake import AnnounceRequest, Intake
 from central.ingest.ledger import Ledger
 from central.ingest.sweeping import Sweeper
 from central.keys.keygen import authority, issue, keygen, signer
-from central.keys.recipients import present
+from central.keys.recipients import current
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import DEADLINES, Store, announced_key
@@ -57,7 +57,7 @@ class Desk:
     def __init__(self, keys: Path, store: Store, journal: Path) -> None:
         self.keys, self.store, self.folder, self.now = keys, store, journal, BEGIN
         commands = signer(keys, "command")
-        self.decisions = Decisions(store, TrustedKeys({commands.kid: commands.key.public_key()}))
+        self.decisions = StoredOrders(store, TrustedKeys({commands.kid: commands.key.public_key()}))
         self.ledger = Ledger(Journal(journal, "receipt", signer(keys, "receipt"), lambda: self.now), lambda: self.now)
         self.intake, self.sweeper = self.intake_over(store), self.another(store)
 
@@ -80,7 +80,7 @@ class Desk:
         name = new_clip_id(1_800_000_000_000_000_000 + next(NUMBERS) * 1_000_000)
         files = tuple(SealedFile(file, len(data), hashlib.sha256(data).hexdigest()) for file, data in self.files())
         record = msgspec.structs.replace(
-            manifest(name, NODE, tuple(present(self.keys))),
+            manifest(name, NODE, tuple(current(self.keys))),
             state="complete",
             begin=BEGIN + begin,
             end=BEGIN + begin + timedelta(seconds=3),
@@ -88,20 +88,20 @@ class Desk:
             files=files,
         )
         token = sign(record, self.camera(), MANIFEST).decode()
-        self.take(Wanted("clip", name, token, {file: (content_md5(data),) for file, data in self.files()}), whole)
+        self.take(AnnounceRequest("clip", name, token, {file: (content_md5(data),) for file, data in self.files()}), whole)
         return name
 
     def parcel(self, kind: Any, whole: bool = True, t: datetime = BEGIN) -> str:
         name = new_clip_id(1_800_000_000_000_000_000 + next(NUMBERS) * 1_000_000)
         sealed = (SealedFile("clip.age", len(CLIP), hashlib.sha256(CLIP).hexdigest()),)
         token = sign(Parcel(name, kind, "city", "stop-1", "camera", t, sealed, {}), self.camera(), PARCEL).decode()
-        self.take(Wanted(kind, name, token, {"clip.age": (content_md5(CLIP),)}), whole)
+        self.take(AnnounceRequest(kind, name, token, {"clip.age": (content_md5(CLIP),)}), whole)
         return name
 
-    def take(self, wanted: Wanted, whole: bool) -> None:
+    def take(self, wanted: AnnounceRequest, whole: bool) -> None:
         files = dict(self.files())
         for part in self.intake.announce(wanted, NODE).parts:
-            piece = self.intake.piece(wanted.id, part.file, part.part, NODE)
+            piece = self.intake.part_writer(wanted.id, part.file, part.part, NODE)
             assert piece
             with piece:
                 piece.write(files[part.file])
@@ -124,7 +124,7 @@ class Desk:
     def sweep(self, at: timedelta | None = None, *, failed: tuple[str, ...] = ()) -> list[str]:
         """What was deleted; `failed` names what could not be looked at."""
         self.now = BEGIN + at if at is not None else self.now
-        troubles = self.sweeper.obey()
+        troubles = self.sweeper.apply_orders()
         swept = self.sweeper.sweep()
         assert {*troubles, *swept.failed} == {*failed}
         return swept.deleted
@@ -198,10 +198,10 @@ def test_what_is_deleted_when(known: list[Order], begin: timedelta, kept: timede
     now, first = BEGIN + at, BEGIN + begin
     issued = [order for order in known if order.issued <= now]
     for clip in CLIPS:
-        filmed = Filmed(clip, first, first + timedelta(seconds=3))
-        found = fate(filmed, first + kept, issued, now)
+        filmed = ClipSpan(clip, first, first + timedelta(seconds=3))
+        found = deletion_of(filmed, first + kept, issued, now)
         assert (found.due <= now) == doomed(clip, first, first + kept, known, now)
-        assert fate(filmed, first + kept, reversed(issued), now) == found
+        assert deletion_of(filmed, first + kept, reversed(issued), now) == found
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -271,7 +271,7 @@ def test_a_deletion_is_signed_and_a_late_copy_does_not_come_back(desk: Desk) -> 
     assert (entry.kind, entry.facts["object"], entry.facts["versions"], party.role) == ("deleted", name, 4, "receipt")
     desk.now = BEGIN
     with pytest.raises(RequestRejectedError, match="was deleted") as refused:
-        desk.intake.announce(Wanted("clip", name, token), NODE)
+        desk.intake.announce(AnnounceRequest("clip", name, token), NODE)
     assert refused.value.status == 410
 
 
@@ -394,8 +394,8 @@ class Meanwhile:
 def test_what_was_deleted_while_it_was_being_completed_stays_deleted(desk: Desk) -> None:
     """R28: another process erases the clip between reading it back and its receipt; nothing of it rises again."""
     name = desk.clip(timedelta(hours=1), whole=False)
-    [part] = [part for part in desk.intake.look(name, NODE).parts if not part.done]
-    piece = desk.intake.piece(name, part.file, part.part, NODE)
+    [part] = [part for part in desk.intake.state_of(name, NODE).parts if not part.done]
+    piece = desk.intake.part_writer(name, part.file, part.part, NODE)
     assert piece
     with piece:
         piece.write(MASKS)

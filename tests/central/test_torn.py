@@ -77,8 +77,8 @@ def test_whole_chunks_and_a_tail_make_one_stream(video: bytes, masks: bytes, dat
     tail = read_tail(line + video[offset:end] + masks)
     clear, records = BytesIO(), BytesIO()
     clear.write(video[:kept])
-    tail["clip.age"].join(clear, "clip.age")
-    tail["masks.age"].join(records, "masks.age")
+    tail["clip.age"].append_to(clear, "clip.age")
+    tail["masks.age"].append_to(records, "masks.age")
     assert (clear.getvalue(), records.getvalue()) == (video[: max(kept, end)], masks)
 
 
@@ -117,9 +117,9 @@ OTHER = SealedFile("clip.age", 70, "0" * 64)
     [
         ({"files": (OTHER,)}, "clip.age: its first 70 bytes changed after its last checkpoint"),
         ({"files": (SealedFile("clip.age", 10**9, "0" * 64),)}, "changed after its last checkpoint"),
-        ({"clip": new_clip_id(9)}, "checkpoint: is not one of this clip"),
-        ({"state": "complete"}, "checkpoint: is not one of this clip"),
-        ({"node": "stop-2"}, "checkpoint: is not one of this clip"),
+        ({"clip": new_clip_id(9)}, "checkpoint: belongs to another clip"),
+        ({"state": "complete"}, "checkpoint: belongs to another clip"),
+        ({"node": "stop-2"}, "checkpoint: belongs to another clip"),
     ],
 )
 def test_a_torn_clip_that_changed_after_its_checkpoint_is_refused(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from central.fleet.node_commands import Heard, command
+from central.fleet.node_commands import LastHeard, make_command
 from central.keys.key_folder import signer
 from drivers.clock import SystemClock
 from privacy.records.command import COMMAND, LONGEST_MS
@@ -23,7 +23,7 @@ def now_ms() -> int:
 def ordered(keys: Path, node: str, which: str, words: dict[str, str], /, **changes: Any) -> bytes:
     """A command for a node on this machine, heard a moment ago. changes: what the record says instead."""
     site, _, number = node.partition("/")
-    heard = Heard(SystemClock("host").boot_id, now_ms() + LONGEST_MS - 1000, "")
-    record, _ = command(keys, (site, number), which, words, heard)
+    heard = LastHeard(SystemClock("host").boot_id, now_ms() + LONGEST_MS - 1000, "")
+    record, _ = make_command(keys, (site, number), which, words, heard)
     time.sleep(0.002)  # the number is in milliseconds, and each is greater than the last
     return sign(msgspec.structs.replace(record, **changes), signer(keys, "command"), COMMAND)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from central.keys.key_folder import evidence
+from central.keys.key_folder import authority_with_retired
 from privacy.records.journal import Chain, Entry, verify_chain
 from tests.support.broker import Centre
 from tests.support.clips import Node, made
@@ -37,7 +37,7 @@ def keys(template: Path, tmp_path: Path, node: Node) -> Path:
 
 
 def log(keys: Path) -> Chain:
-    return verify_chain(keys / "access", "access", evidence(keys))
+    return verify_chain(keys / "access", "access", authority_with_retired(keys))
 
 
 def last(keys: Path) -> Entry:
