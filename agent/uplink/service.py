@@ -6,27 +6,23 @@ the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
-import time
 from importlib.metadata import version
 from threading import Event
 
-import msgspec
-
 from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
-from agent.runtime.ask_status import status_at
 from agent.runtime.config import fitted
-from agent.runtime.exit_report import last, reason
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RungTeller
 from agent.runtime.service import Runtime, run_service
-from agent.runtime.status import STATUS, ServiceState, Status, Told, UplinkStatus
+from agent.runtime.status import UplinkStatus
 from agent.uplink import health
 from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
 from agent.uplink.journal_heads import HeadTeller
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.link_state import LinkState, hint_of
+from agent.uplink.node_state import NodeState
 from agent.uplink.publisher import Publisher
 from agent.uplink.reporting import Reporter, Wishes
 from agent.uplink.storing import Storing, Writer
@@ -35,19 +31,15 @@ from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Credentials, Limits, Link, Will
-from privacy.errors import LyktaError
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
 HEALTH_S = 60.0
-SILENT_S = 30.0
 LINK_STALLED_S = 120.0
 """Of names, connections and handshakes that are waited for, each with a bound of its own."""
 PACKET_HEAD = 32
 """Bytes of a publish beside topic and payload, at most: lengths, number, expiry."""
-_SERVICES = ("camera", "io")
-_WELL = ("ready", "off", "degraded", "blind", "setup")
 
 
 def serve(layout: Layout) -> int:
@@ -96,10 +88,7 @@ class Uplink:
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._edges = health.PowerEdges()
         self._born = False
-        self._state: State | None = None
-        self._seen: dict[str, float] = {}
-        self._detail: dict[str, Status] = {}
-        self._well_ms = 0
+        self._node = NodeState(runtime)
         self._link = Link(
             f"{node.site}/{node.id}",
             credentials,
@@ -237,10 +226,10 @@ class Uplink:
         runtime.enter("starting", "connecting")
         runtime.ready()
         while not runtime.stop.is_set():
-            state, birth = self._node_state(self._ask_services()), self._connected.is_set() and not self._born
+            state, birth = self._node.state(), self._connected.is_set() and not self._born
             # Through the outbox, not past it: states then reach the broker in the order in which they happened.
-            if (state != self._state or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
-                self._state, self._born = state, self._born or birth
+            if (state != self._node.told or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
+                self._node.told, self._born = state, self._born or birth
             if self._born:
                 self._report(birth=birth)
             if birth:
@@ -266,57 +255,6 @@ class Uplink:
             self._reporter.told(news)
             self._wishes.told(wishes)
 
-    def _ask_services(self) -> dict[str, ServiceState]:
-        found: dict[str, ServiceState] = {}
-        detail: dict[str, Status] = {}
-        for name in _SERVICES:
-            try:
-                answer: Told[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
-            except LyktaError:
-                continue  # silence is judged by how long it lasts
-            found[name], detail[name] = answer.standing, answer.detail
-            self._seen[name] = time.monotonic()
-        self._detail = detail
-        return found
-
-    def _node_state(self, found: dict[str, ServiceState]) -> State:
-        services: dict[str, str] = {name: found[name].state if name in found else "silent" for name in _SERVICES}
-        services["uplink"] = self._runtime.standing.state
-        camera = found.get("camera")
-        word = self._last_word(camera.state if camera else "")
-        if word:
-            return self._since(State("blind", word, None, None, "technician", services))
-        if camera is None:
-            quiet = time.monotonic() - self._seen.setdefault("camera", time.monotonic())
-            if quiet < SILENT_S and self._state is not None:
-                return msgspec.structs.replace(self._state, services=services)
-            name = "blind" if quiet >= SILENT_S else "starting"
-            return self._since(State(name, "camera_silent", None, None, "technician", services))  # type: ignore[arg-type]
-        state = _as_told(camera, services)
-        if state.state == "ready" and "io" not in found:
-            return self._since(State("degraded", "io_silent", None, None, "technician", services))
-        if state.state == "ready" and found["io"].state == "degraded":
-            return _as_told(found["io"], services)
-        return state
-
-    def _last_word(self, camera: str) -> str:
-        """Why there is no camera, if a failure hook left word since it was last well; "" otherwise. camera: its state."""
-        if camera in _WELL:
-            self._well_ms = self._runtime.clock.mono_ms()
-        for unit in ("data", "camera"):
-            word = last(self._runtime.layout, unit)
-            # A camera that answers has been started again: only one that fails again and again is still what the word says.
-            if word and word.t_ms > self._well_ms and not (camera and word.final) and (code := reason(unit, word)):
-                return code
-        return ""
-
-    def _since(self, state: State) -> State:
-        """Keep the moment at which this state began."""
-        old = self._state
-        same = old is not None and (old.state, old.reason) == (state.state, state.reason)
-        since = old.since if old is not None and same else self._runtime.clock.now()
-        return msgspec.structs.replace(state, since=since)
-
     def _describe(self) -> Describe:
         config = self._runtime.config
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
@@ -336,7 +274,7 @@ class Uplink:
 
     def _health(self) -> list[Health]:
         outbox, clock = self._outbox, self._runtime.clock
-        numbers = health.numbers_of((*self._detail.values(), self._runtime.detail))
+        numbers = health.numbers_of((*self._node.detail.values(), self._runtime.detail))
         return [
             *health.of_machine(self._runtime.layout.var, self._writes, self._edges),
             *health.of_camera(numbers),
@@ -345,10 +283,6 @@ class Uplink:
             health.of_outbox(outbox, self._io.look, numbers.get("buffer")),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
-
-
-def _as_told(standing: ServiceState, services: dict[str, str]) -> State:
-    return State(standing.state, standing.reason, standing.since, standing.until, standing.owner, services)
 
 
 def _serial() -> str:
