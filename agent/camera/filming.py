@@ -92,8 +92,8 @@ class Filming:
 
     def run(self, camera: Camera) -> None:
         """Until the service stops, the law says so, or a visit begins."""
-        runtime, keeper, permit = self._parts.runtime, self._parts.custody.keeper, self._parts.permit
-        keeper.note("capture_on", basis=permit.basis.id, view=permit.view.id)
+        runtime, telling, permit = self._parts.runtime, self._parts.custody.telling, self._parts.permit
+        telling.note("capture_on", basis=permit.basis.id, view=permit.view.id)
         masker = Masker(camera.width, camera.height, permit.view, runtime.config.mask.profile)
         encoder = H264Encoder(camera.width, camera.height, runtime.config.camera.fps, bitrate=runtime.config.camera.bitrate)
         if encoder.refusal:
@@ -106,7 +106,7 @@ class Filming:
         self._blind_since_s = runtime.clock.mono_ms() / 1000
         flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
         self._recorder = None
-        keeper.note("capture_off", frames=pipeline.tally.frames)
+        telling.note("capture_off", frames=pipeline.tally.frames)
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> None:
         runtime = self._parts.runtime
@@ -116,7 +116,7 @@ class Filming:
             self._parts.neighbour.tell_light(camera.night)
 
     def _status(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> CameraStatus:
-        tally, keeper, mask = pipeline.tally, self._parts.custody.keeper, self._parts.mask.facts
+        tally, custody, mask = pipeline.tally, self._parts.custody, self._parts.mask.facts
         return CameraStatus(
             camera_model=camera.model,
             encoder=encoder,
@@ -134,10 +134,10 @@ class Filming:
             pictures_lost=camera.lost,
             pictures_broken=camera.broken,
             queue_dropped=recorder.dropped,
-            clips=self._parts.custody.spool.count(),
+            clips=custody.spool.count(),
             clips_refused=recorder.refused,
-            clips_dropped=keeper.dropped,
-            events_lost=keeper.later.lost,
+            clips_dropped=custody.keeper.dropped,
+            events_lost=custody.telling.lost,
             writes_lost=self._parts.keeper.lost,
             dropped_datagrams=self._parts.neighbour.dropped,
         )
@@ -151,7 +151,7 @@ class Filming:
             cause=cause,
             blind_s=now_s - self._blind_since_s,
             stalled=runtime.stalled(),
-            events=refusal(folder, "disk_refuses_events") if self._parts.custody.keeper.later.trouble else "",
+            events=refusal(folder, "disk_refuses_events") if self._parts.custody.telling.trouble else "",
             clips=refusal(folder, "disk_refuses_clips") if recorder.refused_now else "",
             until=self._rule().until,
         )
@@ -165,7 +165,7 @@ class Filming:
         stream = Stream(camera.width, camera.height, config.camera.fps, parts.recipients, masker.header)
         opening = Opening(parts.runtime, parts.permit, stream, parts.detector, masker.zones_sha256)
         custody = parts.custody
-        return Recorder(custody.spool, config.record, stream, opening.manifest, custody.keeper, self._frame_done)
+        return Recorder(custody.spool, config.record, stream, opening.manifest, custody.keeper, custody.telling, self._frame_done)
 
     def _frame_done(self) -> None:
         """A frame was captured, masked, coded and taken by the ring: only that is finished work."""
@@ -180,7 +180,7 @@ class Filming:
             return
         before, change = self._presence.now, self._presence.see(seen.detections, moment(wall_ns))
         if change:
-            self._parts.keeper.defer(lambda: self._parts.custody.keeper.tell(change))
+            self._parts.keeper.defer(lambda: self._parts.custody.telling.say(change))
             self._parts.neighbour.tell_presence(change)
             if rises(before, change.people):
                 self.trigger(Trigger("presence"))

@@ -48,6 +48,6 @@ class KeeperThread:
                 more = self._custody.attend()
                 swept = time.monotonic() - (SWEEP_S if more else 0)
             if time.monotonic() - saved >= _SAVE_S:
-                keeper.later.do(save)
+                self._custody.telling.add(save)
                 saved = time.monotonic()
         keeper.save()

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agent.camera.recorder import moment
-from agent.clips.keeper import Keeper
 from agent.messages import Breach
 from agent.outbox.backlog import Work
+from agent.outbox.telling import Telling
 from agent.runtime.service import Runtime
 from privacy.masking.audit import Candidate, LeakAudit
 from privacy.masking.detection import Detector
@@ -39,12 +39,12 @@ class MaskCheck:
     def __init__(
         self,
         runtime: Runtime,
-        keeper: Keeper,
+        telling: Telling,
         detector: Detector,
         open_auditor: Callable[[], Detector],
         defer: Callable[[Work], None],
     ) -> None:
-        self._runtime, self._keeper, self._detector, self._defer = runtime, keeper, detector, defer
+        self._runtime, self._telling, self._detector, self._defer = runtime, telling, detector, defer
         self._open_auditor = open_auditor
         self._audit: LeakAudit | None = None
         self._tested_ms = 0
@@ -60,7 +60,7 @@ class MaskCheck:
         """The self-test; `ModelError` (exit 5: the service stays down) if it fails."""
         checks = require(self._detector)
         self._tested_ms = self._runtime.clock.mono_ms()
-        self._defer(lambda: self._keeper.note("self_test", stack=self._detector.name, passed=len(checks)))
+        self._defer(lambda: self._telling.note("self_test", stack=self._detector.name, passed=len(checks)))
 
     def looked(self) -> None:
         """After each look, on the detector's thread: the daily self-test, when it is due."""
@@ -85,5 +85,5 @@ class MaskCheck:
         self.candidates += 1
         self._runtime.log("warning", "leak audit: somebody may be visible in a masked frame", frame=candidate.frame)
         breach = Breach(candidate.frame, candidate.visible, moment(candidate.wall_ns))
-        self._defer(lambda: self._keeper.note("breach_candidate", frame=breach.frame, visible=breach.visible))
-        self._defer(lambda: self._keeper.tell(breach))
+        self._defer(lambda: self._telling.note("breach_candidate", frame=breach.frame, visible=breach.visible))
+        self._defer(lambda: self._telling.say(breach))

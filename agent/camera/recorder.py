@@ -17,7 +17,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from agent.clips.spool import SealedSink, Spool, is_full
-from agent.messages import Alarm, Body, ClipNote
+from agent.messages import Alarm, ClipNote
+from agent.outbox.telling import Telling
 from agent.runtime.config import Record
 from drivers.disk import refusal
 from drivers.media.encoder import Mp4Writer, Packet
@@ -70,16 +71,12 @@ class Stream:
 
 
 class Ledger(Protocol):
-    """Where the recorder reports: messages to the centre and the journal."""
+    """What becomes of clips: entered in the journal, and told."""
 
     def recorded(self, manifest: Manifest) -> None: ...
 
     def drop(self, note: ClipNote) -> None:
         """The same, and the clip's folder goes, at the latest when the disk lets it go."""
-
-    def tell(self, *bodies: Body) -> None: ...
-
-    def clear(self, tail: str) -> None: ...
 
 
 class _Running:
@@ -175,10 +172,11 @@ class Recorder:
         stream: Stream,
         opening: Callable[[Taken, Trigger], Manifest],
         ledger: Ledger,
+        telling: Telling,
         fed: Callable[[], None],
     ) -> None:
         self._spool, self._settings, self._stream = spool, settings, stream
-        self._opening, self._ledger, self._fed = opening, ledger, fed
+        self._opening, self._ledger, self._telling, self._fed = opening, ledger, telling, fed
         self._queue: Queue[Taken | Trigger] = Queue(QUEUE)
         self._ring: deque[Taken] = deque()
         self._running: _Running | None = None
@@ -221,7 +219,7 @@ class Recorder:
             self.refused += 1
             reason = refusal(self._spool.folder, "disk_full") if is_full(problem) else "disk_error"
             if not self.refused_now:
-                self._ledger.tell(Alarm("disk", reason, ""))
+                self._telling.say(Alarm("disk", reason, ""))
             self.refused_now = True
             self._drop(reason)
 
@@ -276,7 +274,7 @@ class Recorder:
         self._running = self._opened = None
         if self.refused_now:
             self.refused_now = False
-            self._ledger.clear("alarm/disk")
+            self._telling.clear("alarm/disk")
         self._ring.clear()
 
     def _drop(self, reason: str) -> None:

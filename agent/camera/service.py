@@ -77,10 +77,10 @@ class CameraService:
         self._custody = custody = Custody.take(layout, runtime.config, runtime.clock, "camera", retention, self._revoked)
         self._keeper = KeeperThread(runtime, custody)
         defer, noiseless = self._keeper.defer, runtime.config.camera.noiseless
-        self._mask = MaskCheck(runtime, custody.keeper, detector, open_auditor, defer)
-        self._view = ViewCheck(custody.keeper, layout.camera, permit.view.id, defer, noiseless)
+        self._mask = MaskCheck(runtime, custody.telling, detector, open_auditor, defer)
+        self._view = ViewCheck(custody.telling, runtime.clock.now, layout.camera, permit.view.id, defer, noiseless)
         self._neighbour, self._log = Neighbour(runtime), DetectorLog(runtime)
-        self._visits = Visits(runtime, permit, custody.keeper, defer)
+        self._visits = Visits(runtime, permit, custody.telling, defer)
         self._parts = Parts(runtime, permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
         self._filming = Filming(self._parts, self._log, self._rule, lambda: self._visits.now is not None)
 
@@ -90,7 +90,7 @@ class CameraService:
         self._mask.test()
         self._custody.keeper.recover()
         basis, view = self._permit.basis, self._permit.view
-        self._custody.keeper.note(
+        self._custody.telling.note(
             "service_on", basis=basis.id, view=view.id, assessment=basis.assessment, profile=runtime.config.mask.profile
         )
         self._answer()
@@ -128,7 +128,7 @@ class CameraService:
         return OrderAnswered(self._custody.orders.obey(request.jws.encode()).decode())
 
     def _note_heads(self, heads: dict[str, Fact]) -> None:
-        self._keeper.defer(lambda: self._custody.keeper.note(HEADS, **heads))
+        self._keeper.defer(lambda: self._custody.telling.note(HEADS, **heads))
 
     def _revoked(self, record: str) -> None:
         if record in (self._permit.basis.id, self._permit.view.id):

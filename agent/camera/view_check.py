@@ -12,9 +12,9 @@ from typing import Literal
 
 from agent.camera.recorder import moment
 from agent.camera.state import CAMERA_FROZEN
-from agent.clips.keeper import Keeper
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work
+from agent.outbox.telling import Telling
 from agent.runtime.requests import Confirmed, ConfirmView, ReferencePicture, ShowView
 from privacy.errors import RecordError, UsageError
 from privacy.files import on_disk, place, read
@@ -39,8 +39,16 @@ class ViewCheck:
     noiseless  whether the source may repeat itself (`camera.noiseless`)
     """
 
-    def __init__(self, keeper: Keeper, folder: Path, view: str, defer: Callable[[Work], None], noiseless: bool) -> None:
-        self._keeper, self._defer = keeper, defer
+    def __init__(
+        self,
+        telling: Telling,
+        now: Callable[[], datetime],
+        folder: Path,
+        view: str,
+        defer: Callable[[Work], None],
+        noiseless: bool,
+    ) -> None:
+        self._telling, self._now, self._defer = telling, now, defer
         self._path = folder / f"view-{sha256(view.encode()).hexdigest()[:16]}.edges"
         self._guard, self._reference = self._remember(), Reference()
         self._lock = Lock()
@@ -105,9 +113,9 @@ class ViewCheck:
             self._reference.clear()
             self._path.unlink(missing_ok=True)
         by, kind = request.by, before.kind
-        self._defer(lambda: self._keeper.note("view_confirmed", by=by))
-        self._defer(lambda: self._keeper.tell(Tamper(kind, "confirmed", self._keeper.now())))
-        self._defer(lambda: self._keeper.clear("alarm/tamper"))
+        self._defer(lambda: self._telling.note("view_confirmed", by=by))
+        self._defer(lambda: self._telling.say(Tamper(kind, "confirmed", self._now())))
+        self._defer(lambda: self._telling.clear("alarm/tamper"))
         return Confirmed()
 
     def _cause(self) -> str:
@@ -124,18 +132,18 @@ class ViewCheck:
         still = after or (FROZEN if self.frozen else self._guard.standing.kind)
         alarm = (Alarm("tamper", still, ""),) if still else ()
         if before:
-            self._keeper.note("tamper_over", view=before)
-            self._keeper.tell(Tamper(before, "over", at), *(() if after else alarm))
+            self._telling.note("tamper_over", view=before)
+            self._telling.say(Tamper(before, "over", at), *(() if after else alarm))
         if after:
-            self._keeper.note("tamper", view=after)
-            self._keeper.tell(Tamper(after, "found", at), *alarm)
+            self._telling.note("tamper", view=after)
+            self._telling.say(Tamper(after, "found", at), *alarm)
         if not still:
-            self._keeper.clear("alarm/tamper")
+            self._telling.clear("alarm/tamper")
 
     def _remember(self) -> ViewGuard:
         """A guard with the edges from before the restart; torn ones are noted and learned anew."""
         try:
             return ViewGuard(read(self._path, self._path.name) if self._path.exists() else b"")
         except RecordError as problem:
-            self._keeper.note("view_reference_torn", reason=str(problem))
+            self._telling.note("view_reference_torn", reason=str(problem))
             return ViewGuard()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from agent.clips.keeper import Keeper
 from agent.outbox.backlog import Work
+from agent.outbox.telling import Telling
 from agent.runtime.control import Reply, verb_of
 from agent.runtime.rate_limit import Limit
 from agent.runtime.requests import (
@@ -122,8 +122,8 @@ class Visits:
     now    the visit that goes on
     """
 
-    def __init__(self, runtime: Runtime, permit: Permit, keeper: Keeper, defer: Callable[[Work], None]) -> None:
-        self._runtime, self._permit, self._keeper, self._defer = runtime, permit, keeper, defer
+    def __init__(self, runtime: Runtime, permit: Permit, telling: Telling, defer: Callable[[Work], None]) -> None:
+        self._runtime, self._permit, self._telling, self._defer = runtime, permit, telling, defer
         self.now: Visit | None = None
         self._refusals = Limit(_MOST_REFUSALS, 3600.0)
 
@@ -158,11 +158,11 @@ class Visits:
             return
         self.now = visit
         facts = {"basis": self._permit.basis.id, "view": self._permit.view.id, "profile": self.profile}
-        self._defer(lambda: self._keeper.note("visit_begun", **facts))
+        self._defer(lambda: self._telling.note("visit_begun", **facts))
 
     def _refused(self, reason: str, unnoted: int) -> None:
         self._runtime.log("warning", "visit: refused", reason=reason, unnoted=unnoted)
-        self._defer(lambda: self._keeper.note("visit_refused", reason=reason, unnoted=unnoted))
+        self._defer(lambda: self._telling.note("visit_refused", reason=reason, unnoted=unnoted))
 
     def rule(self, visit: Visit) -> Ruling:
         clock = self._runtime.clock
@@ -183,7 +183,7 @@ class Visits:
         if why := self.why_over(visit):
             self.now = None
             self._runtime.layout.visit.unlink(missing_ok=True)
-            self._keeper.note("visit_over", reason=why, pictures=visit.pictures)
+            self._telling.note("visit_over", reason=why, pictures=visit.pictures)
 
     def _status(self, _request: AskVisit) -> VisitState:
         visit, standing = self.now, self._runtime.standing

@@ -11,6 +11,7 @@ from agent.clips.orders import Holds, Obedience, Orders, Unit, answers
 from agent.clips.spool import Spool
 from agent.inbox.inbox import Inbox
 from agent.outbox.outbox import Outbox
+from agent.outbox.telling import Telling
 from agent.runtime.config import Config
 from drivers.clock import SystemClock
 from privacy.records.journal import Journal
@@ -27,6 +28,7 @@ class Custody:
     spool: Spool
     outbox: Outbox
     journal: Journal
+    telling: Telling
     keeper: Keeper
     orders: Orders
     left_orders: Inbox
@@ -58,12 +60,13 @@ class Custody:
         bounds = Bounds(record.quota_mb * 1_000_000, record.quota_share, retention)
         me = Obedience(unit, signer, trusted, node.site, node.id)
         holds = Holds(me, answers(layout), load_authority(layout))
-        keeper = Keeper(spool, outbox, journal, clock, bounds, layout.camera, holds.order)
+        telling = Telling(outbox, journal)
+        keeper = Keeper(spool, outbox, telling, clock, bounds, layout.camera, holds.order)
         # Now, if that can be; deletion and filming wait for no outbox, and a disk that takes no file lets nobody open one.
-        keeper.later.do(outbox.pending)
+        telling.add(outbox.pending)
         orders = Orders(layout, me, keeper, clock, revoked)
-        inboxes = Inbox(layout, "order", keeper.note), Inbox(layout, "receipt", keeper.note)
-        return cls(layout, spool, outbox, journal, keeper, orders, *inboxes)
+        inboxes = Inbox(layout, "order", telling.note), Inbox(layout, "receipt", telling.note)
+        return cls(layout, spool, outbox, journal, telling, keeper, orders, *inboxes)
 
     def attend(self) -> bool:
         """What is to be done now and then: what is past its time or does not fit, then orders and receipts that were left.

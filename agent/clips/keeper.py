@@ -17,14 +17,13 @@ import msgspec
 from agent.clips.holds import Held, Hold, OrderOf, read_held, write_held
 from agent.clips.index import Card, strange_names
 from agent.clips.spool import Spool, ready_folder
-from agent.messages import Body, ClipNote, ClipStage
-from agent.outbox.backlog import Later
+from agent.messages import ClipNote, ClipStage
 from agent.outbox.outbox import Outbox
+from agent.outbox.telling import Telling
 from drivers.clock import SystemClock
 from drivers.disk import room_of
 from privacy.errors import LyktaError, RecordError, SealError, StorageError
 from privacy.files import locked, make_folder, on_disk, place, read
-from privacy.records.journal import Journal
 from privacy.records.jws import canonical
 from privacy.records.manifest import Manifest
 from privacy.records.retention import SAVE_MS, Instant, Kept, Odometer, drop_order, expired, first_moment, read_odometer
@@ -53,13 +52,13 @@ class Keeper:
         self,
         spool: Spool,
         outbox: Outbox,
-        journal: Journal,
+        telling: Telling,
         clock: SystemClock,
         bounds: Bounds,
         folder: Path,
         order_of: OrderOf,
     ) -> None:
-        self._spool, self._outbox, self._journal, self._clock, self._bounds = spool, outbox, journal, clock, bounds
+        self._spool, self._outbox, self.telling, self._clock, self._bounds = spool, outbox, telling, clock, bounds
         self._order_of = order_of
         ready_folder(folder)
         self._path = folder / "odometer.json"
@@ -68,7 +67,6 @@ class Keeper:
         self._known: dict[str, Kept] = {}
         # A receipt that frees a clip in the middle of a sweep would make it look damaged.
         self._lock = Lock()
-        self.later = Later()
         self.dropped = 0
         self._leaving: set[str] = set()
 
@@ -77,38 +75,26 @@ class Keeper:
 
     # -- words ---------------------------------------------------------------------------------------------------------
 
-    def note(self, kind: str, **facts: str | int | float | None) -> None:
-        """An entry of the unit's journal, now or as soon as the disk takes it."""
-        self.later.do(lambda: self._journal.append(kind, **facts))
-
     def clip(self, note: ClipNote) -> None:
         """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
         self._enter(note)
-        self.tell(note)
+        self.telling.say(note)
 
     def drop(self, note: ClipNote) -> None:
         """A clip that goes: in the journal before, told afterwards."""
         self._enter(note)
         self._free(note.clip)
-        self.tell(note)
+        self.telling.say(note)
 
     def _enter(self, note: ClipNote) -> None:
-        self.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
-
-    def tell(self, *bodies: Body) -> None:
-        """Messages to the centre, together, now or as soon as the disk takes them."""
-        self.later.do(lambda: self._outbox.put(*bodies))
-
-    def clear(self, tail: str) -> None:
-        """What stood at this topic is over."""
-        self.later.do(lambda: self._outbox.clear(tail))
+        self.telling.note(f"clip_{note.stage}", clip=note.clip, trigger=note.trigger, reason=note.reason, bytes=note.bytes)
 
     # -- the camera's start --------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
         """Finish or drop what a power cut tore; what is no clip is named, and stays for somebody to look at."""
         for name in strange_names(self._spool.folder):
-            self.note("spool_strange", name=name)
+            self.telling.note("spool_strange", name=name)
         with self._alone():
             self._spool.mend(self.recorded)
         for clip in self._spool.torn():
@@ -119,10 +105,10 @@ class Keeper:
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
                 # The disk refuses now; the clip stays as it is for the next start.
-                self.note("clip_waits", clip=clip, reason=str(problem))
+                self.telling.note("clip_waits", clip=clip, reason=str(problem))
         with self._alone():
             self._all()
-        self.later.do(self._rebuild)
+        self.telling.add(self._rebuild)
 
     def recorded(self, manifest: Manifest) -> None:
         """A clip is complete."""
@@ -136,12 +122,12 @@ class Keeper:
 
         a node that was off for days has thousands of clips to delete, and receipts and orders must not wait for all of them.
         """
-        self.later.retry()
+        self.telling.retry()
         with self._alone():
             instant = self._advance()
             kept = self._all()
-            if not self.later.trouble:
-                self.later.do(self._rebuild)
+            if not self.telling.trouble:
+                self.telling.add(self._rebuild)
             due = [one for one in kept if expired(one, self._odometer, instant)]
             for one in map(self._again, due[:_MOST_AT_ONCE]):
                 if reason := expired(one, self._odometer, instant):
@@ -169,7 +155,7 @@ class Keeper:
         self._odometer = before.advance(instant)
         at_once = at_once or before.first != self._odometer.first
         if at_once or instant.mono_ms - self._saved_ms >= SAVE_MS:
-            self.later.do(self._write_odometer)
+            self.telling.add(self._write_odometer)
             self._saved_ms = instant.mono_ms
         return instant
 
@@ -190,7 +176,7 @@ class Keeper:
 
     def _set_aside(self, reason: str) -> None:
         """A damaged odometer: this process goes on with its own."""
-        self.note("odometer_torn", reason=reason)
+        self.telling.note("odometer_torn", reason=reason)
         with suppress(OSError):  # what the disk does not let go of is overwritten with the next save
             self._path.replace(self._path.with_suffix(".damaged"))
 
@@ -275,7 +261,7 @@ class Keeper:
 
     def _held(self, clip: str) -> Held:
         def odd(problem: Exception) -> None:
-            self.note("hold_damaged", clip=clip, reason=str(problem))
+            self.telling.note("hold_damaged", clip=clip, reason=str(problem))
 
         return read_held(self._spool, clip, self._order_of, odd)
 
@@ -311,7 +297,7 @@ class Keeper:
         try:
             card = card or Card.of(self._spool.manifest(clip))
         except LyktaError as problem:
-            self.note("clip_damaged", clip=clip, reason=str(problem))
+            self.telling.note("clip_damaged", clip=clip, reason=str(problem))
             begin = first_moment(clip)
             kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, *self._odometer.boot_of(begin, self._instant()))
         else:
@@ -340,7 +326,7 @@ class Keeper:
         try:
             self._end(clip)
         except StorageError:
-            self.later.do(lambda: self._end(clip))
+            self.telling.add(lambda: self._end(clip))
 
     def _end(self, clip: str) -> None:
         self._spool.free(clip)

@@ -111,7 +111,7 @@ class Orders:
         except RecordError as problem:
             # What it had erased by then stands in the journal; what is still there is concerned by the order itself.
             path.replace(path.with_suffix(".damaged"))
-            self._keeper.note("order_begun_damaged", file=path.name, reason=str(problem))
+            self._keeper.telling.note("order_begun_damaged", file=path.name, reason=str(problem))
             return ()
 
     def _path(self, order: Order, kind: Literal["jws", "begun"]) -> Path:
@@ -150,8 +150,10 @@ class Orders:
             self._path(order, "begun").unlink(missing_ok=True)
             sync_folder(answers(self._layout))
         people = {"decided": order.decided, "performed": order.performed, "case": order.case, "ground": order.ground}
-        self._keeper.note("order", number=order.number, act=order.act, result=result, reason=refusal, clips=len(clips), **people)
-        self._keeper.tell(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
+        self._keeper.telling.note(
+            "order", number=order.number, act=order.act, result=result, reason=refusal, clips=len(clips), **people
+        )
+        self._keeper.telling.say(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
         return signed
 
 

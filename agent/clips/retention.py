@@ -34,12 +34,12 @@ def _serve(layout: Layout, signer: Signer) -> int:
     before = _head(custody.journal)
     while custody.attend():
         pass
-    custody.keeper.later.do(custody.spool.clear_freed)
+    custody.telling.add(custody.spool.clear_freed)
     if _head(custody.journal) != before:
-        custody.keeper.note(HEADS, camera=str(head_of(layout.journal("camera"))))
+        custody.telling.note(HEADS, camera=str(head_of(layout.journal("camera"))))
     custody.outbox.close()
-    if custody.keeper.later.trouble:
-        raise custody.keeper.later.trouble
+    if custody.telling.trouble:
+        raise custody.telling.trouble
     return 0
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from agent.io.alarms import StandingAlarms
 from agent.messages import Alarm, Body
-from agent.outbox.backlog import Later
+from agent.outbox.backlog import Backlog
 from agent.outbox.database import PRIVATE
 from agent.outbox.outbox import Outbox
+from agent.outbox.telling import Telling
 from agent.runtime.service import Runtime
 from privacy.errors import LyktaError, StorageError
 from privacy.records.journal import Fact, Journal
@@ -24,7 +25,7 @@ class IoStore:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._messages, self._entries, self._memory = Later(), Later(), Later()
+        self._memory = Backlog()
         node, layout = runtime.config.node, runtime.layout
         self.outbox = Outbox(layout.io_outbox, node.site, node.id, runtime.clock, mode=PRIVATE, now=False)
         self._alarms = StandingAlarms(layout.io_alarms)
@@ -32,8 +33,8 @@ class IoStore:
             runtime.log("warning", f"alarms of the last start are not known: {self._alarms.trouble}")
         self.enrolment: LyktaError | None = None
         """Why there is no key to sign the journal with; None if there is one."""
-        self._journal = self._open_journal()
-        self._messages.do(self.outbox.pending)
+        self._telling = Telling(self.outbox, self._open_journal(), apart=True)
+        self._telling.add(self.outbox.pending)
 
     def _open_journal(self) -> Journal | None:
         runtime = self._runtime
@@ -52,31 +53,28 @@ class IoStore:
     def say(self, *bodies: Body) -> None:
         for body in bodies:
             if isinstance(body, Alarm):
-                self._memory.do(lambda alarm=body: self._alarms.raised(alarm))  # type: ignore[misc]
-        self._messages.do(lambda: self.outbox.put(*bodies))
+                self._memory.add(lambda alarm=body: self._alarms.raised(alarm))  # type: ignore[misc]
+        self._telling.say(*bodies)
 
     def clear(self, tail: str) -> None:
-        def end() -> None:
-            self.outbox.clear(tail)
-            self._memory.do(lambda: self._alarms.cleared(tail))
-
-        self._messages.do(end)
+        self._telling.clear(tail)
+        # Only once the message is in the outbox, as whatever follows it.
+        self._telling.add(lambda: self._memory.add(lambda: self._alarms.cleared(tail)))
 
     def note(self, kind: str, **facts: Fact) -> None:
-        if journal := self._journal:
-            self._entries.do(lambda: journal.append(kind, **facts))
+        self._telling.note(kind, **facts)
 
     def retry(self) -> None:
-        for line in (self._messages, self._entries, self._memory):
-            line.retry()
+        self._telling.retry()
+        self._memory.retry()
 
     @property
     def trouble(self) -> StorageError | None:
-        return self._messages.trouble or self._entries.trouble or self._memory.trouble
+        return self._telling.trouble or self._memory.trouble
 
     @property
     def lost(self) -> int:
-        return self._messages.lost + self._entries.lost + self._memory.lost
+        return self._telling.lost + self._memory.lost
 
     def close(self) -> None:
         self.outbox.close()

@@ -12,7 +12,7 @@ Work = Callable[[], object]
 _MOST = 256
 
 
-class Later:
+class Backlog:
     """A bounded line of writes. May be used from several threads.
 
     Beyond the bound the oldest is lost and counted. So is work that fails with anything else than `StorageError`, which is raised.
@@ -25,7 +25,8 @@ class Later:
         self.trouble: StorageError | None = None
         """Why the disk refused the first write that waits; None while nothing waits."""
 
-    def do(self, work: Work) -> None:
+    def add(self, work: Work) -> None:
+        """Do it now, or behind what waits already."""
         with self._lock:
             self.lost += len(self._waiting) == _MOST
             self._waiting.append(work)

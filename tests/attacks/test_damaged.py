@@ -202,7 +202,7 @@ def test_deletion_goes_on_while_the_journal_cannot_be_read(shelf: Shelf, runs: b
     shelf.clock.runs(timedelta(hours=100))
     custody.attend()
     assert shelf.there() == []
-    assert "0000000009.jws" in str(custody.keeper.later.trouble)
+    assert "0000000009.jws" in str(custody.keeper.telling.trouble)
     (shelf.layout.journal("retention") / "0000000009.jws").unlink()
     custody.attend()
     assert "clip_expired" in shelf.kinds("retention")

@@ -301,7 +301,7 @@ def test_a_link_in_place_of_the_inbox_deletes_nothing(shelf: Shelf) -> None:
     clip = shelf.clip()
     custody = shelf.custody()
     custody.orders.obey(shelf.order("revoke", record="view-1", ground="controller"))
-    custody.keeper.note("tick")
+    custody.telling.note("tick")
     shelf.layout.inbox.mkdir(exist_ok=True)
     for name in ("orders", "receipts"):
         shutil.rmtree(shelf.layout.inbox / name, ignore_errors=True)
@@ -368,7 +368,7 @@ def test_a_link_in_place_of_desired_is_refused(shelf: Shelf, tmp_path: Path) -> 
 def test_a_spool_with_what_is_no_file_hangs_no_command(shelf: Shelf, odd: Callable[[Path], None]) -> None:
     """Every command that looks into the spool ends, names the clip, and does the others."""
     good, bad = shelf.clip(), shelf.clip()
-    shelf.custody().keeper.note("tick")
+    shelf.custody().telling.note("tick")
     for name in ("manifest.jws", "hold.jws"):
         (shelf.layout.spool / bad / name).unlink(missing_ok=True)
         odd(shelf.layout.spool / bad / name)
@@ -393,7 +393,7 @@ def test_a_spool_with_what_is_no_file_hangs_no_command(shelf: Shelf, odd: Callab
 def test_a_journal_that_is_no_file_hangs_no_command(shelf: Shelf, odd: Callable[[Path], None]) -> None:
     """The camera's folder is read by the uplink and by root: what is no file is no segment, a giant is refused."""
     shelf.clip()
-    shelf.custody().keeper.note("tick")
+    shelf.custody().telling.note("tick")
     odd(shelf.layout.journal("camera") / "0000000009.jws")
     for words in (
         ["journal", "verify"],

@@ -19,6 +19,7 @@ from agent.clips.orders import Holds, Obedience, Orders, answers
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.outbox.outbox import Mark, Outbox, Waiting
+from agent.outbox.telling import Telling
 from central.keys.bundle import Address, bundle
 from central.keys.keygen import keygen, signer
 from drivers.clock import SystemClock
@@ -94,7 +95,7 @@ class Store:
         me = Obedience("camera", home.signers["camera"], home.trusted, SITE, NODE)
         journal, folder = self.journals["camera"], self.layout.camera
         holds = Holds(me, answers(self.layout), home.authority)
-        self.keeper = Keeper(self.spool, self.outbox, journal, self.clock, bounds, folder, holds.order)
+        self.keeper = Keeper(self.spool, self.outbox, Telling(self.outbox, journal), self.clock, bounds, folder, holds.order)
         self.orders = Orders(self.layout, me, self.keeper, self.clock, lambda _record: None)
 
     @property

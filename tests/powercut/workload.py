@@ -94,7 +94,7 @@ class Camera:
     def _drop(self, film: Film) -> None:
         self._marks.tell("freeing", film.clip)
         film.drop()
-        if self._store.keeper.later.trouble is None:
+        if self._store.keeper.telling.trouble is None:
             self._marks.tell("freed", film.clip)
 
     def _receipt(self, clip: str) -> None:
@@ -114,13 +114,13 @@ class Camera:
             del self._expiring[clip]
 
     def _ended(self, clip: str, stage: str) -> None:
-        if self._store.keeper.later.trouble is None:
+        if self._store.keeper.telling.trouble is None:
             self._marks.tell("freed", clip)
         self._told(f"{clip}:{stage}")
 
     def _told(self, key: str) -> None:
         """What the keeper journalled and put, unless it waits for a disk that refuses."""
-        if self._store.keeper.later.trouble is None:
+        if self._store.keeper.telling.trouble is None:
             self._marks.tell("put", 0, [key])
             self._marks.tell("head", "camera", str(self._store.journals["camera"].head))
 

@@ -95,7 +95,7 @@ def _fill(tmp_path: Path, root: Path, home: Home) -> None:
         assert {error for act, error in refused if act != "clip"} == {"StorageError"}
         ballast.unlink()
         store.keeper.sweep()
-        assert store.keeper.later.trouble is None
+        assert store.keeper.telling.trouble is None
         done = len(told(tmp_path).sealed)
         run(store, Marks(tmp_path / "marks-3", 0), 4, ACTORS, first=6)
         assert len(told(tmp_path).sealed) > done

@@ -30,7 +30,8 @@ class Stop:
 
     def __init__(self, shelf: Shelf, view: str = "view-1") -> None:
         self.shelf, self.at = shelf, 0.0
-        self.watching = ViewCheck(shelf.custody().keeper, shelf.node.layout.camera, view, lambda work: work(), False)
+        custody = shelf.custody()
+        self.watching = ViewCheck(custody.telling, custody.keeper.now, shelf.node.layout.camera, view, lambda work: work(), False)
         self.empty = next(shots(Events(people=False), 1)).frame.planes[0].copy()
 
     def look(self, seconds: float, change: Change = same) -> str:

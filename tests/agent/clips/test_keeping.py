@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from agent.camera.recorder import new_clip_id
-from agent.outbox.backlog import Later
+from agent.outbox.backlog import Backlog
 from privacy.errors import RecordError, StorageError
 from privacy.records.journal import segments
 from privacy.records.seal import Recipient
@@ -334,13 +334,13 @@ def test_a_disk_that_refuses_a_note_gets_it_later(shelf: Shelf) -> None:
     with sqlite3.connect(shelf.layout.outbox) as hog:
         hog.execute("BEGIN IMMEDIATE")
         keeper.sweep()
-        assert keeper.later.trouble is not None
+        assert keeper.telling.trouble is not None
         hog.rollback()
     assert shelf.notes() == []
 
     def written() -> bool:
         keeper.sweep()
-        return keeper.later.trouble is None
+        return keeper.telling.trouble is None
 
     # After a lock that was held for too long the outbox refuses for four seconds.
     until(written, "the disk takes what waits")
@@ -355,10 +355,10 @@ def test_a_disk_that_refuses_to_delete_is_said_and_asked_again(shelf: Shelf) -> 
     blocker = shelf.layout.spool / f".freed-{clip}"
     blocker.write_text("a file where the clip's folder should go")
     keeper.sweep()
-    assert "Not a directory" in str(keeper.later.trouble)
+    assert "Not a directory" in str(keeper.telling.trouble)
     blocker.unlink()
     keeper.sweep()
-    assert (keeper.later.trouble, shelf.there()) == (None, [])
+    assert (keeper.telling.trouble, shelf.there()) == (None, [])
     assert shelf.kinds() == ["clip_expired"], "journalled once, however often the disk was asked"
 
 
@@ -389,13 +389,13 @@ def test_the_list_of_clips_needs_no_manifest_that_the_index_has(shelf: Shelf) ->
 
 def test_work_that_fails_by_a_fault_of_its_own_stands_in_nobodys_way() -> None:
     """Trying again helps where a disk refuses, not where the work is wrong: it is counted, raised, and what follows is done."""
-    later, done = Later(), list[str]()
+    later, done = Backlog(), list[str]()
 
     def wrong() -> None:
         raise ValueError("cannot be written, ever")
 
     with pytest.raises(ValueError, match="ever"):
-        later.do(wrong)
-    later.do(lambda: done.append("next"))
+        later.add(wrong)
+    later.add(lambda: done.append("next"))
     later.retry()
     assert (done, later.lost, later.trouble) == (["next"], 1, None)

@@ -50,7 +50,7 @@ class Ear:
     def drop(self, note: ClipNote) -> None:
         self.notes.append(note)
 
-    def tell(self, *bodies: Body) -> None:
+    def say(self, *bodies: Body) -> None:
         self.told += bodies
 
     def clear(self, tail: str) -> None:
@@ -87,7 +87,7 @@ class Film:
         to = tuple(Recipient.parse(one) for one in recipients(layout))
         stream = Stream(WIDTH, HEIGHT, FPS, to, masker.header)
         whole = Record(**{"pre_roll": 1, "post_roll": 60, "longest": 60, **settings})
-        self.recorder = Recorder(self.spool, whole, stream, self._opening, self.ear, lambda: None)
+        self.recorder = Recorder(self.spool, whole, stream, self._opening, self.ear, self.ear, lambda: None)
         self._pictures = self._shoot(masker, time.time_ns())
 
     def _opening(self, first: Taken, trigger: Trigger) -> Manifest:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from agent.io.alarms import StandingAlarms
 from agent.messages import Alarm
-from agent.outbox.backlog import Later
+from agent.outbox.backlog import Backlog
 
 
 def test_an_alarm_that_the_disk_refused_once_is_written_when_it_takes_it(tmp_path: Path) -> None:
     """The second try found it already known, and wrote nothing: after a restart nobody ended it."""
     path = tmp_path / "away" / "alarms.json"
-    alarms, later = StandingAlarms(path), Later()
-    later.do(lambda: alarms.raised(Alarm("help_button", "jammed", "here")))
+    alarms, later = StandingAlarms(path), Backlog()
+    later.add(lambda: alarms.raised(Alarm("help_button", "jammed", "here")))
     assert later.trouble
     path.parent.mkdir()
     later.retry()

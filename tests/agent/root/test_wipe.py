@@ -37,7 +37,7 @@ def filled(shelf: Shelf) -> None:
         shelf.clip(bytes(100_000))
     custody = shelf.custody()
     custody.keeper.save()
-    custody.keeper.note("tick")
+    custody.telling.note("tick")
     (shelf.layout.models).mkdir()
     (shelf.layout.models / "model.onnx").write_bytes(b"nobody's data")
 
@@ -143,9 +143,9 @@ def test_the_centre_takes_a_stick_and_its_receipts_free_the_node(shelf: Shelf, t
     stick, store = tmp_path / "stick", tmp_path / "store"
     clip = shelf.clip(b"video" * 5_000)
     custody = shelf.custody()
-    custody.keeper.note("tick")
+    custody.telling.note("tick")
     shelf.clock.wall += timedelta(days=1)
-    custody.keeper.note("tick")
+    custody.telling.note("tick")
     said = json.loads(lykta(shelf, "clips", "copy", stick, "--json").stdout)
     assert (said["copied"], said["segments"]) == (1, 1)
     made("ingest", stick, "--keys", shelf.keys, "--store", store)
@@ -232,8 +232,8 @@ def test_the_journals_are_shown_and_held_against_each_other(shelf: Shelf) -> Non
     """R32: `journal verify` ends with 5 and names unit and entry where somebody cut the camera's chain."""
     camera, retention = shelf.custody(), shelf.custody("retention")
     for number in range(3):
-        camera.keeper.note("tick", number=number)
-    retention.keeper.note("heads", camera=str(camera.journal.head))
+        camera.telling.note("tick", number=number)
+    retention.telling.note("heads", camera=str(camera.journal.head))
     shown = json.loads(lykta(shelf, "journal", "show", "camera", "--last", "2", "--json").stdout)
     assert [entry["facts"]["number"] for entry in shown["entries"]] == [1, 2]
     verified = json.loads(lykta(shelf, "journal", "verify", "--json").stdout)
