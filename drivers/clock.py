@@ -15,7 +15,7 @@ from privacy.errors import RecordError
 from privacy.files import place, read
 from privacy.foreign import decode
 from privacy.records.jws import canonical
-from privacy.records.trusted_time import Anchor, ClockState, Facts, TimeWatch, Trust
+from privacy.records.trusted_time import Anchor, ClockReading, ClockState, TimeWatch, Trust
 
 _SYNCED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches it at each synchronisation (252 and 257); /run is of this boot."""
@@ -66,7 +66,7 @@ class SystemClock:
         with self._lock:
             mono_s, before = self.mono_ms() / 1000, self._watch.anchor
             rtc = self._rtc.read(mono_s) if self._rtc else None
-            state = self._watch.see(Facts(mono_s, datetime.now(UTC), _touched(self._mark), rtc))
+            state = self._watch.see(ClockReading(mono_s, datetime.now(UTC), _touched(self._mark), rtc))
             if self._watch.anchor != before:
                 self._keep_anchor()
             return state

@@ -17,7 +17,7 @@ from agent.terminal import show, table_of
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records.jws import load_chain
-from privacy.records.renewal import check_answer, due_at, new_key, request, wished_key
+from privacy.records.renewal import check_answer, due_at, new_key, request, requested_key
 from provisioning.identity import TLS_AND_UNITS, load_authority, renewal_of
 from provisioning.keystore import KeyPlace
 from provisioning.layout import Layout
@@ -111,7 +111,7 @@ def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     if not (keys.key(".next").exists() and wish.exists()):
         raise RecordError(f"{keys.unit}: no key waits for a certificate", "it was renewed already")
     check_answer(chain, load_authority(layout), f"{node.site}/{node.id}", keys.unit)
-    if wished_key(read_own(wish)) != chain[0].public_key():
+    if requested_key(read_own(wish)) != chain[0].public_key():
         raise RecordError(f"{keys.unit}: is not the certificate of the key that waits", "the centre answered another wish")
     place(keys.pem(".next"), answer, mode=PUBLIC)
     keys.swap(keep=keys.unit == "tls")

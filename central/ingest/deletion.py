@@ -10,7 +10,7 @@ from functools import lru_cache
 from central.store.port import Store
 from privacy.errors import RecordError
 from privacy.records.jws import TrustedKeys
-from privacy.records.order import Order, touches, verify_order
+from privacy.records.order import Order, concerns, verify_order
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def fate(filmed: Filmed, deadline: datetime, orders: Iterable[Order], now: datet
 
 def covers(order: Order, filmed: Filmed) -> bool:
     """Whether an order is about a clip: it names it, or any moment that the clip shows."""
-    return touches(order, filmed.clip, filmed.begin, filmed.end)
+    return concerns(order, filmed.clip, filmed.begin, filmed.end)
 
 
 class Decisions:

@@ -62,7 +62,7 @@ from privacy.records.manifest import (
     read_receipt,
 )
 from privacy.records.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
-from privacy.records.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, wished_key
+from privacy.records.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, requested_key
 from privacy.records.retention import Boot, Instant, Odometer, first_moment, read_odometer
 from privacy.records.seal import Recipient, head_size, whole_size
 from privacy.records.settings import CONFIG, Settings, merged
@@ -171,7 +171,7 @@ def _keys(shelf: Shelf) -> dict[str, Parser]:
         "certificates": Parser(lambda data: _chain(data, ca), pems),
         "private key": Parser(lambda data: thumbprint(load_private_key(data).public_key()), (new_key()[1], *_odd_keys())),
         "renewal": Parser(
-            lambda data: wished_key(sign(Renewal("city", "stop-1", "io", data.decode(errors="replace"), NOON), io, RENEWAL)),
+            lambda data: requested_key(sign(Renewal("city", "stop-1", "io", data.decode(errors="replace"), NOON), io, RENEWAL)),
             (peek(wish, RENEWAL, Renewal).csr.encode(),),
         ),
     }
