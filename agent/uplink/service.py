@@ -33,7 +33,7 @@ from agent.uplink.survey import survey
 from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
-from drivers.mqtt.client import Credentials, Limits, Link, Will
+from drivers.mqtt.client import Client, Credentials, Limits, Will
 from privacy.errors import LyktaError
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
@@ -99,7 +99,7 @@ class Uplink:
         self._seen: dict[str, float] = {}
         self._camera_detail: dict[str, Value] = {}
         self._well_ms = 0
-        self._link = Link(
+        self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
             acknowledged=self._publisher.answered,
@@ -138,8 +138,8 @@ class Uplink:
     def size(self, tail: str, payload: bytes) -> int:
         return len(f"{self._prefix}/{tail}") + len(payload) + PACKET_HEAD
 
-    def hang_up(self, cause: str) -> None:
-        self._link.hang_up(cause)
+    def disconnect(self, cause: str) -> None:
+        self._link.disconnect(cause)
 
     def _survey(self, request: Request) -> Request:
         return survey({"node": self._outbox, "io": self._io}, request)

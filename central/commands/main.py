@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drivers.command_line import Verb, ended, print_version, program
+from drivers.command_line import Verb, exit_code_of, print_version, program
 
 _KEYS, _NODES, _CLIPS, _HELP = "Keys and people", "Nodes", "Clips", "Help"
 VERBS = {
@@ -42,4 +42,4 @@ def main() -> None:
     """Entry point: errors in the words of the design, with their exit code."""
     # Nothing is for everybody to write, whoever starts it.
     os.umask(os.umask(0o077) | 0o022)
-    sys.exit(ended(app))
+    sys.exit(exit_code_of(app))

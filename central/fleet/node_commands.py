@@ -136,7 +136,7 @@ class _Ear:
 
     def _next(self, end_s: float) -> Message | None:
         """The next message that can be read, by then: others are of a node of another version, or clear an alarm."""
-        while heard := self.session.hear(end_s - time.monotonic()):
+        while heard := self.session.receive(end_s - time.monotonic()):
             with suppress(RecordError):
                 return decode(heard[1], Message, "message")
         return None

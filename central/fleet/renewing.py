@@ -81,7 +81,7 @@ def over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
 def _standing(session: Session) -> dict[str, bytes]:
     """Wishes by topic, until nothing more came for a while."""
     standing: dict[str, bytes] = {}
-    while len(standing) < _MOST and (one := session.hear(_WAIT_S)):
+    while len(standing) < _MOST and (one := session.receive(_WAIT_S)):
         standing[one[0]] = one[1]
     return standing
 

@@ -28,7 +28,7 @@ from agent.runtime.status import ServiceStatus, Standing
 from agent.uplink.upload.ingest_client import Said
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys.keygen import authority, signer
-from drivers.https import place_of
+from drivers.https import endpoint_of
 from privacy import foreign
 from privacy.errors import LyktaError
 from privacy.masking.view_guard import ViewGuard
@@ -190,7 +190,7 @@ def _node(shelf: Shelf) -> dict[str, Parser]:
         "datagram": Parser(lambda data: foreign.decode(data, Word, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
         "status": Parser(_status, (msgspec.json.encode(ServiceStatus(standing, {"frames": 7, "view": "as_known"})),)),
         "ingest": Parser(lambda data: foreign.decode(data, Said, "ingest"), (msgspec.json.encode(said),)),
-        "url": Parser(lambda data: place_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
+        "url": Parser(lambda data: endpoint_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
         "any": Parser(
             lambda data: msgspec.json.encode(foreign.decode(data, dict[str, Any], "any")), (b'{"a":[1,2.5,"x",null,{}]}',)
         ),
