@@ -18,9 +18,9 @@ def main() -> None:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
             sys.exit(serve(sys.argv[1]))
         from agent.commands.main import app
-        from drivers.command_line import ended
+        from drivers.command_line import exit_code_of
 
-        sys.exit(ended(app))
+        sys.exit(exit_code_of(app))
     except LyktaError as problem:
         stderr.error(problem)
         sys.exit(problem.exit_code)

@@ -1,4 +1,4 @@
-"""The machine: what psutil and the kernel tell of it. Raises OSError where this machine cannot say, ValueError for nonsense."""
+"""Measurements of this machine, from psutil and the kernel. OSError where a value does not exist, ValueError if it is invalid."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
 def model() -> str:
-    """The board's name, or the kernel's machine off a Pi."""
+    """The board's name; on anything but a Pi the kernel's machine name, e.g. x86_64."""
     return _text(_MODEL) if _MODEL.exists() else os.uname().machine
 
 
 def load() -> float:
+    """Load average of the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
 def memory_mb() -> int:
+    """Available memory of the machine."""
     return int(psutil.virtual_memory().available // 1_000_000)
 
 
@@ -32,16 +34,17 @@ def temperature() -> float:
 
 
 def throttled() -> int:
-    """The firmware's throttle bits: 0 is good."""
+    """The firmware's throttle bits (`vcgencmd get_throttled`); 0: no undervoltage and no throttling since boot."""
     return int(_THROTTLED.read_text(), 16)
 
 
 def free_mb(path: Path) -> int:
+    """Free space of the file system that holds path."""
     return int(psutil.disk_usage(str(path)).free // 1_000_000)
 
 
 def used_share(path: Path) -> float:
-    """0..1"""
+    """Used share, 0..1, of the file system that holds path."""
     return round(psutil.disk_usage(str(path)).percent / 100, 3)
 
 
@@ -51,7 +54,7 @@ def own_memory_mb() -> float:
 
 
 def listening() -> set[int]:
-    """TCP ports that others than this machine may reach. `OSError` where it may not look."""
+    """TCP ports that listen on an address other than loopback. `PermissionError` if this user may not list them."""
     try:
         every = psutil.net_connections("inet")
     except psutil.AccessDenied as problem:
@@ -64,15 +67,17 @@ def _local(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-# -- power and wear: files of sysfs, under any root ----------------------------------------------------------------------
+# -- power and wear: files of sysfs; `root` is another folder in tests ---------------------------------------------------
 
 UNDERVOLTAGE, CAPPED, THROTTLING, HOT = 1, 2, 4, 8
 _NOW = UNDERVOLTAGE | CAPPED | THROTTLING | HOT
 
 
-class Edges:
-    """How often undervoltage and throttling began, counted by ourselves: the firmware's sticky bits (16 to 19) stay until the
-    next boot and say only that it happened. What began and ended between two looks shows as a sticky bit that is new: one.
+class PowerEventCounter:
+    """Counts how often undervoltage, capped frequency, throttling and the soft temperature limit began.
+
+    The firmware has no counters: its bits 0 to 3 give the present state, and its sticky bits 16 to 19 stay set until the next
+    boot. An event that began and ended between two readings shows only as a newly set sticky bit and counts once.
     """
 
     def __init__(self) -> None:
@@ -80,7 +85,7 @@ class Edges:
         self.counts = dict.fromkeys((UNDERVOLTAGE, CAPPED, THROTTLING, HOT), 0)
 
     def see(self, bits: int) -> None:
-        """bits: of get_throttled. What stood at the first look began before it, and counts once."""
+        """Take one reading. bits: of get_throttled. A bit that is set in the first reading counts once."""
         before = self._before or 0
         began = bits & ~before & _NOW
         passed = (bits >> 16) & ~(before >> 16) & ~bits & _NOW
@@ -90,74 +95,76 @@ class Edges:
 
 
 def serial(root: Path = _ROOT) -> str:
-    """The board's serial number; `OSError` off a Pi."""
+    """The board's serial number; `OSError` on anything but a Pi."""
     return _text(root / "proc/device-tree/serial-number")
 
 
 def undervoltage(root: Path = _ROOT) -> int:
-    """1 while the kernel's rpi_volt sensor warns, else 0; `OSError` where there is none."""
+    """1 while the kernel's rpi_volt sensor reports undervoltage, else 0; `OSError` if there is no such sensor."""
     for name in sorted((root / "sys/class/hwmon").glob("hwmon*/name")):
         if _text(name) == "rpi_volt":
             return int(name.with_name("in0_lcrit_alarm").read_text())
     raise FileNotFoundError("no rpi_volt in /sys/class/hwmon")
 
 
-# What lies under a path: its file system's block device, whatever the board stores on. `OSError` where it has none of its own.
+# The following read the block device of the file system that holds a path, whatever kind of storage it is. `OSError` if that
+# file system has no block device.
 
 
 def written_mb(path: Path, root: Path = _ROOT) -> float:
-    """MB written since the start: sectors of 512 bytes, field 7 of the kernel's block statistics (Documentation/block/stat.rst)."""
+    """MB written since boot: field 7 of the kernel's block statistics, in sectors of 512 bytes (Documentation/block/stat.rst)."""
     return round(int(_words(_device(path, root) / "stat", 7)[6]) * 512 / 1e6, 3)
 
 
 def life_used(path: Path, root: Path = _ROOT) -> float:
-    """Share of its life that an eMMC has used, 0..1 in tenths, the worse of both kinds of cells (JEDEC 5.0, life_time).
+    """Used share of an eMMC's rated lifetime, 0..1 in steps of 0.1, the higher of its two kinds of cells (JEDEC 5.0, life_time).
 
-    `OSError` on anything else: SD has no such register. `ValueError` if it is not told.
+    `OSError` for any other storage: an SD card has no such register. `ValueError` if the device leaves the register undefined.
     """
     kinds = [int(text, 16) for text in _words(_disk(path, root) / "device/life_time", 1)]
     if not any(kinds):
-        raise ValueError("life_time is not told by this device")
+        raise ValueError("this device does not report life_time")
     return min(max(kinds), 10) / 10
 
 
 def end_of_life(path: Path, root: Path = _ROOT) -> int:
-    """Spare blocks of an eMMC: 1 normal, 2 80 % used, 3 urgent (pre_eol_info).
+    """State of an eMMC's spare blocks (pre_eol_info): 1 normal, 2: 80 % used, 3 urgent.
 
-    `OSError` on anything else, `ValueError` if it is not told.
+    `OSError` for any other storage. `ValueError` if the device leaves the register undefined.
     """
     level = int((_disk(path, root) / "device/pre_eol_info").read_text(), 16)
     if level == 0:
-        raise ValueError("pre_eol_info is not told by this device")
+        raise ValueError("this device does not report pre_eol_info")
     return level
 
 
 def lifetime_written_mb(path: Path, root: Path = _ROOT) -> float:
-    """MB that ext4 has written to a partition since it was made."""
+    """MB that ext4 has written to the partition since the file system was created."""
     return int((root / "sys/fs/ext4" / _device(path, root).name / "lifetime_write_kbytes").read_text()) * 1024 / 1e6
 
 
 def _device(path: Path, root: Path) -> Path:
-    """Its folder in sysfs."""
+    """The folder in sysfs of the block device (a partition, or a whole disk) that holds path."""
     number = path.stat().st_dev
     device = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
     if not device.exists():
-        raise FileNotFoundError(f"{path}: lies on no block device of its own")
+        raise FileNotFoundError(f"{path}: its file system has no block device")
     return device.resolve()
 
 
 def _disk(path: Path, root: Path) -> Path:
+    """The folder in sysfs of the whole disk that holds path."""
     device = _device(path, root)
     return device.parent if (device / "partition").exists() else device
 
 
 def _text(path: Path) -> str:
-    """Of the kernel, firmware or device tree, which are no text of ours: what is no UTF-8 is replaced."""
+    """A file of the kernel, the firmware or the device tree. Bytes that are not UTF-8 are replaced."""
     return path.read_text(errors="replace").strip("\0\n ")
 
 
 def _words(path: Path, least: int) -> list[str]:
-    """At least so many; else `ValueError`."""
+    """The words of a file; `ValueError` if there are fewer than `least`."""
     found = _text(path).split()
     if len(found) < least:
         raise ValueError(f"{path}: {len(found)} words, not {least}")

@@ -1,4 +1,4 @@
-"""The kernel's capabilities of this thread, of which one is of use here: to read and enter all folders, and to change nothing."""
+"""Linux capabilities of this thread. Only CAP_DAC_READ_SEARCH is used: to read and enter every folder, without write access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class _Data(ctypes.Structure):
 
 
 def read_all() -> None:
-    """Put CAP_DAC_READ_SEARCH into force, if this process may; without it the folders' modes decide, which is as good on a node."""
+    """Make CAP_DAC_READ_SEARCH effective, if this process is permitted to. Without it the folders' modes decide, which is enough
+    on a node."""
     libc, header, sets = ctypes.CDLL(None), _Header(_VERSION, 0), (_Data * 2)()
     if libc.capget(ctypes.byref(header), sets) == 0:
         sets[0].effective |= sets[0].permitted & _DAC_READ_SEARCH

@@ -1,6 +1,6 @@
-"""The frame of both command lines: commands that are loaded when they are asked for, and how each ends.
+"""Shared by both command lines: commands whose modules are imported on demand, and the exit code of each.
 
-Whatever goes wrong is an error and its hint on stderr, and an exit code.
+Every failure is printed as an error and a hint on stderr and sets the exit code.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from privacy.errors import AccessError, LyktaError, StorageError
 
 
 class Verb(NamedTuple):
-    """A command: the module whose `app` it is or has, and the panel of the help that shows it."""
+    """A command of the command line.
+
+    module   the module whose `app` is the command, or a group that contains it
+    panel    the heading under which `--help` lists it
+    """
 
     module: str
     panel: str
 
 
 def program(verbs: Mapping[str, Verb], what: str) -> typer.Typer:
-    """A command line. verbs: in the order of the help; what: its first sentence."""
+    """A command line. verbs: commands by name, in the order of `--help`; what: the first sentence of `--help`."""
 
     class Verbs(TyperGroup):
         def list_commands(self, _ctx: Any) -> list[str]:
@@ -47,7 +51,7 @@ def program(verbs: Mapping[str, Verb], what: str) -> typer.Typer:
 
 
 def load(verb: Verb, name: str) -> Any:
-    """The command of that name, or the group of commands, as typer made it of the module's `app`."""
+    """Import the module and return its command, or group of commands, as click's object."""
     app: typer.Typer = import_module(verb.module).app
     found: Any = get_command(app)
     command = getattr(found, "commands", {}).get(name, found)
@@ -62,14 +66,14 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def ended(app: Callable[..., object]) -> int:
-    """Run a command line to its end; its exit code. app: called as typer's, with `standalone_mode`."""
+def exit_code_of(app: Callable[..., object]) -> int:
+    """Run a command line and return its exit code. app: a typer app; it is called with `standalone_mode=False`."""
     try:
         code = app(standalone_mode=False)
     except TyperException as problem:
         return _misused(problem)
     except typer.Abort:
-        return _failed(LyktaError("stopped", "nothing was answered"))
+        return _failed(LyktaError("cancelled", "the question was not answered"))
     except LyktaError as problem:
         return _failed(problem)
     except OSError as problem:
@@ -83,7 +87,8 @@ def _failed(problem: LyktaError) -> int:
 
 
 def _misused(problem: TyperException) -> int:
-    """Words that are no command, or not all that one needs. Without any words the help was shown, and nothing is wrong."""
+    """Print a usage error of click: an unknown command or a missing argument. Called without arguments, click has already printed
+    the help, and no error is printed."""
     message, context = problem.format_message(), getattr(problem, "ctx", None)
     if not message.strip():
         return problem.exit_code
@@ -94,8 +99,8 @@ def _misused(problem: TyperException) -> int:
 
 
 def _of_system(problem: OSError) -> LyktaError:
-    """What the system refused, and nobody foresaw."""
+    """An OSError of the operating system as an error with a hint."""
     what = ": ".join(str(part) for part in (problem.filename, problem.strerror or problem) if part)
     if isinstance(problem, PermissionError):
-        return AccessError(what, "may this user read or write it? use sudo, or the user whose it is")
-    return StorageError(what, "is it the right file, and is the disk well?")
+        return AccessError(what, "may this user read or write it? use sudo, or run as its owner")
+    return StorageError(what, "is it the right file, and does the disk work?")

@@ -1,6 +1,6 @@
-"""systemd-creds: secrets that only this machine can read, by its TPM or its own key, and only under their name.
+"""systemd-creds: encrypts secrets so that only this machine can read them (by its TPM or its host key), under their own name only.
 
-A card that is read in another machine gives no key; the identity works until it is revoked (R30).
+A storage card that is read in another machine reveals no key. The node's identity stays valid until it is revoked (R30).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _TPM = Path("/dev/tpmrm0")
 
 
 def unsealed(path: Path, name: str) -> bytes:
-    """What a sealed file holds. Raises OSError for a file that is not there, `StorageError` for one of another machine."""
+    """The secret in a sealed file. Raises OSError if the file is missing, `StorageError` if another machine sealed it."""
     return _run("decrypt", name, read_own(path))
 
 
 def sealed(secret: bytes, name: str) -> bytes:
-    """The secret as LoadCredentialEncrypted=`name` takes it. As root.
+    """The secret, encrypted for LoadCredentialEncrypted=`name`. Needs root.
 
-    To the TPM too where there is one: systemd's own choice leaves it out on boards whose firmware does not know it, as a Pi's.
+    Uses the TPM too if there is one: by default systemd ignores it on boards whose firmware does not support it, such as a Pi.
     """
     return _run("encrypt", name, secret, "--with-key=host+tpm2" if _TPM.exists() else "--with-key=host")
 
@@ -33,8 +33,8 @@ def _run(verb: str, name: str, data: bytes, *options: str) -> bytes:
     try:
         done = subprocess.run(words, input=data, capture_output=True, timeout=_WAIT_S, check=False)
     except FileNotFoundError as problem:
-        raise StorageError(f"{name}: there is no systemd-creds here", "Debian 12 or 13 has it in systemd") from problem
+        raise StorageError(f"{name}: systemd-creds is not installed", "in Debian 12 and 13 it is part of systemd") from problem
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip()
-        raise StorageError(f"systemd-creds {verb} {name}: {told}", "run it as root; was the card moved?")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise StorageError(f"systemd-creds {verb} {name}: {reason}", "run it as root; was the card moved from another machine?")
     return done.stdout

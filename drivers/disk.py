@@ -1,4 +1,4 @@
-"""Room on a disk, and telling it that what was deleted may be forgotten: the kernel's FITRIM, as `fstrim` does it, root only."""
+"""Free space of a disk, and discarding of its free blocks: the kernel's FITRIM, as `fstrim` uses it, root only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# _IOWR('X', 121, struct fstrim_range) of linux/fs.h: start, length, least extent; the length comes back.
+# _IOWR('X', 121, struct fstrim_range) of linux/fs.h: start, length, minimum extent; the kernel returns the discarded length.
 _FITRIM = 0xC0185879
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes, and files (inodes); a file system that makes these as it goes has none to count: 0 of 0."""
+    """Capacity of a file system in bytes and in files (inodes). File systems that allocate inodes on demand report 0 of 0 files."""
 
     total: int
     free: int
@@ -23,29 +23,29 @@ class Room:
     files_free: int
 
     def scarce(self, share: float) -> str:
-        """What less than this share, 0..1, is free of, as a stable code: no_inodes, disk_full, or "" if there is enough of both."""
+        """Stable code of what has less than this share (0..1) free: no_inodes or disk_full; "" if both have enough."""
         if self.files_free < share * self.files:
             return "no_inodes"
         return "disk_full" if self.free < share * self.total else ""
 
 
 def room_of(path: Path) -> Room:
-    """What a service of this user may still use of the disk that holds path."""
+    """Capacity of the file system that holds path, and how much of it this user may still use. Raises OSError."""
     found = os.statvfs(path)
     return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
 
 
 def refusal(path: Path, otherwise: str) -> str:
-    """Why the disk that holds path refuses, as a stable code: no_inodes if it takes no further file, whatever room it has for
-    bytes."""
-    with suppress(OSError):  # a disk that does not even say that has another fault
+    """Stable code of why the disk that holds path refused a write: no_inodes if it has no free inode, else `otherwise`."""
+    with suppress(OSError):  # if statvfs fails too, the disk has another fault
         room = room_of(path)
         return "no_inodes" if room.files and not room.files_free else otherwise
     return otherwise
 
 
 def discard(path: Path) -> int:
-    """Bytes of free space handed back to the disk that holds path; OSError where it takes none (EOPNOTSUPP)."""
+    """Discard the free blocks of the disk that holds path; returns the bytes. OSError (EOPNOTSUPP) if the disk does not support
+    it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         answer = fcntl.ioctl(descriptor, _FITRIM, struct.pack("QQQ", 0, 2**64 - 1, 0))

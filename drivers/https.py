@@ -1,4 +1,4 @@
-"""HTTPS on the standard library: with mutual TLS to the ingest, without our certificate to the object store it points to."""
+"""HTTPS client on the standard library: mutual TLS to the ingest, server-side TLS only to the object store that it refers to."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ from privacy.errors import BusyError, IngestRefusedError, LyktaError, RecordErro
 from privacy.foreign import decode, printable
 
 _TIMEOUT_S = 60.0
-"""The longest silence that counts as an answer on its way: an ingest hashes what it assembles."""
+"""Timeout of a single socket operation, seconds. Long, because an ingest hashes large objects before it answers."""
 ANSWER_S = 120.0
+"""Time for a whole answer, seconds."""
 LONGEST_ANSWER = 4 << 20
-"""Bytes: thirty orders of a thousand clips each come with one answer."""
+"""Bytes. One answer may carry thirty orders of a thousand clips each."""
 _LONGEST_WAIT_S = 3600.0
 _PROXY = "does a proxy or a login page of the network answer in its place? check [ingest] host and port"
 Body = bytes | Iterable[bytes]
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
+    """Where an https URL leads. path: with the query."""
+
     host: str
     port: int
     path: str
 
 
 class Client:
-    """One connection, opened when needed and again after a failure.
+    """One connection, opened when needed and reopened after a failure.
 
-    what      its name in errors
-    answer_s  from the end of a request to the end of its answer, however steadily it drips
+    what      the server's name in errors
+    answer_s  seconds for a whole answer, also if its bytes arrive steadily
     """
 
     def __init__(self, what: str, host: str, port: int, context: ssl.SSLContext, answer_s: float = ANSWER_S) -> None:
@@ -49,34 +52,38 @@ class Client:
         self._ended = False
 
     def call(self, method: str, path: str, body: Body = b"", headers: Mapping[str, str] | None = None) -> bytes:
-        """The body of the answer; `UnreachableError`, `BusyError` or `IngestRefusedError`.
+        """Send one request and return the body of the answer. Raises `UnreachableError`, `BusyError`, `IngestRefusedError`, or
+        `RecordError` if the path or a header cannot be sent.
 
-        body  bytes, or blocks of them with their Content-Length among the headers; a `LyktaError` of theirs ends the call
+        body  bytes, or an iterable of blocks with their Content-Length in the headers; a `LyktaError` raised by it is passed on
         """
         try:
             answer, data = self._exchange(method, path, body, headers or {})
         except LyktaError:
-            self.close()  # half a body has left
+            self.close()  # part of the body was sent
             raise
         except http.client.InvalidURL as problem:
-            raise self._unaskable(problem) from problem
+            raise self._invalid_request(problem) from problem
         except (OSError, http.client.HTTPException) as problem:
             self.close()
             where, why = "{}:{}".format(*self._where), str(problem) or type(problem).__name__
             raise UnreachableError(
-                f"{self._what} {where}: {printable(why)}", "is it up, and are the certificates good?"
+                f"{self._what} {where}: {printable(why)}", "is it running, and are the certificates valid?"
             ) from problem
         except ValueError as problem:
-            raise self._unaskable(problem) from problem
+            raise self._invalid_request(problem) from problem
         return self._judge(answer, data)
 
-    def _unaskable(self, problem: Exception) -> RecordError:
-        """For a path or header that HTTP cannot carry, from an earlier answer."""
+    def _invalid_request(self, problem: Exception) -> RecordError:
+        """The error for a path or header, taken from an earlier answer, that is not valid in HTTP."""
         self.close()
-        return RecordError(f"{self._what}: cannot be asked: {printable(problem)}", "the ingest asks for what is no HTTP")
+        return RecordError(
+            f"{self._what}: invalid request: {printable(problem)}", "the ingest gave a path or header not valid in HTTP"
+        )
 
     def abort(self) -> None:
-        """From another thread, for good: end a call that is under way. Below TLS, so that nothing can be sent in clear after it."""
+        """End a running call, from another thread; the client cannot be used afterwards. Shuts down the TCP socket below TLS, so
+        that nothing can be sent unencrypted."""
         self._ended = True
         line = self._connection.sock if self._connection else None
         if line:
@@ -96,11 +103,11 @@ class Client:
         try:
             connection.request(method, path, body, dict(headers))
         except (BrokenPipeError, ConnectionResetError):
-            whole = False  # it may have said why before it hung up
+            whole = False  # the server may have sent the reason before it disconnected
         answer = connection.getresponse()
         data = answer.read(LONGEST_ANSWER + 1)
         if answer.length or len(data) > LONGEST_ANSWER:
-            raise http.client.HTTPException("its answer is torn or too long")
+            raise http.client.HTTPException("the answer is incomplete or too long")
         if not whole or not answer.isclosed():
             self.close()
         return answer, data
@@ -111,11 +118,11 @@ class Client:
             self._connection.response_class = self._answer  # type: ignore[assignment]
             self._connection.connect()
         if self._ended:
-            raise ConnectionAbortedError("told to stop")
+            raise ConnectionAbortedError("stopped by request")
         return self._connection
 
     def _answer(self, sock: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
-        """An answer that has to be whole in time: a silence between two bytes is bounded by the socket, all of them by this."""
+        """An answer with a time limit for the whole of it; the socket's timeout limits only the pause between two bytes."""
         answer = http.client.HTTPResponse(sock, method=method)
         answer.fp = io.BufferedReader(_Bounded(sock, answer.fp.detach(), time.monotonic() + self._answer_s))
         return answer
@@ -123,28 +130,28 @@ class Client:
     def _judge(self, answer: http.client.HTTPResponse, data: bytes) -> bytes:
         if answer.status < 300:
             if self._what == "ingest" and data and data.lstrip()[:1] != b"{":
-                raise UnreachableError(f"ingest: {answer.status}, but its answer is no JSON object", _PROXY)
+                raise UnreachableError(f"ingest: {answer.status}, but the answer is not a JSON object", _PROXY)
             return data
-        said = _refusal(data)
-        error, hint = f"{self._what}: {printable(said.error or f'{answer.status} {answer.reason}')}", printable(said.hint)
+        found = _refusal(data)
+        error, hint = f"{self._what}: {printable(found.error or f'{answer.status} {answer.reason}')}", printable(found.hint)
         if answer.status in (429, 503):
             raise BusyError(
-                _after_s(answer.headers.get("Retry-After", "")), error, hint or "it asks for a pause: it is tried again later"
+                _after_s(answer.headers.get("Retry-After", "")), error, hint or "the server is busy: the node tries again later"
             )
         raise IngestRefusedError(answer.status, error, hint or _hint(answer.status))
 
 
 def _hint(status: int) -> str:
-    """What to do about an answer that says nothing itself."""
+    """The hint for an answer that contains none."""
     if status in (502, 504):
-        return "a proxy stands before it and does not reach it: is the ingest up behind it?"
+        return "a proxy answered: is the ingest running behind it?"
     if status in (401, 403, 407):
-        return "does a proxy or firewall answer instead? or does it not take this node's certificate: `lykta check keys`"
+        return "does a proxy or firewall answer instead? or is this node's certificate refused: `lykta check keys`"
     return _PROXY if status < 400 or status == 404 else "see the ingest's own log at the centre"
 
 
 class _Bounded(io.RawIOBase):
-    """What a socket gives until a moment (monotonic)."""
+    """Reads a socket until a point in time (monotonic, seconds), then raises TimeoutError."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, end_s: float) -> None:
         self._sock, self._raw, self._end_s = sock, raw, end_s
@@ -155,7 +162,7 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         left = self._end_s - time.monotonic()
         if left <= 0:
-            raise TimeoutError("its answer takes too long")
+            raise TimeoutError("the answer takes too long")
         self._sock.settimeout(min(left, _TIMEOUT_S))
         return self._raw.readinto(buffer)
 
@@ -165,28 +172,28 @@ class _Bounded(io.RawIOBase):
 
 
 class _Refusal(Struct, frozen=True):
-    """What an ingest says with a status of 400 and more."""
+    """The body of an ingest's answer with a status of 400 or more."""
 
     error: str = ""
     hint: str = ""
 
 
 def mutual(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """For the ingest: we know it by the centre's CA alone, it knows us by our certificate."""
+    """TLS for the ingest: its certificate is checked against the centre's CA only, and the node sends its own certificate."""
     context = ssl.create_default_context(cafile=str(ca))
     context.load_cert_chain(str(certificate), str(key))
     return context
 
 
 def anonymous(ca: Path) -> ssl.SSLContext:
-    """For an object store: known by the centre's CA or the system's; it is not shown who we are."""
+    """TLS for an object store: its certificate is checked against the centre's CA and the system's; the node sends none."""
     context = ssl.create_default_context()
     context.load_verify_locations(str(ca))
     return context
 
 
-def place_of(url: str) -> Place:
-    """Of a whole https:// URL; `RecordError` for any other, so that nothing ever leaves in clear."""
+def endpoint_of(url: str) -> Endpoint:
+    """The parts of a complete https:// URL; `RecordError` for any other, so that nothing is ever sent unencrypted."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 443
@@ -194,11 +201,11 @@ def place_of(url: str) -> Place:
         raise RecordError(f"part: url: {problem} (got {url[:80]!r})", "the ingest or its store is set up wrongly") from problem
     if parts.scheme != "https" or not host or parts.username is not None:
         raise RecordError(f"part: url: must be https://HOST… (got {url[:80]!r})", "the ingest or its store is set up wrongly")
-    return Place(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    return Endpoint(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
 
 def _after_s(text: str) -> float:
-    """Retry-After (RFC 9110 section 10.2.3): seconds or a date; never more than an hour."""
+    """Seconds to wait, from Retry-After (RFC 9110 section 10.2.3: seconds or a date); at most an hour, 0 if it is invalid."""
     try:
         wait = float(text) if text.isdecimal() else (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -207,7 +214,7 @@ def _after_s(text: str) -> float:
 
 
 def _refusal(data: bytes) -> _Refusal:
-    """What was said; nothing for anything that is no such JSON, as a proxy's page of apology."""
+    """The error in the answer; empty if the answer is not such JSON, e.g. the error page of a proxy."""
     try:
         return decode(data, _Refusal, "answer")
     except RecordError:

@@ -1,4 +1,4 @@
-"""A manual page of a command line, in the man macros (groff_man(7)), made from the commands themselves."""
+"""Generates the manual page of a command line from its commands, in the man macros (groff_man(7))."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.main import get_command
 
 
 def man_page(app: typer.Typer, name: str) -> str:
-    """The page of section 1: each command and group, its words and options as `--help` says them, without the hidden ones."""
+    """The page, section 1: every command that is not hidden, with the arguments and options that `--help` shows."""
     group: Any = get_command(app)
     context = group.make_context(name, [], resilient_parsing=True)
     out = [
@@ -45,7 +45,7 @@ def _commands(group: Any, context: Any, words: str) -> Iterator[str]:
 
 
 def _words(params: list[Any]) -> list[str]:
-    """Arguments as they stand behind the command; in brackets what may be left out."""
+    """The arguments of a command; optional ones in brackets."""
     words = [(one.metavar or one.name.upper(), one.required) for one in params if one.param_type_name == "argument"]
     return [word if required or word.startswith("[") else f"[{word}]" for word, required in words]
 
@@ -69,7 +69,7 @@ def _first(text: str | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """As text of roff: no backslash, dash or dot of it is a command."""
+    """Text with every character escaped that roff would interpret."""
     shown = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
     shown = "".join(c if c.isascii() else f"\\[u{ord(c):04X}]" for c in shown)
     return f"\\&{shown}" if shown.startswith(".") else shown

@@ -1,6 +1,6 @@
-"""What gets a dead link going again: services and the board through systemd, a modem's power through a USB hub's port.
+"""Restarts services and the board through systemd, and a modem through the power switch of a USB port, to restore a lost link.
 
-A hub that switches power per port has a file `disable` for each (Linux 6.0, Documentation/ABI/testing/sysfs-bus-usb).
+A hub that can switch power per port has a file `disable` for each port (Linux 6.0, Documentation/ABI/testing/sysfs-bus-usb).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _WAIT_S = 60
 
 
 def systemctl(*words: str) -> None:
-    with on_disk("systemctl", "systemd runs this node"):
+    """Run `systemctl --no-block` with these arguments; `StorageError` if it fails."""
+    with on_disk("systemctl", "a node needs systemd"):
         done = subprocess.run(["systemctl", "--no-block", *words], capture_output=True, timeout=_WAIT_S, check=False)
     if done.returncode:
         raise StorageError(
@@ -26,7 +27,7 @@ def systemctl(*words: str) -> None:
 
 
 def usb_port(devices: Path, port: str) -> Path:
-    """The switch of a port: "1-1.2" is port 2 of the hub 1-1, "1-2" port 2 of the root hub usb1.
+    """The file that switches a port's power. port: "1-1.2" is port 2 of the hub 1-1, "1-2" port 2 of the root hub usb1.
 
     devices  /sys/bus/usb/devices
     """
@@ -38,7 +39,7 @@ def usb_port(devices: Path, port: str) -> Path:
 
 
 def cut_usb(switch: Path, off_s: float = OFF_S) -> None:
-    """Off, and on again whatever happens in between."""
+    """Switch the power of a port off for some seconds, and on again in any case; `StorageError` if a write fails."""
     try:
         switch.write_text("1")
         try:
@@ -47,5 +48,5 @@ def cut_usb(switch: Path, off_s: float = OFF_S) -> None:
             switch.write_text("0")
     except OSError as problem:
         raise StorageError(
-            f"modem: {switch}: {problem.strerror}", "does this hub switch power? is modem.usb_port right?"
+            f"modem: {switch}: {problem.strerror}", "can this hub switch power? is modem.usb_port right?"
         ) from problem

@@ -1,4 +1,4 @@
-"""What both programs say on stderr: the only file that writes there. What is quoted of others makes no line and moves no cursor."""
+"""Output of both programs on stderr; no other file writes there. In quoted text line ends and control characters are replaced."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from privacy.foreign import error_lines, printable, traceback_lines
 
 
 def error(problem: LyktaError) -> None:
-    """`error:` and, where there is one, `hint:`, a line each."""
+    """A line `error:` and, if there is a hint, a line `hint:`."""
     _write(error_lines(problem))
 
 
-def unforeseen(problem: BaseException) -> None:
-    """A fault of ours, with its traceback."""
+def unexpected(problem: BaseException) -> None:
+    """An exception that is a fault of the program, with its traceback."""
     _write(traceback_lines(problem))
     error(LyktaError(f"{type(problem).__name__}: {problem}", "this should not happen; please report it"))
 
 
 def traceback(problem: BaseException) -> None:
-    """A fault of ours that ends nothing: its traceback alone."""
+    """The traceback of a fault after which the program continues."""
     _write(traceback_lines(problem))
 
 
 def note(text: str) -> None:
-    """What went otherwise than expected, in one line."""
+    """One line about something unexpected that is not an error."""
     line(f"note: {text}")
 
 
 def line(text: str) -> None:
-    """Progress, or an event, in one line."""
+    """One line of progress, or about an event."""
     _write(f"{printable(text, len(text))}\n")
 
 

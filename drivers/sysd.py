@@ -1,4 +1,5 @@
-"""systemd: notify, watchdog and the journal. Run by hand, without its sockets, the same calls do nothing or write to stderr."""
+"""systemd: notifications, watchdog and journal. In a program that was not started by systemd, notifications have no effect and log
+entries go to stderr."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ from privacy.foreign import printable
 
 _PRIORITIES = {"error": 3, "warning": 4, "info": 6}
 _LONGEST = 1000
-"""Characters of a message, and of each field: both may quote what somebody else said."""
+"""Characters of a message, and of each field: both may quote untrusted text."""
 
 
 def notify(*lines: str) -> None:
-    """Tell the service manager, e.g. READY=1, STATUS=…, WATCHDOG=1, STOPPING=1."""
+    """Send lines to the service manager, e.g. READY=1, STATUS=…, WATCHDOG=1, STOPPING=1."""
     daemon.notify("\n".join(lines))
 
 
@@ -32,11 +33,14 @@ def log(unit: str, level: str, message: str, **fields: object) -> None:
 
 
 def recent(services: Iterable[str], most: int) -> list[str]:
-    """The last lines of these services, oldest first, crashes included; none where there is no journal that we may read."""
+    """The last lines of these services in the journal, oldest first, crashes included; none if this user may not read it.
+
+    most   number of lines
+    """
     lines: list[str] = []
     with journal.Reader() as reader:
         for service in services:
-            # What a service logs, and what a crash or the service manager says in its place.
+            # Entries of the service itself, and those of the service manager or of a crash about its unit.
             reader.add_match(SYSLOG_IDENTIFIER=f"lykta-{service}")
             reader.add_disjunction()
             reader.add_match(_SYSTEMD_UNIT=f"lykta-{service}.service")

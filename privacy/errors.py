@@ -3,30 +3,30 @@
     LyktaError
     ├── UsageError(ValueError)              exit 2   wrong arguments, or a second instance
     ├── ConfigError(ValueError)             exit 5   lykta.toml: field, rule, value
-    ├── RecordError(ValueError)             exit 5   basis, view, manifest, receipt: bad signature, expired, foreign
-    │   └── DamageError                     exit 5   bytes that nobody signed, or that the disk no longer gives
+    ├── RecordError(ValueError)             exit 5   basis, view, manifest, receipt: bad signature, expired, of another node
+    │   └── DamageError                     exit 5   a damaged record: the bytes on the disk are not the ones that were signed
     ├── AccessError(PermissionError)        exit 6   the user may not read or write this
     ├── EnrolmentError(LookupError)         exit 7   the node has no identity yet
     ├── UnreachableError(ConnectionError)   exit 4   a service or server does not answer; trying again can help
-    │   └── BusyError                       exit 4   a server asks us to come again later
-    ├── IngestRefusedError                  exit 1   the node: the ingest understood and said no
-    ├── RequestRejectedError(ValueError)    exit 1   the centre: what a node asked for is refused, with the HTTP status that says so
+    │   └── BusyError                       exit 4   a server asks to try again later
+    ├── IngestRefusedError                  exit 1   at the node: the ingest refused a request
+    ├── RequestRejectedError(ValueError)    exit 1   at the centre: a node's request is refused, with the HTTP status of the answer
     ├── MediaError(OSError)                 exit 1   a camera or a video cannot be read or written
-    ├── ModelError(ValueError)              exit 5   model files absent, torn or not the pinned ones
+    ├── ModelError(ValueError)              exit 5   model files missing, damaged or not the pinned ones
     ├── DetectorError(RuntimeError)         exit 1   no usable detection for one picture; the frame is fully masked
-    │   └── CrowdError                      exit 1   more finds in one picture than can be followed
-    ├── SealError(ValueError)               exit 1   a sealed file is torn or not ours
-    ├── StorageError(OSError)               exit 1   the disk refused a write; `errno`: the system's number, if it was the system
-    └── ZoneError(LookupError)              exit 1   no whole file of the local time's rules
+    │   └── CrowdError                      exit 1   more detections in one picture than can be tracked
+    ├── SealError(ValueError)               exit 1   a sealed file is damaged, or not in the format that Lykta writes
+    ├── StorageError(OSError)               exit 1   the disk refused a write; `errno`: the system's number, if the system raised it
+    └── ZoneError(LookupError)              exit 1   no intact time zone file
 
-An error says what happened; its hint says what to do. Both are lower case and end without a full stop.
+The message says what happened; the hint says what to do. Both begin in lower case and end without a full stop.
 """
 
 from __future__ import annotations
 
 
 class LyktaError(Exception):
-    """Base of all errors; `exit_code` is what the command line ends with."""
+    """Base of all errors. exit_code: of the command line."""
 
     exit_code = 1
 
@@ -51,7 +51,7 @@ class RecordError(LyktaError, ValueError):
 
 
 class DamageError(RecordError):
-    """Bytes that are not what anybody signed, or that the disk no longer gives."""
+    """A damaged record: its bytes are not the ones that were signed, or the disk can no longer read them."""
 
 
 class AccessError(LyktaError, PermissionError):
@@ -67,7 +67,7 @@ class UnreachableError(LyktaError, ConnectionError):
 
 
 class BusyError(UnreachableError):
-    """after_s: how long the server wants us to wait, 0 if it did not say."""
+    """after_s: seconds that the server asks to wait, 0 if it did not say."""
 
     def __init__(self, after_s: float, message: str, hint: str) -> None:
         super().__init__(message, hint)
@@ -83,7 +83,7 @@ class IngestRefusedError(LyktaError):
 
 
 class RequestRejectedError(LyktaError, ValueError):
-    """status: the HTTP code that the node gets."""
+    """status: the HTTP code of the answer to the node."""
 
     def __init__(self, status: int, message: str, hint: str) -> None:
         super().__init__(message, hint)
@@ -91,7 +91,7 @@ class RequestRejectedError(LyktaError, ValueError):
 
 
 class MediaError(LyktaError, OSError):
-    """code: what the node's state says of it, for as long as it lasts."""
+    """code: the stable reason code in the node's state while the fault lasts."""
 
     def __init__(self, message: str, hint: str = "", code: str = "camera_fails") -> None:
         super().__init__(message, hint)
@@ -107,7 +107,7 @@ class DetectorError(LyktaError, RuntimeError):
 
 
 class CrowdError(DetectorError):
-    """More finds in one picture than can be followed."""
+    """More detections in one picture than can be tracked."""
 
 
 class SealError(LyktaError, ValueError):

@@ -1,6 +1,6 @@
-"""Files that are absent or complete, also after a power cut: temporary name, fsync, rename, fsync of the folder.
+"""Writes files that are either absent or complete, also after a power cut: temporary name, fsync, rename, fsync of the folder.
 
-Modes are explicit, whatever the umask: nothing becomes readable because of who started the program.
+Modes are set explicitly, independent of the umask, so that a file's readers do not depend on who started the program.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from privacy.errors import AccessError, LyktaError, RecordError, StorageError
 from privacy.foreign import LONGEST
 
 PRIVATE, GROUP, PUBLIC = 0o600, 0o640, 0o644
-"""Modes of files: for their owner alone, for the folder's group too, for everybody on the machine."""
+"""Modes of files: readable for the owner only, for the group too, for every user of the machine."""
 CLOSED, OPEN = 0o700, 0o755
-"""Modes of folders: for their owner alone, to be read by everybody on the machine; 0750 is the mode if none is named."""
+"""Modes of folders: accessible for the owner only, readable for every user of the machine. The default mode is 0750."""
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FREE_SPACE = "free space or check the disk"
-_REMOVE = "remove what lies there"
+_REMOVE = "remove it"
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -47,9 +47,9 @@ def on_disk(what: object, hint: str = FREE_SPACE, *, denied: str = "") -> Iterat
 
 
 def place(path: Path, data: bytes, *, mode: int = GROUP) -> None:
-    """Put a whole file in place of whatever stood there; on the disk when this returns. Raises OSError.
+    """Write a file, replacing an existing one; it is on the disk when this returns. Raises OSError.
 
-    Nothing that lies there already is opened or followed: a link at either name is replaced, never written through.
+    Existing files at the final or the temporary name are not opened: a link there is replaced, its target is not changed.
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -73,15 +73,18 @@ def place_in(folder: int, name: str, data: bytes, *, mode: int = GROUP) -> None:
 
 
 def _refuse_device(folder: int, name: str) -> None:
-    """A file must never take the place of /dev/null: as root that is the whole machine's."""
+    """`FileExistsError` if that name is a device: as root, `place` could otherwise replace /dev/null for the whole machine."""
     with suppress(FileNotFoundError):
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            raise FileExistsError(errno.EEXIST, "is a device, no file", name)
+            raise FileExistsError(errno.EEXIST, "is a device, not a file", name)
 
 
 def read(path: Path, what: str, *, most: int = LONGEST) -> bytes:
-    """A file's bytes; `RecordError` unless it is a regular file, no link, of at most `most` bytes. Raises OSError."""
+    """A file's bytes; `RecordError` if it is a link, not a regular file, or longer than `most` bytes. Raises OSError.
+
+    what   names the file in errors
+    """
     return _read(path, None, what, most)
 
 
@@ -91,14 +94,14 @@ def read_in(folder: int, name: str, what: str, *, most: int = LONGEST) -> bytes:
 
 
 def read_own(path: Path, *, most: int = LONGEST) -> bytes:
-    """A file's bytes in a folder where nobody else may make a link, so that a link leads where its owner wants. Raises OSError.
+    """A file's bytes, following links: for folders in which only the owner can create a link.
 
-    Also for what is no regular file, on which a reader would wait for ever, and for what is longer than `most`.
+    Raises OSError, also if it is not a regular file (reading a pipe would block for ever) or longer than `most` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"is longer than {most} bytes", str(path))
@@ -114,7 +117,7 @@ def _read(name: Path | str, folder: int | None, what: str, most: int) -> bytes:
 
 
 def create(path: Path, mode: int = GROUP) -> int:
-    """A descriptor of a new file, to write and to read; `FileExistsError` if anything has that name, a link too."""
+    """A descriptor of a new file for writing and reading; `FileExistsError` if the name exists, also as a link."""
     return create_in(None, str(path), mode)
 
 
@@ -126,7 +129,7 @@ def create_in(folder: int | None, name: str, mode: int = GROUP) -> int:
 
 
 def append(path: Path, mode: int = GROUP) -> int:
-    """A descriptor that writes at a regular file's end, made if there is none; a link is none. Raises OSError."""
+    """A descriptor that appends to a regular file, which is created if it is missing. Raises OSError, also for a link."""
     with suppress(FileExistsError):
         descriptor = os.open(path, _APPEND | os.O_EXCL, mode)
         os.fchmod(descriptor, mode)
@@ -134,17 +137,17 @@ def append(path: Path, mode: int = GROUP) -> int:
     descriptor = os.open(path, _APPEND)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return descriptor
 
 
 def open_file(name: Path | str, what: str, folder: int | None = None, *, write: bool = False) -> BinaryIO:
-    """A file to read piece by piece, or to change in place; `RecordError` unless it is regular and no link. Raises OSError."""
+    """An open file for reading, or for changes in place; `RecordError` if it is a link or not a regular file. Raises OSError."""
     try:
         descriptor = os.open(name, OPEN_FILE | (os.O_RDWR if write else 0), dir_fd=folder)
     except OSError as problem:
         if problem.errno in (errno.ELOOP, errno.ENXIO):
-            raise RecordError(f"{what}: must be a file, no link or socket", _REMOVE) from problem
+            raise RecordError(f"{what}: must be a file, not a link or socket", _REMOVE) from problem
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -153,7 +156,7 @@ def open_file(name: Path | str, what: str, folder: int | None = None, *, write: 
 
 
 def make_folder(folder: Path, mode: int = 0o750) -> None:
-    """A folder and those above it that are missing, each as durable as what will lie in it. Raises OSError."""
+    """Create a folder and its missing parents, each synced to the disk. Raises OSError."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         with suppress(FileExistsError):
@@ -164,7 +167,7 @@ def make_folder(folder: Path, mode: int = 0o750) -> None:
 
 
 def make_folder_in(folder: int, name: str, mode: int = 0o750) -> None:
-    """A folder of that name in an open one, durable; `FileExistsError` if anything has that name. Raises OSError."""
+    """Create a folder in an open one, synced to the disk; `FileExistsError` if the name exists. Raises OSError."""
     os.mkdir(name, mode, dir_fd=folder)
     made = os.open(name, OPEN_FOLDER, dir_fd=folder)
     try:
@@ -176,17 +179,17 @@ def make_folder_in(folder: int, name: str, mode: int = 0o750) -> None:
 
 
 def _withheld(made: os.stat_result, mode: int) -> int:
-    """The mode to set where the umask took some of it; 0 where nothing is to be set.
+    """The mode to set on a new folder if the umask removed bits of it; 0 if nothing is to be set.
 
-    A new folder never has more than its mode. Setgid, which the folder above hands down, must stay: a service is not in that
-    group and may not set it, and its unit forbids to try.
+    Other bits are kept, because of setgid, which a folder inherits from its parent: a service is not in that group and could not
+    set it again, and its unit forbids the attempt.
     """
     present = stat.S_IMODE(made.st_mode)
     return present | mode if mode & ~present else 0
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names in a folder as durable as the files they name."""
+    """Sync a folder to the disk, so that its names are as durable as the files. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -196,10 +199,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, name: str = ".lock", *, wait: bool = True) -> Iterator[None]:
-    """One at a time, over threads and processes of one user. Raises OSError.
+    """A lock on a folder between threads and processes of one user. Raises OSError.
 
-    The lock is a file for its owner alone: whoever may read the folder could hold a lock on the folder itself, for ever.
-    wait   until the other one is done; else `BlockingIOError`
+    The lock is a file that only its owner can open. A lock on the folder itself could be held for ever by any user who can read it.
+    wait   wait for the lock; otherwise `BlockingIOError` if it is taken
     """
     descriptor = _open_lock(folder, name)
     try:
@@ -210,7 +213,8 @@ def locked(folder: Path, name: str = ".lock", *, wait: bool = True) -> Iterator[
 
 
 def _open_lock(folder: Path, name: str) -> int:
-    """The lock's descriptor. Where the disk takes no file the folder stands in: what is there can still be read, and deleted."""
+    """The lock's descriptor. If the disk is full or read-only, the folder is locked instead: its files can still be read and
+    deleted."""
     try:
         descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
     except OSError as problem:

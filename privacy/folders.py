@@ -1,6 +1,7 @@
-"""Work in a folder of somebody with fewer rights: by descriptor, so that no link is followed and no folder is put in its place.
+"""File operations in folders of a user with fewer rights: by descriptor, so that no link is followed and no folder can be exchanged
+during the work.
 
-Trees are walked without recursion and with two open descriptors, however deep they are.
+Trees are walked without recursion and with two open descriptors at any depth.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from privacy.files import GROUP, OPEN_FOLDER, create_in, make_folder_in, open_fi
 from privacy.foreign import LONGEST
 
 MOST_NAMES = 10_000
-"""Names that are looked at in one folder; what lies there beyond them waits for the next time."""
+"""Names that are listed of one folder at most; the others are left for a later call."""
 _NO_FOLDER = (errno.ELOOP, errno.ENOTDIR)
 
 
 class Folder:
-    """An open folder. Every name is one component; `RecordError` for any other. Methods raise OSError of the disk."""
+    """An open folder. Every name must be a single path component, otherwise `RecordError`. Methods raise OSError."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -35,23 +36,23 @@ class Folder:
             return sorted(entry.name for entry, _ in zip(found, range(most), strict=False))
 
     def read(self, name: str, what: str, *, most: int = LONGEST) -> bytes:
-        """A regular file's bytes; `RecordError` for anything else, also for what is longer."""
+        """A regular file's bytes; `RecordError` if it is not a regular file, or longer than `most` bytes."""
         return read_in(self.descriptor, _single(name), what, most=most)
 
     def open(self, name: str, what: str) -> BinaryIO:
-        """A regular file to read piece by piece; `RecordError` for anything else."""
+        """A regular file opened for reading; `RecordError` if it is not a regular file."""
         return open_file(_single(name), what, self.descriptor)
 
     def place(self, name: str, data: bytes, *, mode: int = GROUP) -> None:
-        """Put a whole file there, as `files.place` does."""
+        """Write a file atomically, as `files.place` does."""
         place_in(self.descriptor, _single(name), data, mode=mode)
 
     def create(self, name: str, mode: int = GROUP) -> int:
-        """A descriptor of a new file; `FileExistsError` if anything has that name."""
+        """A descriptor of a new file; `FileExistsError` if the name exists."""
         return create_in(self.descriptor, _single(name), mode)
 
     def is_file(self, name: str) -> bool:
-        """Whether a regular file lies there."""
+        """Whether the name is a regular file."""
         with suppress(FileNotFoundError):
             return stat.S_ISREG(self.facts(name).st_mode)
         return False
@@ -63,17 +64,17 @@ class Folder:
         os.rename(_single(old), _single(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def remove(self, name: str) -> list[str]:
-        """Remove a file, link or whole folder; what could not be removed. What is not there is removed."""
+        """Remove a file, link or folder with its content; returns what could not be removed. A missing name is no error."""
         return remove_tree(self.descriptor, _single(name))
 
     def make(self, name: str, mode: int = 0o750) -> None:
-        """A folder of that name, if there is none; setgid of this one goes down to it."""
+        """Create a folder if it is missing; it inherits setgid from this one."""
         with suppress(FileExistsError):
             make_folder_in(self.descriptor, _single(name), mode)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Folder]:
-        """A folder in this one; `RecordError` if it is a link or no folder."""
+        """A folder in this one; `RecordError` if it is a link or not a folder."""
         descriptor = _open(_single(name), self.descriptor)
         try:
             yield Folder(descriptor)
@@ -83,7 +84,7 @@ class Folder:
 
 @contextmanager
 def opened(base: Path, *below: str) -> Iterator[Folder]:
-    """The folder `below`, each part of it opened without following a link. base: a path that only its owner or root can change."""
+    """The folder base/below, opened without following a link in `below`. base: a path that only its owner or root can change."""
     descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in below:
@@ -95,7 +96,7 @@ def opened(base: Path, *below: str) -> Iterator[Folder]:
 
 
 def remove(path: Path) -> list[str]:
-    """Remove a file, a link or a whole folder; names of what could not be removed. What is not there is removed."""
+    """Remove a file, a link or a folder with its content; returns what could not be removed. A missing path is no error."""
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -107,7 +108,7 @@ def remove(path: Path) -> list[str]:
 
 
 def remove_tree(folder: int, name: str) -> list[str]:
-    """Remove a file, a link or a whole folder from an open folder; names of what could not be removed."""
+    """The same for a name in an open folder."""
     left: list[str] = []
     try:
         os.unlink(name, dir_fd=folder)
@@ -151,7 +152,7 @@ def _try(act: Callable[[], None], name: str, left: list[str]) -> None:
 
 @dataclass(frozen=True)
 class _Level:
-    """A folder on the way down: which one it is, the name it was entered by, and the names still to visit."""
+    """A folder on the current path of a walk: device and inode, its name, and the names still to visit."""
 
     identity: tuple[int, int]
     name: str
@@ -159,9 +160,9 @@ class _Level:
 
 
 def walk(folder: int) -> Iterator[tuple[int, str, bool]]:
-    """All below an open folder, the deepest first: the folder it lies in, its name, whether it is a folder.
+    """Everything below an open folder, deepest first, as (descriptor of its folder, name, whether it is a folder).
 
-    The descriptor is valid until the next step. `StorageError` if somebody moves a folder away while it is walked.
+    The descriptor is valid until the next step. `StorageError` if a folder is moved away during the walk.
     """
     here = os.open(".", OPEN_FOLDER, dir_fd=folder)
     levels = [_level(here, "")]
@@ -184,7 +185,7 @@ def walk(folder: int) -> Iterator[tuple[int, str, bool]]:
                 os.close(here)
                 here = above
                 if _identity(here) != levels[-1].identity:
-                    raise StorageError(f"{name}: was moved while its folder was walked", "somebody else works there; try again")
+                    raise StorageError(f"{name}: was moved while its folder was read", "another program works there; try again")
                 yield here, name, True
     finally:
         os.close(here)
@@ -200,7 +201,7 @@ def _identity(folder: int) -> tuple[int, int]:
 
 
 def _enter(folder: int, name: str) -> int | None:
-    """A folder's descriptor; None for anything else, and for one that may not be read, which its removal then tells."""
+    """A folder's descriptor; None for anything else, and for a folder that cannot be read: its removal then gives the error."""
     try:
         return os.open(name, OPEN_FOLDER, dir_fd=folder)
     except OSError:
@@ -212,11 +213,11 @@ def _open(name: str, folder: int) -> int:
         return os.open(name, OPEN_FOLDER, dir_fd=folder)
     except OSError as problem:
         if problem.errno in _NO_FOLDER:
-            raise RecordError(f"{name}: must be a folder, no link", "remove what lies there") from problem
+            raise RecordError(f"{name}: must be a folder, not a link", "remove it") from problem
         raise
 
 
 def _single(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise RecordError(f"name: must be one part of a path (got {name[:80]!r})", "name a file of the folder")
+        raise RecordError(f"name: must be one part of a path (got {name[:80]!r})", "give the name of a file in the folder")
     return name

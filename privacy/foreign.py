@@ -1,6 +1,6 @@
-"""Bytes of another trust domain, decoded in one place: from a network, a neighbour service, a stick, or a disk after a power cut.
+"""Decodes untrusted bytes: from the network, another service, a USB stick, or a disk after a power cut.
 
-Every bound is checked before the bytes become objects; whatever does not fit is a `RecordError`, never another exception.
+Limits are checked before objects are created; anything invalid raises `RecordError` and no other exception.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from privacy.errors import LyktaError, RecordError
 
 T = TypeVar("T")
 LONGEST = 64 * 1024
-"""Bytes of one message, record, line or answer, unless its kind states another bound."""
+"""Bytes of one message, record, line or answer, unless its type has another limit."""
 DEEPEST = 16
-"""Levels of arrays and objects inside each other; nothing of ours has more than six."""
+"""Levels of nested arrays and objects; Lykta's own data has at most six."""
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Moments outside are nobody's: near the ends of `datetime` sums and changes of zone overflow."""
+"""Range of valid times. Near the limits of `datetime`, sums and changes of time zone overflow."""
 END = r"$(?!\n)"
 """The end of a text in a pattern, for Python (where `$` alone lets a newline pass) and for JSON Schema (which has no `\\Z`)."""
 _GREATEST = (1 << 63) - 1
 _LONGEST_ERROR = 4096
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
-"""What is not closed runs to the end: it never fails and never goes back, so it takes one pass whatever the bytes are."""
+"""A JSON string; an unclosed one extends to the end. It never backtracks, so that it takes linear time for any input."""
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def decode(data: bytes, into: type[T], what: str, *, hint: str = "", most: int = LONGEST) -> T:
-    """JSON as that type: at most `most` bytes, `DEEPEST` levels, UTF-8, whole numbers of 64 bits, others finite, moments with a
-    zone; or `RecordError`.
+    """Decode JSON as that type. `RecordError` unless it is UTF-8 of at most `most` bytes and `DEEPEST` levels, with integers of at
+    most 64 bits, other numbers finite, and times with a zone.
 
-    what   names the bytes in the error, hint says what to do about it
+    what, hint   name of the data, and what to do, for the error
     """
     if len(data) > most:
         raise RecordError(f"{what}: must be at most {most} bytes (got {len(data)})", hint)
     try:
         data.decode()
         if _depth(data) > DEEPEST:
-            raise RecordError(f"{what}: not JSON of ours: more than {DEEPEST} levels", hint)
+            raise RecordError(f"{what}: invalid JSON: more than {DEEPEST} levels", hint)
         found = msgspec.json.decode(data, type=into)
     except msgspec.ValidationError as problem:
         raise RecordError(f"{what}: {problem}", hint) from problem
@@ -55,28 +55,28 @@ def decode(data: bytes, into: type[T], what: str, *, hint: str = "", most: int =
 
 
 def toml(text: str, what: str, *, hint: str = "", most: int = LONGEST) -> dict[str, Any]:
-    """TOML by section, within the bounds of `decode`; or `RecordError`."""
+    """Decode TOML, with the limits of `decode`; `RecordError` otherwise."""
     if len(text.encode(errors="replace")) > most:
         raise RecordError(f"{what}: must be at most {most} bytes", hint)
     try:
         found = tomllib.loads(text)
     except RecursionError as problem:
-        raise RecordError(f"{what}: not TOML of ours: more than {DEEPEST} levels", hint) from problem
-    except ValueError as problem:  # also of a number of thousands of digits
+        raise RecordError(f"{what}: invalid TOML: more than {DEEPEST} levels", hint) from problem
+    except ValueError as problem:  # also for a number with thousands of digits
         raise RecordError(f"{what}: not TOML: {problem}", hint) from problem
     _check_levels(found, what, hint)
     return found
 
 
 def printable(text: object, most: int = 300) -> str:
-    """What somebody else said, for a log or a terminal: no line ends or other controls, at most `most` characters."""
+    """Untrusted text for a log or a terminal: without line ends and other control characters, at most `most` characters."""
     cut = str(text)[: most + 1]
     shown = "".join(c if c.isprintable() else "\ufffd" for c in cut)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def encodable(found: Any) -> Any:
-    """The same builtins with `?` for each byte of a file's name that is no UTF-8: JSON cannot hold it."""
+    """A copy of builtin objects with `?` for each byte of a file name that is not UTF-8, which JSON cannot encode."""
     match found:
         case str():
             return found.encode(errors="replace").decode()
@@ -89,24 +89,25 @@ def encodable(found: Any) -> Any:
 
 
 def lines(text: str) -> str:
-    """The same of a text of several lines, of any length."""
+    """`printable` for a text of several lines, of any length."""
     return "\n".join(printable(line, len(line)) for line in text.split("\n"))
 
 
 def error_lines(problem: LyktaError) -> str:
-    """An error and its hint for stderr, a line each: what they quote of others makes no line and moves no cursor."""
+    """An error and its hint for stderr, one line each; line ends and control characters in quoted text are replaced."""
     said = [f"error: {printable(problem, _LONGEST_ERROR)}", f"hint: {printable(problem.hint, _LONGEST_ERROR)}"]
     return "\n".join(said[: 2 if problem.hint else 1]) + "\n"
 
 
 def traceback_lines(problem: BaseException) -> str:
-    """A traceback for a log, indented: what it quotes of others moves no cursor, and no line of it looks like one of ours."""
+    """A traceback for a log. Control characters in quoted text are replaced, and every line is indented so that none looks like an
+    error message of Lykta."""
     text = "".join(traceback.format_exception(problem))
     return "".join(f"  {printable(line, _LONGEST_ERROR)}\n" for line in text.splitlines())
 
 
 def moment(text: str, what: str, hint: str = "") -> datetime:
-    """A moment in ISO 8601 with its zone, within `EARLIEST` and `LATEST`; otherwise `RecordError`."""
+    """A time in ISO 8601 with its zone, between `EARLIEST` and `LATEST`; otherwise `RecordError`."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError as problem:
@@ -116,7 +117,7 @@ def moment(text: str, what: str, hint: str = "") -> datetime:
 
 
 def _depth(data: bytes) -> int:
-    """Levels of brackets, those in strings aside."""
+    """Nesting depth of brackets outside of strings; 0 if there are too few brackets to exceed `DEEPEST`."""
     bare = _STRING.sub(b"", data)
     if bare.count(b"[") + bare.count(b"{") <= DEEPEST:
         return 0
@@ -128,7 +129,7 @@ def _depth(data: bytes) -> int:
 
 
 def _check_levels(found: object, what: str, hint: str) -> None:
-    """Without recursion: dotted keys nest without brackets."""
+    """`RecordError` if TOML is nested too deeply: dotted keys nest without brackets. Without recursion."""
     level = [found]
     for _ in range(DEEPEST):
         level = [inner for one in level for inner in _inside(one)]
@@ -152,7 +153,7 @@ def _check_values(found: object, what: str, hint: str) -> None:
 
 
 def _values(found: Any) -> Iterator[datetime | int]:
-    """The moments and whole numbers in what was decoded."""
+    """The times and integers in decoded data."""
     match found:
         case datetime() | int():
             yield found

@@ -1,4 +1,4 @@
-"""The log of a library, as a web server, in the same plain lines as ours: what it quotes of others is shown as text."""
+"""Formats the log of a library, e.g. of a web server, like Lykta's own log lines; control characters are replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from privacy.foreign import printable, traceback_lines
 
 
 class PlainFormatter(logging.Formatter):
-    """A line, and below it the traceback of a fault, indented."""
+    """One line per entry, followed by the indented traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         said = f"{record.levelname.lower()}: {printable(record.getMessage())}"

@@ -1,7 +1,7 @@
-"""The node's identity and the centre's keys as they lie on the disk, and the records verified with them.
+"""Loads the node's identity and the centre's keys from the disk, and the records that are verified with them.
 
-One signing key a unit, each certified by the centre's CA for its role: only the camera's may sign manifests. The TLS key is
-the uplink's alone. No numpy here: io and uplink load this module.
+Each unit has a signing key of its own, certified by the centre's CA for the unit's role: only the camera may sign manifests. Only
+the uplink has the TLS key. This module must not import numpy: io and uplink load it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TLS_AND_UNITS = ("tls", *UNITS)
 BASIS_KEYS = "lykta-basis-keys"
 COMMAND_KEYS = "lykta-command-keys"
 _NO_KEY = b"none"
-"""SetCredential= of the units: what they give where there is no key."""
+"""The value of SetCredential= in the units: the content of the credential if there is no key."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def tls_files(layout: Layout) -> TlsFiles:
         _read(path)
     key = load_private_key(_key(layout, files.key.name)).public_key()
     if load_chain(read_own(files.certificate))[0].public_key() != key and matching(layout.certificates, "tls", key):
-        # A power cut came between the two steps of a renewal: `lykta renew` ends it.
+        # Power was lost between the two steps of a renewal: `lykta renew` will complete it.
         return replace(files, certificate=layout.certificates / "tls.next.pem")
     return files
 
 
 def renewal_of(layout: Layout, unit: str) -> Path:
-    """A unit's wish for a certificate of its next key, while it waits."""
+    """The file with a unit's pending request for a certificate of its next key."""
     return layout.applied / f"{unit}.renewal.jws"
 
 
@@ -77,14 +77,14 @@ def command_keys(layout: Layout) -> TrustedKeys:
 
 def recipients(layout: Layout) -> tuple[str, ...]:
     """The age recipients that clips are sealed to, if the centre's CA signed the list; otherwise `RecordError`."""
-    from privacy.records.recipients import read_list  # what seals is none of io's business, and takes memory
+    from privacy.records.recipients import read_list  # imported here: io does not need it, and it takes memory
 
     return read_list(_read(layout.trust / "recipients.txt"), load_authority(layout))
 
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
-    """Basis and view, signatures checked; not yet whether they fit this node."""
-    # A node without an identity says so first.
+    """Basis and view with verified signatures. Whether they are for this node is not checked."""
+    # First, so that a node without an identity gets that error.
     load_authority(layout)
     basis = verify_basis(layout, _record(layout.basis))
     return basis, verify_view(layout, basis, _record(layout.view))
@@ -95,7 +95,7 @@ def verify_basis(layout: Layout, token: bytes) -> Basis:
 
 
 def verify_view(layout: Layout, basis: Basis, token: bytes) -> View:
-    """The view, if a key signed it that the basis names; or any key for a basis that names none."""
+    """The view, if it is signed by a key that the basis lists (by any basis key if the basis lists none); else `RecordError`."""
     keys = basis_keys(layout).keys
     return verify_listed(
         token, VIEW, TrustedKeys({k: key for k, key in keys.items() if not basis.view_keys or k in basis.view_keys}), View
@@ -103,38 +103,40 @@ def verify_view(layout: Layout, basis: Basis, token: bytes) -> View:
 
 
 def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
-    """Verified records that fit this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
+    """The verified records, if they are for this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
     basis, view = load_records(layout)
     check_revoked(layout, basis.id, view.id)
     return check_records(basis, view, site, node, profile, stack)
 
 
 def revocations(layout: Layout) -> Path:
-    """Where the orders lie that revoked a basis or a view."""
+    """The folder of the orders that revoked a basis or a view."""
     return layout.camera / "revoked"
 
 
 def check_revoked(layout: Layout, *ids: str) -> None:
-    """`RecordError` if an obeyed order says that one of these records is no longer in force (R05)."""
+    """`RecordError` if one of these records was revoked by an order that was carried out (R05)."""
     try:
         paths = sorted(revocations(layout).iterdir()) if revocations(layout).exists() else []
     except PermissionError as problem:
         raise AccessError(
-            f"{revocations(layout)}: {problem.strerror}", "use sudo: revoked records are the camera's to read"
+            f"{revocations(layout)}: {problem.strerror}", "use sudo: only the camera's user may read revoked records"
         ) from problem
     for path in paths:
-        # Verified when it was obeyed, in a folder that is the camera's alone; its key may have been retired since.
+        # Not verified again: the order was verified when it was carried out, only the camera writes to this folder, and the order's
+        # key may have been retired since.
         order = _revoking(path)
         if order.record in ids:
             raise RecordError(f"{order.record}: was revoked by order {order.number}", "place a newly signed record with another id")
 
 
 def _revoking(path: Path) -> Order:
-    """An order that revoked a record. A damaged one keeps the lens closed: whose record it names, nobody can say."""
+    """An order that revoked a record. `RecordError` if it is damaged, which keeps the camera closed: the record that it revoked is
+    then unknown."""
     try:
         return peek(read(path, path.name), ORDER, Order)
     except RecordError as problem:
-        raise RecordError(f"{path}: {problem}", "the centre sends the order again; then remove this file") from problem
+        raise RecordError(f"{path}: {problem}", "have the centre send the order again; then remove this file") from problem
 
 
 def _record(path: Path) -> bytes:
@@ -143,11 +145,11 @@ def _record(path: Path) -> bytes:
             return read_own(path)
         except FileNotFoundError as problem:
             hint = f"place the signed record at {path}"
-            raise RecordError(f"{path.name}: there is none: the camera stays closed", hint) from problem
+            raise RecordError(f"{path.name}: is missing: the camera stays closed", hint) from problem
 
 
 def _key(layout: Layout, name: str) -> bytes:
-    """From the service manager, or as it lies on the disk, or, to root at the command line, out of its seal."""
+    """A private key: from systemd's credentials or a plain file; for root on the command line, decrypted from the sealed file."""
     path, sealed = layout.credentials / name, (layout.certificates / name).with_suffix(".cred")
     if "CREDENTIALS_DIRECTORY" not in os.environ and not path.exists() and sealed.exists():
         return unsealed(sealed, name)
@@ -161,6 +163,7 @@ def _key(layout: Layout, name: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
+    """A file that every enrolled node has; `EnrolmentError` if it is missing."""
     with on_disk(path, "check the disk", denied="run as the service's user"):
         try:
             return read_own(path)

@@ -1,8 +1,8 @@
-"""The node's private keys on the disk, as root sees them: plain, or sealed to this machine (<unit>.cred).
+"""The node's private keys on the disk, for root: plain (<unit>.key), or sealed to this machine (<unit>.cred).
 
-<unit>.key|.cred  <unit>.pem            in force
-<unit>.next.…                           made and waiting for its certificate, or for the second half of the swap
-<unit>.previous.…                       of the TLS key only, until the new one has connected
+<unit>.key|.cred  <unit>.pem            key and certificate in use
+<unit>.next.…                           a new key that waits for its certificate, or for the second step of the swap
+<unit>.previous.…                       TLS key only: the key before, kept until the new one has connected
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from provisioning.layout import Layout
 
 
 @dataclass(frozen=True)
-class KeyPlace:
-    """One unit's keys and certificates."""
+class UnitKeys:
+    """One unit's keys and certificates in `folder`."""
 
     folder: Path
     unit: str
 
     @classmethod
-    def of(cls, layout: Layout, unit: str) -> KeyPlace:
+    def of(cls, layout: Layout, unit: str) -> UnitKeys:
         found = cls(layout.certificates, unit)
         if not found.key().exists():
             raise EnrolmentError(f"not enrolled: {found.key()} is missing", "place the node's bundle under etc/lykta")
         return found
 
     def key(self, stage: str = "") -> Path:
-        """stage: "", ".next" or ".previous"."""
+        """File of a key. stage: "" (in use), ".next" or ".previous"."""
         suffix = ".cred" if (self.folder / f"{self.unit}.cred").exists() else ".key"
         return self.folder / f"{self.unit}{stage}{suffix}"
 
@@ -40,20 +40,22 @@ class KeyPlace:
         return self.folder / f"{self.unit}{stage}.pem"
 
     def signer(self, stage: str = "") -> Signer:
-        """The key of a stage, with the certificate that fits it."""
+        """The key of a stage, with its certificate if there is one."""
         path = self.key(stage)
         key = load_private_key(unsealed(path, f"{self.unit}.key") if path.suffix == ".cred" else read_own(path))
         return Signer(key, matching(self.folder, self.unit, key.public_key()) or ())
 
     def keep_next(self, pem: bytes) -> None:
-        """The new private key: on the disk, for root alone, before anybody hears of it."""
+        """Store the new private key, readable for root only. Done before the certificate is requested, so that the key cannot be
+        lost afterwards."""
         path = self.key(".next")
         place(path, sealed(pem, f"{self.unit}.key") if path.suffix == ".cred" else pem, mode=PRIVATE)
 
     def swap(self, *, keep: bool) -> None:
-        """The waiting pair comes into force; `next.pem` must be there. The key's rename is the moment.
+        """Put the next key and certificate into use; `next.pem` must exist. The new key is in use from the rename of its file on.
 
-        Between the two renames the key in force fits `next.pem`, where `matching` finds it. keep: the pair before, for `go_back`.
+        Between the two renames the certificate of the key in use is `next.pem`, where `matching` finds it.
+        keep: store the present pair as ".previous", for `restore_previous`.
         """
         if self.key(".next").exists():
             if keep and self.pem().exists():
@@ -64,8 +66,8 @@ class KeyPlace:
         self.pem(".next").replace(self.pem())
         sync_folder(self.folder)
 
-    def go_back(self) -> None:
-        """The pair before comes into force again, in the same order of steps."""
+    def restore_previous(self) -> None:
+        """Put the previous key and certificate into use again, in the same order of steps as `swap`."""
         place(self.pem(".next"), read_own(self.pem(".previous")), mode=PUBLIC)
         self.key(".previous").replace(self.key())
         sync_folder(self.folder)
@@ -79,7 +81,7 @@ class KeyPlace:
 
 
 def matching(folder: Path, unit: str, key: object) -> Certificates | None:
-    """The certificate of a key: the one in force, or the next one while a swap is under way."""
+    """The certificates of a public key: <unit>.pem, or <unit>.next.pem while a swap is incomplete; None if neither fits."""
     for name in (f"{unit}.pem", f"{unit}.next.pem"):
         path = folder / name
         if path.exists():

@@ -1,4 +1,4 @@
-"""Where things lie on a node (contract paths). `LYKTA_ROOT` (or --root) moves every path under one folder."""
+"""Paths of a node's files, folders and sockets (fixed by contract). `LYKTA_ROOT` (or --root) moves all of them below one folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVICES = ("camera", "io", "uplink")
-"""The services of a node, in the order in which they are shown."""
+"""The services of a node, in the order in which they are displayed."""
 
 CODE = Path(__file__).resolve().parent.parent
-"""The folder in which the packages of this program lie: the root of a checkout, or site-packages."""
+"""The folder that contains the packages of this program: the root of a checkout, or site-packages."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def overlay(self) -> Path:
-        """The signed configuration last applied, laid over lykta.toml."""
+        """The signed configuration that was last applied; its values override lykta.toml."""
         return self.etc / "config.jws"
 
     @property
@@ -49,12 +49,12 @@ class Layout:
 
     @property
     def certificates(self) -> Path:
-        """<unit>.pem of each unit and tls.pem: public, beside the keys where no service manager hands those out."""
+        """<unit>.pem of each unit and tls.pem, which are public; also the keys, if systemd does not provide them."""
         return self.etc / "credentials"
 
     @property
     def credentials(self) -> Path:
-        """<unit>.key of each unit and tls.key; systemd hands each service only its own."""
+        """<unit>.key of each unit and tls.key; systemd gives each service only its own key."""
         return Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.certificates)
 
     @property
@@ -71,12 +71,12 @@ class Layout:
 
     @property
     def io_outbox(self) -> Path:
-        """io's own: nobody else can open it, or take its locks. The uplink reads it through io's socket."""
+        """io's own outbox: no other service can open or lock it. The uplink reads it through io's socket."""
         return self.var / "io/outbox.db"
 
     @property
     def io_alarms(self) -> Path:
-        """Which alarms stand by io's word."""
+        """The alarms that io has raised and not ended yet."""
         return self.var / "io/alarms.json"
 
     @property
@@ -85,37 +85,37 @@ class Layout:
 
     @property
     def camera(self) -> Path:
-        """What the camera and `lykta retention` alone keep: the edges of its view, the odometer, answered orders."""
+        """Data of the camera and `lykta retention` only: the view's reference edges, the odometer, answered orders."""
         return self.var / "camera"
 
     @property
     def wipe(self) -> Path:
-        """The verified order to wipe this node, left for root."""
+        """The verified order to wipe this node, stored for root's wipe service."""
         return self.camera / "wipe.jws"
 
     @property
     def uplink(self) -> Path:
-        """What the uplink alone keeps: parcels on their way, receipts of journal segments, what it has sent today."""
+        """Data of the uplink only: parcels that are being sent, receipts of journal segments, the volume sent today."""
         return self.var / "uplink"
 
     @property
     def inbox(self) -> Path:
-        """What the uplink leaves, still signed, for a service that was away: receipts/ and orders/."""
+        """Signed records that the uplink stores for a service that was not running: receipts/ and orders/."""
         return self.var / "inbox"
 
     @property
     def desired(self) -> Path:
-        """What the uplink got from the centre for `lykta apply`, still signed: basis.jws, view.jws, config.jws, …"""
+        """Signed records from the centre for `lykta apply`: basis.jws, view.jws, config.jws, …"""
         return self.inbox / "desired"
 
     @property
     def applied(self) -> Path:
-        """What `lykta apply` and `lykta renew` say became of it; root writes, all read."""
+        """Results of `lykta apply` and `lykta renew`; root writes, all users read."""
         return self.var / "applied"
 
     @property
     def link(self) -> Path:
-        """What `lykta link` remembers, and the rungs that it took; root writes, the uplink reads."""
+        """State of `lykta link`, and the rescue steps that it took; root writes, the uplink reads."""
         return self.var / "link"
 
     @property
@@ -126,35 +126,36 @@ class Layout:
         return self.var / "journal" / unit
 
     def socket(self, service: str, name: str) -> Path:
-        """name: ctl (technicians), uplink (status and signed envelopes), setup (the camera's, for the page of a visit)."""
+        """A service's socket. name: ctl (technicians), uplink (status, signed envelopes), setup (camera: for the setup page)."""
         return self.run / service / f"{name}.sock"
 
     @property
     def trigger(self) -> Path:
-        """Where io tells the camera of a press: a folder of its own, so that io reaches nothing else of the camera's."""
+        """The camera's socket for a press of the help button, reported by io. In a folder of its own, so that io cannot reach other
+        files of the camera."""
         return self.run / "trigger/camera.sock"
 
     @property
     def presence(self) -> Path:
-        """Where the camera tells io that somebody waits: the other way, again a folder of its own."""
+        """io's socket for the presence of a person, reported by the camera. Also in a folder of its own."""
         return self.run / "presence/io.sock"
 
     @property
     def visit(self) -> Path:
-        """There while somebody on site may look: systemd starts the page by it."""
+        """Exists while a visit is open; systemd then starts the setup page."""
         return self.run / "camera/setup/visit"
 
     @property
     def page(self) -> Path:
-        """Where a technician's SSH forwards a browser to."""
+        """The setup page's socket, to which a technician's SSH client forwards the browser."""
         return self.run / "setup/page.sock"
 
     @property
     def last_command(self) -> Path:
-        """The number of the last command that io judged in this boot."""
+        """The number of the last command that io examined in this boot."""
         return self.run / "io/last-command.json"
 
     @property
-    def last_word(self) -> Path:
-        """<unit>.json: how a unit last ended, left by its failure hook for the uplink."""
+    def last_exit(self) -> Path:
+        """<unit>.json: how a unit last ended, written by its failure hook for the uplink."""
         return self.run / "last"

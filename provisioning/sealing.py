@@ -1,4 +1,4 @@
-"""Keys of a bundle, sealed to the machine that they were brought to: <name>.key becomes <name>.cred, which the units load."""
+"""Seals the keys of a bundle to this machine: <name>.key becomes <name>.cred, which the units load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provisioning.layout import Layout
 
 
 def seal_keys(layout: Layout) -> list[str]:
-    """Names of the keys that were sealed now. The sealed one is on the disk, and opens, before the plain one goes."""
+    """Seal all plain keys; returns their names. A plain key is deleted after the sealed one was written and decrypted again."""
     folder = layout.certificates
     plain = sorted(folder.glob("*.key"))
     if not plain and not list(folder.glob("*.cred")):
@@ -18,7 +18,7 @@ def seal_keys(layout: Layout) -> list[str]:
         secret, target = read_own(key), key.with_suffix(".cred")
         place(target, sealed(secret, key.name), mode=PRIVATE)
         if unsealed(target, key.name) != secret:
-            raise StorageError(f"{target}: does not open to what was sealed", "the plain key stays; is the TPM well?")
+            raise StorageError(f"{target}: decrypts to another key", "the plain key was kept; does the TPM work?")
         key.unlink()
     sync_folder(folder)
     return [key.name for key in plain]

@@ -1,6 +1,6 @@
-"""Root as the user of a service: what root does in a service's folders, it does with that user's rights and no more.
+"""Runs code as the user of a service: in a service's folders, root works with that user's rights only.
 
-A link, or a file that is a second name of one of root's, then leads nowhere that the service could not go itself.
+A symbolic or hard link that the service has placed there then gives no access that the service does not have itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from provisioning.layout import Layout
 
 @dataclass(frozen=True)
 class _User:
-    """groups: of the folders that the service may work in beside its own."""
+    """User and group ids of a service. groups: of the other folders in which it may work."""
 
     user: int
     group: int
@@ -27,8 +27,9 @@ class _User:
 
 
 @contextmanager
-def as_keeper_of_clips(layout: Layout) -> Iterator[None]:
-    """With the rights of the spool's owner, if this is root and there is a spool: it lies in a folder of root's."""
+def as_spool_owner(layout: Layout) -> Iterator[None]:
+    """Run the block as the owner of the spool, if this process is root and the spool exists. Root owns the folder that contains the
+    spool, so its owner can be trusted."""
     owner = os.lstat(layout.spool).st_uid if os.path.lexists(layout.spool) else 0
     user = _User(owner, _group_of(owner), _groups(layout.spool, layout.outbox.parent, layout.inbox))
     if os.geteuid() == 0 and owner:
@@ -39,7 +40,7 @@ def as_keeper_of_clips(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def _acting_as(user: _User, var: Path) -> Iterator[None]:
-    """As that user from here to the end, if this is root and the user is another. var: root's folder, in which its folders lie."""
+    """Run the block as that user, if this process is root and the user is not. var: root's folder around the user's folders."""
     if os.geteuid() or not user.user:
         yield
         return
@@ -47,7 +48,8 @@ def _acting_as(user: _User, var: Path) -> Iterator[None]:
     os.setgroups(user.groups)
     os.setegid(user.group)
     os.seteuid(user.user)
-    # A node in a folder that only root may enter, as one for tests, is still a node. Else a link of that user's would be read.
+    # If only root may enter var, as in tests, the user's own folders are still reached with CAP_DAC_READ_SEARCH. Otherwise without:
+    # it would let this process read files through a link that the user has made.
     if not os.access(var, os.X_OK, effective_ids=True):
         read_all()
     try:
@@ -59,7 +61,7 @@ def _acting_as(user: _User, var: Path) -> Iterator[None]:
 
 
 def _make_missing(layout: Layout, user: _User) -> None:
-    """What systemd-tmpfiles makes on a node: root makes it in its own folders, for the service's user."""
+    """Create the folders that systemd-tmpfiles creates on a node, owned by the service's user."""
     make_folder(layout.var / "journal", 0o755)
     for folder in (layout.camera, layout.journal("retention"), layout.outbox.parent):
         if not os.path.lexists(folder):

@@ -24,7 +24,7 @@ from privacy.masking.frozen_camera import FrozenWatch
 from privacy.masking.masker import Masker
 from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import enclose
-from privacy.masking.view_guard import Kind, Standing, ViewGuard
+from privacy.masking.view_guard import Kind, ViewGuard, ViewState
 
 FROZEN: Literal["frozen"] = "frozen"
 Found = Kind | Literal["frozen"]
@@ -56,8 +56,8 @@ class ViewCheck:
         self.frozen = False
 
     @property
-    def standing(self) -> Standing:
-        return self._guard.standing
+    def standing(self) -> ViewState:
+        return self._guard.state
 
     def seen(self, seen: Seen, size: tuple[int, int], wall_ns: int) -> str:
         """Judge the picture of a look; why everything must be masked from now on, or empty."""
@@ -66,7 +66,7 @@ class ViewCheck:
         self._judge_repetition(seen, wall_ns)
         hidden = tuple(enclose(d.kind, (d.left, d.top, d.right, d.bottom), *size) for d in seen.detections)
         with self._lock:
-            before = self._guard.standing
+            before = self._guard.state
             after = self._guard.look(seen.luma, (*hidden, *seen.dark), size, seen.mono_ns)
         if after.kind != before.kind:
             self._tell(before, after, wall_ns)
@@ -90,7 +90,7 @@ class ViewCheck:
     def save(self) -> None:
         """Keep the memory of edges, if all is well with the view."""
         with self._lock:
-            kept = self._guard.to_bytes() if self._guard.established and not self._guard.standing.kind else b""
+            kept = self._guard.to_bytes() if self._guard.established and not self._guard.state.kind else b""
         if kept:
             with on_disk(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,13 +99,13 @@ class ViewCheck:
     def show(self, _request: ShowView) -> ReferencePicture:
         """The reference picture and the standing of the view."""
         with self._lock:
-            picture, standing = self._reference.jpeg(), self._guard.standing
+            picture, standing = self._reference.jpeg(), self._guard.state
         return ReferencePicture(standing.kind, standing.hides, picture)
 
     def confirm(self, request: ConfirmView) -> Confirmed:
         """Take the present view for the right one. Journalled and told: whoever did it stands in the journal."""
         with self._lock:
-            before = self._guard.standing
+            before = self._guard.state
             if not before.kind or (before.hides and before.kind != "moved"):
                 what = before.kind or "as it was"
                 raise UsageError(f"view: nothing to confirm (it is {what})", "a moved view is confirmed, or one covered in part")
@@ -121,15 +121,15 @@ class ViewCheck:
     def _cause(self) -> str:
         if self.frozen:
             return CAMERA_FROZEN
-        standing = self._guard.standing
+        standing = self._guard.state
         return f"view_{standing.kind}" if standing.hides else ""
 
-    def _tell(self, before: Standing, after: Standing, wall_ns: int) -> None:
+    def _tell(self, before: ViewState, after: ViewState, wall_ns: int) -> None:
         self._defer(lambda: self._write(before.kind, after.kind, moment(wall_ns)))
 
     def _write(self, before: Found, after: Found, at: datetime) -> None:
         # Of two things at once the alarm stands until both are over.
-        still = after or (FROZEN if self.frozen else self._guard.standing.kind)
+        still = after or (FROZEN if self.frozen else self._guard.state.kind)
         alarm = (Alarm("tamper", still, ""),) if still else ()
         if before:
             self._telling.note("tamper_over", view=before)

@@ -22,7 +22,7 @@ from privacy.files import locked, make_folder, on_disk, place, read, sync_folder
 from privacy.foreign import decode
 from privacy.records.jws import Authority, Signer, TrustedKeys, peek, sign, token_id
 from privacy.records.manifest import ClipId
-from privacy.records.order import ANSWER, ORDER, Answer, Order, answers_to, read_answer, touches, verify_order
+from privacy.records.order import ANSWER, ORDER, Answer, Order, answers_to, concerns, read_answer, verify_order
 from privacy.records.retention import Kept
 from provisioning.identity import revocations
 from provisioning.layout import Layout
@@ -76,7 +76,7 @@ class Orders:
         if order.act in ("revoke", "wipe"):
             return (), ""
         begun = self._begun(order)
-        chosen = self._keeper.matching(lambda one, end: one.clip in begun or touches(order, one.clip, one.begin, end))
+        chosen = self._keeper.matching(lambda one, end: one.clip in begun or concerns(order, one.clip, one.begin, end))
         held = tuple(one.clip for one in chosen if one.held is not None)
         if order.act == "erase" and held:
             return held, "held by another order; release it first"

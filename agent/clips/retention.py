@@ -15,7 +15,7 @@ from privacy.records.journal import HEADS, Head, Journal, head_of
 from privacy.records.jws import Signer
 from provisioning.identity import load_records, load_signer
 from provisioning.layout import Layout
-from provisioning.service_user import as_keeper_of_clips
+from provisioning.service_user import as_spool_owner
 
 _USUAL = timedelta(hours=72)
 
@@ -23,7 +23,7 @@ _USUAL = timedelta(hours=72)
 def serve(layout: Layout) -> int:
     """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
     signer = load_signer(layout, "retention")
-    with as_keeper_of_clips(layout):
+    with as_spool_owner(layout):
         return _serve(layout, signer)
 
 

@@ -10,7 +10,7 @@ import typer
 from agent.commands.options import Json
 from agent.terminal import show, table_of
 from privacy.errors import RecordError, UsageError
-from privacy.records.journal import Chain, Crossed, Entry, cross_check, verify_chain
+from privacy.records.journal import Chain, CrossCheck, Entry, cross_check, verify_chain
 from provisioning.identity import UNITS, load_authority
 from provisioning.layout import Layout
 
@@ -54,7 +54,7 @@ def journal_verify(as_json: Json = False) -> None:
     show("journal-verify", said, table, as_json)
 
 
-def _linked(layout: Layout) -> tuple[dict[str, Chain], Crossed]:
+def _linked(layout: Layout) -> tuple[dict[str, Chain], CrossCheck]:
     """The chains, and how many notes of each other hold. A service may write between two reads, so a doubt is looked at twice."""
     try:
         chains = _chains(layout)

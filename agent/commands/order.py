@@ -24,7 +24,7 @@ from privacy.records.jws import peek
 from privacy.records.order import ANSWER, Answer, verify_order
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import Layout
-from provisioning.service_user import as_keeper_of_clips
+from provisioning.service_user import as_spool_owner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Signed orders of the centre.")
 
@@ -71,7 +71,7 @@ def _obeyed(layout: Layout, token: bytes) -> bytes:
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
     signer = load_signer(layout, "retention")
-    with as_keeper_of_clips(layout):
+    with as_spool_owner(layout):
         custody = Custody.take(layout, config, clock, "retention", usual_retention(layout), lambda _record: None, signer)
         answer = custody.orders.obey(token)
         custody.outbox.close()

@@ -13,7 +13,7 @@ from privacy.errors import RecordError, StorageError
 from privacy.files import locked, make_folder, on_disk, place, read_own
 from privacy.folders import Folder, opened
 from privacy.records.jws import load_chain, sha256_hex
-from privacy.records.renewal import wished_key
+from privacy.records.renewal import requested_key
 from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 
@@ -26,7 +26,7 @@ def leave_certificate(layout: Layout, unit: str, pem: bytes) -> bool:
     wish = renewal_of(layout, unit)
     if not 0 < len(pem) <= LONGEST or not wish.exists():
         return False
-    if load_chain(pem)[0].public_key() != wished_key(read_own(wish)):
+    if load_chain(pem)[0].public_key() != requested_key(read_own(wish)):
         return False
     return _leave(layout, f"{unit}.pem", pem)
 

@@ -17,9 +17,9 @@ from agent.terminal import show, table_of
 from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC, make_folder, place, read_own
 from privacy.records.jws import load_chain
-from privacy.records.renewal import check_answer, due_at, new_key, request, wished_key
+from privacy.records.renewal import check_answer, due_at, new_key, request, requested_key
 from provisioning.identity import TLS_AND_UNITS, load_authority, renewal_of
-from provisioning.keystore import KeyPlace
+from provisioning.keystore import UnitKeys
 from provisioning.layout import Layout
 
 Said = dict[str, tuple[str, str]]
@@ -40,11 +40,11 @@ def command(layout: Layout, files: list[Path], as_json: bool) -> int:
 def attend(layout: Layout, by_hand: dict[str, bytes]) -> Said:
     """What was done for each key: kept, asked, waits, swapped, fell_back or refused; and why."""
     for unit in TLS_AND_UNITS:
-        _end_swap(KeyPlace.of(layout, unit))
-    gone = _judge_connection(layout, KeyPlace.of(layout, "tls"))
+        _end_swap(UnitKeys.of(layout, unit))
+    gone = _judge_connection(layout, UnitKeys.of(layout, "tls"))
     came = {"tls": gone} if gone else {}
     came |= {unit: _taken(layout, unit, answer) for unit, answer in by_hand.items()}
-    return {unit: came.get(unit) or _wish(layout, KeyPlace.of(layout, unit)) for unit in TLS_AND_UNITS}
+    return {unit: came.get(unit) or _wish(layout, UnitKeys.of(layout, unit)) for unit in TLS_AND_UNITS}
 
 
 def take_answers(layout: Layout, left: Taken) -> Said:
@@ -65,18 +65,18 @@ def take_answers(layout: Layout, left: Taken) -> Said:
 
 def _taken(layout: Layout, unit: str, answer: bytes) -> tuple[str, str]:
     try:
-        return _take(layout, KeyPlace.of(layout, unit), answer)
+        return _take(layout, UnitKeys.of(layout, unit), answer)
     except RecordError as problem:
         return "refused", str(problem)
 
 
-def _end_swap(keys: KeyPlace) -> None:
+def _end_swap(keys: UnitKeys) -> None:
     """What a power cut left between the two steps of a swap."""
     if keys.pem(".next").exists():
         keys.swap(keep=keys.unit == "tls")
 
 
-def _wish(layout: Layout, keys: KeyPlace) -> tuple[str, str]:
+def _wish(layout: Layout, keys: UnitKeys) -> tuple[str, str]:
     """Two phases: the new key first, on the disk; then the wish."""
     if renewal_of(layout, keys.unit).exists() and keys.key(".next").exists():
         return "waits", "for the centre's certificate"
@@ -99,7 +99,7 @@ def _ends(end: datetime, now: datetime) -> str:
     return f"the present certificate ended {end:%Y-%m-%d}" if end <= now else f"the present one ends {end:%Y-%m-%d}"
 
 
-def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
+def _take(layout: Layout, keys: UnitKeys, answer: bytes) -> tuple[str, str]:
     """A certificate that came: for the key that waits, by our centre, for this node and unit; else `RecordError`."""
     node = settings_in_force(layout).node
     chain, wish = load_chain(answer), renewal_of(layout, keys.unit)
@@ -111,7 +111,7 @@ def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     if not (keys.key(".next").exists() and wish.exists()):
         raise RecordError(f"{keys.unit}: no key waits for a certificate", "it was renewed already")
     check_answer(chain, load_authority(layout), f"{node.site}/{node.id}", keys.unit)
-    if wished_key(read_own(wish)) != chain[0].public_key():
+    if requested_key(read_own(wish)) != chain[0].public_key():
         raise RecordError(f"{keys.unit}: is not the certificate of the key that waits", "the centre answered another wish")
     place(keys.pem(".next"), answer, mode=PUBLIC)
     keys.swap(keep=keys.unit == "tls")
@@ -119,7 +119,7 @@ def _take(layout: Layout, keys: KeyPlace, answer: bytes) -> tuple[str, str]:
     return "swapped", f"until {chain[0].not_valid_after_utc:%Y-%m-%d}"
 
 
-def _judge_connection(layout: Layout, keys: KeyPlace) -> tuple[str, str] | None:
+def _judge_connection(layout: Layout, keys: UnitKeys) -> tuple[str, str] | None:
     """Whether the broker takes the new TLS certificate: then the one before is destroyed, and comes back if it does not."""
     if not keys.key(".previous").exists():
         return None
@@ -128,7 +128,7 @@ def _judge_connection(layout: Layout, keys: KeyPlace) -> tuple[str, str] | None:
     except LyktaError:
         return None  # the uplink is away: judged the next day
     if standing.reason == "certificate_refused":
-        keys.go_back()
+        keys.restore_previous()
         return "fell_back", "the broker refuses the new certificate; the one before is in force again"
     if standing.reason == "connected":
         keys.forget_previous()

@@ -27,7 +27,7 @@ from privacy.records.journal import Fact, Journal
 from privacy.records.order import verify_order
 from provisioning.identity import command_keys, load_signer
 from provisioning.layout import SERVICES, Layout
-from provisioning.service_user import as_keeper_of_clips
+from provisioning.service_user import as_spool_owner
 
 _LAST_WORD_S = 3.0
 
@@ -87,7 +87,7 @@ def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
     try:
         clock = clock_of(layout, settings_in_force(layout))
         signer = load_signer(layout, "retention")
-        with as_keeper_of_clips(layout):
+        with as_spool_owner(layout):
             return Journal(layout.journal("retention"), "retention", signer, clock.now).append("wiped", **facts).decode()
     except (LyktaError, OSError) as problem:
         return f"none: {problem}"

@@ -50,7 +50,7 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     again = before is not None and (before.result, before.status) == (result, status) and clock.mono_ms() - before.t_ms < _SAME_MS
     times = before.times + 1 if before and again else 1
     word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
-    path = layout.last_word / f"{unit}.json"
+    path = layout.last_exit / f"{unit}.json"
     with on_disk(f"last-word: {path}", "systemd-tmpfiles --create makes the folder"):
         place(path, msgspec.json.encode(word), mode=PUBLIC)
     if not again:
@@ -61,7 +61,7 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
 def last(layout: Layout, unit: str) -> Word | None:
     """None if there is none; a torn one counts as none."""
     try:
-        return decode(read(layout.last_word / f"{unit}.json", "last-word"), Word, "last-word")
+        return decode(read(layout.last_exit / f"{unit}.json", "last-word"), Word, "last-word")
     except (OSError, RecordError):
         return None
 

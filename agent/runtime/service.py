@@ -247,7 +247,7 @@ def tell(problem: BaseException) -> None:
     if isinstance(problem, LyktaError):
         stderr.error(problem)
     else:
-        stderr.unforeseen(problem)
+        stderr.unexpected(problem)
 
 
 def _end(runtime: Runtime) -> None:

@@ -62,7 +62,7 @@ class PowerEdges:
     """How often the power was low since this service started; counted at each reading."""
 
     def __init__(self, bits: Callable[[], int] = board.throttled) -> None:
-        self._bits, self._edges = bits, board.Edges()
+        self._bits, self._edges = bits, board.PowerEventCounter()
 
     def readers(self) -> dict[str, Reader]:
         names = {"undervoltage_times": board.UNDERVOLTAGE, "throttled_times": board.THROTTLING}

@@ -57,7 +57,7 @@ class Wire(Protocol):
     def size(self, tail: str, payload: bytes) -> int:
         """Bytes of its packet, at most."""
 
-    def hang_up(self, cause: str) -> None:
+    def disconnect(self, cause: str) -> None:
         """End this connection; a new one is made."""
 
 
@@ -158,7 +158,7 @@ class Publisher:
         """A broker that acknowledges nothing is left; what was put by is tried again when nothing else waits."""
         if self._flying and time.monotonic() - self._quiet_since > SILENT_S:
             self._quiet_since = time.monotonic()
-            self._wire.hang_up("no_puback")
+            self._wire.disconnect("no_puback")
         if not self._flying and not self._again and self._wire.held:
             self._again.extend(self._suspects.idle())
 

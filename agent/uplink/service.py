@@ -30,7 +30,7 @@ from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
 from drivers import board
 from drivers.clock import SystemClock
-from drivers.mqtt.client import Credentials, Limits, Link, Will
+from drivers.mqtt.client import Client, Credentials, Limits, Will
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
@@ -89,7 +89,7 @@ class Uplink:
         self._edges = health.PowerEdges()
         self._born = False
         self._node = NodeState(runtime)
-        self._link = Link(
+        self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
             acknowledged=self._publisher.answered,
@@ -129,8 +129,8 @@ class Uplink:
     def size(self, tail: str, payload: bytes) -> int:
         return len(f"{self._prefix}/{tail}") + len(payload) + PACKET_HEAD
 
-    def hang_up(self, cause: str) -> None:
-        self._link.hang_up(cause)
+    def disconnect(self, cause: str) -> None:
+        self._link.disconnect(cause)
 
     @property
     def _outboxes(self) -> dict[str, Outbox | IoOutbox]:

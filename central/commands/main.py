@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drivers.command_line import Verb, ended, print_version, program
+from drivers.command_line import Verb, exit_code_of, print_version, program
 
 _KEYS, _NODES, _CLIPS, _HELP = "Keys and people", "Nodes", "Clips", "Help"
 VERBS = {
@@ -42,4 +42,4 @@ def main() -> None:
     """Entry point: prints errors as `error:` and `hint:`, and exits with their code."""
     # No file is made writable for others, whatever umask the caller has.
     os.umask(os.umask(0o077) | 0o022)
-    sys.exit(ended(app))
+    sys.exit(exit_code_of(app))

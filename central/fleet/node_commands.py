@@ -139,7 +139,7 @@ class _NodeListener:
 
     def _next(self, end_s: float) -> Message | None:
         """The next readable message before `end_s` (monotonic). Skipped: other versions, and the empty ones that clear an alarm."""
-        while heard := self.session.hear(end_s - time.monotonic()):
+        while heard := self.session.receive(end_s - time.monotonic()):
             with suppress(RecordError):
                 return decode(heard[1], Message, "message")
         return None

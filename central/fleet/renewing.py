@@ -83,7 +83,7 @@ def renew_over_broker(keys: Path, broker: str) -> tuple[list[str], Refused]:
 def _retained_requests(session: Session) -> dict[str, bytes]:
     """Requests by topic, until none arrives for `_WAIT_S`."""
     retained: dict[str, bytes] = {}
-    while len(retained) < _MOST and (one := session.hear(_WAIT_S)):
+    while len(retained) < _MOST and (one := session.receive(_WAIT_S)):
         retained[one[0]] = one[1]
     return retained
 

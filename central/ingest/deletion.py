@@ -10,7 +10,7 @@ from functools import lru_cache
 from central.store.port import Store
 from privacy.errors import RecordError
 from privacy.records.jws import TrustedKeys
-from privacy.records.order import Order, touches, verify_order
+from privacy.records.order import Order, concerns, verify_order
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def deletion_of(clip: ClipSpan, deadline: datetime, orders: Iterable[Order], now
 
 def covers(order: Order, clip: ClipSpan) -> bool:
     """Whether an order concerns a clip: it names the clip, or a time that overlaps it."""
-    return touches(order, clip.id, clip.begin, clip.end)
+    return concerns(order, clip.id, clip.begin, clip.end)
 
 
 class StoredOrders:

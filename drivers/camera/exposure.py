@@ -1,7 +1,8 @@
-"""When the camera meters the light, and when it is night. Pure: what each picture's metadata says comes from outside.
+"""Decides when the camera meters its exposure, and when it is night. Pure: it is given the metadata of each picture.
 
-Exposure is locked between meterings: every change of it makes the whole picture jump, and what the masker has learned with it
-(R19). It is metered at the start, and again when the light has gone far from what was metered, for longer than a cloud takes.
+Exposure is locked between meterings: each change makes the whole picture jump, which invalidates what the masker has learned
+(R19). The camera meters at the start, and again when the light has differed clearly from the metered light for `PATIENCE_S`,
+so that a passing cloud does not cause it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,26 @@ from msgspec import Struct
 
 METER_S = 2.0
 FAR = 1.8
-"""Light this many times more or less than when it was metered: more than half a stop, and still within what x264 and the
-detector bear."""
+"""The camera meters again when the light is this many times brighter or darker than at the last metering. That is a little under
+one stop, within which encoding and detection still work."""
 PATIENCE_S = 5.0
+"""Seconds for which the light must differ before the camera meters again."""
 NIGHT_LUX, DAY_LUX = 5.0, 30.0
-"""The gap is wide because the infrared light that night switches on is light, too."""
+"""Night begins below the first and ends above the second. The gap is wide because the infrared lamp that is switched on at night
+raises the measured light."""
 DWELL_S = 10.0
+"""Seconds for which a threshold must be passed before night begins or ends."""
 Advice = Literal["", "meter", "lock"]
 
 
 class Light(Struct, frozen=True):
-    """Of one picture. mono_s: when; exposure_us, gain: with what it was taken; lux: the estimate of the scene's light."""
+    """Exposure metadata of one picture.
+
+    mono_s        monotonic time, seconds
+    exposure_us   exposure time, microseconds
+    gain          analogue gain
+    lux           the camera's estimate of the light in the scene
+    """
 
     mono_s: float
     exposure_us: int
@@ -31,7 +41,7 @@ class Light(Struct, frozen=True):
 
 
 class Exposure:
-    """One camera's course of light."""
+    """Exposure and night state of one camera, from the light of its pictures."""
 
     def __init__(self) -> None:
         self._metering_since: float | None = None
@@ -42,7 +52,7 @@ class Exposure:
         self.night = False
 
     def see(self, light: Light) -> Advice:
-        """What to do now: meter, or lock with the exposure of this picture."""
+        """Take the light of the next picture. Returns "meter" (start metering), "lock" (keep this picture's exposure) or ""."""
         self._judge_night(light)
         if not self.locked:
             return self._meter(light)

@@ -1,8 +1,8 @@
-"""A video file as the node's camera, chosen by `camera.source = "file"`: for the demo, for tests, for acceptance on site.
+"""A video file in place of a camera, selected by `camera.source = "file"`: for the demo, tests and acceptance on site.
 
-It plays in a loop, in real time, at the rate that is asked for, and refuses what a camera refuses (`drivers.camera.port`): a size
-that its sensor, the file, does not have; a second user in this process; more pictures at once than it has buffers. Nodes in
-several processes may play one file.
+The file plays in a loop, in real time, at the configured frame rate. It behaves like a camera (`drivers.camera.port`): it refuses
+a size that the file does not have, a second user in the same process, and more pictures at once than it has buffers. Several
+processes may play the same file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from drivers.camera.port import WAIT_S, Loan, buffers, in_use, not_open
+from drivers.camera.port import WAIT_S, BorrowedBuffer, buffers, in_use, not_open
 from drivers.camera.sensor_modes import Mode, choose
 from drivers.media.video import SECOND, VideoFile
 from privacy.errors import MediaError
@@ -21,7 +21,7 @@ from privacy.masking.frames import Frame
 
 
 class FileCamera:
-    """width, height: even; fps: pictures a second, whatever the file says; rotation: 0 or 180 degrees."""
+    """width, height: pixels, even; fps: pictures per second, independent of the file's own rate; rotation: 0 or 180 degrees."""
 
     model = "video file"
     broken = 0
@@ -39,10 +39,10 @@ class FileCamera:
         if self._path in self._playing:
             raise in_use(str(self._path))
         if not self._path.exists():
-            raise MediaError(f"{self._path}: there is no camera, and no such file", "set camera.file", "no_camera")
+            raise MediaError(f"{self._path}: no such file", "set camera.file", "no_camera")
         video = self._play()
         try:
-            # A sensor with one mode, of any rate.
+            # The file counts as a sensor with a single mode that supports the wanted rate.
             size = (video.facts.width, video.facts.height)
             choose([Mode(size, size, 8, self._fps)], self.width, self.height, self._fps)
         except MediaError:
@@ -69,7 +69,7 @@ class FileCamera:
 
         index, self._index = self._index, self._index + 1
         wall_ns = time.time_ns() - (time.monotonic_ns() - exposed)
-        return replace(picture, index=index, mono_ns=exposed, wall_ns=wall_ns, release=Loan(give_back).release)
+        return replace(picture, index=index, mono_ns=exposed, wall_ns=wall_ns, release=BorrowedBuffer(give_back).release)
 
     def close(self) -> None:
         if self._video is not None:
@@ -83,7 +83,7 @@ class FileCamera:
         return video
 
     def _picture(self, video: VideoFile) -> Frame:
-        """The next one of the file; after its last, or where it is torn, its first."""
+        """The next picture of the file; after the last one, or where the file is damaged, the first one again."""
         try:
             picture = video.capture()
         except MediaError:
@@ -102,7 +102,8 @@ class FileCamera:
         return picture
 
     def _expose(self) -> int:
-        """Wait for the next exposure and say when it was; those that nobody came for are lost, but for the newest."""
+        """Wait for the next exposure; returns its monotonic time in ns. If the caller is late, all missed exposures but the newest
+        count as lost."""
         step, now = SECOND // self._fps, time.monotonic_ns()
         if self._due_ns:
             missed = max(0, (now - self._due_ns) // step)

@@ -1,9 +1,9 @@
-"""The Pi's camera through picamera2: one YUV420 stream, pulled request by request.
+"""The Pi's camera through picamera2: one YUV420 stream, captured request by request.
 
-Pulled, never masked in `pre_callback`: there a raised error would leave the unmasked frame fetchable (docs/decisions/0002).
-The request's own buffer is the frame, with its stride; it goes back to the camera when the frame is released, so there
-must be more buffers than the delay line holds frames. Not thread-safe: one thread captures. Once the camera is gone no
-call into it may be trusted to return: the process ends and is started again.
+Masking is not done in picamera2's `pre_callback`: an exception there would leave the unmasked frame available to other callers
+(docs/decisions/0002). The frame uses the request's own buffer, with its stride; the buffer goes back to the camera when the frame
+is released, so the camera needs more buffers than the delay line holds frames. Not thread-safe: one thread captures. When the
+camera has failed, calls into it may block for ever: the process ends and is started again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from drivers.camera.exposure import Exposure, Light
-from drivers.camera.port import MOST_BROKEN, WAIT_S, Loan, Stamps, buffers, in_use, not_open
+from drivers.camera.port import MOST_BROKEN, WAIT_S, BorrowedBuffer, Stamps, buffers, in_use, not_open
 from drivers.camera.sensor_modes import Mode, choose
 from privacy.errors import MediaError
 from privacy.masking.frames import Frame, Plane
@@ -29,7 +29,13 @@ _MEMORY = "lower camera.fps or camera.width, or give cma= more memory"
 
 
 class PiCamera:
-    """One of the cameras that libcamera finds. width, height: even; fps: frames a second; rotation: 0 or 180 degrees."""
+    """One of the cameras that libcamera finds.
+
+    width, height   pixels, even
+    fps             frames per second
+    number          index in libcamera's list; None if there is only one camera
+    rotation        0 or 180 degrees
+    """
 
     model = "picamera2"
 
@@ -41,7 +47,7 @@ class PiCamera:
         self._begin()
 
     def _begin(self) -> None:
-        """What is known of a camera that has just been opened: nothing yet."""
+        """Reset counters, time stamps and exposure state, as after opening."""
         self._index = self._exposed_ns = self.lost = self.broken = 0
         self._stamps = Stamps()
         self._exposure, self._metered_s = Exposure(), 0.0
@@ -72,7 +78,7 @@ class PiCamera:
 
     def _configure(self) -> None:
         mode = choose(Mode.read_all(self._camera.sensor_modes), self.width, self.height, self._fps)
-        # No second stream and no raw one: neither exists in any interface (R14).
+        # Only the main stream: no interface of Lykta has a second or a raw stream (R14).
         wanted = buffers(self._fps)
         configuration = self._camera.create_video_configuration(
             main={"size": (self.width, self.height), "format": "YUV420"},
@@ -92,7 +98,7 @@ class PiCamera:
             )
         given = len(self._camera.allocator.buffers(self._camera.stream_map["main"]))
         if given < wanted - 2:
-            # The delay line would hold them all, and the camera run dry.
+            # The delay line would hold all buffers, and the camera would have none left to fill.
             raise MediaError(f"picamera2: gives {given} buffers of {wanted}", _MEMORY, "mode_refused")
         self._stride = int(stream["stride"])
 
@@ -113,13 +119,13 @@ class PiCamera:
         )
 
     def _request(self) -> Any:
-        """The next picture as libcamera gives it."""
+        """The next completed request of libcamera; `MediaError` (camera_lost) after `WAIT_S`."""
         if self._camera is None:
             raise not_open("picamera2")
         try:
             return self._camera.capture_request(wait=WAIT_S)
         except TimeoutError as problem:
-            # Else what we asked for stands before everything that is asked of it afterwards, closing included.
+            # Otherwise the pending job blocks every later one, also closing the camera.
             self._camera.cancel_all_and_flush()
             raise MediaError(f"picamera2: no picture for {WAIT_S:.0f} s", _CABLE, "camera_lost") from problem
 
@@ -127,15 +133,17 @@ class PiCamera:
         self._count(exposed_ns)
         self._meter(metadata, exposed_ns / 1e9)
         index, self._index = self._index, self._index + 1
-        return Frame(mapped.buffer, self.width, self.height, index, exposed_ns, wall_ns, Loan(mapped.release).release)
+        return Frame(mapped.buffer, self.width, self.height, index, exposed_ns, wall_ns, BorrowedBuffer(mapped.release).release)
 
     def _count(self, exposed_ns: int) -> None:
+        """Count the pictures that are missing between the last exposure and this one."""
         if self._exposed_ns:
             self.lost += max(0, round((exposed_ns - self._exposed_ns) * self._fps / 1e9) - 1)
         self._exposed_ns = exposed_ns
 
     def _meter(self, metadata: Mapping[str, Any], mono_s: float) -> None:
-        """Once a second: what the sensor says of the light. A camera that says nothing of it is left to its own devices."""
+        """Once a second, pass the picture's exposure metadata to `Exposure` and set the controls. A camera without this metadata
+        keeps its own automatic exposure."""
         if mono_s - self._metered_s < 1.0:
             return
         lux, gain, exposure_us = (_number(metadata, name) for name in ("Lux", "AnalogueGain", "ExposureTime"))
@@ -152,7 +160,7 @@ class PiCamera:
             self._camera.set_controls({"AeEnable": True, "AwbEnable": True})
 
     def close(self) -> None:
-        """May never return if the camera is gone: never on a thread that somebody waits for without end."""
+        """May block for ever if the camera has failed: do not call it on a thread that is joined without a time limit."""
         if self._camera is not None:
             self._camera.stop()
             self._camera.close()
@@ -160,19 +168,20 @@ class PiCamera:
 
 
 def which(found: Sequence[Mapping[str, Any]], number: int | None) -> int:
-    """The camera to open, out of picamera2's `global_camera_info()`."""
+    """Index of the camera to open. found: picamera2's `global_camera_info()`; number: the configured index, or None."""
     names = ", ".join(f"{one.get('Num', place)} {one.get('Model', '?')}" for place, one in enumerate(found))
     if not found:
-        raise MediaError("picamera2: there is no camera", _CABLE, "no_camera")
+        raise MediaError("picamera2: no camera found", _CABLE, "no_camera")
     if number is None and len(found) > 1:
-        raise MediaError(f"camera: number: must be said, there are {len(found)}: {names}", "set camera.number", "several_cameras")
+        raise MediaError(f"camera: number: required, there are {len(found)}: {names}", "set camera.number", "several_cameras")
     if number is not None and number >= len(found):
         raise MediaError(f"camera: number: there is no camera {number}: {names}", "set camera.number", "no_camera")
     return number or 0
 
 
 def library() -> Any:
-    """picamera2's class. Its previews need kms++, which only Raspberry Pi OS has; a node shows no preview."""
+    """The class `Picamera2`. Its preview windows need kms++, which only Raspberry Pi OS has and a node does not use, so that
+    module is replaced by a stub if it is missing."""
     if "pykms" not in sys.modules and find_spec("pykms") is None:
         sys.modules["pykms"] = _NoPreviews("pykms")
     try:
@@ -185,7 +194,7 @@ def library() -> Any:
 
 
 class _NoPreviews(ModuleType):
-    """Names that picamera2 mentions when it is imported, and calls only for a preview on a screen."""
+    """Stub for pykms: picamera2 refers to its names at import, and calls them only for a preview on a screen."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -200,20 +209,20 @@ def _transform(rotation: int) -> Any:
 
 
 def _number(metadata: Mapping[str, Any], name: str) -> float | None:
-    """A finite number that is not negative; None where the camera does not say it."""
+    """A finite, non-negative number from the metadata; None if there is none."""
     value = metadata.get(name)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
 
 
 class _Mapped:
-    """A request whose buffer stays mapped until it is released."""
+    """A request of libcamera whose buffer stays mapped into memory until `release`."""
 
     def __init__(self, request: Any, mapping: Any, buffer: Plane) -> None:
         self._request, self._mapping, self.buffer = request, mapping, buffer
 
     @classmethod
     def of(cls, request: Any, stride: int, height: int) -> _Mapped | None:
-        """None if the buffer is shorter than the picture."""
+        """Map the buffer of a request; None if it is shorter than the picture."""
         from picamera2.request import _MappedBuffer
 
         mapping = _MappedBuffer(request, "main")

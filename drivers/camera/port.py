@@ -1,15 +1,15 @@
-"""The camera port. Adapters: `pi_camera` (picamera2) and `file_camera`, the fake that ships: a video file.
+"""The camera port. Adapters: `pi_camera` (picamera2) and `file_camera` (a video file, for demo and tests).
 
-What an adapter promises, and `tests/drivers/test_cameras.py` asks of both: nothing is opened before `open`; what cannot be opened
-raises `MediaError` with a stable code, holds nothing, and may be tried again. `capture` blocks until the next picture and gives
-each once, in order, stamped with the moment of its exposure, as one I420 buffer that nobody else writes to until its `release`.
-Who comes late gets the newest picture, and the others count as lost. A picture without the moment of its exposure, with one that
-is not after the one before, or shorter than its size says, is never given: it counts as broken, and several in a row are
-`camera_lost`. A camera has `buffers(fps)` buffers: who holds them all
-gets no more pictures. A camera that goes away raises `camera_lost` and is not mended in place: the process ends and is started
-again.
+Contract of an adapter, which `tests/drivers/test_cameras.py` checks for both:
+- Nothing is opened before `open`. A failed `open` raises `MediaError` with a stable code, holds no resource, and may be repeated.
+- `capture` blocks until the next picture. It returns each picture once, in order, stamped with the time of its exposure, as one
+  I420 buffer that nobody else writes to until `release`. A late caller gets the newest picture; the skipped ones count as `lost`.
+- A picture is never returned if its exposure time is missing or not later than the one before, or if its buffer is too short for
+  its size. It counts as `broken`; `MOST_BROKEN` in a row raise `camera_lost`.
+- A camera has `buffers(fps)` buffers. A caller that holds all of them gets no more pictures.
+- A camera that fails raises `camera_lost` and is not reopened: the process ends and is started again.
 
-Codes: no_camera, several_cameras, mode_refused, camera_in_use, camera_library, camera_lost; camera_fails for all else.
+Codes: no_camera, several_cameras, mode_refused, camera_in_use, camera_library, camera_lost; camera_fails for anything else.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from privacy.masking.frames import Frame
 from privacy.masking.tracking import SECOND
 
 WAIT_S = 5.0
-"""The longest that `capture` waits for a picture."""
+"""The longest time that `capture` waits for a picture, seconds."""
 _LATE_S = 0.3
-"""A verdict may come so late, on a busy machine."""
+"""Allowance for a detector's answer that comes late on a busy machine, seconds."""
 _AHEAD_NS = 1_000_000_000
+"""How far an exposure time may lie in the future, nanoseconds."""
 MOST_BROKEN = 5
 """Broken pictures in a row after which a camera counts as lost."""
 
@@ -36,11 +37,11 @@ class Camera(Protocol):
     height: int
     model: str
     lost: int
-    """Pictures that should have come between two that did."""
+    """Number of pictures that are missing between those that came."""
     broken: int
-    """Pictures that were not given because their stamp or their buffer was not right."""
+    """Number of pictures that were dropped because their time stamp or buffer was invalid."""
     night: bool | None
-    """None where the source does not tell of its light."""
+    """Whether it is night; None if the source does not measure the light."""
 
     def open(self) -> None: ...
 
@@ -50,22 +51,22 @@ class Camera(Protocol):
 
 
 def buffers(fps: int) -> int:
-    """How many buffers a camera needs: as many as the delay line holds frames, and four that are filled meanwhile.
+    """How many buffers a camera needs: as many as the delay line holds frames, and four for the camera to fill meanwhile.
 
-    libcamera gives no more than 24 of 1280x720 (seen with its virtual camera, v0.4.0): enough for 15 frames a second.
+    libcamera allocates at most 24 of 1280x720 (observed with its virtual camera, v0.4.0), which is enough for 15 frames per second.
     """
     held_s = max(PATIENCE_NS, PAUSE_NS) / SECOND + _LATE_S
     return round(fps * held_s) + 4
 
 
 class Stamps:
-    """The moments of exposure of one camera's pictures, nanoseconds of the monotonic clock."""
+    """Checks the exposure times of one camera's pictures, in nanoseconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self._last_ns = 0
 
     def flaw(self, exposed_ns: object, now_ns: int) -> str:
-        """Why a stamp cannot be the next one, or ""."""
+        """What is wrong with the exposure time of the next picture; "" if it is valid. now_ns: the present time."""
         if not isinstance(exposed_ns, int) or exposed_ns <= 0:
             return f"its stamp is {exposed_ns!r}"
         if exposed_ns <= self._last_ns:
@@ -76,8 +77,8 @@ class Stamps:
         return ""
 
 
-class Loan:
-    """A buffer that is out of its owner's hands until it is given back, which nobody may do twice."""
+class BorrowedBuffer:
+    """A camera's buffer in use by a frame. `release` gives it back; a second call is an error."""
 
     __slots__ = ("_give_back",)
 
@@ -96,4 +97,4 @@ def not_open(name: str) -> MediaError:
 
 
 def in_use(name: str) -> MediaError:
-    return MediaError(f"{name}: is in use", "end the program that films with it: `fuser -v /dev/media*`", "camera_in_use")
+    return MediaError(f"{name}: is in use", "end the program that uses it: `fuser -v /dev/media*`", "camera_in_use")

@@ -1,6 +1,7 @@
-"""Which of a sensor's modes films a scene: the whole field of view, fast enough, and no larger than it must be.
+"""Selects a sensor mode: full field of view, fast enough, and no larger than necessary.
 
-A mode that crops would show another piece of the street than the one that was assessed; libcamera left alone picks by size.
+libcamera's own choice considers the size only and may crop the field of view, which would show another part of the street than
+the one that was assessed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from privacy.errors import MediaError
 
 
 class Mode(Struct, frozen=True):
-    """size: width and height of what the sensor gives; view: of the part of its surface that it reads; fps: at most."""
+    """One mode of a sensor.
+
+    size   width and height of its pictures, pixels
+    view   width and height of the part of the sensor that it reads, pixels
+    bits   bit depth
+    fps    highest frame rate
+    """
 
     size: tuple[int, int]
     view: tuple[int, int]
@@ -30,7 +37,7 @@ class Mode(Struct, frozen=True):
 
     @classmethod
     def read_all(cls, found: Sequence[Mapping[str, Any]]) -> list[Mode]:
-        """From picamera2's `sensor_modes`. A USB camera names formats without sizes: none of them is a sensor's mode."""
+        """From picamera2's `sensor_modes`. Entries without a size, as USB cameras have, are skipped."""
         return [cls.read(one) for one in found if "size" in one]
 
     def __str__(self) -> str:
@@ -38,7 +45,7 @@ class Mode(Struct, frozen=True):
 
 
 def choose(modes: Sequence[Mode], width: int, height: int, fps: int) -> Mode:
-    """`MediaError` with the list if none will do."""
+    """The mode for pictures of that size at that rate; `MediaError` with the list of modes if there is none."""
     fit = [mode for mode in modes if mode.size[0] >= width and mode.size[1] >= height and mode.fps >= fps]
     if not fit:
         known = ", ".join(str(mode) for mode in modes) or "none"

@@ -1,7 +1,7 @@
 """A pin factory for gpiozero on the kernel's GPIO character device, through libgpiod 2.
 
-gpiozero brings none, and Debian 13 no longer has lgpio, which its own one needs. Bias, debounce and edges are the kernel's.
-Lines are named by their number on the chip, which on a Pi's 40-pin header is the BCM number.
+gpiozero has no such factory, and its default one needs lgpio, which Debian 13 does not have. The kernel does bias, debounce and
+edge detection. Lines are numbered as on the chip, which on a Pi's 40-pin header is the BCM number.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from gpiozero.pins.local import LocalPiFactory, LocalPiPin
 from privacy.errors import LyktaError
 
 _CONSUMER = "lykta-io"
-# A Pi 4: its header numbers lines as every Pi with 40 pins does, and so does a chip that is on no Pi.
+# Revision code of a Pi 4. Every Pi with 40 pins numbers its lines alike, so it also serves for chips on other boards.
 _ANY_PI = 0xC03114
 _BIAS = {"up": Bias.PULL_UP, "down": Bias.PULL_DOWN, "floating": Bias.DISABLED}
 _EDGES = {"none": Edge.NONE, "rising": Edge.RISING, "falling": Edge.FALLING, "both": Edge.BOTH}
 
 
 class GpiodFactory(LocalPiFactory):  # type: ignore[misc]
-    """The lines of one chip, e.g. /dev/gpiochip0; `LyktaError` if it cannot be opened."""
+    """The lines of one GPIO chip, e.g. /dev/gpiochip0; `LyktaError` if it cannot be opened."""
 
     def __init__(self, chip: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class GpiodFactory(LocalPiFactory):  # type: ignore[misc]
             known = ", ".join(sorted(str(path) for path in Path("/dev").glob("gpiochip*"))) or "none"
             raise LyktaError(
                 f"pins: chip: {chip} cannot be opened: {problem}",
-                f'chips here: {known}; is the right board fitted? off a Pi: pins.factory = "mock"',
+                f'chips here: {known}; is the right board fitted? on anything but a Pi: pins.factory = "mock"',
             ) from problem
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class GpiodFactory(LocalPiFactory):  # type: ignore[misc]
 
 
 class GpiodPin(LocalPiPin):  # type: ignore[misc]
-    """One line, held from its first use until it is closed."""
+    """One line, requested from the kernel when it is created and released when it is closed."""
 
     def __init__(self, factory: GpiodFactory, info: Any) -> None:
         super().__init__(factory, info)
@@ -86,7 +86,7 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
             self._request.reconfigure_lines({self._number: self._settings(value)})
 
     def output_with_state(self, state: bool) -> None:
-        """Output from the first moment at the right level."""
+        """Make the line an output that has the right level from the start."""
         self._output, self._pull = True, "floating"
         self._configure(bool(state))
 
@@ -149,22 +149,22 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
 
 
 class _Watch:
-    """A thread that sleeps until the line changes."""
+    """A thread that waits for edges of a line and passes them to gpiozero."""
 
     def __init__(self, pin: GpiodPin) -> None:
-        self._pin, self._bell = pin, os.eventfd(0)
+        self._pin, self._stop = pin, os.eventfd(0)
         self.thread = Thread(target=self._run, name=f"pin-{pin._number}", daemon=True)
 
     def end(self) -> None:
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._stop, 1)
         self.thread.join(2)
         if self.thread.is_alive():
             raise LyktaError(f"pins: {self.thread.name}: does not end", "the service starts again")
-        os.close(self._bell)
+        os.close(self._stop)
 
     def _run(self) -> None:
         request = self._pin._request
-        while self._bell not in select.select([request.fd, self._bell], [], [])[0]:
+        while self._stop not in select.select([request.fd, self._stop], [], [])[0]:
             for event in request.read_edge_events():
                 self._pin._call_when_changed(event.timestamp_ns / 1e9, event.event_type is event.Type.RISING_EDGE)
 
@@ -177,18 +177,21 @@ def _explained(factory: GpiodFactory, line: int) -> Iterator[None]:
         raise LyktaError(f"pins: line {line} of {factory.path}: {problem.strerror}{_holder(factory, line)}", _HINT) from problem
 
 
-_HINT = "one line, one user: see the wiring plan, `gpioinfo` and dtoverlay= in config.txt"
+_HINT = "a line can have only one user: see the wiring plan, `gpioinfo` and dtoverlay= in config.txt"
 
 
 def _holder(factory: GpiodFactory, line: int) -> str:
     if line >= factory.chip.get_info().num_lines:
-        return f": it has {factory.chip.get_info().num_lines} lines"
+        return f": the chip has {factory.chip.get_info().num_lines} lines"
     consumer = factory.chip.get_line_info(line).consumer
     return f": held by {consumer}" if consumer else ""
 
 
 def pulse(chip: str, line: int, seconds: float) -> None:
-    """Hold a line of its own high for a while, then let it go: a relay that is closed without current cuts power meanwhile."""
+    """Set a line high for some seconds, then low. For a relay whose contact is closed at rest: it cuts the power meanwhile.
+
+    `LyktaError` if the chip or the line cannot be used.
+    """
     factory = GpiodFactory(chip)
     try:
         with _explained(factory, line):

@@ -1,4 +1,4 @@
-"""The port of a stop's pins: what may be wired to a node, and what an adapter promises. Adapter: `wired_pins`."""
+"""The GPIO port: the inputs and outputs that can be wired to a node, and the contract of an adapter. Adapter: `wired_pins`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OUTPUTS: tuple[Output, ...] = ("help_lamp", "light", "ir_light", "status_led", "
 class Pins(Protocol):
     """The contacts and lamps of a stop.
 
-    An implementer promises: `changed` is called once for each change, from a thread of its own; a lamp changes at once; a
-    part that is not fitted is never closed, and shows nothing.
+    Contract: `changed` is called once for each change of a contact, from the adapter's own thread. A lamp changes at once. A part
+    that is not fitted counts as an open contact and as a lamp that is off.
     """
 
     fitted: frozenset[str]

@@ -1,6 +1,7 @@
-"""What is wired to a stop's node, through gpiozero: on the kernel's lines, or on gpiozero's own fake, which ships.
+"""The inputs and outputs of a node through gpiozero, on the kernel's lines or on gpiozero's mock factory.
 
-Every input is a contact that closes to ground (pull-up). The contacts of the fake can be worked; those of hardware refuse it.
+Every input is a contact to ground with a pull-up. Software can close and open the contacts of the mock, but not those of real
+hardware.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ _BLINK_S = 0.4
 
 
 class WiredPins:
-    """Contacts and lamps on gpiozero, with the kernel's lines or the mock's.
+    """Contacts and lamps on gpiozero.
 
-    lines  number of each part's line; parts that are missing or None are not fitted
+    factory  "gpio": the kernel's lines; "mock": gpiozero's mock
+    chip     device of the GPIO chip, e.g. /dev/gpiochip0
+    lines    line number of each part; a part that is missing or None is not fitted
     """
 
     def __init__(self, factory: Literal["gpio", "mock"], chip: str, lines: Mapping[str, int | None]) -> None:
@@ -33,7 +36,7 @@ class WiredPins:
         self._shown: dict[Output, LampState] = dict.fromkeys(OUTPUTS, "off")
         self._fake = factory == "mock"
         self._factory: Any = MockFactory() if self._fake else _kernel_lines(chip)
-        # The mock's pins have no time of their own: a debounce there would swallow the press.
+        # The mock's changes have no duration: with a debounce time they would be dropped.
         bounce = None if self._fake else _DEBOUNCE_S
         try:
             self._contacts = {part: self._contact(fitted[part], bounce) for part in INPUTS if part in fitted}
@@ -67,11 +70,9 @@ class WiredPins:
         return self._shown[part]
 
     def work(self, part: Input, closed: bool) -> None:
-        """Close or open a fake contact; hardware refuses to be worked by software."""
+        """Close or open a contact of the mock; `UsageError` on real hardware."""
         if not self._fake:
-            raise UsageError(
-                "pins: a real contact is worked by a person", 'only those of pins.factory = "mock" are worked from here'
-            )
+            raise UsageError("pins: software cannot operate a real contact", 'this works with pins.factory = "mock" only')
         if part not in self._contacts:
             raise UsageError(f"pins: {part}: is not fitted", f"fitted: {', '.join(sorted(self._contacts))}")
         pin = self._contacts[part].pin
@@ -95,6 +96,7 @@ def _kernel_lines(chip: str) -> Any:
 
 
 def _refuse_shared(fitted: Mapping[str, int]) -> None:
+    """`ConfigError` if two parts have the same line."""
     for (one, line), (other, same) in combinations(fitted.items(), 2):
         if line == same:
             raise ConfigError(f"pins: {one} and {other}: must differ (got {line} twice)", "see the wiring plan")

@@ -1,11 +1,11 @@
-"""Decoded pictures of a video file, and what is wrong with them.
+"""Decodes a video file and marks the pictures that are damaged.
 
-A decoder hides damage: it fills the hole from other pictures and goes on. Here every picture is marked that something
-damaged went into, up to the next one that needs no other. Damage shows as an exception, as a flag of FFmpeg, or only as a
-line in FFmpeg's log, so all three are watched. VP8, and now and then HEVC, decode damage into wrong pictures without any
-of them: that cannot be known here.
+A decoder conceals damage: it fills missing parts from other pictures and continues. Here every picture that depends on damaged
+data is marked, up to the next picture that depends on no other. Damage shows as an exception, as a flag of FFmpeg, or only as a
+line in FFmpeg's log, so all three are checked. VP8, and sometimes HEVC, decode damaged data into wrong pictures with none of
+these signs; such damage is not detected.
 
-Whatever FFmpeg or PyAV raise over a file is told as one `MediaError`.
+Every exception of FFmpeg or PyAV about a file becomes a `MediaError`.
 """
 
 from __future__ import annotations
@@ -32,27 +32,28 @@ from av.video.stream import VideoStream
 
 from privacy.errors import MediaError
 
-# H.264 ends here (level 6.2, ITU-T H.264 table A-1): macroblocks a picture.
+# Macroblocks per picture, at most (H.264 level 6.2, ITU-T H.264 table A-1).
 MOST_BLOCKS = 139_264
-# FFmpeg gets memory for no larger picture, whatever a file declares: what is larger than H.264 by less is refused by name.
+# FFmpeg allocates memory for no larger picture, whatever a file declares. Twice the limit of H.264, so that a picture slightly
+# above that limit gets an error message of its own.
 _MOST_PIXELS = 2 * 256 * MOST_BLOCKS
 _KEY = 1  # AV_PICTURE_TYPE_I
 _CODINGS = re.compile(r"Stream #\d+:(\d+).*?: Video: (.+?)(?:, |$)", re.MULTILINE)
-# Formats that name what is elsewhere, in files or on the network: another file than the one given would be shown, and a playlist
-# without an end would be waited for. FFmpeg is told all the others.
+# Formats that refer to other files or to the network: they would show another file than the given one, or wait for ever for an
+# endless playlist. FFmpeg's whitelist has all other formats.
 _ELSEWHERE = {"concat", "dash", "hls", "imf", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub"}
 _REFUSED = "Format not on whitelist"
 # Brands of files that hold pictures as items (ISO/IEC 23008-12): HEIC and AVIF.
 _ITEMS = {"mif1", "mif2", "msf1", "miaf", "heic", "heix", "heim", "heis", "hevc", "hevx", "avif", "avis"}
 
-# FFmpeg's words are counted, not shown: they speak of macroblocks.
+# FFmpeg's messages are counted, not shown: they describe macroblocks, which do not help a user.
 _LOG = logging.getLogger("libav")
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False
 
 
 def _unlisted(kind: type[Type], value: int) -> Type:
-    """A kind of side data that this PyAV has no name for (Exif is one): it would refuse to list any of a picture's."""
+    """A member for a kind of side data that this PyAV does not know, e.g. Exif. Without it PyAV fails to list any side data."""
     member = object.__new__(kind)
     member.__dict__.update(_name_=f"UNLISTED_{value}", _value_=value)
     return member
@@ -63,7 +64,7 @@ Type._missing_ = classmethod(_unlisted)  # type: ignore[assignment]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded picture; `damaged` if it cannot be trusted."""
+    """One decoded picture. damaged: its content may be wrong."""
 
     native: av.VideoFrame
     damaged: bool
@@ -71,13 +72,13 @@ class Picture:
 
 @dataclass
 class Count:
-    """What became of the packets of a video track.
+    """Numbers of packets and pictures of a video track.
 
-    packets     with a picture in them, as read
-    pictures    decoded
+    packets     packets read that hold a picture
+    pictures    pictures decoded
     errors      packets that could not be decoded
-    damaged     pictures that cannot be trusted
-    interlaced  pictures of two fields
+    damaged     pictures whose content may be wrong
+    interlaced  pictures made of two fields
     """
 
     packets: int = 0
@@ -88,14 +89,15 @@ class Count:
 
 
 class Decoder:
-    """The first real video track of a local file. Raises `MediaError` for what cannot be opened or read on."""
+    """Decodes the first video track of a local file that is not a cover picture. Raises `MediaError` if it cannot be opened or
+    read on."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._path, self._threads = path, threads
         self.count = Count()
         self._bad_from = -1
         self._damage = False
-        # Errors may be logged by FFmpeg's threads between two calls: they are counted from check to check.
+        # FFmpeg's threads may log errors between two calls: they are counted from one check to the next.
         av.logging.set_level(av.logging.ERROR)
         av.logging.set_skip_repeated(False)
         self._before = self._logged = av.logging.get_last_error()[0]
@@ -108,7 +110,7 @@ class Decoder:
         self.stream.thread_type = "AUTO" if threads > 1 else "NONE"
 
     def pictures(self) -> Iterator[Picture]:
-        """All pictures in the order of showing; from the first of two fields on, deinterlaced."""
+        """All pictures in display order; from the first interlaced one on they are deinterlaced."""
         pictures = self._progressive()
         while True:
             with reading(self._path, f"torn after {self.count.pictures} frames", "nothing was written; repair the file first"):
@@ -118,20 +120,21 @@ class Decoder:
             yield picture
 
     def why(self) -> str:
-        """FFmpeg's last words, where there is no picture to show for it."""
+        """FFmpeg's last log message in parentheses, or "": the reason why there is no picture."""
         number, last = av.logging.get_last_error()
         return f" ({last[2].strip()})" if last and number > self._before else ""
 
     def close(self) -> None:
         if self._threads > 1:
-            # A thread of FFmpeg that waits for Python's lock to log must not be joined while we hold that lock.
+            # A thread of FFmpeg may be waiting for Python's global lock in order to log. Closing joins that thread, which would be
+            # a deadlock, so logging is switched off first.
             av.logging.set_level(None)
             time.sleep(0.02)
         self.container.close()
 
     def _opened(self) -> InputContainer:
-        # file: and the whitelists: no name and no playlist makes FFmpeg open an address or another file, and %d in a name is no
-        # number of a series. Tags may be in any encoding.
+        # "file:" and the whitelists keep FFmpeg from opening an address or another file because of a name or a playlist;
+        # pattern_type keeps "%d" in a name from being read as a numbered series. Tags may be in any encoding.
         own = ",".join(sorted(av.formats_available - _ELSEWHERE))
         options = {"protocol_whitelist": "file", "format_whitelist": own, "pattern_type": "none", "max_pixels": str(_MOST_PIXELS)}
         try:
@@ -139,7 +142,7 @@ class Decoder:
                 return av.open(f"file:{self._path}", options=options, metadata_errors="replace")
         except MediaError:
             if _REFUSED in self.why():
-                raise MediaError(f"{self._path}: a list of other files or addresses", "name those files themselves") from None
+                raise MediaError(f"{self._path}: a list of other files or addresses", "give those files instead") from None
             raise
 
     def _track(self) -> VideoStream:
@@ -147,7 +150,7 @@ class Decoder:
             tracks = [track for track in self.container.streams.video if not track.disposition & Disposition.attached_pic]
             if not tracks:
                 what = "only a cover picture" if self.container.streams.video else "no video in it"
-                raise MediaError(f"{self._path}: {what}", "name a file with a video track")
+                raise MediaError(f"{self._path}: {what}", "give a file with a video track")
             track = self._main(tracks)
             if track.codec_context is None:
                 raise MediaError(f"{self._path}: no decoder for {self._codec(track)}", "convert it with another tool first")
@@ -157,37 +160,38 @@ class Decoder:
         return track
 
     def _main(self, tracks: list[VideoStream]) -> VideoStream:
-        """The first track; of a file of items, the sequence or picture that it names as its main one, if that is whole."""
+        """The first track. In HEIC and AVIF files, which hold pictures as items, the item or sequence marked as the main one;
+        `MediaError` if that is assembled from tiles."""
         whole = [track for track in tracks if not track.disposition & Disposition.dependent]
         items = self.container.metadata.get("major_brand", "") in _ITEMS
         if len(whole) == len(tracks) and not items:
             return tracks[0]
         named = [track for track in whole if track.disposition & Disposition.default]
-        # A sequence also holds its first picture as an item.
+        # A file with a sequence also holds the sequence's first picture as an item: take the one with more frames.
         main = max(named, key=lambda track: track.frames, default=None)
         if main is None:
-            what = f"a picture put together of {len(tracks)} parts (tiles)"
+            what = f"a picture assembled from {len(tracks)} parts (tiles)"
             raise MediaError(f"{self._path}: {what}", "save it as JPEG or PNG with another tool first")
         return main
 
     def _codec(self, track: VideoStream) -> str:
-        """What FFmpeg calls a coding that it cannot decode; only its description of the file has that."""
+        """FFmpeg's name of a codec that it cannot decode; only its textual description of the file contains it."""
         av.logging.set_level(av.logging.INFO)
-        told = dict(_CODINGS.findall(self.container.dumps_format()))  # type: ignore[attr-defined]
+        names = dict(_CODINGS.findall(self.container.dumps_format()))  # type: ignore[attr-defined]
         av.logging.set_level(av.logging.ERROR)
-        return str(told.get(str(track.index), "its coding")).removeprefix("none ").strip("()")
+        return str(names.get(str(track.index), "its codec")).removeprefix("none ").strip("()")
 
     def _progressive(self) -> Iterator[Picture]:
-        comb: _Deinterlacer | None = None
+        deinterlacer: _Deinterlacer | None = None
         for picture in self._decode():
-            if comb is None and not picture.native.interlaced_frame:
+            if deinterlacer is None and not picture.native.interlaced_frame:
                 yield picture
                 continue
-            if comb is None or not comb.fits(picture.native):
-                yield from comb.end() if comb else ()
-                comb = _Deinterlacer(picture.native)
-            yield from comb.feed(picture)
-        yield from comb.end() if comb else ()
+            if deinterlacer is None or not deinterlacer.fits(picture.native):
+                yield from deinterlacer.end() if deinterlacer else ()
+                deinterlacer = _Deinterlacer(picture.native)
+            yield from deinterlacer.feed(picture)
+        yield from deinterlacer.end() if deinterlacer else ()
 
     def _decode(self) -> Iterator[Picture]:
         self._logged = av.logging.get_last_error()[0]
@@ -215,7 +219,7 @@ class Decoder:
         self._damage, self._bad_from = True, packet
 
     def _judge(self, native: av.VideoFrame) -> Picture:
-        """Damage lasts until a picture that needs no other and came out of a later packet than the damage."""
+        """Mark a picture. Damage lasts until a key picture from a packet after the damaged one."""
         if native.is_corrupt:
             self._bad(self.count.packets)
         elif self._damage and native.key_frame and native.pict_type == _KEY:
@@ -228,7 +232,7 @@ class Decoder:
 
 
 class _Deinterlacer:
-    """FFmpeg's bwdif over pictures of one size and format: as many out as in, one picture later."""
+    """FFmpeg's filter bwdif for pictures of one size and format. Gives one picture for each picture, with a delay of one."""
 
     def __init__(self, like: av.VideoFrame) -> None:
         self._like = _shape(like)
@@ -267,8 +271,8 @@ def _shape(native: av.VideoFrame) -> tuple[int, int, str]:
 
 @contextmanager
 def reading(path: Path, what: str, hint: str) -> Iterator[None]:
-    """Whatever FFmpeg and PyAV raise over a file's bytes, as `MediaError`: PyAV also lets Python's own errors through, for
-    text that is no UTF-8, numbers that fit nowhere, and pictures that no memory holds."""
+    """Turns the exceptions of FFmpeg and PyAV about a file into `MediaError`. PyAV also raises Python's own errors, for text that
+    is not UTF-8, numbers out of range, and pictures that do not fit into memory."""
     try:
         yield
     except MediaError:
@@ -278,6 +282,6 @@ def reading(path: Path, what: str, hint: str) -> Iterator[None]:
 
 
 def say(problem: BaseException) -> str:
-    """The library's words, lower case, without the path it repeats."""
+    """The library's error message without the path, first letter in lower case."""
     text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     return str(text[:1].lower() + text[1:])

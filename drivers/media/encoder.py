@@ -1,10 +1,10 @@
-"""H.264 through PyAV: libx264, or the kernel's h264_v4l2m2m where a device for it exists. It takes nothing but `MaskedFrame`.
+"""H.264 encoding through PyAV: libx264, or the hardware encoder (h264_v4l2m2m) if its device exists. Accepts only `MaskedFrame`.
 
-Also the two writers: fragmented MP4 into a seal (one-second fragments, never seeks), plain MP4 and FFV1 masks into files.
+Also the writers: fragmented MP4 into a seal (fragments of one second, without seeking), and plain MP4 and FFV1 masks into files.
 
-The chip's encoder differs from a library, and `test_encoders.py` asks the same of both: it sends its parameter sets once, in a
-packet of their own (raspberrypi/linux, pull request 4002), and FFmpeg hands it rows as they lie, whatever stride it wants
-(libavcodec/v4l2_buffers.c), so that only widths are taken whose rows need no padding.
+The hardware encoder differs from libx264 in two ways; `test_encoders.py` has the same tests for both. It sends its parameter sets
+once, in a packet of their own (raspberrypi/linux, pull request 4002). FFmpeg passes rows to it without regard to the stride that it
+expects (libavcodec/v4l2_buffers.c), so only widths are accepted whose rows need no padding.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ CLOCK = Fraction(1, 90_000)
 _CHIP, _SOFTWARE = "h264_v4l2m2m", "libx264"
 _V4L2_ENCODER = Path("/dev/video11")  # bcm2835-codec on a Pi 4; a Pi 5 has no H.264 encoder
 _ALIGNED = 64
-"""Bytes that a row of bcm2835-codec's pictures is a multiple of."""
+"""The row length of bcm2835-codec's pictures is a multiple of this, bytes."""
 _UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 _SLICES, _SPS = range(1, 6), 7
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One coded picture. pts and dts in ticks of 1/90000 s since the encoder's first picture."""
+    """One encoded picture.
+
+    pts, dts   ticks of 1/90000 s since the encoder's first picture
+    key        whether it is a key picture
+    mono_ns    monotonic time of exposure, nanoseconds
+    """
 
     data: bytes
     pts: int
@@ -47,11 +52,11 @@ class Packet:
 
 
 class H264Encoder:
-    """One picture in, at most one packet out, no look-ahead, a key picture a second.
+    """Encodes without look-ahead: at most one packet for each picture, and one key picture per second.
 
-    bitrate   bits a second, or None for constant quality
-    aspect    shape of a pixel, width to height
-    device    the chip's encoder, which only a bit rate can be asked of; libx264 where it is missing or refuses
+    bitrate   bits per second, or None for constant quality
+    aspect    pixel aspect ratio, width to height
+    device    device of the hardware encoder, which is used only with a bit rate; libx264 if it is missing or refuses
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class H264Encoder:
         self._stamps: dict[int, int] = {}
         self._sets = b""
         self.refusal = ""
-        """Why the chip's encoder is not used though there is one."""
+        """Why the hardware encoder is not used although its device exists; "" otherwise."""
         chip = bool(bitrate) and device.exists()
         if chip and width % _ALIGNED:
             self.refusal = f"{_CHIP} takes widths that are a multiple of {_ALIGNED}, not {width}"
@@ -90,18 +95,18 @@ class H264Encoder:
             raise MediaError(f"encoder: {self.name} refuses {width}x{height}: {problem}", "choose another size") from problem
 
     def encode(self, picture: MaskedFrame) -> list[Packet]:
-        """Packets that are ready after this picture; reads its buffer, keeps nothing of it.
+        """The packets that are ready after this picture. The buffer is not needed afterwards.
 
-        `MediaError` if it does keep it: the camera's next picture would be in there, before it is masked.
+        `MediaError` if the encoder still refers to the buffer: the camera will write its next, unmasked picture into it.
         """
         require_masked(picture)
         if (picture.width, picture.height) != (self._width, self._height):
             raise MediaError(f"encoder: a picture of {picture.width}x{picture.height}", "the size of a stream is fixed")
         if self.name == _CHIP and picture.buffer.shape[1] != picture.width:
-            raise MediaError(f"encoder: {_CHIP} takes no stride of {picture.buffer.shape[1]}", "choose another camera.width")
+            raise MediaError(f"encoder: {_CHIP} accepts no stride of {picture.buffer.shape[1]}", "choose another camera.width")
         if self._first_ns is None:
             self._first_ns = picture.mono_ns
-        # A view of its own, which lives for as long as FFmpeg holds on to it.
+        # A separate view of the buffer: it exists for as long as FFmpeg refers to it.
         view = picture.buffer[:]
         kept = weakref.ref(view)
         native = av.VideoFrame.from_numpy_buffer(view, "yuv420p", picture.width)
@@ -111,11 +116,11 @@ class H264Encoder:
         packets = list(self._packets(native))
         del view, native
         if kept() is not None:
-            raise MediaError(f"encoder: {self.name} keeps a picture that it was to read", "it is behind: lower camera.fps")
+            raise MediaError(f"encoder: {self.name} keeps a picture after reading it", "it is too slow: lower camera.fps")
         return packets
 
     def end(self) -> list[Packet]:
-        """The packets still inside."""
+        """The packets that the encoder still holds."""
         return list(self._packets(None))
 
     def _packets(self, native: av.VideoFrame | None) -> Iterator[Packet]:
@@ -123,7 +128,7 @@ class H264Encoder:
             data, pts = bytes(packet), packet.pts or 0
             kinds = set(_units(data))
             if kinds.isdisjoint(_SLICES):
-                # The chip's parameter sets, with a stamp that means nothing.
+                # The hardware encoder's parameter sets; the packet's time stamp has no meaning.
                 self._sets = data if _SPS in kinds else self._sets
                 continue
             if packet.is_keyframe and _SPS not in kinds:
@@ -138,16 +143,16 @@ class H264Encoder:
             raise MediaError(f"encoder: {self.name}: {problem}", "the service starts again") from problem
 
     def _stamp(self, pts: int) -> int:
-        """When the picture of a packet was taken; those before it that gave no packet are forgotten."""
+        """Exposure time of a packet's picture, ns. Entries of earlier pictures, which gave no packet, are deleted."""
         if pts not in self._stamps:
-            raise MediaError(f"encoder: {self.name} codes a picture of {pts}, which it was not given", "please report it")
+            raise MediaError(f"encoder: {self.name} returns an unknown time stamp {pts}", "please report it")
         mono_ns = self._stamps[pts]
         self._stamps = {at: ns for at, ns in self._stamps.items() if at > pts}
         return mono_ns
 
 
 def _units(data: bytes) -> Iterator[int]:
-    """Kinds of the NAL units of one access unit, up to its first slice (ITU-T H.264, table 7-1 and annex B)."""
+    """Types of the NAL units of one access unit, up to its first slice (ITU-T H.264, table 7-1 and annex B)."""
     for found in _UNIT.finditer(data):
         kind = found[1][0] & 31
         yield kind
@@ -165,7 +170,7 @@ def _context(
     options: dict[str, str],
     bitrate: int | None,
 ) -> VideoCodecContext:
-    """Open; raises `FFmpegError`."""
+    """An opened encoder. Raises `FFmpegError`."""
     context = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base, context.framerate = CLOCK, Fraction(fps).limit_denominator(1000)
@@ -185,20 +190,20 @@ def _rate(bitrate: int | None) -> dict[str, str]:
     return {"maxrate": str(bitrate), "bufsize": str(bitrate * 2)}
 
 
-class Sink(Protocol):
-    """Where the bytes of a stream go."""
+class StreamSink(Protocol):
+    """Takes the bytes of a stream, in order."""
 
     def write(self, data: bytes, /) -> int: ...
 
 
 class Mp4Writer:
-    """H.264 packets into MP4 without an audio track (R13). The first packet must be a key picture.
+    """Writes H.264 packets as MP4 without an audio track (R13). The first packet must be a key picture.
 
-    target   a path for a plain file; a sink for fragments of one second, written forward only
+    target   a path: plain MP4; a sink: fragments of one second, written in order without seeking
     """
 
-    def __init__(self, target: Path | Sink, fps: float) -> None:
-        # file: no name makes FFmpeg open an address.
+    def __init__(self, target: Path | StreamSink, fps: float) -> None:
+        # "file:" keeps FFmpeg from opening an address because of the name.
         file = f"file:{target}" if isinstance(target, Path) else target
         options = {} if isinstance(target, Path) else _FRAGMENTS
         try:
@@ -222,11 +227,11 @@ class Mp4Writer:
         self._container.close()
 
     def _begin(self, packet: Packet) -> VideoStream:
-        """The track as the first key picture describes it: its parameter sets stand before it."""
+        """The track, as described by the parameter sets in the first key picture."""
         self._first = packet.pts
         with av.open(io.BytesIO(packet.data), format="h264") as parsed:
             stream = self._container.add_stream_from_template(parsed.streams.video[0])
-        # The template's clock is finer, and 30 minutes from one picture to the next would not fit into MP4's 32 bits.
+        # The template's time base is finer: with it, 30 minutes between two pictures would not fit into MP4's 32 bits.
         stream.time_base = CLOCK
         return stream
 
@@ -235,7 +240,7 @@ _FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_p
 
 
 class MaskWriter:
-    """Lossless masks: FFV1, gray, 255 = masked, one picture a frame, in Matroska."""
+    """Writes masks without loss: FFV1 in Matroska, gray, 255 = masked, one picture per frame."""
 
     def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
         self._container = av.open(f"file:{path}", "w", format="matroska")

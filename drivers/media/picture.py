@@ -1,4 +1,4 @@
-"""One masked picture into a JPEG, PNG, BMP, TIFF or WebP, through PyAV. It takes nothing but `MaskedFrame`."""
+"""Writes one masked picture as JPEG, PNG, BMP, TIFF or WebP, through PyAV. Accepts only `MaskedFrame`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PICTURES: Final = {
     ".tiff": _TIFF,
     ".webp": ("libwebp", "yuv420p"),
 }
-"""Endings of picture files, with FFmpeg's encoder and the pixels that it takes."""
+"""FFmpeg's encoder and pixel format by file name extension."""
 
 
 class PictureWriter:
-    """Writes one picture; a second one is an error, because the file could not hold it.
+    """Writes one picture; a second one raises `MediaError`, because the file holds one only.
 
-    path    of the file, which exists
-    ending  one of `PICTURES`
+    path    an existing file
+    ending  its extension, one of `PICTURES`
     """
 
     def __init__(self, path: Path, ending: str) -> None:
@@ -39,7 +39,7 @@ class PictureWriter:
 
     def write(self, picture: MaskedFrame) -> None:
         if self._full:
-            raise MediaError(f"a file of {self._ending} holds one picture and there are more", "name an OUT that ends in .mp4")
+            raise MediaError(f"a {self._ending} file holds one picture and there are more", "give an OUT that ends in .mp4")
         self._full = True
         self._path.write_bytes(_coded(require_masked(picture), *PICTURES[self._ending]))
 
@@ -56,5 +56,5 @@ def _coded(picture: MaskedFrame, codec: str, pixels: str) -> bytes:
         return b"".join(bytes(packet) for packet in [*context.encode(native), *context.encode(None)])
     except (FFmpegError, ValueError) as problem:
         raise MediaError(
-            f"{codec} refuses {picture.width}x{picture.height}: {problem}", "name an OUT that ends in .mp4"
+            f"{codec} refuses {picture.width}x{picture.height}: {problem}", "give an OUT that ends in .mp4"
         ) from problem

@@ -1,8 +1,8 @@
-"""Video files through PyAV: for `lykta mask`, and for the camera that a file plays (`drivers.camera.file_camera`).
+"""Reads video files through PyAV: for `lykta mask`, and in place of a camera (`drivers.camera.file_camera`).
 
-What FFmpeg opens comes out as frames of one even size, upright, 8 bit, deinterlaced, with rising time stamps. What was done
-for that, what was dropped and what was wrong with the file is told by `VideoFile.notes`. A picture that cannot be trusted
-comes out black, so that nothing in it is ever shown.
+Every file that FFmpeg opens gives frames of one even size, upright, 8 bit, deinterlaced, with rising time stamps.
+`VideoFile.notes` lists the conversions, what was dropped, and the faults of the file. A damaged picture becomes black, so that
+nothing in it is ever shown.
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ from privacy.masking.frames import Frame, Plane
 
 SECOND = 1_000_000_000
 _LONGEST = 16_384
-# Pictures nearer than that are set apart: H.264's clock here has 90,000 ticks a second, and each needs its own.
+# Pictures closer together than the first are set apart by the second: the H.264 time base here has 90,000 ticks per second, and
+# each picture needs a tick of its own.
 _NEAREST_NS = 100_000
 _APART_NS = 1_000_000
-# MP4 has 32 bits for the time from one picture to the next (6.6 h at that clock); more is a clock that was set.
+# A longer gap means that the recorder's clock was set; it is closed. MP4 has 32 bits for the time from one picture to the next
+# (6.6 h at that time base).
 _FARTHEST_NS = 6 * 3600 * SECOND
-# Rates and shapes of pixels outside of this are slips of the pen.
+# Limits of plausible frame rates and pixel aspect ratios; values outside of them are errors in the file.
 _SLOWEST, _FASTEST, _NARROWEST = Fraction(1, 600), Fraction(1000), Fraction(1, 100)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a container says of its video, and what of it is not carried over.
+class VideoFacts:
+    """Properties of a video file, and what of it is not carried over.
 
-    width, height   of the frames: upright and even
-    fps, frames     frames a second; frames, 0 = unknown
-    audio           whether there is sound
-    stored, aspect  width and height as stored; shape of a pixel, upright
-    codec, pixels   FFmpeg's names
-    turn            how the picture was turned upright; None if it was stored so
-    dropped         kinds of other tracks, and chapters, with their numbers
-    tags            names of what else the file says: title, place, time
+    width, height   of the frames, upright and even
+    fps, frames     frames per second; number of frames, 0 = unknown
+    audio           whether it has an audio track
+    stored, aspect  width and height as stored; pixel aspect ratio of the upright picture
+    codec, pixels   FFmpeg's names of codec and pixel format
+    turn            how the picture was turned upright
+    dropped         number of other tracks by kind, and of chapters
+    tags            names of descriptive tags, such as title, place and time
     """
 
     width: int
@@ -64,13 +66,13 @@ class Facts:
 
 
 class VideoFile:
-    """The pictures of a file, as fast as they are asked for; None after the last one.
+    """The pictures of a file, decoded on demand; `capture` returns None after the last one.
 
-    fps       None: the file's own time stamps; a number: pictures are that far apart whatever the file says
+    fps       None: use the file's time stamps; a number: space the pictures evenly at that rate
     size      (width, height) to scale to, or None
-    rotation  0 or 180 degrees, on top of what the file says
+    rotation  0 or 180 degrees, in addition to the file's own rotation
 
-    damaged   indices of frames that are black because what they were decoded from is damaged
+    damaged   indices of the frames that are black because they were decoded from damaged data
     """
 
     def __init__(
@@ -87,19 +89,19 @@ class VideoFile:
         self.width, self.height = size or (0, 0)
         self._decoder: Decoder | None = None
         self._turn, self._rotation = UPRIGHT, 0
-        # Buffers that were given back: fresh memory for each picture costs more than the copy into it.
+        # Released buffers for reuse: allocating memory for each picture costs more than the copy into it.
         self._free: list[Plane] = []
         self._pictures: Iterator[Picture] = iter(())
         self._first: Picture | None = None
         self.damaged: set[int] = set()
         self.rescaled = self.restamped = self._index = 0
         self.closed: list[int] = []
-        """Seconds without pictures that the file's clock jumped over, and that were left out."""
+        """Lengths in seconds of the gaps that were closed."""
         self._step_ns = self._shift_ns = self._said_ns = self._begin_ns = 0
         self._stamp_ns = -1
 
     def open(self) -> None:
-        """Read as far as the first picture: only it tells its true size and which side is up."""
+        """Open the file and decode the first picture, which alone gives the true size and rotation. Raises `MediaError`."""
         self.close()
         self._decoder = Decoder(self._path, self._threads)
         self._pictures = self._decoder.pictures()
@@ -137,12 +139,12 @@ class VideoFile:
             self._decoder.close()
 
     def notes(self) -> list[str]:
-        """What was done to the pictures and what was wrong with the file, in sentences; complete after the last frame."""
+        """The conversions and the faults of the file as sentences; complete after the last frame."""
         return [*self._changes(), *self._faults()]
 
     @property
     def faults(self) -> dict[str, int]:
-        """Numbers of what was wrong: frames blacked out, packets without a picture, frames that the file lacks, time stamps."""
+        """Numbers of faults: frames blacked out, packets without a picture, missing frames, changed time stamps, closed gaps."""
         count = self._open.count
         lost = 0 if count.interlaced else max(0, count.packets - count.pictures)
         return {
@@ -163,25 +165,25 @@ class VideoFile:
             raise MediaError(f"{self._path}: not open", "call open() first")
         return self._decoder
 
-    def _facts(self, native: av.VideoFrame) -> Facts:
+    def _facts(self, native: av.VideoFrame) -> VideoFacts:
         container, stream = self._open.container, self._open.stream
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         turn = self._turn
         width, height = even(turn.size(native.width, native.height))
         if max(width, height) > _LONGEST or -(-width // 16) * -(-height // 16) > MOST_BLOCKS:
-            raise MediaError(f"{self._path}: pictures of {width}x{height}", "H.264 ends at 8192x4320: scale the video down first")
+            raise MediaError(f"{self._path}: pictures of {width}x{height}", "H.264 allows 8192x4320: scale the video down first")
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         aspect = aspect if _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
         dropped: Counter[str] = Counter(str(track.type) for track in container.streams if track.index != stream.index)
         dropped["chapter"] = len(container.chapters())
-        return Facts(
+        return VideoFacts(
             width, height, float(min(max(rate, _SLOWEST), _FASTEST)), stream.frames, dropped["audio"] > 0,
             (native.width, native.height), 1 / aspect if turn.swap else aspect,
             stream.codec_context.name, native.format.name, turn, dict(+dropped), _said(container.metadata, stream.metadata),
         )  # fmt: skip
 
     def _stamp(self, native: av.VideoFrame) -> int:
-        """Time of a picture in nanoseconds since the first: strictly rising, whatever the file says."""
+        """Time of a picture in nanoseconds since the first one, strictly rising even if the file's time stamps are not."""
         known = native.pts is not None and native.time_base is not None
         if known:
             self._said_ns = _ns(native.pts or 0, native.time_base)
@@ -200,13 +202,13 @@ class VideoFile:
             self.restamped += 1
             if self._stamp_ns - at < 2 * self._step_ns:
                 return self._stamp_ns + _APART_NS
-        # The clock of the file was set, as where recordings were joined: it goes on from here.
+        # The file's clock was set, e.g. where recordings were joined: continue from the last picture.
         self._shift_ns += next_ns - at
         return next_ns
 
     def _upright(self, native: av.VideoFrame) -> Turn:
-        """Which side is up. A frame whose side data was asked for lives until the next cyclic collection, and a picture is
-        too large for that: the one asked before goes now."""
+        """How to turn this picture upright. Reading a frame's side data keeps the frame in memory until the next garbage collection
+        of cycles; pictures are large, so that collection is run here."""
         gc.collect(0)
         self._rotation = native.rotation
         try:
@@ -261,9 +263,9 @@ class VideoFile:
             yield f"the clock jumps {len(self.closed)} times by more than {_FARTHEST_NS // SECOND // 3600} h ({hours} h): left out"
 
 
-# Tags and letters of a tag's name that are told, at most.
+# Number of tags, and letters of a tag's name, that are listed at most.
 _NAMES, _NAME = 50, 60
-# What writers of containers say of themselves and of the coding; everything else is somebody's words.
+# Technical tags that programs write; all other tags are descriptive.
 _TECHNICAL = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "software", "handler_name", "duration",
     "variant_bitrate", "language", "timecode", "vendor_id", "rotate",
@@ -276,18 +278,18 @@ def _ns(stamp: int, base: Fraction | None) -> int:
 
 
 def plain(text: str) -> str:
-    """Somebody else's words without what would steer a terminal."""
+    """Text from a file, with control characters replaced: they could control a terminal."""
     return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _said(*tags: dict[str, str]) -> tuple[str, ...]:
-    """Names of the tags that say more than that; their values may be names and places and stay where they are."""
+    """Names of the descriptive tags. Their values are not shown: they may be names of people or places."""
     names = sorted({plain(name[:_NAME]).lower() for group in tags for name in group} - _TECHNICAL)
     return (*names[:_NAMES], *(["…"] if len(names) > _NAMES else []))
 
 
-def facts(path: Path) -> Facts:
-    """What a file says of its video."""
+def facts(path: Path) -> VideoFacts:
+    """The properties of a video file; `MediaError` if it cannot be read."""
     video = VideoFile(path)
     video.open()
     video.close()
@@ -295,7 +297,7 @@ def facts(path: Path) -> Facts:
 
 
 def still(path: Path, share: float) -> bytes:
-    """One picture of a clip as JPEG, at a share (0..1) of its length: for people to look at, from masked clips only."""
+    """One picture of a masked clip as JPEG, for display. share: position in the clip, 0..1 of its length."""
     with av.open(str(path)) as container:
         wanted = (container.duration or 0) / av.time_base * share
         picture = next((p for p in container.decode(video=0) if (p.time or 0.0) >= wanted), None)

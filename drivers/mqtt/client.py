@@ -1,10 +1,11 @@
-"""The link to the broker: MQTT v5 over mutual TLS, through paho-mqtt.
+"""MQTT v5 client over mutual TLS, on paho-mqtt.
 
-paho keeps no queue of ours: it is handed only what may be in flight, and the outbox lets go when the broker acknowledged.
-The session outlives a short loss of the link and the will waits, so that a quick reconnect never shows as `lost`.
+paho holds no queue of messages: it is given only as many as may be in flight, and the outbox deletes a message after the broker's
+acknowledgement. The session outlasts a short loss of the connection and the will is delayed, so that a quick reconnect is never
+published as `lost`.
 
-The thread that turns paho is ours: it knows why each link ended, waits longer until one has held, and lets no packet, however
-it is made, end the thread.
+paho's loop runs in a thread of this module, which records why each connection ended, increases the pause before a reconnect until
+a connection was stable, and continues after any packet, however malformed.
 """
 
 from __future__ import annotations
@@ -17,44 +18,50 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from drivers.mqtt.disconnect_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, words_of
+from drivers.mqtt.disconnect_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, text_of
 from drivers.mqtt.packet_limits import MOST_PACKET, Credentials, Line, context_of, diagnose
 
-__all__ = ["Credentials", "Limits", "Link", "Will", "diagnose"]
+__all__ = ["Client", "Credentials", "Limits", "Will", "diagnose"]
 WILL_DELAY_S = 30
+"""The broker publishes the will so many seconds after the connection is lost."""
 SESSION_S = 3600
+"""The broker keeps the session so many seconds after the connection ended."""
 HELD_S = 30.0
-"""A link that stood as long as this has held: the next pause is a short one again."""
+"""A connection that lasted so many seconds was stable: the next pause is short again."""
 _KEEPALIVE_S = 20
 _CONNACK_S = 20.0
 _TURN_S = 1.0
 _LEAVE_S = 1.0
 _RECEIVE_MOST = 32
 _ENDS = {"Keep alive timeout": "broker_silent", "Protocol error": "broker_garbled", "Malformed packet": "broker_garbled"}
-"""What paho itself finds, in the words of MQTT."""
+"""Stable codes for the errors that paho itself detects, by paho's text."""
 
 
 @dataclass(frozen=True)
 class Will:
+    """The message that the broker publishes when the connection is lost."""
+
     topic: str
     payload: bytes
 
 
-class Link:
-    """One client. Callbacks come from the link's own thread: they must wait for nothing. One that fails ends the thread: `failure`.
+class Client:
+    """A client that connects and reconnects by itself. The callbacks run in its thread and must not block. An exception in one of
+    them ends the thread and is kept in `failure`.
 
-    acknowledged  called with the token of each publish that the broker has answered, and why it refused it ("" if it did not)
-    changed       called with (connected, cause) whenever the link comes or goes; cause: "connected", or a stable code why not
-    received      called with (topic, payload) of subscribed messages
-    returned      called at each new connection with the tokens of what was handed over before and not acknowledged, and why that
-                  link ended: it is not sent again. Without it the link sends that again itself, with its tokens
-    turned        called at least each few seconds as long as the thread works
+    acknowledged  called with the token of each message that the broker has answered, and the reason if it refused it, else ""
+    changed       called with (connected, cause) at each connect and disconnect; cause: "connected", or a stable code
+    received      called with (topic, payload) of each message of a subscribed topic
+    returned      called at each new connection with the tokens of the messages that were sent before and not acknowledged, and why
+                  that connection ended; they are not sent again. None: the client sends them again itself, with the same tokens
+    turned        called at least every few seconds as long as the thread runs
     """
 
     def __init__(
@@ -73,65 +80,66 @@ class Link:
         self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
         self._returned, self._turned, self._will = returned, turned, will
         self._credentials = credentials
-        self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
+        self._client = client = PahoClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
         client.tls_set_context(context_of(credentials, Line))
         client.max_inflight_messages_set(0)
         client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
         client.on_message, client.on_subscribe, client.on_socket_close = self._on_message, self._on_subscribe, self._on_close
-        # With this set paho leaves all writing to the thread that turns it.
+        # With this callback set, paho writes only in the thread that runs its loop.
         client.on_socket_register_write = lambda *_: None
         self._set_will(retain=True)
         self._events: deque[Callable[[], None]] = deque()
         self._closing = Event()
         self._thread: Thread | None = None
         self._up_since: float | None = None
-        self._cause = self._last_cause = self._hung_up = self._said = ""
+        self._cause = self._last_cause = self._disconnect_cause = self._line_cause = ""
         self.limits = Limits()
         self.detail = ""
-        """The broker's own words about the last end of the link, or refusal."""
+        """The broker's own text about the last refusal or end of a connection."""
         self.trouble = ""
-        """What the broker of this connection does not do for us, as a stable code; "" if nothing."""
+        """A function that this broker refuses to the client, as a stable code; "" if none."""
         self._session_until = 0.0
         self.sessions_lost = 0
-        """How often the broker did not know us again: it lost its store, or a second client took our name."""
+        """How often the broker no longer had the session: it lost its store, or another client used the same id."""
         self.unreadable = 0
-        """Messages with a topic that is no text: set aside."""
+        """Number of messages that were dropped because their topic is not valid UTF-8."""
         self.failure: BaseException | None = None
-        """What ended the thread, if anything did."""
+        """The exception that ended the thread, if any."""
 
     @property
     def held(self) -> bool:
-        """Whether the link stands, and has stood long enough to be believed."""
+        """Whether the client is connected, and has been for `HELD_S` or longer."""
         since = self._up_since
         return since is not None and time.monotonic() - since >= HELD_S
 
     def open(self, host: str, port: int) -> None:
-        """Connect, and go on trying for ever with growing pauses."""
+        """Start the thread, which connects and retries without end, with increasing pauses."""
         self._thread = Thread(target=self._run, args=(host, port), name="mqtt", daemon=True)
         self._thread.start()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> int:
-        """Hand over one message with QoS 1; its token."""
+        """Send one message with QoS 1 and return its token. expiry_s: message expiry interval, seconds."""
         expiry = {} if expiry_s is None else {"MessageExpiryInterval": expiry_s}
         properties = _properties(PacketTypes.PUBLISH, **expiry)
         return int(self._client.publish(topic, payload, qos=1, retain=retain and self.limits.retain, properties=properties).mid)
 
-    def hang_up(self, cause: str) -> None:
-        """End this connection and make a new one. From any thread."""
-        self._hung_up = cause
+    def disconnect(self, cause: str) -> None:
+        """End this connection; the client then makes a new one. cause: stable code that `changed` reports. From any thread."""
+        self._disconnect_cause = cause
 
     def close(self, *, with_will: bool = False) -> None:
-        """Leave in order: the broker then does not send the will, unless asked to."""
+        """Disconnect and end the thread. The broker then does not publish the will, unless `with_will`."""
         leave = "Disconnect with will message" if with_will else "Normal disconnection"
         self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, leave))
         self._closing.set()
         if self._thread:
             self._thread.join(2 * _LEAVE_S)
 
-    # -- the link's thread -------------------------------------------------------------------------------------------
+    # -- the client's thread -----------------------------------------------------------------------------------------
 
     def _run(self, host: str, port: int) -> None:
-        """Pauses double from one to the other; each node has its own, so that a fleet does not come back in step."""
+        """Connect again and again. The pause doubles from the shortest to the longest; both are random, so that the nodes of a
+        fleet do not reconnect at the same time."""
         shortest, longest = random.uniform(0.5, 1.5), random.uniform(40, 60)
         pause = shortest
         try:
@@ -140,12 +148,12 @@ class Link:
                 pause = shortest if held else pause
                 self._wait(pause)
                 pause = min(2 * pause, longest)
-        except BaseException as problem:  # noqa: BLE001 - whoever opened the link ends for it
+        except BaseException as problem:  # noqa: BLE001 - the owner of the client reads `failure` and ends its process
             self.failure = problem
 
     def _connection(self, host: str, port: int) -> bool:
-        """One connection from its begin to its end; whether it held."""
-        self._cause = self._hung_up = self._said = self.detail = self.trouble = ""
+        """One connection from begin to end; whether it lasted for `HELD_S` or longer."""
+        self._cause = self._disconnect_cause = self._line_cause = self.detail = self.trouble = ""
         self._set_will(retain=self._last_cause != "retain_unavailable")
         properties = _properties(
             PacketTypes.CONNECT, SessionExpiryInterval=SESSION_S, MaximumPacketSize=MOST_PACKET, ReceiveMaximum=_RECEIVE_MOST
@@ -153,7 +161,7 @@ class Link:
         try:
             self._client.connect(host, port, _KEEPALIVE_S, clean_start=False, properties=properties)
         except OSError as problem:
-            self._blame(cause_of_failure(problem), str(problem))
+            self._set_cause(cause_of_failure(problem), str(problem))
         else:
             self._serve()
         return self._end(host, port)
@@ -163,10 +171,10 @@ class Link:
         leave_at: float | None = None
         while self._turn():
             if self._up_since is None and time.monotonic() > late:
-                self._blame("no_connack")
+                self._set_cause("no_connack")
                 return
-            if self._hung_up:
-                self._blame(self._hung_up)
+            if self._disconnect_cause:
+                self._set_cause(self._disconnect_cause)
                 return
             if self._closing.is_set():
                 leave_at = leave_at or time.monotonic() + _LEAVE_S
@@ -174,13 +182,13 @@ class Link:
                     return
 
     def _turn(self) -> bool:
-        """Let paho read and write once; whether the connection goes on. What paho cannot parse ends this connection only."""
+        """Run paho's loop once; whether the connection continues. A packet that paho cannot parse ends this connection only."""
         try:
             on = self._client.loop(_TURN_S) == MQTTErrorCode.MQTT_ERR_SUCCESS
-        except Exception as problem:  # noqa: BLE001 - bytes of another trust domain in a parser that raises what it likes
+        except Exception as problem:  # noqa: BLE001 - paho's parser may raise any exception for untrusted bytes
             line = self._client.socket()
-            said = line.said if isinstance(line, Line) else self._said
-            self._blame(said or "broker_garbled", f"{type(problem).__name__}: {problem}")
+            cause = line.reported_cause if isinstance(line, Line) else self._line_cause
+            self._set_cause(cause or "broker_garbled", f"{type(problem).__name__}: {problem}")
             on = False
         while self._events:
             self._events.popleft()()
@@ -188,6 +196,7 @@ class Link:
         return on
 
     def _end(self, host: str, port: int) -> bool:
+        """Close the socket and report why the connection ended; whether it lasted for `HELD_S` or longer."""
         held, was_up = self.held, self._up_since is not None
         line = self._client.socket()
         if line is not None:
@@ -205,32 +214,32 @@ class Link:
         while (left := end - time.monotonic()) > 0 and not self._closing.wait(min(left, _TURN_S)):
             self._turned()
 
-    def _blame(self, cause: str, detail: str = "") -> None:
-        """The first cause is the one; what follows from it is none."""
+    def _set_cause(self, cause: str, detail: str = "") -> None:
+        """Set why this connection ends. Only the first call counts: later errors follow from the first one."""
         if not self._cause:
             self._cause, self.detail = cause, detail[:200]
 
     def _set_will(self, *, retain: bool) -> None:
         if self._will:
-            waits = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
-            self._client.will_set(self._will.topic, self._will.payload, qos=1, retain=retain, properties=waits)
+            delayed = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
+            self._client.will_set(self._will.topic, self._will.payload, qos=1, retain=retain, properties=delayed)
 
-    # -- what paho calls, from within a turn: noted here, acted on after it ------------------------------------------
+    # -- paho's callbacks, called within its loop: they queue events, which run after the loop -----------------------
 
-    def _on_connect(self, client: Client, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_connect(self, client: PahoClient, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._blame(cause_of_refusal(reason.value), words_of(reason, properties))
+            self._set_cause(cause_of_refusal(reason.value), text_of(reason, properties))
             return
         if getattr(properties, "MaximumQoS", 2) == 0:
-            self._blame("qos_unavailable", "the broker acknowledges nothing")
-            self._hung_up = "qos_unavailable"
+            self._set_cause("qos_unavailable", "the broker does not support QoS 1")
+            self._disconnect_cause = "qos_unavailable"
             return
         if time.monotonic() < self._session_until and not flags.session_present:
             self.sessions_lost += 1
         self.limits = limits_of(properties)
         self.trouble = "" if self.limits.retain else "retain_unavailable"
         if self._returned:
-            # Here, before paho sends them again by itself.
+            # Taken from paho here, because after this callback it would send them again.
             tokens, returned, cause = tuple(message.mid for message in client.drop_out_messages()), self._returned, self._last_cause
             self._events.append(lambda: returned(tokens, cause))
         self._events.append(self._up)
@@ -241,23 +250,23 @@ class Link:
             self._client.subscribe(topic, qos=1)
         self._changed(True, "connected")
 
-    def _on_disconnect(self, _client: Client, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_disconnect(self, _client: PahoClient, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._blame(cause_of_disconnect(reason.value), words_of(reason, properties))
+            self._set_cause(cause_of_disconnect(reason.value), text_of(reason, properties))
         elif not self._closing.is_set():
-            self._blame(self._said or _ENDS.get(str(reason), "broker_hung_up"))
+            self._set_cause(self._line_cause or _ENDS.get(str(reason), "broker_hung_up"))
 
-    def _on_close(self, _client: Client, _data: Any, line: Any) -> None:
-        self._said = (line.broken or line.said) if isinstance(line, Line) else ""
+    def _on_close(self, _client: PahoClient, _data: Any, line: Any) -> None:
+        self._line_cause = (line.broken or line.reported_cause) if isinstance(line, Line) else ""
 
-    def _on_publish(self, _client: Client, _data: Any, token: int, reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: PahoClient, _data: Any, token: int, reason: Any, _properties: Any) -> None:
         self._events.append(lambda: self._acknowledged(token, str(reason) if reason.is_failure else ""))
 
-    def _on_subscribe(self, _client: Client, _data: Any, _token: int, reasons: Any, _properties: Any) -> None:
+    def _on_subscribe(self, _client: PahoClient, _data: Any, _token: int, reasons: Any, _properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):
             self.trouble = "subscription_refused"
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, _client: PahoClient, _data: Any, message: MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What the broker says: its limits, and why there is no link, as stable codes (MQTT v5, sections 2.4 and 3.2.2.3; TLS)."""
+"""A broker's limits, and the causes of a missing connection as stable codes (MQTT v5, sections 2.4 and 3.2.2.3; TLS)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limits:
-    """What the broker takes (CONNACK): messages in flight, bytes of a packet (None: no limit), and whether it retains."""
+    """The broker's limits, from its CONNACK.
+
+    window   messages in flight
+    packet   bytes of a packet; None: no limit
+    retain   whether it supports retained messages
+    """
 
     window: int = 65_535
     packet: int | None = None
@@ -55,22 +60,23 @@ NOT_OF_A_MESSAGE = frozenset(
         *("use_another_server", "connection_rate", "connection_time", "broker_unreachable", "certificate_refused", "banned"),
     }
 )
-"""Causes that say nothing of the messages that were on their way."""
+"""Causes that are not the fault of a message in flight."""
 _CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
 
 
 def cause_of_refusal(code: int) -> str:
-    """Of a CONNACK that refuses."""
+    """The stable code for the reason code of a CONNACK that refuses the connection."""
     return _CODES.get(code, "broker_refuses")
 
 
 def cause_of_disconnect(code: int) -> str:
-    """Of a DISCONNECT from the broker."""
+    """The stable code for the reason code of the broker's DISCONNECT."""
     return _CODES.get(code, "broker_disconnects")
 
 
 def cause_of_failure(problem: OSError) -> str:
-    """Of a connection that could not be made, or whose TLS broke. Only an alert that speaks of a certificate is about ours."""
+    """The stable code for a connection that could not be made, or whose TLS failed. `certificate_refused` only for a TLS alert
+    about the client's certificate."""
     if isinstance(problem, ssl.SSLCertVerificationError):
         return "broker_not_trusted"
     if isinstance(problem, ssl.SSLError) and not isinstance(problem, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
@@ -80,7 +86,7 @@ def cause_of_failure(problem: OSError) -> str:
 
 
 def limits_of(properties: Any) -> Limits:
-    """Of a CONNACK that lets us in."""
+    """The limits in a CONNACK that accepts the connection."""
     return Limits(
         getattr(properties, "ReceiveMaximum", 65_535),
         getattr(properties, "MaximumPacketSize", None),
@@ -88,7 +94,7 @@ def limits_of(properties: Any) -> Limits:
     )
 
 
-def words_of(reason: object, properties: Any) -> str:
-    """What the broker says: its reason, its own text, and which server it names; that one is told, never followed."""
-    said = [str(reason), getattr(properties, "ReasonString", ""), getattr(properties, "ServerReference", "")]
-    return ": ".join(word for word in said if word)
+def text_of(reason: object, properties: Any) -> str:
+    """The broker's reason, its reason string, and the other server that it refers to; the client only reports that server."""
+    parts = [str(reason), getattr(properties, "ReasonString", ""), getattr(properties, "ServerReference", "")]
+    return ": ".join(part for part in parts if part)

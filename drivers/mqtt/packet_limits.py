@@ -1,6 +1,6 @@
-"""The bytes that come from a broker, bounded before paho sees them: paho takes a packet of any length.
+"""Limits the packets from a broker before paho parses them: paho itself accepts a packet of any length.
 
-A broker may break its word about the Maximum Packet Size that we announce, and what answers on the port may be no broker.
+A broker may ignore the Maximum Packet Size that the client announces, and the server at that port may not be a broker.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from drivers.mqtt.disconnect_causes import cause_of_disconnect, cause_of_failure
 from privacy.foreign import LONGEST
 
 MOST_PACKET = LONGEST + 8 * 1024
-"""Bytes of a packet to us: a signed record or order, its topic and properties."""
+"""Bytes of a packet to the node, at most: a signed record or order with its topic and properties."""
 _HANDSHAKE_S = 8.0
 _CONNACK, _PUBLISH, _DISCONNECT = 2, 3, 14
 _ABOVE_QOS_1 = 0b100
-"""The bit of a PUBLISH's first byte that only QoS 2 has, and 3, which is none."""
+"""The bit in the first byte of a PUBLISH that is set for QoS 2 (and for 3, which is not valid)."""
 _REASON_AT = {_CONNACK: 1, _DISCONNECT: 0}
 _MOST_SHIFT = 21
 
@@ -33,7 +33,7 @@ class Credentials:
 
 
 class LineError(OSError):
-    """The line cannot go on. cause: a stable code."""
+    """The connection cannot continue. cause: a stable code."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -41,16 +41,16 @@ class LineError(OSError):
 
 
 class Packets:
-    """Follows the packets of one connection through its bytes: the first is a CONNACK, none is longer than `MOST_PACKET`."""
+    """Checks the packets of one connection: the first must be a CONNACK, and none may be longer than `MOST_PACKET`."""
 
     def __init__(self) -> None:
         self._length = self._shift = self._left = self._kind = 0
         self._in_length, self._begun = False, False
         self.reason: tuple[int, int] | None = None
-        """Kind and reason code of the last CONNACK or DISCONNECT: paho knows not all codes, and fails over the others."""
+        """Type and reason code of the last CONNACK or DISCONNECT. Read here because paho fails on codes that it does not know."""
 
     def feed(self, data: bytes) -> None:
-        """`LineError` at the first byte that nobody should act on."""
+        """Take the next bytes of the connection; `LineError` at the first one that is not allowed."""
         at = 0
         while at < len(data):
             if self._left:
@@ -65,7 +65,7 @@ class Packets:
             at += 1
 
     def _note_reason(self, part: bytes) -> None:
-        """The code is the second byte of one kind, the first of the other."""
+        """Note the reason code: the second byte of a CONNACK, the first of a DISCONNECT (`_REASON_AT`)."""
         at = _REASON_AT.get(self._kind, -1) - (self._length - self._left)
         if 0 <= at < len(part):
             self.reason = (self._kind, part[at])
@@ -74,7 +74,7 @@ class Packets:
         if not self._begun and byte >> 4 != _CONNACK:
             raise LineError("not_mqtt")
         if byte >> 4 == _PUBLISH and byte & _ABOVE_QOS_1:
-            # Nothing was subscribed above QoS 1, and paho would keep each such message until the broker releases it.
+            # The client subscribes with QoS 1 at most, and paho would hold each QoS 2 message until the broker releases it.
             raise LineError("broker_garbled")
         self._begun, self._in_length, self._length, self._shift, self._kind = True, True, 0, 0, byte >> 4
 
@@ -91,21 +91,21 @@ class Packets:
 
 
 class Line(ssl.SSLSocket):
-    """paho's socket. broken: why it cannot go on, as a stable code, "" as long as it can."""
+    """paho's socket, with the limits. broken: stable code of why the connection cannot continue; "" as long as it can."""
 
     broken = ""
     _packets: Packets | None = None
 
     @property
-    def said(self) -> str:
-        """What the broker's last refusal or farewell means, as a stable code; "" if there was none."""
+    def reported_cause(self) -> str:
+        """The stable code of the broker's last refusal or DISCONNECT; "" if there was none."""
         kind, code = (self._packets and self._packets.reason) or (0, 0)
         if not code:
             return ""
         return cause_of_refusal(code) if kind == _CONNACK else cause_of_disconnect(code)
 
     def do_handshake(self, block: bool = False) -> None:
-        """Bounded here: paho takes the keep-alive for a limit, and a broker may set that to nothing."""
+        """With a time limit of its own: paho uses the keep-alive as the limit, which a broker may set to 0."""
         self.settimeout(_HANDSHAKE_S)
         super().do_handshake(block)
 
@@ -126,7 +126,7 @@ class Line(ssl.SSLSocket):
 
 
 def context_of(credentials: Credentials, line: type[ssl.SSLSocket] = ssl.SSLSocket) -> ssl.SSLContext:
-    """Mutual TLS. line: the kind of socket that it makes."""
+    """TLS with the client's certificate. line: the class of the sockets."""
     context = ssl.create_default_context(cafile=str(credentials.ca))
     context.load_cert_chain(str(credentials.certificate), str(credentials.key))
     context.sslsocket_class = line
@@ -134,9 +134,10 @@ def context_of(credentials: Credentials, line: type[ssl.SSLSocket] = ssl.SSLSock
 
 
 def diagnose(host: str, port: int, credentials: Credentials, wait_s: float = 5.0) -> str:
-    """Why there is no link, as a stable code: broker_unreachable, broker_not_trusted, certificate_refused …, or "" if TLS works.
+    """Why a connection fails, as a stable code: broker_unreachable, broker_not_trusted, certificate_refused …; "" if TLS works.
 
-    For a link that ended without a word: nothing is sent here that could keep the broker's alert from arriving.
+    For a connection that ended without a reason. Makes a TLS connection and only reads: data sent by the client could keep the
+    broker's alert from arriving. wait_s: seconds to connect.
     """
     try:
         raw = socket.create_connection((host, port), wait_s)
@@ -147,7 +148,7 @@ def diagnose(host: str, port: int, credentials: Credentials, wait_s: float = 5.0
 
 
 def _refusal(line: ssl.SSLSocket) -> str:
-    """With TLS 1.3 a refused client certificate shows only at the first read; a broker that is content waits for us."""
+    """With TLS 1.3 a refused client certificate shows only at the first read; a broker that accepts it sends nothing."""
     line.settimeout(0.5)
     try:
         line.recv(1)

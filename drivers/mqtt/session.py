@@ -1,4 +1,4 @@
-"""One connection to a broker for a short task: publish and wait for the broker's word, hear what comes."""
+"""One connection to a broker for a short task: publish with acknowledgement, and receive messages."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue, SimpleQueue
 
-from drivers.mqtt.client import Credentials, Link
+from drivers.mqtt.client import Client, Credentials
 from privacy.errors import UnreachableError
 
-_WORD_S = 5.0
-"""How long the broker has for the connection, and for its word on a message."""
+_ANSWER_S = 5.0
+"""Seconds for the connection, and for the acknowledgement of a message."""
 
 
 class Session:
-    """An open link. heard: topic and payload of what came; words: the broker's on each message by its token, "" if it took it."""
+    """An open connection.
 
-    def __init__(self, link: Link, broker: str, heard: Queue[tuple[str, bytes]], words: SimpleQueue[tuple[int, str]]) -> None:
-        self._link, self._broker, self._heard, self._words = link, broker, heard, words
+    broker     HOST:PORT, for errors
+    received   topic and payload of received messages
+    answers    token of each message that the broker answered, and its reason if it refused it, else ""
+    """
+
+    def __init__(
+        self, client: Client, broker: str, received: Queue[tuple[str, bytes]], answers: SimpleQueue[tuple[int, str]]
+    ) -> None:
+        self._client, self._broker, self._received, self._answers = client, broker, received, answers
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Returns once the broker took it. `UnreachableError` if it refused, or said nothing."""
-        token, end_s = self._link.publish(topic, payload, retain=retain), time.monotonic() + _WORD_S
+        """Publish and wait for the acknowledgement. `UnreachableError` if the broker refuses the message, or does not answer."""
+        token, end_s = self._client.publish(topic, payload, retain=retain), time.monotonic() + _ANSWER_S
         trouble = "no answer"
         with suppress(Empty):
-            # A late word on an earlier message is none on this one.
-            while (word := self._words.get(timeout=max(0.0, end_s - time.monotonic())))[0] != token:
+            # Skip late answers to earlier messages.
+            while (answer := self._answers.get(timeout=max(0.0, end_s - time.monotonic())))[0] != token:
                 pass
-            trouble = word[1]
-        _check(trouble, self._broker, "does its access list let us write there?")
+            trouble = answer[1]
+        _check(trouble, self._broker, "does its access list allow writing to this topic?")
 
-    def hear(self, within_s: float) -> tuple[str, bytes] | None:
-        """The next message; None if none came in time."""
+    def receive(self, within_s: float) -> tuple[str, bytes] | None:
+        """Topic and payload of the next message; None if none came within so many seconds."""
         with suppress(Empty):
-            return self._heard.get(timeout=max(0.0, within_s))
+            return self._received.get(timeout=max(0.0, within_s))
         return None
 
 
@@ -42,36 +49,37 @@ class Session:
 def session(
     client_id: str, credentials: Credentials, address: tuple[str, int], subscribe: tuple[str, ...] = (), most: int = 1000
 ) -> Iterator[Session]:
-    """A session as long as the block lasts; `UnreachableError` if there is no link in time.
+    """A session for the duration of the block; `UnreachableError` if there is no connection within `_ANSWER_S`.
 
-    most   messages that wait to be heard; what comes beyond them is not kept
+    address   host and port
+    most      received messages that are queued; further ones are dropped
     """
     broker = "{}:{}".format(*address)
-    heard: Queue[tuple[str, bytes]] = Queue(most)
-    ups: SimpleQueue[str] = SimpleQueue()
-    words: SimpleQueue[tuple[int, str]] = SimpleQueue()
+    messages: Queue[tuple[str, bytes]] = Queue(most)
+    causes: SimpleQueue[str] = SimpleQueue()
+    answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
     def received(topic: str, payload: bytes) -> None:
         with suppress(Full):
-            heard.put_nowait((topic, payload))
+            messages.put_nowait((topic, payload))
 
-    link = Link(
+    client = Client(
         client_id,
         credentials,
-        acknowledged=lambda token, refusal: words.put((token, refusal)),
-        changed=lambda up, cause: ups.put("" if up else cause),
+        acknowledged=lambda token, refusal: answers.put((token, refusal)),
+        changed=lambda up, cause: causes.put("" if up else cause),
         received=received,
         subscribe=subscribe,
     )
-    link.open(*address)
+    client.open(*address)
     try:
         trouble = "no answer"
         with suppress(Empty):
-            trouble = ups.get(timeout=_WORD_S)
-        _check(trouble, broker, "is it up, and does it trust our certificate?")
-        yield Session(link, broker, heard, words)
+            trouble = causes.get(timeout=_ANSWER_S)
+        _check(trouble, broker, "is it running, and does it trust this certificate?")
+        yield Session(client, broker, messages, answers)
     finally:
-        link.close()
+        client.close()
 
 
 def _check(trouble: str, broker: str, hint: str) -> None:

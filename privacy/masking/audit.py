@@ -1,11 +1,11 @@
-"""The leak audit: in idle time, a slower and sharper look at a sample of masked frames. Is somebody visible in them? (R40)
+"""The leak audit: in idle time a detector of higher resolution searches samples of masked frames for visible people (R40).
 
-It looks at what the encoder got, at a larger size than the masking detector does, and calls a find that lies outside everything
-painted a candidate for a breach. A person judges it; it is no proof, and its silence is none either. Detections only: no
-picture is kept, written or compared with another, and no embedding is made.
+It searches the frames that the encoder got. A detection outside all painted regions is a candidate for a breach, which a person
+must assess: it proves no breach, and no candidate proves no safety. It produces detections only: no picture is kept, written or
+compared with another, and no embedding is computed.
 
-Measured with the first stack on 114 frames of PETS09-S2L1: masked as shipped no false alarm; with one labelled person left
-unpainted 58 % of the frames gave a candidate. 28 ms of CPU a look and 33 MB; at 640 pixels it would be 69 %, 45 ms and 45 MB.
+Measured with the first stack on 114 frames of PETS09-S2L1: no false alarm with the shipped masks; with one labelled person left
+unpainted, 58 % of the frames gave a candidate. It takes 28 ms of CPU per sample and 33 MB; at 640 pixels 69 %, 45 ms and 45 MB.
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ LONG_SIDE = 544
 EVERY_NS = 30_000_000_000
 WAITING = 4
 SURE = 0.3
-# A head is bare if less than this share of it is painted; so is somebody whose body is.
+# A person counts as visible if less than this share of the head, or of the whole body, is painted.
 PAINTED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Somebody who may be visible. frame: its number; wall_ns: UTC of exposure."""
+    """A person who may be visible.
+
+    frame     number of the frame
+    wall_ns   UTC of its exposure, nanoseconds since 1970
+    score     of the detection, 0..1
+    """
 
     frame: int
     wall_ns: int
@@ -46,9 +51,9 @@ class _Sample:
 
 
 class LeakAudit:
-    """`take` belongs to the thread that has the masked frame, `step` to one with nothing better to do.
+    """`take` is called by the thread that has the masked frame, `step` by an idle one.
 
-    detector   its own instance, of a long side of `LONG_SIDE`: it runs beside the one that masks
+    detector   an instance of its own, because it runs in parallel with the masking detector; its pictures have `LONG_SIDE`
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -58,11 +63,12 @@ class LeakAudit:
         self.looked = self.dropped = self.failed = 0
 
     def due(self, mono_ns: int) -> bool:
-        """Whether a sample is wanted from a frame of that time."""
+        """Whether a frame of that time should be sampled."""
         return self._last_ns is None or mono_ns - self._last_ns >= EVERY_NS
 
     def take(self, picture: MaskedFrame, raster: Plane) -> None:
-        """Copy a masked frame at small size; raster (height, width) is 255 where it is painted. Never waits."""
+        """Copy a masked frame at small size. raster: (height, width), 255 where it is painted. Does not block: if `WAITING` samples
+        are queued, the new one is dropped and counted."""
         self._last_ns = picture.mono_ns
         if len(self._waiting) >= WAITING:
             self.dropped += 1
@@ -70,7 +76,7 @@ class LeakAudit:
         self._waiting.append(_Sample(_small(picture), cv2.resize(raster, _size(picture), interpolation=cv2.INTER_AREA)))  # type: ignore[arg-type]
 
     def step(self) -> tuple[Candidate, ...]:
-        """Look at one sample, if one waits, and forget it."""
+        """Search one queued sample, if there is one, and erase it."""
         if not self._waiting:
             return ()
         sample = self._waiting.popleft()
@@ -86,7 +92,8 @@ class LeakAudit:
 
 
 def _bare(one: Detection, painted: Plane) -> bool:
-    """Head: middle half of the width, upper 16 % of the height; a face is its own head."""
+    """Whether a person is visible. The head is the middle half of the width and the upper 16 % of the height of a person's box; a
+    face counts as a whole."""
     wide, high = one.right - one.left, one.bottom - one.top
     head = (one.left, one.top, one.right, one.bottom)
     if one.kind == "person":

@@ -1,10 +1,9 @@
-"""The delay line: frames wait until it is known who stood in the picture before and after them.
+"""The delay line: holds frames until the looks (runs of the detector) before and after them are known.
 
-People found at one look and at the next are masked along the way between both (`privacy.masking.tracking`). A frame for which
-nothing is known in time leaves fully masked, with the cause (R18). Measured on labelled video: with looks on both sides no
-head is bare up to 0.7 s between them; beyond that it falls off a cliff (docs/decisions/0010), hence a bound in seconds and
-not in frames. What a frame shows and the looks around it do not is masked too (`changes`); for that a frame waits for one
-look more, as long as that comes in time.
+People are masked along their way between two looks (`privacy.masking.tracking`). A frame without looks in time leaves fully
+masked, with the cause (R18). Measured on labelled video: with looks up to 0.7 s apart no head is visible; beyond that the result
+becomes much worse (docs/decisions/0010). The limit is therefore in seconds, not in frames. Differences between a frame and the
+looks around it are masked too (`changes`); for that a frame waits for one more look, if it comes in time.
 """
 
 from __future__ import annotations
@@ -18,22 +17,24 @@ from privacy.masking.detection import Detection
 from privacy.masking.frames import Frame, Plane
 from privacy.masking.light import JumpWatch
 from privacy.masking.regions import Region
-from privacy.masking.tracking import SECOND, Course, Tracker
+from privacy.masking.tracking import SECOND, Tracker, Trajectories
 
 GAP_NS = 7 * SECOND // 10
 PATIENCE_NS = 9 * SECOND // 10
-# How long a frame that has its verdict waits for the look after the next one: two looks 0.3 s apart and their answer, and no longer
-# than a camera has buffers.
+# How long a frame that has its verdict waits for the look after the next one: two looks 0.3 s apart and their answers, but no
+# longer than the camera has free buffers.
 PAUSE_NS = SECOND
-# After a jump of the exposure the picture settles; what was seen meanwhile counts for nothing (R19).
+# After a jump of the exposure the picture settles; looks during this time are not used (R19).
 SETTLE_NS = 3 * SECOND // 10
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to paint over one frame: these regions, or everything, because of `cause`.
+    """What to mask in one frame.
 
-    found   who was found in this very frame; None where it was not looked at
+    regions   rectangles to paint
+    cause     why the whole frame must be painted; "" if it need not
+    found     the detections in this frame; None if the detector did not run on it
     """
 
     regions: tuple[Region, ...] = ()
@@ -43,11 +44,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look at the picture taken at `mono_ns` gave; a `cause` says that there is no answer, `detail` why.
+    """The result of one look.
 
-    dark   regions in which it is too dark to find anybody
-    luma   the small luma picture, for the view guard; None where nobody needs it
-    fingerprint   of the raw picture, to notice a camera that repeats itself; None where nobody needs it, or it is too dark
+    mono_ns       exposure time of the frame, monotonic
+    detections    what the detector found
+    dark          regions that are too dark to detect people in
+    luma          small luma picture for the view guard; None if it is not needed
+    fingerprint   of the raw picture, to detect a camera that repeats itself; None if it is not needed, or if it is too dark
+    cause         stable code of why there is no result; "" if there is one
+    detail        more about the cause
     """
 
     mono_ns: int
@@ -61,14 +66,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """What holds for all frames after `begin_ns` up to and with `end_ns`. complete: the look after the next one is known.
+    """The results for all frames after `begin_ns`, up to and including `end_ns`.
 
-    found   at the look at its end
+    found      detections at the look at its end
+    cause      why these frames must be fully masked; "" if they need not
+    complete   the look after the next one is known, too
     """
 
     begin_ns: int
     end_ns: int
-    course: Course
+    trajectories: Trajectories
     found: tuple[Detection, ...]
     dark: tuple[Region, ...]
     cause: str
@@ -94,14 +101,14 @@ class DelayLine:
         self._trouble = "start"
 
     def push(self, frame: Frame) -> None:
-        """Take the newest frame; frames come in the order of time."""
+        """Take the next frame; frames must come in the order of time."""
         if self._light.jumped(frame) or (frame.width, frame.height) != self._size:
             self._jumps.append(frame.mono_ns)
         self._frames.append((frame, tiles_luma(frame)))
 
     def learn(self, seen: Seen) -> None:
-        """Take the answer of a look, oldest first. One for a frame that already left is not trusted: its picture may have
-        been painted or reused while the detector looked at it."""
+        """Take the result of a look, oldest first. A result for a frame that has already left is not used: its buffer may have been
+        painted or reused while the detector read it."""
         if seen.mono_ns <= self._left_ns:
             self._trouble = "late"
         elif seen.cause:
@@ -112,7 +119,7 @@ class DelayLine:
             self._join(seen)
 
     def release(self, now_ns: int) -> Iterator[tuple[Frame, Verdict]]:
-        """Frames that may leave now, oldest first."""
+        """Frames that may leave now, oldest first, each with its verdict."""
         while self._frames:
             verdict = self._verdict(*self._frames[0], now_ns)
             if verdict is None:
@@ -120,7 +127,7 @@ class DelayLine:
             yield self._leave(), verdict
 
     def flush(self) -> Iterator[tuple[Frame, Verdict]]:
-        """All frames at the end of the source; whatever is not known leaves fully masked."""
+        """All remaining frames at the end of the source; a frame without looks leaves fully masked."""
         while self._frames:
             frame, tiles = self._frames[0]
             cause = self._cause(frame)
@@ -141,7 +148,7 @@ class DelayLine:
         return self._masks(frame, tiles, cause)
 
     def _cause(self, frame: Frame) -> str | None:
-        """Why all of a frame must be masked, "" if its masks are known; None if nothing is known yet."""
+        """Why a frame must be fully masked; "" if its masks are known; None if its looks are not known yet."""
         at_ns = frame.mono_ns
         if (frame.width, frame.height) != self._size:
             return "mode"
@@ -161,27 +168,27 @@ class DelayLine:
         share = (frame.mono_ns - span.begin_ns) / (span.end_ns - span.begin_ns)
         changes = span.around.regions(tiles, *self._size)
         found = span.found if frame.mono_ns == span.end_ns else None
-        return Verdict((*span.dark, *changes, *span.course.regions(share, *self._size)), found=found)
+        return Verdict((*span.dark, *changes, *span.trajectories.regions(share, *self._size)), found=found)
 
     def _unsettled(self, at_ns: int) -> bool:
         return any(jump <= at_ns < jump + self.settle_ns for jump in self._jumps)
 
     def _join(self, seen: Seen) -> None:
-        """Close the span from the last answer to this one."""
+        """Add the span from the last look to this one."""
         first = self._last_ns is None
         last_ns = seen.mono_ns - 1 if self._last_ns is None else self._last_ns
         tiles = next((tiles for frame, tiles in self._frames if frame.mono_ns == seen.mono_ns), None)
         if seen.mono_ns <= last_ns or tiles is None:
             self._trouble = "order"
             return
-        course = self._tracker.step(seen.mono_ns, seen.detections)
+        trajectories = self._tracker.step(seen.mono_ns, seen.detections)
         cause = "gap" if seen.mono_ns - last_ns > self.gap_ns else ""
         dark = seen.dark if first or seen.dark == self._dark else (*self._dark, *seen.dark)
-        self._spans.append(_Span(last_ns, seen.mono_ns, course, seen.detections, dark, cause, self._compare(tiles)))
+        self._spans.append(_Span(last_ns, seen.mono_ns, trajectories, seen.detections, dark, cause, self._compare(tiles)))
         self._last_ns, self._dark, self._trouble = seen.mono_ns, seen.dark, ""
 
     def _compare(self, tiles: Plane) -> Around:
-        """What frames before this look are compared with; completes the same for those before the look before."""
+        """The looks with which the frames before this look are compared; also completes those of the span before."""
         self._looks.append(tiles)
         seen = list(self._looks)
         if self._spans:

@@ -1,4 +1,4 @@
-"""The detector port: who and what stands in a picture. Adapters: `networks.detectors`; an AI camera can be another."""
+"""The detector port: detects people and vehicles in a picture. Adapter: `networks.detectors`; an AI camera could be another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One find. Corners in pixels of the frame, which may lie outside of it; score 0..1."""
+    """One detection. Corners in pixels of the frame; they may lie outside of it. score: 0..1."""
 
     kind: Kind
     left: float
@@ -25,28 +25,28 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Promises: never writes to the frame; every box is finite; raises `DetectorError` rather than guess.
+    """Contract: never writes to the frame; every box is finite; raises `DetectorError` if it has no usable result.
 
-    What it cannot promise (being in time, being right) the delay line and the masker guard against.
+    It need not be in time or correct: the delay line and the masker handle late and invalid results.
     """
 
     name: str
     models: dict[str, str]
     """File name to sha256 of what was loaded."""
     parts: tuple[Detector, ...]
-    """Each network for people as a detector of its own, where several look at a picture; else empty. For the self-test: what all of
-    them find together does not show that each works."""
+    """Each network for people as a detector of its own, if there are several; else empty. For the self-test: the joint result does
+    not show that each network works."""
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]: ...
 
 
 def crowded(answer: object) -> bool:
-    """Whether there are more finds than can be followed: a crowd, or a detector gone wrong."""
+    """Whether there are more detections than can be tracked: a crowd, or a faulty detector."""
     return isinstance(answer, tuple) and len(answer) > MOST
 
 
 def flaw(answer: object, width: int, height: int) -> str:
-    """What shows that no detector in its right mind made this answer; empty if nothing does."""
+    """What makes a detector's answer invalid; "" if it is valid. width, height: of the frame, pixels."""
     if not isinstance(answer, tuple) or len(answer) > MOST:
         return f"not a tuple of at most {MOST} detections"
     for found in answer:

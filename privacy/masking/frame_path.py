@@ -1,8 +1,10 @@
 """The frame path between camera and encoder: raw frames in, masked frames out, the same number in the same order.
 
-`FramePath` joins what looks at frames (the detector, the light, the second gate of `strict`) with what paints them. The
-camera service gives it answers from a thread of its own (`agent.camera.pipeline`); `Engine` runs it over a file and looks by the
-file's own time stamps, so that the same file gives the same masks under any load.
+`FramePath` connects the delay line, the second gate of `strict` and the masker. In the camera service the detector runs in a
+thread of its own (`agent.camera.pipeline`). `Engine` processes a file and runs the detector by the file's time stamps, so that
+the same file gives the same masks under any load.
+
+A look is one run of the detector on a frame.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from privacy.masking.frozen_camera import fingerprint
 from privacy.masking.light import dark_regions, small_luma
 from privacy.masking.masker import Masker
 
-# Seconds between looks: in a file always, on a node as often as that costs no more than this share of one core.
+# Seconds between looks: always in a file; on a node as long as the looks take no more than this share of one core.
 CADENCE = 0.3
 SHARE = 0.1
-# And on a node at most: inside the bound of 0.7 s also when a frame is lost.
+# The longest interval on a node, seconds: within the limit of 0.7 s even if a frame is lost.
 SLOWEST = 0.6
 SECOND = 1_000_000_000
-# With a little for stamps that are rounded to milliseconds.
+# With a margin for time stamps that are rounded to milliseconds.
 CADENCE_NS = round(CADENCE * SECOND) + 5_000_000
 # Long side of the small picture that the view guard compares.
 GUARD_SIDE = 160
@@ -37,12 +39,12 @@ def cadence(fps: float) -> int:
 
 
 def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
-    """Ask the detector about one frame; whatever goes wrong is an answer that says nothing but why."""
+    """Run the detector on one frame. Any failure is returned as a result with its cause. guard: add the data for the view guard."""
     try:
         answer = detector.detect(frame)
     except CrowdError as problem:
         return Seen(frame.mono_ns, cause="crowd", detail=str(problem))
-    except Exception as problem:  # noqa: BLE001 - a network may raise anything; the frame is then fully masked, counted, told
+    except Exception as problem:  # noqa: BLE001 - a network may raise any exception; the frame is then fully masked and counted
         return Seen(frame.mono_ns, cause="detector_error", detail=f"{type(problem).__name__}: {problem}")
     if crowded(answer):
         return Seen(frame.mono_ns, cause="crowd", detail=f"{len(answer)} finds in one picture")
@@ -56,7 +58,7 @@ def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
 
 
 class Pace:
-    """When a node looks next: it adapts to its load, within the bound. Times in nanoseconds."""
+    """Decides which frames a node looks at: the interval adapts to the load, within the limits. Times in nanoseconds."""
 
     def __init__(self) -> None:
         self._every = round(CADENCE * SECOND)
@@ -64,23 +66,24 @@ class Pace:
         self._before: int | None = None
 
     def due(self, frame_ns: int) -> bool:
-        """Whether this frame is looked at: if the next one would be too late. The caller then asks."""
+        """Whether to look at this frame, because the next one would be too late."""
         step = frame_ns - self._before if self._before is not None else 0
         self._before = frame_ns
         return self._asked is None or frame_ns + step - self._asked > self._every
 
     def asked(self, frame_ns: int) -> None:
+        """A look at this frame was started."""
         self._asked = frame_ns
 
     def took(self, lasted_ns: int) -> None:
-        """A look took so long by the clock."""
+        """A look took so many nanoseconds."""
         self._every = round(min(max(lasted_ns / SHARE, CADENCE * SECOND), SLOWEST * SECOND))
 
 
 class FramePath:
-    """Frames and answers in, masked frames out. Not thread-safe: one thread pushes, learns and takes.
+    """Takes frames and results of looks, returns masked frames. Not thread-safe: one thread makes all calls.
 
-    hidden   set from outside: why everything must be masked for now (the view guard), or empty
+    hidden   set by the caller: why everything must be masked at present (the view guard), or ""
     """
 
     def __init__(self, masker: Masker, line: DelayLine | None = None, learned: LearnedBackground | None = None) -> None:
@@ -95,22 +98,22 @@ class FramePath:
         self._line.learn(seen)
 
     def ready(self, now_ns: int) -> Iterator[MaskedFrame]:
-        """Frames whose mask is known, or that may wait no longer, oldest first."""
+        """Masked frames whose mask is known, or whose waiting time is over, oldest first."""
         for frame, verdict in self._line.release(now_ns):
             yield self._paint(frame, verdict)
 
     def end(self) -> Iterator[MaskedFrame]:
-        """All that is left at the end of the source."""
+        """All remaining frames at the end of the source."""
         for frame, verdict in self._line.flush():
             yield self._paint(frame, verdict)
 
     def background(self) -> LearnedBackground | None:
-        """What the second gate knows of the empty place by now, if there is one."""
+        """The background that the second gate has learned so far; None in other profiles than `strict`."""
         return self._gate.background(self._masker.outside) if self._gate else None
 
     @property
     def learned(self) -> int:
-        """Tiles of foreground that the second gate took for background after ten minutes in which they were no person's."""
+        """Number of foreground tiles that the second gate has learned as background after ten minutes without a person."""
         return self._gate.learned if self._gate else 0
 
     def _paint(self, frame: Frame, verdict: Verdict) -> MaskedFrame:
@@ -120,11 +123,11 @@ class FramePath:
 
 
 class Engine:
-    """A frame path that looks by itself.
+    """A frame path that also runs the detector.
 
-    every     frames from one look to the next, at most
-    within_ns time from one look to the next, at most, by the frames' stamps; frames that are further apart are all looked at
-    learned   what `strict` learned of the place before, or None
+    every       frames from one look to the next, at most
+    within_ns   time from one look to the next, at most, by the frames' time stamps; if frames are further apart, each gets a look
+    learned     background that `strict` learned of the same scene before, or None
     """
 
     def __init__(
@@ -143,7 +146,7 @@ class Engine:
 
     def feed(self, frame: Frame) -> Iterator[MaskedFrame]:
         if self._last and self._looked and self._within_ns and frame.mono_ns - self._looked.mono_ns > self._within_ns:
-            # Only the next frame tells that the one before it was the last in time.
+            # The present frame is too late for a look: the last frame was the last one in time.
             self._look(self._last)
         self._path.push(frame)
         self._last = frame
@@ -152,13 +155,13 @@ class Engine:
         yield from self._path.ready(frame.mono_ns)
 
     def end(self) -> Iterator[MaskedFrame]:
-        """The frames still in the line; the last one is looked at in any case."""
+        """The frames that are still in the delay line; the last one always gets a look."""
         if self._last:
             self._look(self._last)
         yield from self._path.end()
 
     def background(self) -> LearnedBackground | None:
-        """What `strict` knows of the empty place by now; None in other profiles."""
+        """The background that `strict` has learned so far; None in other profiles."""
         return self._path.background()
 
     def _look(self, frame: Frame) -> None:

@@ -1,8 +1,8 @@
-"""Pictures: `Frame` is raw and never leaves the node's frame path; `MaskedFrame` is what an encoder may see.
+"""Pictures: `Frame` is raw and never leaves the frame path; only a `MaskedFrame` may be given to an encoder.
 
 A picture is one I420 buffer of shape (height * 3 // 2, stride), uint8, as cameras deliver it: `height` rows of luma, then
-the two chroma planes at half size and half stride, packed. Masks are painted into it in place; it is never copied or
-converted as a whole.
+the two chroma planes at half size and half stride, packed. Masks are painted into it in place; the full picture is never copied
+or converted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Plane = npt.NDArray[np.uint8]
 
 
 def _nothing() -> None:
-    """Release of a frame whose buffer belongs to nobody else."""
+    """Release of a frame whose buffer needs no release."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +72,17 @@ _FROM_MASKER: Final = object()
 
 
 class MaskedFrame:
-    """A picture in which everything that must not be seen is painted over. Only `privacy.masking.masker.Masker` makes one."""
+    """A picture in which everything that must not be visible is painted over. Only `privacy.masking.masker.Masker` creates one.
+
+    full     the whole picture is painted
+    record   the `MaskRecord` of the frame
+    """
 
     __slots__ = ("_frame", "full", "record")
 
     def __init__(self, frame: Frame, record: Any, full: bool, *, made_by: object = None) -> None:
         if made_by is not _FROM_MASKER:
-            raise TypeError("MaskedFrame has no public constructor: only Masker makes one")
+            raise TypeError("MaskedFrame has no public constructor: only Masker creates one")
         self._frame = frame
         self.record = record
         self.full = full
@@ -113,7 +117,7 @@ class MaskedFrame:
 
 
 def require_masked(picture: MaskedFrame) -> MaskedFrame:
-    """The run-time half of the promise that mypy keeps at check time: refuse anything but a `MaskedFrame`."""
+    """The picture; `TypeError` if it is not a `MaskedFrame`. This is the run-time check in addition to mypy's."""
     if type(picture) is not MaskedFrame:
         raise TypeError(f"only a MaskedFrame may be encoded, not {type(picture).__name__}")
     return picture

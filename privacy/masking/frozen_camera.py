@@ -1,7 +1,7 @@
-"""Whether a camera repeats itself: a sensor's noise makes no two pictures alike, byte for byte.
+"""Detects a camera that repeats one picture: because of sensor noise no two real pictures are identical.
 
-A driver that hangs, or a signal that somebody feeds in, shows a place that is no longer there. In the dark a sensor clips, and
-pictures without noise are ordinary: nothing is said then.
+A driver that hangs, or a signal that somebody feeds in, shows a scene that is no longer real. In the dark a sensor clips its
+values, and identical pictures are normal: they are not checked.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from privacy.masking.light import level
 
 FROZEN_NS = 10_000_000_000
 DARK = 24.0
-"""Mean luma under which identical pictures prove nothing: black is 16, and a clipped sensor stays near it."""
+"""Mean luma below which identical pictures are normal: black is 16, and a clipped sensor stays near it."""
 
 
 def fingerprint(frame: Frame) -> int | None:
-    """CRC-32 (ISO 3309) of a raw picture, all planes; None where it is too dark to tell."""
+    """CRC-32 (ISO 3309) of all planes of a raw picture; None if it is too dark for this check."""
     return None if level(frame) < DARK else zlib.crc32(frame.buffer.data)
 
 
 class FrozenWatch:
-    """Fed with the fingerprint of each picture that is looked at, in the order of time."""
+    """Compares the fingerprints of the pictures that the detector got, in the order of time."""
 
     def __init__(self) -> None:
         self._same: int | None = None
         self._since_ns = 0
 
     def see(self, fingerprint: int | None, mono_ns: int) -> bool:
-        """Whether every picture of the last `FROZEN_NS` was the same."""
+        """Whether all pictures of the last `FROZEN_NS` or longer were identical."""
         if fingerprint is None or fingerprint != self._same:
             self._same, self._since_ns = fingerprint, mono_ns
         return self._same is not None and mono_ns - self._since_ns >= FROZEN_NS

@@ -1,8 +1,8 @@
-"""The light of a picture: where it is too dark to find anybody, and when the exposure jumped.
+"""The light of a picture: regions that are too dark to detect people in, and jumps of the exposure.
 
 Measured on simulated night: what a detector misses are silhouettes in the dark (docs/MASKING.md). So at night a lower score
-counts as a person (`networks.detectors`), and what is nearly black is masked whatever the detector says. All levels are luma of
-limited range (16 is black).
+counts as a person (`networks.detectors`), and nearly black regions are always masked. All levels are luma in limited range
+(16 is black).
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from privacy.masking.tiles import rectangles
 # Mean luma of the picture below which it is night; in a night picture, mean luma of a tile below which it is filled.
 NIGHT = 72.0
 BLACK = 34
-# Below this mean nobody is found at any size: the whole frame is masked (measured at a mean of 0.2 to 0.3 of 255).
+# Below this mean people of any size go undetected: the whole frame is masked (measured at a mean of 0.2 to 0.3 of 255).
 FLOOR = 6.0
 _COLUMNS = 48
 _STEP = 16
-# A jump: this share of the picture became brighter, or darker, by this factor from one frame to the next.
+# The exposure jumped if this share of the picture became brighter, or darker, by this factor from one frame to the next.
 _SHARE = 0.75
 _FACTOR = 1.2
 
 
 def small_luma(frame: Frame, long_side: int) -> Plane:
-    """The luma plane at small size (rows, columns), for whatever looks at light and edges."""
+    """The luma plane (rows, columns) scaled down to that long side, for checks of light and edges."""
     rows, columns = small_size(frame.width, frame.height, long_side)
     luma = halved(frame.planes[0], long_side / max(frame.width, frame.height))
     return np.asarray(cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def small_size(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """(rows, columns) of the small picture of a frame of that width and height."""
+    """(rows, columns) of the small picture of a frame of that width and height, pixels."""
     scale = long_side / max(width, height)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def halved(plane: Plane, scale: float) -> Plane:
-    """The plane at half size as long as it is more than twice too large for that scale.
+    """Halve a plane repeatedly while it stays at least as large as `scale` needs and its size is even.
 
-    Exact halves cost a tenth of any other area mean.
+    Halving costs a tenth of scaling by any other factor.
     """
     while scale <= 0.5 and not (plane.shape[0] % 2 or plane.shape[1] % 2):
         plane = np.asarray(cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA), np.uint8)
@@ -54,7 +54,7 @@ def halved(plane: Plane, scale: float) -> Plane:
 
 
 def dark_regions(frame: Frame) -> tuple[Region, ...]:
-    """At night: the tiles in which it is too dark to see whether somebody stands there. By day: none."""
+    """At night: the tiles that are too dark to detect people in. By day: none."""
     if level(frame) >= NIGHT:
         return ()
     tiles = small_luma(frame, _COLUMNS)
@@ -63,18 +63,18 @@ def dark_regions(frame: Frame) -> tuple[Region, ...]:
 
 
 def level(frame: Frame) -> float:
-    """Mean luma, 0..255, from every sixteenth row and column."""
+    """Mean luma, 0..255, of every sixteenth row and column."""
     return float(frame.planes[0][::_STEP, ::_STEP].mean())
 
 
 @dataclass
 class JumpWatch:
-    """Notices when the exposure of the whole picture jumps between two frames."""
+    """Detects jumps of the whole picture's exposure between two frames."""
 
     _before: npt.NDArray[np.float32] | None = None
 
     def jumped(self, frame: Frame) -> bool:
-        """Whether this frame is of another exposure or size than the one before; the first one is not."""
+        """Whether this frame's exposure or size differs from the frame before; False for the first frame."""
         now = frame.planes[0][_STEP // 2 :: _STEP, _STEP // 2 :: _STEP].astype(np.float32) + 1.0
         before, self._before = self._before, now
         if before is None or not now.size:

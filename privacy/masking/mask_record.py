@@ -1,7 +1,7 @@
-"""What was painted over each frame of a clip, and why: sealed beside the video, read by the centre.
+"""The record of the masks painted on each frame of a clip, and of their causes. Sealed beside the video and checked by the centre.
 
-A clip's masks are JSON lines: one `MaskHeader`, then one `MaskRecord` a frame. From both the whole mask of a frame can be
-drawn again, in the tones that the pixels must have (`tone_map`).
+A clip's masks are JSON lines: one `MaskHeader`, then one `MaskRecord` per frame. Together they give the complete mask of a frame
+with the tones that its pixels must have (`tone_map`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from privacy.masking.frames import Plane
 from privacy.records.basis import Area, Polygon, Profile
 from privacy.records.far_zone import FarLine
 
-# What a painted rectangle stands for. The detector found person, face and vehicle; the background gate found something
-# new (motion) or a place that was not yet seen without people (unseen); in what is dark nobody could be found; what the looks
-# around a frame do not show as it is in that frame is a change.
+# Why a rectangle is painted. person, face, vehicle: detected. motion: foreground of the background gate; unseen: tiles that this
+# gate has not yet seen without people. dark: too dark to detect people. change: differs from the looks around the frame.
 Part = Literal["vehicle", "dark", "unseen", "motion", "change", "person", "face"]
 Gate = Literal["detector", "background", "light", "looks"]
 GATES: Final[dict[Part, Gate]] = {
@@ -27,28 +26,31 @@ GATES: Final[dict[Part, Gate]] = {
 }  # fmt: skip
 
 Tone = tuple[int, int, int]
-# Y, Cb, Cr: lamp yellow for people, slate for vehicles, night for everything else.
+# Y, Cb, Cr: yellow for people, slate grey for vehicles, nearly black for everything else.
 PERSON: Final[Tone] = (168, 62, 158)
 VEHICLE: Final[Tone] = (96, 136, 124)
 NOTHING: Final[Tone] = (28, 136, 126)
-# In a tone map: 0 is shown, 1 to 3 are these.
+# Values of a tone map: 0 is not painted, 1 to 3 are these tones.
 TONES: Final[tuple[Tone, ...]] = (NOTHING, VEHICLE, PERSON)
 TONE_OF: Final[dict[Part, int]] = {"dark": 1, "unseen": 1, "motion": 1, "change": 1, "vehicle": 2, "person": 3, "face": 3}
-# The order of painting: what comes later lies above, so that a person before a bus stays a shape of their own.
+# The order of painting: later parts cover earlier ones, so that a person in front of a bus stays visible as a separate shape.
 ORDER: Final[dict[Part, int]] = {"dark": 0, "unseen": 1, "motion": 2, "change": 3, "vehicle": 4, "person": 5, "face": 6}
 assert set(ORDER) == set(TONE_OF) == set(GATES) == set(get_args(Part))
 
 Corners = tuple[Part, int, int, int, int]
 MOST_BOXES = 16_384
-"""Rectangles of one frame: half the tiles that a picture of 1920x1080 has at 8x8 pixels, no two of them joined."""
+"""Rectangles per frame, at most: half the 8x8 tiles of a picture of 1920x1080, if no two of them can be joined."""
 Pixels = Annotated[int, Meta(ge=2, le=4096)]
 SCHEMA: Final = "lykta.masks/1"
 
 
 class MaskHeader(Struct, frozen=True):
-    """What is the same for all frames of a clip: size in pixels, profile; the view's polygons, static zones, far line (0..1).
+    """What is the same for all frames of a clip.
 
-    areas is None where no view restricts the picture (`lykta mask`).
+    width, height   pixels
+    areas           the view's polygons (0..1); None if no view restricts the picture (`lykta mask`)
+    zones           static zones (0..1)
+    far             far line (0..1)
     """
 
     schema: Literal["lykta.masks/1"]
@@ -61,10 +63,12 @@ class MaskHeader(Struct, frozen=True):
 
 
 class MaskRecord(Struct, frozen=True):
-    """What was painted over one frame, and why: one a frame.
+    """The masks of one frame.
 
-    boxes: part, left, top, right, bottom in pixels, in the order of painting; `cause` is empty unless the whole frame was
-    painted.
+    frame     its number
+    mono_ms   monotonic time of exposure
+    cause     why the whole frame was painted; "" if it was not
+    boxes     part, left, top, right, bottom in pixels, in the order of painting
     """
 
     frame: Annotated[int, Meta(ge=0)]
@@ -74,7 +78,7 @@ class MaskRecord(Struct, frozen=True):
 
 
 def outside_of(header: MaskHeader) -> Plane:
-    """(height, width): 255 where no picture shows anything: outside every polygon, in a static zone, above the far line."""
+    """The constant mask (height, width): 255 outside all polygons, in static zones and above the far line."""
     width, height = header.width, header.height
     outside = np.full((height, width), 0 if header.areas is None else 255, np.uint8)
     for area in header.areas or ():
@@ -87,7 +91,7 @@ def outside_of(header: MaskHeader) -> Plane:
 
 
 def tone_map(outside: Plane, record: MaskRecord) -> Plane:
-    """(height, width): 0 where the frame is shown, else 1 + the index in `TONES` of what it was painted with."""
+    """(height, width): 0 where the frame is not painted, else 1 + the index of the tone in `TONES`."""
     if record.cause:
         return np.ones(outside.shape, np.uint8)
     tones: Plane = np.bitwise_and(outside, np.uint8(1))
@@ -97,7 +101,7 @@ def tone_map(outside: Plane, record: MaskRecord) -> Plane:
 
 
 def _above(far: FarLine, width: int, height: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """(height, width): pixels of which any part lies above the line."""
+    """(height, width): pixels that lie above the line, wholly or in part."""
     line = far.left + (far.right - far.left) * (np.arange(width + 1) / width)
     return np.asarray(np.arange(height)[:, None] < np.maximum(line[:-1], line[1:]) * height)
 

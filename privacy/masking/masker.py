@@ -1,8 +1,8 @@
-"""The masker: paints over what must not be seen, in place, and is the only maker of `MaskedFrame`.
+"""The masker: paints masks into frames in place; only it creates `MaskedFrame`.
 
-Solid fill, never blur (R22): outside the view's polygons, static zones and far zone first, vehicles in a tone of their own, people
-and faces above in one tone. Everything, with the cause, when the delay line has no verdict (R18, R19) or the picture is
-too dark for any detector (measured: nobody is found at a mean luma under 1).
+It fills with solid tones and never blurs (R22): first what lies outside the view's polygons, in static zones and in the far zone,
+then vehicles in a tone of their own, then people and faces in one tone. It paints the whole frame, and records the cause, if the
+delay line has no verdict (R18, R19) or the picture is too dark for any detector (measured: no detection at a mean luma below 1).
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from privacy.records.far_zone import FarLine
 
 
 @dataclass(frozen=True)
-class _Curtain:
-    """The constant part of the mask, a plane each: bytes to keep (255) or not (0), and the tone where not."""
+class _ConstantMask:
+    """The constant part of the mask, for the planes Y, U and V.
+
+    keep   255 where pixels are kept, 0 elsewhere
+    tone   0 where pixels are kept, the tone elsewhere
+    """
 
     keep: tuple[Plane, Plane, Plane]
     tone: tuple[Plane, Plane, Plane]
@@ -34,9 +38,12 @@ class _Curtain:
 
 @dataclass
 class Tally:
-    """What happened to frames: how many left, how many with something painted, how many painted whole, by cause.
+    """Counts of frames.
 
-    painted  sum of the painted shares; overlaps count twice, hence at most 1 a frame: an upper estimate that costs nothing
+    frames    all
+    masked    with at least one region painted
+    full      painted as a whole, by cause
+    painted   sum of the painted shares of all frames, at most 1 each; an upper estimate, because overlaps count twice
     """
 
     frames: int = 0
@@ -44,7 +51,7 @@ class Tally:
     full: Counter[str] = field(default_factory=Counter)
     painted: float = 0.0
     cause: str = ""
-    """Why the last frame was painted whole; empty if it was not."""
+    """Why the last frame was painted as a whole; "" if it was not."""
 
     def count(self, picture: MaskedFrame) -> None:
         self.frames += 1
@@ -59,7 +66,11 @@ class Tally:
 
 
 class Masker:
-    """Paints frames of one size under one view and profile. far: of pictures without a view; a view has its own."""
+    """Paints frames of one size for one view and profile.
+
+    view   None: the picture is not restricted (`lykta mask`)
+    far    far line for pictures without a view; a view has its own
+    """
 
     def __init__(
         self, width: int, height: int, view: View | None, profile: Profile = "standard", far: FarLine | UnsetType = UNSET
@@ -68,7 +79,7 @@ class Masker:
         areas, zones, far = (view.areas, view.zones, view.far) if view else (None, (), far)
         self.header = MaskHeader(SCHEMA, width, height, profile, areas, zones, far)
         self.outside = outside_of(self.header)
-        self._curtain = _draw_curtain(self.outside) if self.outside.any() else None
+        self._constant = _constant_mask(self.outside) if self.outside.any() else None
 
     @property
     def zones_sha256(self) -> str:
@@ -76,13 +87,13 @@ class Masker:
         return hashlib.sha256(self.outside.tobytes()).hexdigest()
 
     def mask(self, frame: Frame, verdict: Verdict) -> MaskedFrame:
-        """Paint the frame in place and hand it on as masked."""
+        """Paint the frame in place and return it as a `MaskedFrame`."""
         cause = self._full_cause(frame, verdict)
         if cause:
             _fill(frame.planes, NOTHING)
             return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, cause, ()), True, made_by=_FROM_MASKER)
-        if self._curtain:
-            _hang(frame.planes, self._curtain)
+        if self._constant:
+            _apply(frame.planes, self._constant)
         regions = sorted(verdict.regions, key=lambda region: ORDER[region.part])
         planes = frame.planes
         for region in regions:
@@ -91,7 +102,7 @@ class Masker:
         return MaskedFrame(frame, MaskRecord(frame.index, frame.mono_ns // 1_000_000, "", boxes), False, made_by=_FROM_MASKER)
 
     def raster(self, record: MaskRecord) -> Plane:
-        """The mask of a frame as a picture (height, width): 255 = masked. For inspection, not on the node's frame path."""
+        """The mask of a frame as a picture (height, width), 255 = masked. For inspection; not used in the node's frame path."""
         return np.where(tone_map(self.outside, record), np.uint8(255), np.uint8(0))
 
     def _full_cause(self, frame: Frame, verdict: Verdict) -> str:
@@ -115,18 +126,18 @@ def _fill(planes: tuple[Plane, Plane, Plane], tone: Tone) -> None:
         plane[:] = value
 
 
-def _hang(planes: tuple[Plane, Plane, Plane], curtain: _Curtain) -> None:
-    """(picture AND keep) OR tone, in place: 0.1 ms at 720p where a boolean index takes 10."""
-    for plane, keep, tone in zip(planes, curtain.keep, curtain.tone, strict=True):
+def _apply(planes: tuple[Plane, Plane, Plane], constant: _ConstantMask) -> None:
+    """(picture AND keep) OR tone, in place: takes 0.1 ms at 720p, a boolean index 10 ms."""
+    for plane, keep, tone in zip(planes, constant.keep, constant.tone, strict=True):
         cv2.bitwise_and(plane, keep, dst=plane)
         cv2.bitwise_or(plane, tone, dst=plane)
 
 
-def _draw_curtain(outside: Plane) -> _Curtain:
+def _constant_mask(outside: Plane) -> _ConstantMask:
     # A chroma sample covers four pixels; it is masked if one of them is.
     height, width = outside.shape
     small: Plane = outside.reshape(height // 2, 2, width // 2, 2).max(axis=(1, 3))
     masks = (outside, small, small)
     keep = tuple(cv2.bitwise_not(mask) for mask in masks)
     tone = tuple((mask // 255 * value).astype(np.uint8) for mask, value in zip(masks, NOTHING, strict=True))
-    return _Curtain(keep, tone)  # type: ignore[arg-type]
+    return _ConstantMask(keep, tone)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Small pictures of masked frames, for people: the one place where a `MaskedFrame` becomes a JPEG (R24)."""
+"""Small JPEG pictures of masked frames, for display. In the services only this module makes a JPEG of a `MaskedFrame` (R24)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Planes = tuple[Plane, Plane, Plane]
 
 
 def shrunk(picture: MaskedFrame, long_side: int) -> Planes:
-    """Luma (h, w) and chroma (h/2, w/2) of the picture, its longer side `long_side` pixels, both sides even."""
+    """Luma (h, w) and chroma (h/2, w/2) of the picture, scaled to a long side of `long_side` pixels; both sides even."""
     scale = long_side / max(picture.width, picture.height)
     width, height = (max(2, round(side * scale / 2) * 2) for side in (picture.width, picture.height))
     planes = planes_of(require_masked(picture).buffer, picture.width, picture.height)
@@ -24,7 +24,7 @@ def shrunk(picture: MaskedFrame, long_side: int) -> Planes:
 
 
 def jpeg(planes: Planes) -> bytes:
-    """The picture of three such planes."""
+    """JPEG of the planes that `shrunk` returns."""
     height, width = planes[0].shape
     packed = np.concatenate([plane.reshape(-1) for plane in planes])
     picture = cv2.cvtColor(packed.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)

@@ -1,7 +1,7 @@
-"""The reference picture: the stop without anybody, a median of masked frames (R06, R24).
+"""The reference picture: the stop without people, as a median of masked frames (R06, R24).
 
-It is the only picture of a view that is not confirmed. It is made of `MaskedFrame`s alone, small, and lives in memory: a card
-that is stolen holds none.
+It is the only picture that is available of a view before it is confirmed. It is made of `MaskedFrame`s only, small, and kept in
+memory, so that a stolen storage card contains none.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from privacy.masking.preview import Planes, jpeg, shrunk
 LONG_SIDE = 320
 SAMPLES = 15
 EVERY_NS = 10_000_000_000
-_ENOUGH = 3  # one sample in so many must show a place: whom a single look missed is in no reference
+_ENOUGH = 3  # a pixel is shown if one in so many samples shows it: a person whom one look missed is then not in the picture
 _Sample = tuple[Planes, npt.NDArray[np.bool_]]
 
 
 class Reference:
-    """The last samples of one view: two and a half minutes, about a megabyte."""
+    """The last samples of one view: two and a half minutes, about 1 MB."""
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
         self._last_ns: int | None = None
 
     def due(self, mono_ns: int) -> bool:
-        """Whether a sample is wanted from a frame of that time."""
+        """Whether a frame of that time should be sampled."""
         return self._last_ns is None or mono_ns - self._last_ns >= EVERY_NS
 
     def add(self, picture: MaskedFrame, raster: Plane) -> None:
-        """Take a sample of a masked frame; raster (height, width) is 255 where it is painted. A full mask teaches nothing."""
+        """Sample a masked frame, unless it is fully masked. raster: (height, width), 255 where it is painted."""
         if picture.full:
             return
         self._last_ns = picture.mono_ns
@@ -46,12 +46,12 @@ class Reference:
         self._samples.append((small, painted))
 
     def clear(self) -> None:
-        """Begin anew: the view is another one."""
+        """Delete all samples, because the view has changed."""
         self._samples.clear()
         self._last_ns = None
 
     def jpeg(self) -> bytes:
-        """The picture; what was painted in most samples keeps the tone of what is not shown. `MediaError` before the first."""
+        """The picture; pixels that were painted in most samples get the tone `NOTHING`. `MediaError` if there is no sample yet."""
         if not self._samples:
             raise MediaError("view: no reference picture yet", "it takes ten seconds of pictures that are not fully masked")
         painted = np.stack([where for _, where in self._samples])
@@ -66,5 +66,5 @@ class Reference:
 
 
 def _halved(painted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """For chroma (samples, rows / 2, columns / 2): a point is painted if one of its four pixels is."""
+    """The same for chroma (samples, rows / 2, columns / 2): a point is painted if one of its four pixels is."""
     return np.asarray(painted[:, ::2, ::2] | painted[:, 1::2, ::2] | painted[:, ::2, 1::2] | painted[:, 1::2, 1::2])

@@ -1,4 +1,4 @@
-"""Rectangles to be painted, in whole even pixels inside the picture."""
+"""Rectangles to be painted, at even pixels inside the picture."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from privacy.masking.detection import Kind
 from privacy.masking.mask_record import Part
 
-# Shares of a box's width and height added at each side: hair, bags, feet and the detector's own error.
+# Margins of a mask as shares of the box's width and height, at each side: for hair, bags, feet and the detector's error.
 GROWTH: dict[Kind, tuple[float, float]] = {"person": (0.20, 0.15), "face": (0.6, 0.6), "vehicle": (0.05, 0.05)}
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A rectangle inside the picture; corners are even so that the half-size chroma planes fit."""
+    """A rectangle inside the picture, pixels; its corners are even because the chroma planes have half the size."""
 
     part: Part
     left: int
@@ -24,16 +24,16 @@ class Region:
 
 
 def enclose(part: Part, corners: tuple[float, float, float, float], width: int, height: int) -> Region:
-    """The smallest region that covers the part of these corners that lies in the picture."""
+    """The smallest region that covers the part of a rectangle (left, top, right, bottom) that lies in the picture."""
     left, top, right, bottom = corners
     return Region(part, down(left, width), down(top, height), up(right, width), up(bottom, height))
 
 
 def down(value: float, limit: int) -> int:
-    """The even pixel at or before it, inside the picture."""
+    """The even pixel at or before a coordinate, limited to 0..limit."""
     return min(max(math.floor(value / 2) * 2, 0), limit)
 
 
 def up(value: float, limit: int) -> int:
-    """The even pixel at or behind it, inside the picture."""
+    """The even pixel at or after a coordinate, limited to 0..limit."""
     return min(max(math.ceil(value / 2) * 2, 0), limit)

@@ -1,9 +1,9 @@
-"""The self-test: network, decoding, growth and painter still do to drawn people what they did when they were shipped (R25).
+"""The self-test: detects and masks drawn people and compares the result with the one stored at release (R25).
 
-It proves the path, not recall: how many real people are found is measured elsewhere (docs/MASKING.md). The people are drawn, in
-colours and sizes that each shipped network for people scores at 0.6 and more; no photograph of anybody is stored. Where a stack has
-two such networks each must find them by itself. YuNet must find one face, drawn larger in a picture of its own: those of the drawn
-people are too small for it. What CenterFace makes of the drawing was not measured, and is not tested.
+It tests that network, decoding, margins and painting work, not the detection rate, which is measured elsewhere (docs/MASKING.md).
+The people are drawings, in colours and sizes that each shipped network for people scores at 0.6 or more; no photograph of a person
+is stored. If a stack has two such networks, each must detect them by itself. YuNet must detect one face, drawn larger in a picture
+of its own, because the faces of the drawn people are too small for it. CenterFace was not measured with it and is not tested.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PEOPLE: tuple[tuple[int, int, int, Colour], ...] = (
     (960, 648, 302, (60, 110, 60)),
 )
 LEAST_SCORE, LEAST_OVERLAP = 0.5, 0.5
-# What the shipped networks answer for these three, as left, top, right, bottom, score. Other builds of OpenCV and other
-# processors round differently, by hundredths; a changed weight, a changed decoding or another network is off by far more.
+# Results of the shipped networks for these three people: left, top, right, bottom, score. Other builds and processors round
+# differently, by hundredths; a changed weight, a changed decoding or another network differs by far more.
 Answer = tuple[float, float, float, float, float]
 Answers = tuple[Answer, ...]
 _RTMDET: Answers = (
@@ -49,7 +49,7 @@ _YOLOX: Answers = (
 STORED: dict[str, Answers] = {
     "rtmdet-nano": _RTMDET,
     "yolox-nano": _YOLOX,
-    # All three are found by both networks, and taken from the first.
+    # Both networks detect all three; the results of the first one are used.
     "rtmdet-nano+yolox-nano+yunet": _RTMDET,
     "yolox-nano+yunet": _YOLOX,
     "nanodet-g+centerface": (
@@ -58,7 +58,7 @@ STORED: dict[str, Answers] = {
         (902.7, 349.6, 1013.7, 656.3, 0.777),
     ),
 }
-# Middle and size of the drawn face in its picture, pixels; and what the stacks' networks for faces answer for it.
+# Middle (x, y) and size of the drawn face in its picture, pixels; and the results of the stacks' networks for faces.
 FACE = (640, 330, 220)
 _YUNET: Answer = (555.0, 223.2, 719.8, 446.2, 0.877)
 STORED_FACE: dict[str, Answer] = {"rtmdet-nano+yolox-nano+yunet": _YUNET, "yolox-nano+yunet": _YUNET}
@@ -67,7 +67,7 @@ SCORE_OFF, PIXELS_OFF = 0.08, 6.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tested."""
+    """The result of one check."""
 
     name: str
     passed: bool
@@ -75,9 +75,9 @@ class Check:
 
 
 def run(detector: Detector) -> tuple[Check, ...]:
-    """All checks: a look of the detector at the drawn people, one at the drawn face, and one of each of its parts at the people.
+    """Run all checks: the detector on the drawn people and on the drawn face, and each of its parts on the people.
 
-    Whatever they raise is a failed check. A check of a part begins with the network's name.
+    An exception becomes a failed check. The names of a part's checks begin with the network's name.
     """
     checks = list(_look(detector, painting=True))
     for part in detector.parts:
@@ -86,12 +86,13 @@ def run(detector: Detector) -> tuple[Check, ...]:
 
 
 def require(detector: Detector) -> tuple[Check, ...]:
-    """The checks, all passed; else `ModelError` names the first that failed."""
+    """Run all checks and return them; `ModelError` with the first failed one if not all passed."""
     checks = run(detector)
     for check in checks:
         if not check.passed:
             raise ModelError(
-                f"self-test: {check.name}: {check.detail}", "make setup anew; if it fails again, send `lykta selftest --json`"
+                f"self-test: {check.name}: {check.detail}",
+                "run make setup again; if it still fails, send `lykta selftest --json`",
             )
     return checks
 
@@ -122,12 +123,16 @@ def _frame(scene: Plane) -> Frame:
 
 
 def boxes() -> tuple[Box, ...]:
-    """Where they were drawn."""
+    """The boxes of the drawn people: left, top, right, bottom in pixels."""
     return tuple((x - tall * 0.16, feet - tall, x + tall * 0.16, feet) for x, feet, tall, _ in PEOPLE)
 
 
 def draw_person(scene: Plane, x: int, feet: int, tall: int, coat: Colour, trousers: Colour) -> None:
-    """Head, hair, coat, arms, legs, shoes: enough of a person for a detector. x: middle, feet: where they stand, pixels; BGR."""
+    """Draw a person into a picture (h, w, 3) BGR.
+
+    x, feet, tall    middle, lower end and height, pixels
+    coat, trousers   BGR
+    """
     unit = tall / 8
     skin: Colour = (150, 178, 214)
 
@@ -147,7 +152,7 @@ def draw_person(scene: Plane, x: int, feet: int, tall: int, coat: Colour, trouse
 
 
 def draw_face(scene: Plane, x: int, y: int, size: int) -> None:
-    """Hair, skin, eyes, nose and mouth around a middle, in pixels of the scene (h, w, 3) BGR."""
+    """Draw a face into a picture (h, w, 3) BGR. x, y: its middle; size: its height; pixels."""
     unit = size / 10
 
     def at(dx: float, dy: float) -> tuple[int, int]:
@@ -168,7 +173,7 @@ def draw_face(scene: Plane, x: int, y: int, size: int) -> None:
 
 
 def _look(detector: Detector, *, painting: bool) -> Iterator[Check]:
-    """One look at the drawn people. painting: paint what was found, too."""
+    """Checks of one run on the drawn people. painting: also check the masks."""
     frame = picture()
     found = _answer(detector, frame)
     if isinstance(found, Check):
@@ -182,7 +187,7 @@ def _look(detector: Detector, *, painting: bool) -> Iterator[Check]:
 
 
 def _face(detector: Detector) -> Iterator[Check]:
-    """One look at the drawn face, by a stack whose answer is stored."""
+    """Checks of one run on the drawn face, if a result is stored for the stack."""
     if detector.name not in STORED_FACE:
         return
     found = _answer(detector, face_picture())
@@ -196,17 +201,17 @@ def _face(detector: Detector) -> Iterator[Check]:
 
 
 def _answer(detector: Detector, frame: Frame) -> tuple[Detection, ...] | Check:
-    """What the detector finds; a failed check if it raises or answers nonsense."""
+    """The detections; a failed check if the detector raises an exception or gives an invalid result."""
     try:
         found = detector.detect(frame)
-    except Exception as problem:  # noqa: BLE001 - a network may raise anything; that is what is being tested
+    except Exception as problem:  # noqa: BLE001 - a network may raise any exception; that is what is being tested
         return Check("detector", False, f"{type(problem).__name__}: {problem}")
     absurd = flaw(found, WIDTH, HEIGHT)
     return Check("detector", False, absurd) if absurd else found
 
 
 def _best(found: tuple[Detection, ...], kind: Kind, box: Box) -> Detection | None:
-    """The find of that kind that overlaps the drawn one most, if it does so enough."""
+    """The detection of that kind with the largest overlap with the box, if it reaches `LEAST_OVERLAP`."""
     alike = [one for one in found if one.kind == kind]
     best = max(alike, key=lambda one: _overlap(one, box), default=None)
     return best if best and _overlap(best, box) >= LEAST_OVERLAP else None
@@ -226,7 +231,7 @@ def _people(people: list[Detection | None]) -> Iterator[Check]:
 
 
 def _outputs(name: str, people: list[Detection | None]) -> Iterator[Check]:
-    """Beside the stored answers; a detector that has none (an AI camera) is judged by the other checks."""
+    """Compare with the stored results; no check for a detector that has none, e.g. an AI camera."""
     for (_, _, tall, _), one, stored in zip(PEOPLE, people, STORED.get(name, ()), strict=False):
         got = (one.left, one.top, one.right, one.bottom) if one else (0.0, 0.0, 0.0, 0.0)
         pixels = max(abs(a - b) for a, b in zip(got, stored[:4], strict=True))
@@ -236,7 +241,8 @@ def _outputs(name: str, people: list[Detection | None]) -> Iterator[Check]:
 
 
 def _painting(frame: Frame, found: tuple[Detection, ...]) -> Check:
-    """Values that are not the fill are written first: a black night would pass a painter that no longer paints."""
+    """Check that the people, and nothing else, are painted. The picture is first filled with other values than the tones, so that a
+    masker that paints nothing fails also on a dark picture."""
     tracker = Tracker(WIDTH, HEIGHT)
     tracker.step(SECOND, found)
     regions = tracker.step(2 * SECOND, found).regions(1.0, WIDTH, HEIGHT)

@@ -1,4 +1,4 @@
-"""Grids of tiles over a picture, and the few rectangles that cover the tiles that are set."""
+"""Grids of tiles over a picture, and the rectangles that cover the tiles that are set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Grid = npt.NDArray[np.bool_]
 
 
 def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, height: int) -> tuple[Region, ...]:
-    """Regions that cover every tile that is set; runs of tiles in a row, joined over rows where they are the same.
+    """Regions that cover all tiles that are set: runs of tiles in a row, joined with identical runs in the next rows.
 
     grid            (rows, columns)
     tile            width and height of a tile in pixels of the picture
@@ -44,13 +44,14 @@ def rectangles(part: Part, grid: Grid, tile: tuple[float, float], width: int, he
 
 @lru_cache(maxsize=16)
 def _edges(count: int, side: float, limit: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where a region that begins, or ends, at each edge of `count` tiles begins, or ends, in even pixels."""
+    """For each edge between `count` tiles of that side length: the even pixel at which a region begins there, and at which one ends
+    there."""
     edges = [number * side for number in range(count + 1)]
     return tuple(down(edge, limit) for edge in edges), tuple(up(edge, limit) for edge in edges)
 
 
 def tiles_of(plane: npt.NDArray[np.bool_], side: int, least: int = 1) -> Grid:
-    """(rows, columns) of tiles of side x side pixels: set where that many pixels are; the last ones may be narrower."""
+    """(rows, columns) of tiles of side x side pixels: set if `least` or more of their pixels are; the last ones may be smaller."""
     rows, columns = plane.shape
     padded = np.zeros((-(-rows // side) * side, -(-columns // side) * side), bool)
     padded[:rows, :columns] = plane
@@ -58,12 +59,12 @@ def tiles_of(plane: npt.NDArray[np.bool_], side: int, least: int = 1) -> Grid:
 
 
 def pixels_of(grid: Grid, side: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The inverse: every pixel of a set tile, cut to (rows, columns)."""
+    """The inverse of `tiles_of`: all pixels of the tiles that are set. shape: (rows, columns), pixels."""
     return np.asarray(grid.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]])
 
 
 def _runs(grid: Grid) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Rows in which tiles are set, each with the begin and end of its runs."""
+    """The rows in which tiles are set, each with the begin and end columns of its runs."""
     rows, columns = np.nonzero(np.diff(grid.astype(np.int8), axis=1, prepend=0, append=0))
     edges = zip(rows[::2].tolist(), columns[::2].tolist(), columns[1::2].tolist(), strict=True)
     for row, runs in groupby(edges, key=itemgetter(0)):

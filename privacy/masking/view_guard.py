@@ -1,10 +1,11 @@
-"""The view guard: is this still the picture that was assessed? Covered, defocused, blinded and moved are told apart (R06).
+"""The view guard: checks whether the camera still shows the view that was assessed, and distinguishes covered, defocused, blinded
+and moved (R06).
 
-What a place keeps is its edges: kerb, roof, windows. The guard remembers where edges lasted and in which direction they ran,
-and compares tile by tile how far the present gradients point the same way (normalised correlation of gradient fields, as in
-Hager and Belhumeur's illumination-insensitive alignment, 1998). Whatever leaves a part of them in place, a bus of ten
-minutes before four fifths of the picture, is an obstruction and no move. What is masked and what is dark is not judged: it
-counts neither for a finding nor against one, so that neither a bus now and then nor a night ends what was found.
+A scene keeps its edges: kerb, roof, windows. The guard stores where lasting edges are and their direction, and compares tile by
+tile how far the present gradients have the same direction (normalised correlation of gradient fields, as in Hager and Belhumeur's
+illumination-insensitive alignment, 1998). If a part of the edges is still in place, e.g. while a bus stands for ten minutes in
+front of four fifths of the picture, it is an obstruction and not a move. Masked and dark tiles are not evaluated: they count
+neither for a finding nor against one, so that neither a passing bus nor a night ends a finding.
 """
 
 from __future__ import annotations
@@ -27,33 +28,33 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 TILE: Final = 8
-# How long a finding must last; a partial cover, longer than any bus stays.
+# How long a finding must last. For a partial cover ("partly") that is longer than any bus stays.
 PATIENCE_NS: Final[dict[str, int]] = {
     "moved": 120 * SECOND, "covered": 30 * SECOND, "partly": 900 * SECOND, "defocused": 60 * SECOND, "blinded": 30 * SECOND,
 }  # fmt: skip
 HEAL_NS = 60 * SECOND
 LEARN_NS = 60 * SECOND
-_FORGIVES = 4  # a look without the finding takes back so many with it: lights that pass add up to nothing
+_FORGIVES = 4  # time without the finding counts so many times against it, so that passing lights do not add up
 _MEMORY_S = 600.0
 _EDGE = 10.0  # levels a pixel, at a luma of 100
-_LASTING = 0.5  # length of the mean direction: 1 is an edge that was always there and never turned
-_LIT = 40  # mean luma of a tile that can be judged
-_AGREES = 0.35  # correlation of a tile's gradients with those remembered
+_LASTING = 0.5  # length of the mean direction; 1: an edge that was always there in the same direction
+_LIT = 40  # mean luma from which a tile can be evaluated
+_AGREES = 0.35  # correlation of a tile's gradients with the stored ones
 _WHOLE = 0.6
-_NONE = 0.12  # what agrees by chance
-_EXPLAINS = 0.5  # a shift or turn that brings so many tiles into line is what happened
+_NONE = 0.12  # share of tiles that agrees by chance
+_EXPLAINS = 0.5  # a shift or rotation is accepted if so many tiles then agree
 _SHAKE = 3.2  # pixels of the small picture: two hundredths of its width
 _FEWEST = 6  # tiles
-_PART = 0.1  # of the tiles that remember edges: what a partial cover takes at least
+_PART = 0.1  # share of the tiles with stored edges that a partial cover hides at least
 _TURNS = tuple(sign * degrees for degrees in (4, 7, 10, 13, 16, 20) for sign in (1, -1))
-_OUTLINED = 0.5  # of the tiles around it: what stands in the street and not on the lens
+_OUTLINED = 0.5  # with an outline in so many of the tiles around it, an object is in the street and not on the lens
 _SETTLED_NS = 1800 * SECOND
-_SEARCH_EVERY = 20  # looks: all turns cost as much as ten looks
+_SEARCH_EVERY = 20  # looks; the search over all rotations takes the time of ten looks
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the guard takes the view for. hides: everything must be masked while it lasts."""
+class ViewState:
+    """The guard's finding. kind: "" if the view is unchanged; hides: frames must be fully masked while it lasts."""
 
     kind: Kind = ""
     hides: bool = False
@@ -61,9 +62,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class _Look:
-    """One picture compared with the memory. Shares are of the tiles that can be judged; shift is in pixels, 0 for none.
+    """One picture compared with the stored edges.
 
-    visible, flat, foreign   tiles (rows, columns) neither masked nor dark; without edges; with edges that nobody remembers
+    visible   tiles (rows, columns) that are neither masked nor dark
+    flat      visible tiles without edges
+    foreign   visible tiles with edges that are not the stored ones
+    agree     share of the evaluated tiles whose edges agree
+    shift     shift or rotation of the picture, pixels; 0 if there is none
+    edges     amount of edges relative to the stored one
+    alike     correlation of the coarse picture with the stored one
+    bright    share of the pixels that are nearly white
     """
 
     visible: Bools
@@ -77,7 +85,8 @@ class _Look:
 
 
 class _Lasting:
-    """For how long something was so, tile by tile, in ns, from its first look on. What cannot be seen stays as it was."""
+    """For how long a condition has held, in ns for each tile, counted from its first look. Tiles that are not visible keep their
+    value."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.ns: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
@@ -90,9 +99,9 @@ class _Lasting:
 
 
 class ViewGuard:
-    """Fed about twice a second with the raw picture's luma at small size. Not thread-safe.
+    """Gets the luma of the raw picture at small size about twice a second. Not thread-safe.
 
-    reference   what `to_bytes` gave before a restart, or empty; `RecordError` if it is torn
+    reference   the result of `to_bytes` before a restart, or empty; `RecordError` if it is damaged
     """
 
     def __init__(self, reference: bytes = b"") -> None:
@@ -105,53 +114,54 @@ class ViewGuard:
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing has been found yet."""
+        """Reset all findings."""
         self._coarse: Floats | None = None
         self._lasted: dict[Kind, int] = {}
         self._good_ns, self._looks, self._turn = 0, 0, 0.0
         shape = (0, 0) if self._field is None else tuple(side // TILE for side in self._field.shape[1:])
         self._flat, self._foreign = _Lasting(shape), _Lasting(shape)
-        self.standing = Standing()
+        self.state = ViewState()
 
-    def look(self, luma: Plane, hidden: tuple[Region, ...], size: tuple[int, int], mono_ns: int) -> Standing:
-        """The standing after this picture.
+    def look(self, luma: Plane, hidden: tuple[Region, ...], size: tuple[int, int], mono_ns: int) -> ViewState:
+        """Take one picture; returns the present finding.
 
         luma     (rows, columns) uint8, long side 160
-        hidden   what is masked in it, in pixels of a frame of `size` (width, height)
+        hidden   the masked regions, in pixels of a frame of `size` (width, height)
+        mono_ns  monotonic time of exposure
         """
         passed = min(5 * SECOND, mono_ns - self._last_ns) if self._last_ns is not None else 0
         self._last_ns = mono_ns
         field, strength = _gradients(luma)
         seen = ~_under(hidden, size, luma.shape)
         if self._field is None or self._field.shape[1:] != luma.shape:
-            # Not what is masked: who stands there while it is learnt would be an outline on the card.
+            # Without the masked pixels: otherwise the outline of a person who stands there would be stored on the card.
             self._field, self._known_ns = field * seen, 0
             self._begin()
         lit = _tiles(luma.astype(np.float32)) >= _LIT
         found = self._compare(luma, field, strength, seen, lit)
         if found is not None and self.established:
             self._judge(found, passed)
-        # Not in the dark and not from what may be another view: the memory would fade.
-        clear = not self._lasted and not self.standing.hides and (found is None or found.agree >= _NONE)
+        # Do not learn in the dark or from what may be another view: the stored edges would fade.
+        clear = not self._lasted and not self.state.hides and (found is None or found.agree >= _NONE)
         if lit.mean() > 0.5 and (clear or not self.established):
             self._learn(luma, field, strength, seen, passed, found is None or found.agree > _WHOLE)
-        return self.standing
+        return self.state
 
     def confirm(self) -> None:
-        """The present view is the right one: forget the old edges and learn these."""
+        """Accept the present view: delete the stored edges and learn new ones."""
         self._field, self._edges, self._known_ns = None, 0.0, 0
         self._begin()
 
     @property
     def established(self) -> bool:
-        """Whether there is something to compare with."""
+        """Whether edges were learned for long enough to compare with."""
         return self._known_ns >= LEARN_NS
 
     def to_bytes(self) -> bytes:
-        """Where edges last, in which of eight directions they run, and how many there are. No picture: nothing in it has a
-        brightness.
+        """The lasting edges with their direction, in eighths of a circle, and the amount of edges. It contains no brightness, so it
+        is not a picture.
 
-        Two bytes for columns and rows, two for the share of edges (of 65535), then zlib of one byte a pixel: 0 or direction + 1.
+        Two bytes for columns and rows, two for the share of edges (of 65535), then zlib of one byte per pixel: 0 or direction + 1.
         """
         if self._field is None:
             return b""
@@ -160,7 +170,7 @@ class ViewGuard:
         return bytes(kept.shape[::-1]) + round(self._edges * 65535).to_bytes(2, "big") + zlib.compress(kept.tobytes())
 
     def _compare(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, lit: Bools) -> _Look | None:
-        """None if too little can be seen, or is remembered, to judge by."""
+        """Compare a picture with the stored edges; None if too little is visible or stored for that."""
         assert self._field is not None
         lasting = (_length(self._field) > _LASTING) & seen
         visible = (_tiles(seen.astype(np.float32)) > 0.5) & lit
@@ -183,7 +193,7 @@ class ViewGuard:
         )
 
     def _align(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
-        """How far the edges agree, and by how much the whole picture is shifted or turned if that explains it."""
+        """Share of tiles whose edges agree, and the shift or rotation of the whole picture (pixels) if that explains the rest."""
         here = self._agreement(field, lasting, judged)
         if here >= _WHOLE:
             return here, 0.0
@@ -195,7 +205,7 @@ class ViewGuard:
         return (there, 0.0) if shift <= _SHAKE else (here, shift)
 
     def _shifted(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
-        """How far it agrees when shifted back by what phase correlation finds, and that shift."""
+        """The agreement after the shift found by phase correlation is undone, and that shift in pixels."""
         assert self._field is not None
         now, then = _length(field), _length(self._field)
         (across, down), _ = cv2.phaseCorrelate(then, now, cv2.createHanningWindow(now.shape[::-1], cv2.CV_32F))
@@ -203,7 +213,7 @@ class ViewGuard:
         return self._agreement(moved, lasting, judged), float(np.hypot(across, down))
 
     def _turned(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
-        """The same for a camera that was tilted: by the turn that explained the look before, now and then by each."""
+        """The same for a rotated camera: with the rotation found at the look before, and every `_SEARCH_EVERY` looks with all."""
         self._looks += 1
         turns = _TURNS if self._looks % _SEARCH_EVERY == 1 else (self._turn,) if self._turn else ()
         best, reach = 0.0, max(field.shape) / 2
@@ -216,11 +226,11 @@ class ViewGuard:
         return best, float(np.radians(abs(self._turn))) * reach
 
     def _agreement(self, field: Floats, lasting: Bools, judged: Bools) -> float:
-        """Share of tiles that agree, of upright edges or of lying ones, whichever is less."""
-        return min(self._share(field, lasting & along, judged) for along in self._upright())
+        """Share of tiles that agree: the smaller one of those for vertical and for horizontal edges."""
+        return min(self._share(field, lasting & along, judged) for along in self._orientations())
 
     def _share(self, field: Floats, lasting: Bools, judged: Bools) -> float:
-        """Share of tiles whose gradients point as remembered, among those that remember some; 1 where too few do."""
+        """Share of the tiles with stored edges whose gradients have the stored direction; 1 if there are too few such tiles."""
         tiles = judged & (_count(lasting) >= 3)
         if tiles.sum() < _FEWEST:
             return 1.0
@@ -231,14 +241,15 @@ class ViewGuard:
         same = _tiles((field[0] * self._field[0] + field[1] * self._field[1]) * lasting)
         return tiles & (same > _AGREES * _tiles(lasting.astype(np.float32)))
 
-    def _upright(self) -> tuple[Bools, Bools]:
-        """Edges that stand and edges that lie. Judged apart: after a turn to the side kerb and roof still lie where they lay."""
+    def _orientations(self) -> tuple[Bools, Bools]:
+        """Pixels of vertical and of horizontal edges. They are evaluated separately: after a turn to the side, kerb and roof still
+        agree."""
         assert self._field is not None
-        standing = np.abs(self._field[0]) > np.abs(self._field[1])
-        return standing, ~standing
+        vertical = np.abs(self._field[0]) > np.abs(self._field[1])
+        return vertical, ~vertical
 
     def _likeness(self, luma: Plane) -> float:
-        """Correlation of the coarse picture with the one remembered; 0 if there is none (after a restart)."""
+        """Correlation of the coarse picture with the stored one; 0 if there is none (after a restart)."""
         if self._coarse is None:
             return 0.0
         now = _coarse(luma)
@@ -262,18 +273,19 @@ class ViewGuard:
             self._take(kind, True)
         elif partly:
             self._take("covered", False)
-        elif self._good_ns >= HEAL_NS and self.standing.kind != "moved":
-            self.standing = Standing()
+        elif self._good_ns >= HEAL_NS and self.state.kind != "moved":
+            self.state = ViewState()
 
     def _take(self, kind: Kind, hides: bool) -> None:
-        """A move stays a move until it is confirmed."""
-        if self.standing.kind != "moved":
-            self.standing = Standing(kind, hides)
+        """Set the finding; "moved" stays until the view is confirmed."""
+        if self.state.kind != "moved":
+            self.state = ViewState(kind, hides)
 
     def _partly(self, look: _Look) -> bool:
-        """Whether a connected area lost its edges for long and has no outline: a truck has one, what sits on a lens has none."""
+        """Whether a connected area has lost its edges for long and has no outline: a truck has an outline, a cover on the lens has
+        none."""
         lost = (self._flat.ns >= PATIENCE_NS["partly"]) & ~(look.visible & ~look.flat)
-        edged = self._remembers()
+        edged = self._edge_tiles()
         least = _PART * max(_FEWEST, int(edged.sum()))
         if (lost & edged).sum() < least:
             return False
@@ -282,17 +294,18 @@ class ViewGuard:
         return any((area & edged).sum() >= least and self._outlined(area & lost, lost) < _OUTLINED for area in grown)
 
     def _outlined(self, area: Bools, lost: Bools) -> float:
-        """Share of the tiles around an area that have shown edges nobody remembers for half the time."""
+        """Share of the tiles around an area that have shown other edges than the stored ones for half the time."""
         ring = (cv2.dilate(area.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~lost
         return float((self._foreign.ns[ring] >= PATIENCE_NS["partly"] // 2).mean()) if ring.any() else 0.0
 
-    def _remembers(self) -> Bools:
-        """Tiles where edges lasted."""
+    def _edge_tiles(self) -> Bools:
+        """Tiles with lasting edges."""
         assert self._field is not None
         return np.asarray(_count(_length(self._field) > _LASTING) >= 4)
 
     def _learn(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, passed: int, whole: bool) -> None:
-        """Running means. What a tile shows anew is learnt after half an hour, longer than any bus; a cover never."""
+        """Update the running means. New content of a tile is learned after half an hour, which is longer than any bus stays; a
+        cover is never learned."""
         assert self._field is not None
         self._known_ns += passed
         seconds = passed / SECOND
@@ -304,15 +317,15 @@ class ViewGuard:
             self._coarse = now if self._coarse is None else self._coarse + (now - self._coarse) * rate
 
     def _doubtful(self, shape: tuple[int, ...]) -> Bools:
-        """Pixels of tiles that show something else than remembered, and not yet for long enough to be what is there."""
+        """Pixels of tiles that differ from the stored edges, but not for long enough to be learned."""
         fresh = [(lasting.ns > 0) & (lasting.ns < _SETTLED_NS) for lasting in (self._flat, self._foreign)]
-        covered = (self._flat.ns > 0) & (self.standing.kind == "covered")
+        covered = (self._flat.ns > 0) & (self.state.kind == "covered")
         tiles = (fresh[0] | fresh[1] | covered).astype(np.uint8)
         return np.asarray(cv2.resize(tiles, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _kind(look: _Look) -> Kind:
-    """What one picture looks like; empty if all is well, or if only a part is not."""
+    """The finding in one picture; "" if there is none, or if it concerns only a part of the picture."""
     if look.bright >= _WHOLE:
         return "blinded"
     if look.agree < _NONE and look.edges < 0.35:
@@ -321,7 +334,7 @@ def _kind(look: _Look) -> Kind:
 
 
 def _gradients(luma: Plane) -> tuple[Floats, Floats]:
-    """Unit gradients (across and down, rows, columns), 0 where there is no edge, and their strength for a luma of 100."""
+    """Unit gradients (2: across and down, rows, columns), 0 where there is no edge; and their strength, scaled to a luma of 100."""
     picture = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
     x, y = cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125)
     local = cv2.blur(picture, (15, 15)) + 8.0
@@ -336,7 +349,7 @@ def _length(field: Floats) -> Floats:
 
 
 def _turn(field: Floats, degrees: float) -> Floats:
-    """The field of the picture turned about its middle: its points, and the directions at them."""
+    """The gradient field rotated about the middle of the picture: positions and directions."""
     height, width = field.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     x, y = (cv2.warpAffine(part, matrix, (width, height)) for part in field)
@@ -345,7 +358,7 @@ def _turn(field: Floats, degrees: float) -> Floats:
 
 
 def _under(hidden: tuple[Region, ...], size: tuple[int, int], shape: tuple[int, ...]) -> Bools:
-    """Pixels of the small picture under what is masked, and next to it."""
+    """Pixels of the small picture that are masked, with a margin of two pixels."""
     covered = np.zeros(shape, bool)
     across, down = shape[1] / size[0], shape[0] / size[1]
     for region in hidden:
@@ -355,14 +368,14 @@ def _under(hidden: tuple[Region, ...], size: tuple[int, int], shape: tuple[int, 
 
 
 def _tiles(values: Floats) -> Floats:
-    """Means over tiles of 8x8 pixels; what is left at the right and below is not judged."""
+    """Means over tiles of 8x8 pixels; a rest at the right and at the bottom is not used."""
     rows, columns = (side // TILE for side in values.shape)
     cut = values[: rows * TILE, : columns * TILE]
     return np.asarray(cv2.resize(cut, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _count(which: Bools) -> Floats:
-    """How many pixels of each tile."""
+    """The number of set pixels in each tile."""
     return _tiles(which.astype(np.float32)) * (TILE * TILE)
 
 
@@ -374,12 +387,12 @@ def _unpack(reference: bytes) -> tuple[Floats, float]:
     try:
         columns, rows = reference[:2]
         packed = zlib.decompressobj()
-        # One byte more than fits: a few kilobytes of zlib may hold gigabytes.
+        # Limited to one byte more than is valid: a few kilobytes of zlib may expand to gigabytes.
         kept = np.frombuffer(packed.decompress(reference[4:], rows * columns + 1), np.uint8).reshape(rows, columns)
         if not packed.eof:
             raise ValueError("incomplete")
     except (zlib.error, ValueError) as problem:
-        raise RecordError(f"view reference: torn: {problem}", "confirm the view again: lykta view confirm") from problem
+        raise RecordError(f"view reference: damaged: {problem}", "confirm the view again: lykta view confirm") from problem
     angle = (kept.astype(np.float32) - 1) * np.float32(np.pi / 4)
     field = np.stack((np.cos(angle), np.sin(angle))) * (kept > 0)
     return field.astype(np.float32), int.from_bytes(reference[2:4], "big") / 65535

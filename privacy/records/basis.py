@@ -1,7 +1,7 @@
-"""The two records that open the lens: the basis (limits in words) and the view (pixels). R01, R02, R03, R04, R07, R12, R35.
+"""The two records that permit filming: the basis (limits in words) and the view (pixels). R01, R02, R03, R04, R07, R12, R35.
 
-Both are frozen; `rule` is the one place that decides whether the camera may be open at a moment, `rule_visit` whether somebody on
-site may look while it is set up.
+Only `rule` decides whether the camera may be open at a given time, and only `rule_visit` whether a person on site may see the
+picture during commissioning.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ BASIS = "lykta-basis"
 VIEW = "lykta-view"
 Profile = Literal["standard", "strict", "full"]
 _ASSESSED = ("type", "stop", "purpose", "hours", "least_profile", "retention_hours", "stacks")
-"""What only a new assessment may change (R05)."""
+"""Fields that need a new assessment if they change (R05)."""
 ZONE_UNKNOWN = "zone_unknown"
-"""The reason of a ruling where the zone's file is missing or torn: the node's fault, no lawful rest."""
+"""The reason of a ruling if the time zone's file is missing or damaged: a fault of the node, not a lawful pause."""
 VISIT_MS = 60 * 60_000
 """The longest visit (R35)."""
 _WEEK = timedelta(days=7, hours=2)
-"""Hours repeat weekly: what is open longer than a week, whatever the clock did in it, ends with the basis only."""
+"""Hours repeat weekly: a span longer than a week (with a margin for changes of the clock) ends only with the basis."""
 PROFILES: tuple[Profile, ...] = ("standard", "strict", "full")
 Share = Annotated[float, Meta(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], Meta(min_length=3)]
@@ -39,7 +39,7 @@ Clock = Annotated[str, Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}|^24:0
 
 
 class Hours(Struct, frozen=True, forbid_unknown_fields=True):
-    """Assessed hours of one set of weekdays (1 = Monday), local time; an end before the begin runs past midnight."""
+    """Assessed hours of one set of weekdays (1 = Monday), local time. If the end is before the begin, it is on the next day."""
 
     days: tuple[Annotated[int, Meta(ge=1, le=7)], ...]
     begin: Clock
@@ -51,7 +51,7 @@ class Hours(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Basis(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the municipality assessed; signed by its basis key."""
+    """What the municipality assessed and permits; signed by its basis key."""
 
     id: str
     assessment: str
@@ -69,11 +69,11 @@ class Basis(Struct, frozen=True, forbid_unknown_fields=True):
     end: Moment
     view_keys: tuple[str, ...] = ()
     commissioning: Annotated[tuple[date, ...], Meta(max_length=31)] = ()
-    """Days, local, on which somebody on site may look while the node is set up; on none if the basis names none."""
+    """Local dates on which a visit is permitted, i.e. a person on site may see the picture during commissioning."""
 
 
 class Area(Struct, frozen=True, forbid_unknown_fields=True):
-    """One polygon of the picture and the paragraph it stands on; corners in shares of width and height."""
+    """One polygon of the picture and the legal paragraph that permits it; corners in shares (0..1) of width and height."""
 
     kind: Literal["stop", "path"]
     paragraph: Literal["KBL11.5b", "KBL8-9"]
@@ -82,9 +82,11 @@ class Area(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the installer drew on site; it can only narrow the basis.
+    """What the installer drew on site. It can only restrict the basis further.
 
-    far   above this line people may be too small to be found: never shown
+    areas   polygons that may be shown
+    zones   polygons that are always masked
+    far     far line: what lies above it is always masked, because people there may be too small to be detected
     """
 
     id: str
@@ -97,14 +99,14 @@ class View(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Permit(Struct, frozen=True):
-    """Verified records and what follows from them."""
+    """Verified records that permit filming."""
 
     basis: Basis
     view: View
 
 
 class Ruling(Struct, frozen=True):
-    """Whether the lens may be open now, why not, and until when that holds."""
+    """Whether the camera may be open now, the reason as a stable code, and until when this holds (None: not known)."""
 
     open: bool
     reason: str
@@ -112,7 +114,8 @@ class Ruling(Struct, frozen=True):
 
 
 def check_records(basis: Basis, view: View, site: str, node: str, profile: Profile, stack: str) -> Permit:
-    """Refuse records that are another node's, contradict each other or ask for less than was assessed."""
+    """The permit; `RecordError` if the records are for another node, contradict each other, or need more masking than is
+    configured."""
     check_basis(basis, site, node)
     check_view(basis, view)
     check_running(basis, profile, stack)
@@ -120,7 +123,7 @@ def check_records(basis: Basis, view: View, site: str, node: str, profile: Profi
 
 
 def check_basis(basis: Basis, site: str, node: str) -> None:
-    """`RecordError` if the basis is another node's."""
+    """`RecordError` if the basis is for another node."""
     if (basis.site, basis.node) != (site, node):
         raise RecordError(
             f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}",
@@ -129,7 +132,7 @@ def check_basis(basis: Basis, site: str, node: str) -> None:
 
 
 def check_view(basis: Basis, view: View) -> None:
-    """`RecordError` if the view is not of this basis and its node, or stands on what the basis does not give."""
+    """`RecordError` if the view is not for this basis and node, or has an area that the basis does not permit."""
     if (view.site, view.node) != (basis.site, basis.node):
         raise RecordError(
             f"view: site/node: is for {view.site}/{view.node}, this node is {basis.site}/{basis.node}",
@@ -139,13 +142,13 @@ def check_view(basis: Basis, view: View) -> None:
         raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
     for area in view.areas:
         if area.kind == "path" and area.paragraph == "KBL11.5b":
-            raise RecordError("view: areas: a path cannot stand on KBL 11 § 5 b", "use KBL8-9 with an assessment")
+            raise RecordError("view: areas: KBL 11 § 5 b does not permit a path", "use KBL8-9 with an assessment")
         if area.paragraph == "KBL11.5b" and not basis.stop.strip():
             raise RecordError('basis: stop: KBL 11 § 5 b needs the id of a stop (got "")', "name the stop and sign the basis again")
 
 
 def check_running(basis: Basis, profile: Profile, stack: str) -> None:
-    """`RecordError` if what runs is less than what was assessed (R04, R05)."""
+    """`RecordError` if the configured profile masks less than was assessed, or the stack was not assessed (R04, R05)."""
     if PROFILES.index(profile) < PROFILES.index(basis.least_profile):
         raise RecordError(
             f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}",
@@ -158,16 +161,17 @@ def check_running(basis: Basis, profile: Profile, stack: str) -> None:
 
 
 def check_successor(old: Basis, new: Basis, used: Collection[str]) -> None:
-    """`RecordError` if a basis may not follow the one in force: an older one, or another law under the old assessment (R05).
+    """`RecordError` if the new basis may not replace the old one: it is older, or it changes `_ASSESSED` fields without a new
+    assessment (R05).
 
-    used   ids and assessments that were ever in force here
+    used   ids and assessments that were ever in force on this node
     """
     if new.id == old.id or new.id in used:
         raise RecordError(f"basis: id: was in force here before (got {new.id})", "a changed basis needs an id of its own")
     if new.begin < old.begin:
         raise RecordError(
             f"basis: begin: is before {old.begin:%Y-%m-%d %H:%M}, that of the one in force (got {new.begin:%Y-%m-%d %H:%M})",
-            "an older basis never comes back; sign it anew",
+            "an older basis cannot be used again; sign it anew",
         )
     changed = [name for name in _ASSESSED if getattr(old, name) != getattr(new, name)]
     if changed and (new.assessment == old.assessment or new.assessment in used):
@@ -178,7 +182,7 @@ def check_successor(old: Basis, new: Basis, used: Collection[str]) -> None:
 
 
 def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
-    """May the lens be open at `now` (aware)? Unknown time, or local time of unknown rules: no (R07)."""
+    """Whether the camera may be open at `now` (aware). It may not if the time or the rules of local time are unknown (R07)."""
     if not trusted_time:
         return Ruling(False, "time_unknown", None)
     if now < basis.begin:
@@ -197,9 +201,12 @@ def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
 
 
 def rule_visit(basis: Basis, now: datetime, trusted_time: bool, begun_ms: int, now_ms: int) -> Ruling:
-    """May somebody on site look at `now` (aware), in a visit that began then (milliseconds since boot)? R35.
+    """Whether a person on site may see the picture at `now` (aware), in a visit (R35).
 
-    The one exception to the hours, and to nothing else: not past the basis's own end, nor at an unknown time.
+    A visit is an exception to the assessed hours only: it is not permitted before the begin or after the end of the basis, or if
+    the time is unknown.
+
+    begun_ms, now_ms   begin of the visit and present time, milliseconds since boot
     """
     if not trusted_time:
         return Ruling(False, "time_unknown", None)
@@ -218,22 +225,23 @@ def rule_visit(basis: Basis, now: datetime, trusted_time: bool, begun_ms: int, n
 
 
 def deadline(basis: Basis, ended: datetime) -> datetime:
-    """When a clip that ended then must be gone (R27)."""
+    """When a clip that ended at `ended` must be deleted (R27)."""
     return ended + timedelta(hours=basis.retention_hours)
 
 
 def _spans(basis: Basis, now: datetime) -> list[Span]:
-    """Assessed spans from yesterday to a week ahead, in UTC, apart from each other: hours that adjoin are one span.
+    """Assessed spans from yesterday to about a week ahead, in UTC. Adjoining hours form one span.
 
-    Where the clock is put forward or back, the shorter reading of a span's ends. They are joined by the wall clock first, which no
-    change of it parts, and again in UTC, because the shorter reading of a joined begin may be the later one.
+    Where a local time is ambiguous because of daylight saving, the shorter span is taken. Spans are joined in local time first, so
+    that a change of the clock does not separate them, and again in UTC, because for a joined span the shorter interpretation may
+    begin later.
     """
     written = _written(basis.hours, now.astimezone(stockholm()).date() - timedelta(days=1))
     return _joined([(max(_moments(begin)), min(_moments(end))) for begin, end in [*written, *_joined(written)]])
 
 
 def _written(hours: tuple[Hours, ...], first: date) -> list[Span]:
-    """The spans that begin in the ten days from `first`, by the wall clock."""
+    """The spans that begin in the ten days from `first`, in local time."""
     days = [first + timedelta(days=n) for n in range(10)]
     return [_on(day, one) for one in hours for day in days if day.isoweekday() in one.days]
 
@@ -244,7 +252,7 @@ def _on(day: date, hours: Hours) -> tuple[datetime, datetime]:
 
 
 def _joined(spans: list[Span]) -> list[Span]:
-    """In order; those that overlap or adjoin as one, empty ones left out."""
+    """The spans in order, without empty ones; spans that overlap or adjoin are joined."""
     joined: list[Span] = []
     for begin, end in sorted(span for span in spans if span[0] < span[1]):
         if joined and begin <= joined[-1][1]:
@@ -260,7 +268,7 @@ def _clock(text: str) -> int:
 
 
 def _moments(wall: datetime) -> tuple[datetime, datetime]:
-    """Both readings of a local time: they differ where the clock shows it twice, or skips it."""
+    """Both interpretations of a local time in UTC: they differ if the clock shows that time twice, or skips it."""
     local = wall.replace(tzinfo=stockholm())
     return local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)
 

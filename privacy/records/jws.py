@@ -1,8 +1,8 @@
 """Signed records: canonical JSON in a compact JWS (ES256), the signer's certificate chain in `x5c`.
 
 Canonical JSON here has sorted keys, no spaces and is UTF-8: the same record gives the same bytes.
-Two ways of trusting a signer exist: a bare public key that a trusted key set lists by `kid`, or a certificate chain that
-ends at the centre's CA and carries the wanted role in its organisational unit.
+A signer is trusted in one of two ways: a trusted key set lists the public key by `kid`, or a certificate chain ends at the
+centre's CA and has the required role as its organisational unit.
 Source: RFC 7515 (JWS), RFC 7518 section 3.4 (ES256), RFC 7515 section 4.1.6 (x5c).
 """
 
@@ -33,14 +33,14 @@ from privacy.foreign import LONGEST, decode
 
 T = TypeVar("T")
 AT_ISSUE = datetime.min.replace(tzinfo=UTC)
-"""Judge a certificate as when it was issued: for records whose own time proves nothing."""
+"""Check a certificate as of its time of issue: for records whose own time may be wrong."""
 PrivateKey = ec.EllipticCurvePrivateKey
 Certificates = tuple[x509.Certificate, ...]
 Chain = Sequence[x509.Certificate]
 
 
 class _Registry(jws.JWSRegistry):
-    """Room for a certificate chain in the header: joserfc's own bound is 512 bytes."""
+    """Allows a certificate chain in the header: joserfc's own limit is 512 bytes."""
 
     max_header_length = 16 * 1024
 
@@ -48,12 +48,12 @@ class _Registry(jws.JWSRegistry):
 _REGISTRY = _Registry(algorithms=["ES256"])
 _LONGEST_CHAIN = 4
 UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
-"""What `cryptography` raises for certificates and requests that are torn, or of kinds that it does not know."""
+"""What `cryptography` raises for certificates and requests that are damaged or of an unknown kind."""
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 
 
 class _Header(Struct, frozen=True):
-    """The header of a record of ours."""
+    """The header of a signed record."""
 
     typ: str
     alg: Literal["ES256"]
@@ -63,7 +63,7 @@ class _Header(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Token:
-    """A compact JWS taken apart, its signature unchecked. signed: what the signature covers."""
+    """The parts of a compact JWS, signature not verified. signed: the bytes that the signature covers."""
 
     header: _Header
     payload: bytes
@@ -72,7 +72,7 @@ class _Token:
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key with what a verifier needs: the certificate chain, or only the key's id."""
+    """A private key and its certificate chain; without a chain a verifier finds the public key by its id."""
 
     key: PrivateKey
     chain: tuple[x509.Certificate, ...] = ()
@@ -91,9 +91,9 @@ class TrustedKeys:
 
 @dataclass(frozen=True)
 class Authority:
-    """The centre's CAs: trust certificates that one of them issued for one role, by organisational unit.
+    """The centre's CAs. A certificate that one of them issued is trusted for the role in its organisational unit.
 
-    More than one while a CA is replaced, and for evidence from before (docs/KEY-DRILLS.md).
+    There is more than one while a CA is being replaced, and for older evidence (docs/KEY-DRILLS.md).
     """
 
     cas: tuple[x509.Certificate, ...]
@@ -101,7 +101,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Party:
-    """Who signed: common name and role from the leaf certificate."""
+    """The signer: common name and role (organisational unit) of the leaf certificate, and its public key."""
 
     name: str
     role: str
@@ -109,7 +109,7 @@ class Party:
 
 
 def canonical(record: Any) -> bytes:
-    """The one byte form of a record that is signed and hashed."""
+    """The canonical bytes of a record, which are signed and hashed."""
     return msgspec.json.encode(record, order="sorted")
 
 
@@ -123,7 +123,7 @@ def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def sign(record: Any, signer: Signer, kind: str) -> bytes:
-    """Compact JWS over the canonical record; `kind` stands in the header's `typ` and must match when verified."""
+    """Compact JWS of the canonical record. kind: the header's `typ`, which must match at verification."""
     header: dict[str, Any] = {"alg": "ES256", "typ": kind, "kid": signer.kid}
     if signer.chain:
         header["x5c"] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in signer.chain]
@@ -132,7 +132,7 @@ def sign(record: Any, signer: Signer, kind: str) -> bytes:
 
 
 def verify_listed(token: bytes, kind: str, trusted: TrustedKeys, into: type[T]) -> T:
-    """The record inside, if a listed key signed it; otherwise `RecordError`."""
+    """The record, if a listed key signed it; otherwise `RecordError`."""
     kid = _header(token, kind).kid
     key = trusted.keys.get(kid)
     if key is None:
@@ -148,11 +148,11 @@ def verify_issued(
     into: type[T],
     at: datetime | Callable[[T], datetime] | None = None,
 ) -> tuple[T, Party]:
-    """The record and its signer, if a certificate of our CA with that role signed it; otherwise `RecordError`.
+    """The record and its signer, if a certificate of the centre's CA with that role signed it; otherwise `RecordError`.
 
-    `role` may be the one that the record itself names.
-    `at` is when the certificate must have been valid: a moment, or the moment that the record itself names, so that old
-    evidence outlives the certificate and a node without the time can read its own clips; by default now.
+    role   the required role, or a function that takes it from the record
+    at     when the certificate must have been valid: a time, or a function that takes it from the record, so that old evidence
+           stays valid and a node that has lost the time can read its own clips; default: now
     """
     leaf, party = _party(_chain(_header(token, kind), kind), authority, kind)
     record = _decode(_payload(token, party.public_key, kind), kind, into)
@@ -166,7 +166,8 @@ def verify_issued(
 
 
 def check_intact(token: bytes, kind: str, into: type[T]) -> None:
-    """`RecordError` if a record is not what its own certificate's key signed, whoever that is: to find damage, never to trust."""
+    """`RecordError` if a record's signature does not match its own certificate. Detects damage only: the certificate is not
+    checked."""
     chain = certificates_of(token, kind)
     if not chain:
         raise RecordError(f"{kind}: carries no certificate", "the record was made by an unenrolled unit")
@@ -174,15 +175,15 @@ def check_intact(token: bytes, kind: str, into: type[T]) -> None:
 
 
 def peek(token: bytes, kind: str, into: type[T]) -> T:
-    """The record inside, its signature unchecked: to list and to sort by, never to decide by. `RecordError` if it is none."""
+    """The record, signature not verified: for lists and sorting, not for decisions. `RecordError` if it is not a record."""
     _header(token, kind)
-    return _decode(_taken_apart(token, kind).payload, kind, into)
+    return _decode(_split(token, kind).payload, kind, into)
 
 
 def kind_of(token: bytes) -> str:
-    """What a signed record calls itself, unchecked; "" if it is none."""
+    """The kind (`typ`) of a signed record, not verified; "" if it is not a record."""
     try:
-        return _taken_apart(token, "record").header.typ
+        return _split(token, "record").header.typ
     except RecordError:
         return ""
 
@@ -193,7 +194,7 @@ def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
 
 
 def verify_by_ca(token: bytes, kind: str, authority: Authority, into: type[T]) -> T:
-    """The record inside, if a CA itself signed it; otherwise `RecordError`."""
+    """The record, if a CA itself signed it; otherwise `RecordError`."""
     signed_by = _header(token, kind).kid
     own = {thumbprint(key): key for key in (_ec(ca.public_key(), kind) for ca in authority.cas)}
     if signed_by not in own:
@@ -202,7 +203,7 @@ def verify_by_ca(token: bytes, kind: str, authority: Authority, into: type[T]) -
 
 
 def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys:
-    """The keys of a key set that a CA itself signed."""
+    """The keys of a key set, if a CA itself signed it; otherwise `RecordError`."""
     listed = verify_by_ca(token, kind, authority, dict[str, list[dict[str, Any]]])
     try:
         keys = [_ec(ECKey.import_key(k).public_key, kind) for k in listed["keys"]]
@@ -212,58 +213,58 @@ def verify_key_set(token: bytes, kind: str, authority: Authority) -> TrustedKeys
 
 
 def load_private_key(pem: bytes) -> PrivateKey:
-    """A P-256 private key from PEM."""
+    """A P-256 private key from PEM; `RecordError` if it is not one."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
-        raise RecordError(f"private key: {problem}", "the key file is torn; enrol again") from problem
+        raise RecordError(f"private key: {problem}", "the key file is damaged; enrol again") from problem
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise RecordError("private key: not a P-256 key", "enrol again")
     return key
 
 
 def load_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """Certificates from PEM, leaf first."""
+    """Certificates from PEM, leaf first; `RecordError` if they are invalid."""
     try:
         return _usable(x509.load_pem_x509_certificates(pem))  # noqa: TID251 - here
     except UNUSABLE as problem:
-        raise RecordError(f"certificate: {problem}", "the certificate file is torn; enrol again") from problem
+        raise RecordError(f"certificate: {problem}", "the certificate file is damaged; enrol again") from problem
 
 
 def token_id(token: bytes) -> str:
-    """What a signed record is known by: the SHA-256 of its signing input (RFC 7515 section 5.1).
+    """The id of a signed record: the SHA-256 of its signing input (RFC 7515 section 5.1).
 
-    Not of the whole token: space around it and another valid signature over the same text make no other record.
+    Not of the whole token: white space around it, or another valid signature of the same content, does not make another record.
     """
     return sha256_hex(token.strip().rpartition(b".")[0])
 
 
-def _taken_apart(token: bytes, kind: str, most: int = LONGEST) -> _Token:
+def _split(token: bytes, kind: str, most: int = LONGEST) -> _Token:
     token = token.strip()
     if len(token) > most:
-        raise RecordError(f"{kind}: must be at most {most} bytes (got {len(token)})", "the file is torn or was edited")
+        raise RecordError(f"{kind}: must be at most {most} bytes (got {len(token)})", "the file is damaged or was edited")
     parts = token.split(b".")
     if len(parts) != 3:
-        raise RecordError(f"{kind}: not a signed record: {len(parts)} parts, not three", "the file is torn or was edited")
+        raise RecordError(f"{kind}: not a signed record: {len(parts)} parts, not three", "the file is damaged or was edited")
     header, payload, _ = (_from_base64url(part, kind) for part in parts)
     if len(header) > _Registry.max_header_length:
-        raise RecordError(f"{kind}: not a signed record: its header is too long", "the file is torn or was edited")
-    found = decode(header, _Header, f"{kind}: not a signed record: header", hint="the file is torn or was edited")
+        raise RecordError(f"{kind}: not a signed record: its header is too long", "the file is damaged or was edited")
+    found = decode(header, _Header, f"{kind}: not a signed record: header", hint="the file is damaged or was edited")
     return _Token(found, payload, token.rpartition(b".")[0])
 
 
 def _from_base64url(text: bytes, kind: str) -> bytes:
-    """RFC 7515 section 2: URL-safe base64 without padding."""
+    """Decode URL-safe base64 without padding (RFC 7515 section 2)."""
     if not _BASE64URL.fullmatch(text):
-        raise RecordError(f"{kind}: not a signed record: not base64url", "the file is torn or was edited")
+        raise RecordError(f"{kind}: not a signed record: not base64url", "the file is damaged or was edited")
     try:
         return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     except ValueError as problem:
-        raise RecordError(f"{kind}: not a signed record: {problem}", "the file is torn or was edited") from problem
+        raise RecordError(f"{kind}: not a signed record: {problem}", "the file is damaged or was edited") from problem
 
 
 def _header(token: bytes, kind: str) -> _Header:
-    header = _taken_apart(token, kind).header
+    header = _split(token, kind).header
     if header.typ != kind:
         raise RecordError(f"{kind}: this is a {header.typ[:40]!r}", "wrong file")
     return header
@@ -287,11 +288,11 @@ def _chain(header: _Header, kind: str) -> tuple[x509.Certificate, ...]:
         der = (base64.b64decode(text, validate=True) for text in header.x5c)
         return _usable(x509.load_der_x509_certificate(one) for one in der)  # noqa: TID251 - here
     except UNUSABLE as problem:
-        raise RecordError(f"{kind}: torn certificate chain: {problem}", "the record was edited") from problem
+        raise RecordError(f"{kind}: damaged certificate chain: {problem}", "the record was edited") from problem
 
 
 def _usable(certificates: Iterable[x509.Certificate]) -> Certificates:
-    """The same, each read through: a certificate is decoded where it is asked, and may be refused only there."""
+    """The certificates, after all used fields were read: `cryptography` decodes them on access and may raise only then."""
     found = tuple(certificates)
     for one in found:
         one.public_key()
@@ -310,12 +311,12 @@ def _party(chain: Chain, authority: Authority, kind: str) -> tuple[x509.Certific
 
 
 def certificates_of(token: bytes, kind: str) -> tuple[x509.Certificate, ...]:
-    """The chain that a record carries, unverified."""
+    """The certificate chain in a record, not verified."""
     return _chain(_header(token, kind), kind)
 
 
 def certificate_party(chain: Chain, authority: Authority) -> Party:
-    """Whom a certificate names, if our CA issued it; otherwise `RecordError`."""
+    """The owner of a certificate, if the centre's CA issued it; otherwise `RecordError`."""
     return _party(chain, authority, "certificate")[1]
 
 

@@ -1,8 +1,8 @@
-"""What is signed about what leaves the node: the manifest of a clip, the parcel of anything else, and the centre's receipt.
+"""Signed records about uploaded objects: the manifest of a clip, the parcel of any other object, and the centre's receipt.
 
-The manifest of a running clip is its checkpoint: the same record with `state = "open"`, signed anew every ten seconds over
-the sealed bytes so far. A clip torn by a power cut carries the last one inside its own manifest, so that an auditor sees
-up to which byte the camera had signed before the cut.
+While a clip is being recorded its manifest is the checkpoint: the same record with `state = "open"`, signed every ten seconds for
+the sealed bytes so far. The manifest of a clip that a power cut ended contains the last checkpoint, so that an auditor can see
+which bytes the camera had signed before the cut.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MANIFEST = "lykta-manifest"
 PARCEL = "lykta-parcel"
 RECEIPT = "lykta-receipt"
 PART = 5 * 1024 * 1024
-"""Bytes of one part of an upload; the last one of a file may be shorter. The least that S3 allows."""
+"""Bytes of one part of an upload, the smallest that S3 allows; the last part of a file may be shorter."""
 LARGEST = 2 << 30
-"""Bytes of one sealed file, at most: the longest clip at the highest rate has a third of it."""
+"""Bytes of one sealed file, at most; the longest clip at the highest rate has a third of that."""
 Sha256 = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{END}")]
 ClipId = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{8}}-[0-9a-f]{{4}}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}{END}")]
 FileName = Annotated[str, Meta(pattern=rf"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*{END}", max_length=64)]
@@ -32,11 +32,11 @@ Frames = Annotated[int, Meta(ge=0, le=100_000)]
 Milliseconds = Annotated[int, Meta(ge=0, le=10**13)]
 Kind = Literal["clip", "journal", "report", "diag"]
 CLIP, MASKS, TAIL = "clip.age", "masks.age", "tail.age"
-"""Video; mask records; of a torn clip only, what both had not yet filled a chunk with (see `privacy.records.seal.Tail`)."""
+"""Video; mask records; for a torn clip only, the bytes of both that do not fill a chunk (see `privacy.records.seal.Tail`)."""
 
 
 class SealedFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of an object as it stands on the disk: its size in bytes and the hash of those bytes."""
+    """One file of an object as stored on the disk: its name, size in bytes and hash."""
 
     name: FileName
     size: Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -44,9 +44,12 @@ class SealedFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything a court or an auditor needs to know about one clip, without a picture in it.
+    """Everything that a court or an auditor needs to know about one clip. It contains no picture.
 
-    checkpoint   of a torn clip: the last checkpoint, a compact JWS; it says which bytes were signed before the cut
+    state        open: being recorded; torn: ended by a power cut
+    full         number of fully masked frames by cause
+    previous     hash of the previous clip's manifest
+    checkpoint   of a torn clip: the last checkpoint, a compact JWS, which states the bytes signed before the power cut
     """
 
     clip: ClipId
@@ -91,10 +94,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Parcel(Struct, frozen=True, forbid_unknown_fields=True):
-    """An object that is no clip: a closed journal segment, a report, a diagnosis. Never a picture.
+    """An object other than a clip: a closed journal segment, a report or a diagnosis. Never a picture.
 
-    unit    who packed and signed it: its certificate has this role
-    facts   of a journal segment: `unit`, `first`, `last`, `head` (hash of its last line), `previous` (of the line before it)
+    unit    the unit that signed it, which is the role of its certificate
+    facts   for a journal segment: `unit`, `first`, `last`, `head` (hash of its last line), `previous` (hash of the line before it)
     """
 
     id: ClipId
@@ -108,9 +111,10 @@ class Parcel(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
-    """The centre holds these very files of this object; only this frees it on the node.
+    """The centre's confirmation that it has stored exactly these files of an object. The node deletes an object after upload only
+    with its receipt.
 
-    record_sha256   of the signed manifest or parcel that the object came with
+    record_sha256   hash of the object's signed manifest or parcel
     """
 
     id: ClipId
@@ -123,23 +127,23 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_manifest(token: bytes, authority: Authority) -> tuple[Manifest, Party]:
-    """The manifest and who signed it, if a camera did with a certificate of our CA that was valid then; or `RecordError`."""
+    """The manifest and its signer, if a camera signed it and its certificate was valid at that time; otherwise `RecordError`."""
     return verify_issued(token, MANIFEST, authority, "camera", Manifest, lambda manifest: manifest.begin)
 
 
 def read_parcel(token: bytes, authority: Authority) -> tuple[Parcel, Party]:
-    """The parcel and who signed it, if the unit did that it names; or `RecordError`."""
+    """The parcel and its signer, if the unit named in it signed it; otherwise `RecordError`."""
     return verify_issued(token, PARCEL, authority, lambda parcel: parcel.unit, Parcel, lambda parcel: parcel.t)
 
 
 def read_object(kind: Kind, token: bytes, authority: Authority) -> tuple[Manifest | Parcel, Party]:
-    """The record of an object of that kind; `RecordError` also where it is of another."""
+    """The manifest or parcel of an object, and its signer; `RecordError` if it is not valid, or of another kind."""
     record, party = read_manifest(token, authority) if kind == "clip" else read_parcel(token, authority)
     if record.kind != kind:
-        raise RecordError(f"object: kind: is a {record.kind} (got {kind})", "announce it as what it is")
+        raise RecordError(f"object: kind: is a {record.kind} (got {kind})", "announce it with its own kind")
     return record, party
 
 
 def read_receipt(token: bytes, authority: Authority) -> Receipt:
-    """The receipt, if the centre signed it; or `RecordError`."""
+    """The receipt, if the centre signed it; otherwise `RecordError`."""
     return verify_issued(token, RECEIPT, authority, "receipt", Receipt, lambda receipt: receipt.received)[0]

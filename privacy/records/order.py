@@ -1,7 +1,7 @@
-"""Orders: what the centre decides about clips, records and the node itself; numbered, and obeyed once (R29, R31, R33, R33b).
+"""Orders: decisions of the centre about clips, records or the node; numbered, and carried out once (R29, R31, R33, R33b).
 
-An order comes retained over MQTT, in the answer to an upload, or as a file. The unit that obeys verifies it itself and
-answers with a signed record of what it did.
+An order reaches the node as a retained MQTT message, in the answer to an upload, or as a file. The unit that carries it out
+verifies it and answers with a signed record of the result.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ ORDER = "lykta-order"
 ANSWER = "lykta-order-answer"
 Act = Literal["hold", "release", "export", "erase", "revoke", "wipe"]
 Ground = Literal["crime", "accident", "data_subject", "controller"]
-"""Codes of the Secrecy Act 32:3 for what leaves the controller; `controller` is its own decision and hands nothing out."""
+"""Reason codes; for disclosure they follow chapter 32 § 3 of the Secrecy Act. `controller`: the controller's own decision, without
+disclosure."""
 Number = Annotated[int, Meta(ge=1, le=99_999_999)]
 Words = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True):
-    """One decision and who answers for it.
+    """One decision and the people responsible for it.
 
-    number         counts up for each node and is never used again
-    clips          by id; or `since` and `to`, the span of time that was filmed
+    number         rises for each node and is never used again
+    clips          ids; or `since` and `to`: all clips that were filmed in that span of time
     record         revoke only: id of the basis or the view that is no longer in force
-    until          hold: how long it stands; any other act: the last moment to obey it
-    ground, offence, case   why, in codes and the number of the matter; a crime names an offence that can give prison
-    decided, performed      two people
+    until          hold: when it ends; any other act: the latest time to carry it out
+    ground         reason code; for `crime` also `offence`, which must be punishable by imprisonment
+    case           reference number of the case
+    decided, performed   names of the two people who decided on the order and issued it
     """
 
     number: Number
@@ -70,10 +72,11 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
-    """What came of an order, signed by the unit that obeyed. clips: those that it concerned.
+    """The result of an order, signed by the unit that carried it out.
 
-    unit           only these two have the clips in hand, so that no other key can answer (decision 0039)
+    unit           only these two units can access the clips, so no other key may answer (decision 0039)
     order_sha256   the order's `token_id`
+    clips          the clips that the order concerned
     """
 
     number: Number
@@ -89,7 +92,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def verify_order(token: bytes, trusted: TrustedKeys, site: str, node: str) -> Order:
-    """The order, if a trusted key signed it for this node; otherwise `RecordError`. Whether it is late is the obeyer's matter."""
+    """The order, if a trusted key signed it for this node; otherwise `RecordError`. Whether it is still valid is not checked."""
     order = verify_listed(token, ORDER, trusted, Order)
     if (order.site, order.node) != (site, node):
         raise RecordError(f"order: node: is for {order.site}/{order.node}, this node is {site}/{node}", "send it there")
@@ -97,20 +100,22 @@ def verify_order(token: bytes, trusted: TrustedKeys, site: str, node: str) -> Or
 
 
 def answers_to(answer: Answer, order: bytes) -> bool:
-    """Whether an answer names this signed order: by its `token_id`, or as nodes did before, by the hash of the whole token."""
+    """Whether an answer is to this signed order: by its `token_id`, or (from older nodes) by the hash of the whole token."""
     return answer.order_sha256 in (token_id(order), sha256_hex(order.strip()))
 
 
-def touches(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
-    """Whether an order is about a clip: it names it, or any moment between its begin and its end."""
+def concerns(order: Order, clip: str, begin: datetime, end: datetime) -> bool:
+    """Whether an order concerns a clip: it lists the clip, or its span of time overlaps the clip's."""
     if clip in order.clips:
         return True
     return order.since is not None and order.to is not None and begin <= order.to and order.since <= end
 
 
 def read_answer(token: bytes, authority: Authority) -> Answer:
-    """The answer, if that unit of that node signed it that it names; or `RecordError`."""
+    """The answer, if the unit and node named in it signed it; otherwise `RecordError`."""
     answer, signer = verify_issued(token, ANSWER, authority, lambda answer: answer.unit, Answer, lambda answer: answer.t)
     if signer.name != f"{answer.site}/{answer.node}":
-        raise RecordError(f"answer: node: signed by {signer.name} for {answer.site}/{answer.node}", "not that node's answer")
+        raise RecordError(
+            f"answer: node: signed by {signer.name} for {answer.site}/{answer.node}", "the answer is from another node"
+        )
     return answer

@@ -1,6 +1,6 @@
-"""trust/recipients.txt: to whom clips are sealed, readable for people and for age (`age -R`), and signed by the centre's CA.
+"""trust/recipients.txt: the recipients to whom clips are sealed, in the format of `age -R`, signed by the centre's CA.
 
-One recipient a line; a line with "#" is a comment, and one of them is the signature over the list:
+One recipient per line; lines with "#" are comments, and one of them is the signature of the list:
 
     age1…
     # signature: eyJ…
@@ -24,23 +24,23 @@ _HINT = "at the centre: lykta-central bundle KEYS --trust-only ROOT; place ROOT/
 
 
 class Listed(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the CA signs: the recipients in the order of the lines."""
+    """The record that the CA signs: the recipients in the order of the lines."""
 
     recipients: Annotated[tuple[str, ...], Meta(min_length=1, max_length=MOST)]
 
 
 def signed_list(recipients: tuple[str, ...], ca: Signer) -> bytes:
-    """The file; `RecordError` if a recipient is none."""
+    """The content of the file; `RecordError` if a recipient is invalid."""
     for one in recipients:
         Recipient.parse(one)
     if not 0 < len(recipients) <= MOST:
-        raise RecordError(f"recipients: must be 1 to {MOST} (got {len(recipients)})", "mend recipients.txt in the folder of keys")
+        raise RecordError(f"recipients: must be 1 to {MOST} (got {len(recipients)})", "edit recipients.txt in the key folder")
     lines = [_FIRST, *recipients]
     return "\n".join(lines).encode() + b"\n" + _SIGNATURE + sign(Listed(recipients), ca, RECIPIENTS) + b"\n"
 
 
 def read_list(file: bytes, authority: Authority) -> tuple[str, ...]:
-    """The recipients, if the lines are exactly those that a CA of ours signed; otherwise `RecordError`."""
+    """The recipients, if the lines are exactly those that a CA of the centre signed; otherwise `RecordError`."""
     lines = [line.strip() for line in file.splitlines() if line.strip()]
     tokens = [line.removeprefix(_SIGNATURE) for line in lines if line.startswith(_SIGNATURE)]
     if len(tokens) != 1:

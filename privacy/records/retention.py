@@ -1,14 +1,14 @@
-"""How long a clip may stay, whatever the clock says (R27, R28), and what goes first when there is no room.
+"""Decides when a clip must be deleted, also if the clock is wrong (R27, R28), and which clips are deleted first if space is short.
 
-A clip of this boot expires by the monotonic clock alone, which nobody can set. For a clip of an earlier boot three limits count,
-and the earliest one decides: the deadline on the wall clock, the powered time since the clip began, and the number of boots since.
-Within a boot the wall clock is never taken back behind the latest trusted time plus the powered time since, and a trusted time that
-is more than a day away from the boot's first one counts as unknown; the first one of a boot may correct what an earlier boot
-believed (decision 0048). While nobody vouches for the time the deadline waits, at most six hours of powered time in all; the other
-two limits never wait.
+A clip of the present boot expires by the monotonic clock alone, which cannot be set. For a clip of an earlier boot there are three
+limits, and the earliest one decides: the deadline by the wall clock, the powered time since the clip began, and the number of boots
+since then. Within a boot the time used is never earlier than the latest trusted time plus the powered time since then, and a
+trusted time that differs by more than a day from the first one of the boot counts as unknown. The first trusted time of a boot may
+correct the time of an earlier boot (decision 0048). While no time is trusted, the deadline is deferred by at most six hours of
+powered time in all; the other two limits are not deferred.
 
-An `Odometer` counts boots and powered time, suspended time included. It is saved every five minutes; a boot that ended
-without saving is charged the whole five minutes, so that pulling the plug prolongs nothing.
+An `Odometer` counts boots and powered time, including suspended time. It is saved every five minutes. A boot that ended without
+saving counts five minutes more, so that switching the power off does not extend the retention.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SAVE_MS = 5 * 60_000
 PROTECTED_EVERY = timedelta(minutes=10)
 Reason = Literal["", "deadline", "powered", "boots"]
 Count = Annotated[int, Meta(ge=0, le=10**13)]
-"""Milliseconds, of three centuries at most: sums with dates stay dates."""
+"""Milliseconds, at most three centuries, so that sums with dates do not overflow."""
 
 
 class Boot(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +42,7 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Instant(Struct, frozen=True):
-    """What the node knows of the time: wall clock, whether somebody vouches for it, and milliseconds since this boot."""
+    """The present time: wall clock, whether it is trusted, boot id, and milliseconds since boot."""
 
     now: datetime
     trusted: bool
@@ -60,9 +60,10 @@ class First(Struct, frozen=True, forbid_unknown_fields=True):
 class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
     """Boots and powered time of this node so far.
 
-    boots     the last 65, oldest first; the last one is the present one
+    boots     the last 65 boots, oldest first; the last one is the present boot
     ran_ms    powered time of the present boot
-    latest    the latest trusted wall time, if there was any; at_ms: the powered time, of all boots, when it was
+    latest    the latest trusted wall time, if there was any
+    at_ms     the powered time of all boots at that time
     first     the first trusted time of the present boot, if there was any
     """
 
@@ -74,10 +75,11 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def total_ms(self) -> int:
+        """Powered time of all boots."""
         return self.boots[-1].before_ms + self.ran_ms if self.boots else 0
 
     def advance(self, instant: Instant) -> Odometer:
-        """The odometer at this instant. A clock that is set back, and a monotonic one that would be, change nothing."""
+        """The odometer at this instant. Clocks that went back change nothing."""
         begun = self._boot(instant.boot_id)
         moved = msgspec.structs.replace(begun, ran_ms=max(begun.ran_ms, instant.mono_ms))
         if not moved.vouches(instant):
@@ -88,14 +90,15 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(moved, latest=max(instant.now, moved.least(instant.now)), at_ms=moved.total_ms)
 
     def vouches(self, instant: Instant) -> bool:
-        """Whether that trusted time may be believed: the boot's first one, or no more than a day away from it."""
+        """Whether a trusted time is plausible: it is the first one of the boot, or differs from it by at most a day."""
         if not instant.trusted or self.first is None:
             return instant.trusted
         expected = self.first.wall + timedelta(milliseconds=instant.mono_ms - self.first.mono_ms)
         return abs(instant.now - expected) <= LONGEST_STEP
 
     def _boot(self, boot_id: str) -> Odometer:
-        """Begin a boot, if it is a new one. The charge is powered time that did not pass: `least` must not run ahead by it."""
+        """Begin a new boot, if the id is new. The five minutes added for it did not really pass, so they are also added to `at_ms`:
+        `least` does not change."""
         if self.boots and self.boots[-1].id == boot_id:
             return self
         charge = SAVE_MS if self.boots else 0
@@ -103,15 +106,15 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
         return Odometer(boots, 0, self.latest, self.at_ms + charge)
 
     def least(self, otherwise: datetime) -> datetime:
-        """The wall time that it must be at least: the latest trusted one plus the powered time since."""
+        """The earliest possible wall time: the latest trusted time plus the powered time since; `otherwise` if there is none."""
         if self.latest is None:
             return otherwise
         return self.latest + timedelta(milliseconds=self.total_ms - self.at_ms)
 
     def boot_of(self, begin: datetime, instant: Instant) -> tuple[str, int]:
-        """The boot in which a clip began, by the wall clock alone, and the milliseconds since that boot.
+        """The boot in which a clip began, from the wall clock, and the milliseconds since that boot.
 
-        One from before the present boot counts as one of the end of the boot before.
+        A clip from before the present boot counts as begun at the end of the previous boot.
         """
         since_ms = instant.mono_ms - (instant.now - begin) // timedelta(milliseconds=1)
         if since_ms >= 0 or len(self.boots) < _TWO:
@@ -119,9 +122,9 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
         return self.boots[-2].id, self.boots[-1].before_ms - self.boots[-2].before_ms
 
     def since(self, boot_id: str, mono_ms: int) -> tuple[int, int] | None:
-        """Boots and powered milliseconds since an instant of a boot; None if that boot is longer ago than is counted.
+        """Number of boots and powered milliseconds since an instant of a boot; None if that boot is no longer counted.
 
-        Of a boot from before this odometer began (its file was lost), the least that they can be.
+        For a boot from before this odometer began (its file was lost), the smallest possible values.
         """
         for age, boot in enumerate(reversed(self.boots)):
             if boot.id == boot_id:
@@ -130,7 +133,13 @@ class Odometer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kept(Struct, frozen=True):
-    """What decides how long a clip stays. size: bytes. mono_ms: since that boot. held: until when a legal hold stands."""
+    """The properties of a stored clip that decide when it is deleted.
+
+    size      bytes
+    boot_id   boot in which it began, at mono_ms milliseconds since boot
+    held      end of a legal hold, if there is one
+    uploaded  the centre has confirmed it
+    """
 
     clip: str
     trigger: str
@@ -144,9 +153,9 @@ class Kept(Struct, frozen=True):
 
 
 def expired(kept: Kept, odometer: Odometer, instant: Instant) -> Reason:
-    """Why a clip must go now, or "". In its own boot the monotonic clock alone says when the deadline is.
+    """Why a clip must be deleted now, or "". In the boot in which it began only the monotonic clock counts.
 
-    A hold puts its end in place of an earlier deadline, and stops the count of boots.
+    A hold replaces an earlier deadline by its own end, and suspends the limit on the number of boots.
     """
     end = max(kept.deadline, kept.held) if kept.held else kept.deadline
     spent = odometer.since(kept.boot_id, kept.mono_ms)
@@ -161,7 +170,7 @@ def expired(kept: Kept, odometer: Odometer, instant: Instant) -> Reason:
 
 
 def _past(end: datetime, odometer: Odometer, instant: Instant) -> bool:
-    """Whether the wall clock is past an end; a trusted time that may not be believed is no reason, what was known before is."""
+    """Whether a deadline has passed by the wall clock. An implausible trusted time is not used; the earliest possible time is."""
     least = odometer.least(instant.now)
     if odometer.vouches(instant):
         return max(instant.now, least) >= end
@@ -170,7 +179,8 @@ def _past(end: datetime, odometer: Odometer, instant: Instant) -> bool:
 
 
 def protected(kept: Iterable[Kept]) -> set[str]:
-    """The help clips that no want of room may take: in any ten minutes the first one, or a pressed button could fill the disk."""
+    """Ids of the help clips that are never deleted for lack of space: the first one in any ten minutes. Not all of them, because
+    somebody who keeps pressing the button could otherwise fill the disk."""
     found: set[str] = set()
     last: datetime | None = None
     for one in sorted((one for one in kept if one.trigger == "help"), key=lambda one: one.begin):
@@ -181,9 +191,9 @@ def protected(kept: Iterable[Kept]) -> set[str]:
 
 
 def drop_order(kept: Iterable[Kept]) -> Iterator[Kept]:
-    """What goes when there is no room, first to last: uploaded, routine, events, further help clips; oldest first in each.
+    """The order in which clips are deleted for lack of space: uploaded, routine, events, further help clips; oldest first in each.
 
-    Held clips and protected help clips are not among them.
+    Clips on hold and protected help clips are not included.
     """
     every = tuple(kept)
     safe = protected(every)
@@ -196,12 +206,12 @@ def _rank(one: Kept) -> int:
 
 
 def read_odometer(data: bytes) -> Odometer:
-    """An odometer from its file; `RecordError` if it is torn."""
-    return decode(data, Odometer, "odometer", hint="it begins anew; clips of earlier boots count as at least as old")
+    """An odometer from its file; `RecordError` if it is damaged."""
+    return decode(data, Odometer, "odometer", hint="it starts again; the age of clips of earlier boots is then a lower limit")
 
 
 def first_moment(clip: str) -> datetime:
-    """When a clip began, from its id (UUIDv7): for one whose manifest cannot be read. `EARLIEST` for a name that is no such id."""
+    """When a clip began, from its id (UUIDv7); for clips whose manifest cannot be read. `EARLIEST` if it is not such an id."""
     with suppress(ValueError, OverflowError):
         found = datetime.fromtimestamp(int(clip[:8] + clip[9:13], 16) / 1000, UTC)
         return found if found < LATEST else EARLIEST

@@ -1,10 +1,10 @@
-"""Sealing: the age v1 format, written as a stream to X25519 recipients. The node can write it and cannot open it.
+"""Sealing: writes the age v1 format as a stream for X25519 recipients. The node can write it but cannot decrypt it.
 
-    header   "age-encryption.org/v1", one X25519 stanza a recipient, HMAC over the header
+    header   "age-encryption.org/v1", one X25519 stanza per recipient, HMAC of the header
     payload  16-byte nonce, then 64 KiB chunks of ChaCha20-Poly1305; the last one is marked in its nonce
 
-Source: the age specification, C2SP age.md; bech32 of recipients: BIP 173. ChaCha20 because Pi 4 and Zero 2 W have no
-AES instructions. Chunks of 64 KiB also bound how long the cipher holds Python's lock.
+Source: the age specification, C2SP age.md; bech32 of recipients: BIP 173. ChaCha20 suits the Pi 4 and Zero 2 W, which have no
+AES instructions. Chunks of 64 KiB also limit the time for which the cipher holds Python's global lock.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ _LABEL = b"age-encryption.org/v1/X25519"
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
-class Sink(Protocol):
-    """Where sealed bytes go; raises OSError if it cannot take all of them."""
+class SealSink(Protocol):
+    """Takes the sealed bytes; raises OSError if it cannot write all of them."""
 
     def write(self, data: bytes, /) -> int: ...
 
 
 Entropy = Callable[[int], bytes]
-"""So many random bytes. Another source than the system's is for published byte vectors only."""
+"""Returns so many random bytes. A source other than the system's is used only for published test vectors."""
 
 
 class Recipient(ABC):
-    """Somebody who can open what is sealed. A new kind (post-quantum `age1pq…`) is one more of these and one line in `parse`.
+    """A public key that sealed files can be decrypted with. Another type (e.g. post-quantum `age1pq…`) is a further subclass and a
+    line in `parse`.
 
-    text   its public form, as recipients.txt and manifests name it
+    text   its public form, as in recipients.txt and in manifests
     """
 
     text: str
@@ -60,7 +61,7 @@ class Recipient(ABC):
 
     @staticmethod
     def parse(text: str) -> Recipient:
-        """Recipient from its public form; `RecordError` if it is none that is known."""
+        """The recipient for a public form; `RecordError` if it is not valid."""
         return X25519Recipient(text, X25519PublicKey.from_public_bytes(_bech32_decode(text, "age")))
 
 
@@ -80,15 +81,16 @@ class X25519Recipient(Recipient):
 
 
 class Seal:
-    """A running sealed file. Feed it with `write`, end it with `close`; an unfinished one is torn, not lost.
+    """Writes a sealed file: `write` adds data, `close` ends it. Of a file without its end, all complete chunks can be decrypted.
 
-    sha256 and size describe the sealed bytes written so far; pending are the clear bytes that no chunk holds yet, and offset
-    says where they stand in the clear stream.
+    sha256, size   of the sealed bytes written so far
+    pending        clear bytes that are not in a chunk yet
+    offset         their position in the clear stream
     """
 
-    def __init__(self, sink: Sink, recipients: Sequence[Recipient], entropy: Entropy = os.urandom) -> None:
+    def __init__(self, sink: SealSink, recipients: Sequence[Recipient], entropy: Entropy = os.urandom) -> None:
         if not recipients:
-            raise RecordError("recipients: none given", "trust/recipients.txt names whom the centre chose")
+            raise RecordError("recipients: none given", "trust/recipients.txt lists the recipients that the centre chose")
         self._sink = sink
         self._pending = bytearray()
         self._counter = 0
@@ -112,16 +114,16 @@ class Seal:
         return self._counter * CHUNK
 
     def write(self, data: bytes) -> int:
-        """Seal some clear bytes; whole chunks reach the sink at once, the rest waits."""
+        """Seal clear bytes: complete chunks are written to the sink at once, the rest is kept. Returns the number of bytes."""
         self._pending += data
-        # A chunk is only sealed when more follows: the last chunk of a file must not be empty unless the file is.
+        # A chunk is sealed only when more data follows: the last chunk of a file must not be empty unless the file is.
         while len(self._pending) > CHUNK:
             self._seal_chunk(bytes(self._pending[:CHUNK]), last=False)
             del self._pending[:CHUNK]
         return len(data)
 
     def close(self) -> None:
-        """Seal what waits as the last chunk; nothing may be written afterwards."""
+        """Seal the rest as the last chunk; nothing may be written afterwards."""
         self._seal_chunk(bytes(self._pending), last=True)
         self._pending.clear()
 
@@ -137,27 +139,27 @@ class Seal:
 
 
 class Tail(Struct, frozen=True):
-    """The first line of a tail, in JSON: where in the clear video and mask records its bytes stand, as (offset, size)."""
+    """The first line of a tail, in JSON: position of its bytes in the clear video and mask records, as (offset, size)."""
 
     clip: tuple[int, int]
     masks: tuple[int, int]
 
 
 def seal_tail(video: Seal, masks: Seal) -> bytes:
-    """What no chunk of two running files holds yet, as one small complete sealed file: a `Tail` line, then video, then masks.
+    """A small complete sealed file with the pending bytes of two files: a `Tail` line, then the video's, then the masks'.
 
-    An age chunk has 64 KiB, which a quiet scene takes seconds to fill, and a chunk may not be sealed twice. The tail makes the
-    last synced second readable after a power cut; it is replaced at each sync and gone when the clip is complete.
+    An age chunk has 64 KiB, which takes seconds to fill for a quiet scene, and a chunk must not be sealed twice. The tail makes
+    the last synced second readable after a power cut. It is replaced at each sync and deleted when the clip is complete.
     """
     head = Tail((video.offset, len(video.pending)), (masks.offset, len(masks.pending)))
-    whole = _Whole()
-    seal = Seal(whole, video.recipients)
+    memory = _MemorySink()
+    seal = Seal(memory, video.recipients)
     seal.write(msgspec.json.encode(head) + b"\n" + video.pending + masks.pending)
     seal.close()
-    return bytes(whole.data)
+    return bytes(memory.data)
 
 
-class _Whole:
+class _MemorySink:
     """A sink in memory."""
 
     def __init__(self) -> None:
@@ -169,27 +171,30 @@ class _Whole:
 
 
 def whole_size(head: int, size: int) -> int:
-    """Bytes that header, nonce and whole chunks fill in a torn file of that size: where it is cut."""
+    """Bytes of header, nonce and complete chunks in an incomplete file of that size: the length to which it is cut.
+
+    head   bytes of header and nonce
+    """
     return head + (size - head) // (CHUNK + TAG) * (CHUNK + TAG)
 
 
 def head_size(data: bytes) -> int:
-    """Bytes of header and payload nonce at the start of a sealed file; `SealError` if it is torn before its end."""
+    """Bytes of header and payload nonce at the start of a sealed file; `SealError` if they are incomplete."""
     start = data.find(b"\n--- ")
     end = data.find(b"\n", start + 5)
     if not data.startswith(_VERSION) or start < 0 or end < 0 or len(data) < end + 1 + NONCE:
-        raise SealError("sealed file: torn inside its header", "nothing of this file can be opened")
+        raise SealError("sealed file: incomplete header", "nothing of this file can be opened")
     return end + 1 + NONCE
 
 
 def stanzas(head: bytes) -> int:
-    """Recipients that can open a sealed file, by the first bytes of it; `SealError` if its header does not end within them.
+    """Number of recipients of a sealed file, from its first bytes; `SealError` if they do not contain the complete header.
 
-    Each stanza but age's own random ones ("grease", which no writer of ours makes) is one recipient.
+    Each stanza is one recipient, except age's random ones ("grease"), which Lykta does not write.
     """
     end = head.find(b"\n--- ")
     if not head.startswith(_VERSION + b"\n") or end < 0:
-        raise SealError("sealed file: no whole header", "nothing of this file can be opened")
+        raise SealError("sealed file: no complete header", "nothing of this file can be opened")
     return sum(line.startswith(b"-> ") for line in head[:end].split(b"\n"))
 
 
@@ -214,7 +219,7 @@ def _b64(data: bytes) -> bytes:
 
 
 def _bech32_decode(text: str, prefix: str) -> bytes:
-    """The 32 bytes inside a bech32 string (BIP 173); `RecordError` on any flaw, so that a typing error cannot seal to nobody."""
+    """The 32 bytes in a bech32 string (BIP 173); `RecordError` on any error, so that a typing error is not used as a recipient."""
     words = [_BECH32.find(c) for c in text[len(prefix) + 1 :]]
     expanded = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
     if not text.startswith(prefix + "1") or len(words) != 58 or min(words) < 0 or _polymod(expanded + words) != 1:

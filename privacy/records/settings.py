@@ -1,4 +1,5 @@
-"""The configuration that ops sends: signed, versioned, laid over lykta.toml. What it may not set, both sides refuse."""
+"""The signed, versioned configuration from operations, whose values override lykta.toml. Centre and node both refuse settings that
+it may not change."""
 
 from __future__ import annotations
 
@@ -17,11 +18,16 @@ MAY_SET: dict[str, tuple[str, ...]] = {
     "light": ("hours", "presence_s"),
     "upload": ("what", "hours", "kbit_s", "budget_mb_day"),
 }
-"""Never who the node is, where its centre is, how it is wired, what vouches for its time, or what was measured on site."""
+"""The settings that may be changed remotely. Not among them: identity, address of the centre, wiring, source of trusted time, and
+values that were measured on site."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """settings: by section and key, as in lykta.toml; only what is to differ. version: rises with each."""
+    """A configuration for one node.
+
+    version    rises with each configuration
+    settings   by section and key, as in lykta.toml; only those that override it
+    """
 
     site: Label
     node: Label
@@ -33,18 +39,18 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_settings(settings: dict[str, dict[str, Any]]) -> None:
-    """`RecordError` at the first setting that is not ops' to set."""
+    """`RecordError` at the first setting that may not be changed remotely."""
     for section, values in settings.items():
         for key in values:
             if key not in MAY_SET.get(section, ()):
                 raise RecordError(
-                    f"config: {section}.{key}: may not be set from afar",
-                    "may be: " + ", ".join(f"{name} ({', '.join(keys)})" for name, keys in MAY_SET.items()),
+                    f"config: {section}.{key}: may not be set remotely",
+                    "allowed: " + ", ".join(f"{name} ({', '.join(keys)})" for name, keys in MAY_SET.items()),
                 )
 
 
 def merged(base: dict[str, Any], over: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Sections of `base` with the keys of `over` in place of theirs; neither is changed."""
+    """The sections of `base`, with the values of `over` replacing theirs; neither argument is changed."""
     both = dict(base)
     for section, values in over.items():
         below = base.get(section)

@@ -1,9 +1,9 @@
-"""Whether the time may be trusted (R07): a state machine fed with what the machine shows, and nothing else.
+"""Decides whether the time may be trusted (R07): a state machine whose only input is a `ClockReading`.
 
-Three things vouch: a synchronisation in this boot, for 24 hours of monotonic time; a real-time clock that agrees; or whoever runs
-the machine. Whatever vouches, the time is never earlier than the floor: the last entry of the journals, the certificate's begin.
-And it moves on with the monotonic clock: the first synchronisation of a boot may be any step, a later one over 24 h makes the time
-unknown, for as long as the clock stays there (decision 0048).
+There are three sources of trust: a synchronisation in this boot, for 24 hours of monotonic time; a real-time clock that agrees; or
+the host. In any case the time must not be earlier than the floor: the last entry of the journals and the begin of the certificate.
+It must also advance with the monotonic clock: the first synchronisation of a boot may set any time, but a later step of more than
+24 h makes the time unknown for as long as the clock stays there (decision 0048).
 """
 
 from __future__ import annotations
@@ -15,26 +15,33 @@ from typing import Literal
 ClockState = Literal["synced", "holdover", "unknown"]
 Trust = Literal["timesync", "rtc", "host"]
 FRESH_S = 4500.0
-"""Two of the longest pauses of systemd-timesyncd (2048 s) and some: so long after a synchronisation it counts as standing."""
+"""The state is "synced" so long after a synchronisation: twice systemd-timesyncd's longest interval (2048 s), with a margin."""
 HOLDOVER_S = 24 * 3600.0
+"""The state is "holdover" so long after a synchronisation."""
 SLACK = timedelta(seconds=60)
-"""How far a clock that nobody set may seem to drift, and two clocks may differ: the error that a manifest states for holdover."""
+"""Drift that is accepted for a clock that was not set, and the accepted difference of two clocks. A manifest states it as the error
+of the time in holdover."""
 
 
 LONGEST_STEP = timedelta(hours=24)
-"""How far the clock may be from what the first synchronisation of the boot and the monotonic clock say."""
+"""How far the clock may differ from the first synchronisation of the boot plus monotonic time."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """The first time of a boot that somebody vouched for: seconds since boot, wall clock, and whether by a synchronisation."""
+    """The first trusted time of a boot.
+
+    mono_s   seconds since boot
+    wall     wall clock
+    synced   the source is a synchronisation or the host, not a real-time clock
+    """
 
     mono_s: float
     wall: datetime
     synced: bool
 
     def at(self, mono_s: float) -> datetime:
-        """The wall clock then, if nobody had set it since."""
+        """The wall clock at that time since boot, if it was not set since the anchor."""
         return self.wall + timedelta(seconds=mono_s - self.mono_s)
 
     def fits(self, mono_s: float, wall: datetime) -> bool:
@@ -42,8 +49,14 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """mono_s: seconds since boot, time asleep included; mark: when the last synchronisation was, by the wall clock of then."""
+class ClockReading:
+    """One reading of all clocks.
+
+    mono_s   seconds since boot, including suspended time
+    wall     wall clock
+    mark     wall clock at the last synchronisation; None: none in this boot
+    rtc      real-time clock; None: there is none, or it is not used
+    """
 
     mono_s: float
     wall: datetime
@@ -52,9 +65,11 @@ class Facts:
 
 
 class TimeWatch:
-    """One boot as one process sees it.
+    """The state of trust of one boot, in one process.
 
-    anchor   what an earlier process of this boot held on to; None at the first
+    trust    the configured source of trust
+    floor    the earliest time that is possible
+    anchor   the anchor that an earlier process of this boot stored; None: there is none yet
     """
 
     def __init__(self, trust: Trust, floor: datetime, anchor: Anchor | None = None) -> None:
@@ -63,55 +78,62 @@ class TimeWatch:
         self._sync: tuple[float, datetime] | None = None
         self._seen_s = 0.0
 
-    def see(self, facts: Facts) -> ClockState:
-        self._note_mark(facts)
-        self._seen_s = facts.mono_s
-        state = "unknown" if facts.wall < self._floor else self._vouched(facts)
-        if state != "unknown" and not self._follows(facts):
+    def see(self, reading: ClockReading) -> ClockState:
+        """Take a reading; returns whether the time is synced, in holdover or unknown."""
+        self._note_mark(reading)
+        self._seen_s = reading.mono_s
+        state = "unknown" if reading.wall < self._floor else self._vouched(reading)
+        if state != "unknown" and not self._follows(reading):
             state = "unknown"
         if state != "unknown":
-            # What was written meanwhile is not far from now: the time may not go back behind it either.
-            self._floor = max(self._floor, facts.wall - SLACK)
+            # Records were written with this time, so the time must not go back behind it.
+            self._floor = max(self._floor, reading.wall - SLACK)
         return state
 
     def likely(self, mono_s: float, wall: datetime) -> datetime:
-        """The wall clock, or what the monotonic clock says where it was set too far away: journals bear no false year."""
+        """The wall clock; if it was set too far away from the anchor, the time computed from the monotonic clock, so that journals
+        do not contain a wrong year."""
         return wall if self.anchor is None or self.anchor.fits(mono_s, wall) else self.anchor.at(mono_s)
 
-    def _follows(self, facts: Facts) -> bool:
-        """Whether the time moved on from the boot's first one; a real-time clock's gives way to the first synchronisation."""
-        here = Anchor(facts.mono_s, facts.wall, self._trust == "host" or self._sync is not None)
+    def _follows(self, reading: ClockReading) -> bool:
+        """Whether the time has advanced with the monotonic clock since the anchor. Sets the anchor if there is none, or if it is
+        from a real-time clock and this is the first synchronisation."""
+        here = Anchor(reading.mono_s, reading.wall, self._trust == "host" or self._sync is not None)
         if self.anchor is None or (here.synced and not self.anchor.synced):
             self.anchor = here
-        return self.anchor.fits(facts.mono_s, facts.wall)
+        return self.anchor.fits(reading.mono_s, reading.wall)
 
     def sync_age_s(self, mono_s: float) -> float | None:
-        """Since the last synchronisation of this boot, None if there was none that fits the clock."""
+        """Seconds since the last synchronisation of this boot; None if there was no plausible one."""
         return None if self._sync is None else mono_s - self._sync[0]
 
-    def _note_mark(self, facts: Facts) -> None:
-        """A new mark says when the clock was right; one that cannot have been made since we last looked says nothing.
-
-        It could not where the clock was set meanwhile: its age is told by the same clock.
+    def _note_mark(self, reading: ClockReading) -> None:
+        """Record a new synchronisation mark. A mark whose age does not fit the time since the last reading is not used: the clock
+        was set meanwhile, so the age, which is computed with that clock, is wrong.
         """
-        if facts.mark is None or facts.mark == self._mark:
+        if reading.mark is None or reading.mark == self._mark:
             return
-        self._mark = facts.mark
-        age = facts.wall - facts.mark
-        if -SLACK <= age <= timedelta(seconds=facts.mono_s - self._seen_s) + SLACK:
-            self._sync = (facts.mono_s - max(0.0, age.total_seconds()), facts.mark)
+        self._mark = reading.mark
+        age = reading.wall - reading.mark
+        if -SLACK <= age <= timedelta(seconds=reading.mono_s - self._seen_s) + SLACK:
+            self._sync = (reading.mono_s - max(0.0, age.total_seconds()), reading.mark)
 
-    def _vouched(self, facts: Facts) -> ClockState:
+    def _vouched(self, reading: ClockReading) -> ClockState:
         if self._trust == "host":
             return "synced"
-        if self._sync is not None and self._undisturbed(facts, *self._sync):
-            age = facts.mono_s - self._sync[0]
+        if self._sync is not None and self._undisturbed(reading, *self._sync):
+            age = reading.mono_s - self._sync[0]
             if age <= HOLDOVER_S:
                 return "synced" if age <= FRESH_S else "holdover"
-        if self._trust == "rtc" and facts.rtc is not None and facts.rtc >= self._floor and abs(facts.wall - facts.rtc) <= SLACK:
+        if (
+            self._trust == "rtc"
+            and reading.rtc is not None
+            and reading.rtc >= self._floor
+            and abs(reading.wall - reading.rtc) <= SLACK
+        ):
             return "holdover"
         return "unknown"
 
-    def _undisturbed(self, facts: Facts, mono_s: float, wall: datetime) -> bool:
-        """Whether the clock has only run since: by hand, or by a program that is not timesyncd, it may have been set."""
-        return abs(facts.wall - wall - timedelta(seconds=facts.mono_s - mono_s)) <= SLACK
+    def _undisturbed(self, reading: ClockReading, mono_s: float, wall: datetime) -> bool:
+        """Whether the clock was not set since then. A person, or a program other than timesyncd, may have set it."""
+        return abs(reading.wall - wall - timedelta(seconds=reading.mono_s - mono_s)) <= SLACK

@@ -1,6 +1,6 @@
-"""Swedish local time. The zone's rules come from the system, or, where that file is missing or torn, from the tzdata package.
+"""Swedish local time. The zone's rules come from the system, or from the package tzdata if that file is missing or damaged.
 
-Read when they are first asked for, never at import: help, deletion and the link need no zone.
+They are read at the first use and not at import: help, deletion and the link do not need the zone.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ NAME = "Europe/Stockholm"
 
 @cache
 def stockholm() -> ZoneInfo:
-    """The zone; `ZoneError` while no whole file of it is found (an error is not remembered)."""
+    """The zone; `ZoneError` if no intact file is found. An error is not cached, so that a later call tries again."""
     for data in _found():
         if zone := _parsed(data):
             return zone
-    raise ZoneError(f"{NAME}: no whole zone file", "apt-get install --reinstall tzdata, or install lykta again")
+    raise ZoneError(f"{NAME}: no intact zone file", "apt-get install --reinstall tzdata, or install lykta again")
 
 
 def _found() -> Iterator[bytes]:
     for folder in zoneinfo.TZPATH:
         try:
             yield read(Path(folder, NAME).resolve(), NAME)
-        except (OSError, RecordError):  # not there, or no file of such a size: the next one
+        except (OSError, RecordError):  # missing or not valid: try the next one
             continue
     try:
         yield resources.files("tzdata").joinpath("zoneinfo", *NAME.split("/")).read_bytes()
@@ -42,12 +42,13 @@ def _found() -> Iterator[bytes]:
 
 
 def _parsed(data: bytes) -> ZoneInfo | None:
-    """None if the file is torn. RFC 9636 section 3.3: a whole one ends with its rule for the future between two newlines."""
+    """The zone, or None if the file is damaged. An intact one ends with the rule for the future between two line ends (RFC 9636
+    section 3.3)."""
     if not data.startswith(b"TZif") or not data.endswith(b"\n") or not data[:-1].rpartition(b"\n")[2]:
         return None
     try:
         zone = ZoneInfo.from_file(BytesIO(data), key=NAME)
         datetime(2026, 7, 1, tzinfo=UTC).astimezone(zone)
-    except Exception:  # noqa: BLE001 - the library's parser states no errors (struct.error, IndexError, ValueError were seen)
+    except Exception:  # noqa: BLE001 - the parser's exceptions are not documented (struct.error, IndexError, ValueError were seen)
         return None
     return zone

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Copies the environment that `make setup` made, with the node's code in it, to where root's units run it: a copy that only root may
-# change, whoever owns the checkout. The one before is replaced at once when the new one is whole.
-# usage: copy_program.sh PROJECT TARGET PLACE   PLACE: the path that TARGET has on the node, /opt/lykta
+# Copies the virtual environment of `make setup` with the node's code to the folder from which the units run it: a copy that only
+# root may change, whoever owns the checkout. The previous copy is replaced when the new one is complete.
+# usage: copy_program.sh PROJECT TARGET PLACE   PLACE: the path of TARGET on the node, /opt/lykta
 set -euo pipefail
 project=$(cd "$1" && pwd) target=$2 place=$3 new=$2.new
 mkdir -p "$(dirname "$target")"
 rm -rf "$new"
 cp -R --preserve=mode,timestamps,links "$project/.venv" "$new"
-# The code itself instead of a pointer into the checkout.
+# Replace the editable install, which refers to the checkout, by the code itself.
 packages=$(echo "$new"/lib/python3*/site-packages)
 rm -rf "$packages"/__editable__*lykta* "$packages"/lykta-*.dist-info/direct_url.json
-# The centre's code is no node's.
+# A node must not contain the centre's code.
 rm -f "$new/bin/lykta-central"
 rm -rf "$packages"/lykta_central-*
 for name in agent drivers privacy provisioning; do

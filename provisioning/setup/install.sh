@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts units, users, folders and drop-ins where a package puts them, and the program to /opt/lykta: a copy of the checkout's virtual
-# environment that only root may change, because root runs it. Without one beside it (a package, a test) the program stays as it is.
-# usage: install.sh [ROOT]   ROOT: the tree to install into, / without one. Enables lykta.target; starts nothing.
+# Installs units, users, folders and drop-ins at the paths of a package, and the program in /opt/lykta: a copy of the checkout's
+# virtual environment that only root may change, because root runs it. If there is no virtual environment (in a package or a test),
+# the program is not copied.
+# usage: install.sh [ROOT]   ROOT: the tree to install into, default /. Enables lykta.target; starts nothing.
 set -euo pipefail
 from=$(cd "$(dirname "$0")/../../systemd" && pwd)
 project=$(cd "$from/.." && pwd)
@@ -12,7 +13,7 @@ put() { install -D -m 644 "$from/$1" "$root/$2"; }
 for unit in "$from"/*.service "$from"/*.path "$from"/*.socket "$from"/*.timer "$from"/*.target; do
   name=${unit##*/}
   put "$name" "usr/lib/systemd/system/$name"
-  # [Install] as systemd reads it, without asking it: in a tree there is none to ask.
+  # Enable the unit as `systemctl enable` does; in a tree no systemctl is available.
   wanted=$(sed -n 's/^WantedBy=//p' "$unit")
   [ -z "$wanted" ] && continue
   mkdir -p "$root/etc/systemd/system/$wanted.wants"
@@ -25,7 +26,7 @@ put lykta.rules usr/lib/udev/rules.d/60-lykta.rules
 put lykta-watchdog.conf usr/lib/systemd/system.conf.d/lykta.conf
 put lykta-timesyncd.conf usr/lib/systemd/system/systemd-timesyncd.service.d/lykta.conf
 put lykta.nft usr/lib/lykta/lykta.nft
-# First of its names: sshd takes the first value that it reads.
+# The number 00 makes it the first file: sshd uses the first value that it reads.
 put lykta-sshd.conf etc/ssh/sshd_config.d/00-lykta.conf
 put lykta-data.conf usr/lib/systemd/system/var-lib-lykta.mount.d/lykta.conf
 if [ -e "$project/.venv/bin/python" ]; then
@@ -36,5 +37,5 @@ if [ -x "$project/.venv/bin/lykta" ]; then
 fi
 mkdir -p "$root/usr/bin" && ln -sfn /opt/lykta/bin/lykta "$root/usr/bin/lykta"
 systemd-sysusers --root="${root:-/}"
-# In a tree the first boot makes the folders: from outside, rights of its users cannot be named.
+# In a tree the folders are created at the first boot: the users of the tree are not known to this system.
 [ -n "$root" ] || systemd-tmpfiles --create lykta.conf

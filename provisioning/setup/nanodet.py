@@ -1,7 +1,7 @@
-"""NanoDet-g from its TensorFlow.js form to ONNX, so that it can be had where only package registries are reached.
+"""Converts NanoDet-g from TensorFlow.js to ONNX, for machines that can reach package registries only.
 
-The graph came from ONNX once and keeps that layout: a transpose before each convolution and one behind it. Here every
-tensor stays NCHW, the transposes fall away and the explicit paddings move into the convolutions.
+The graph was once converted from ONNX: it has a transpose before and after each convolution. Here every tensor stays NCHW, the
+transposes are removed, and the explicit paddings are moved into the convolutions.
 Source of the format: TensorFlow.js converter, graph-model JSON (modelTopology, weightsManifest).
 """
 
@@ -21,12 +21,12 @@ _OUTPUTS = {
     "cls8": "Sigmoid_154", "cls16": "Sigmoid_165", "cls32": "Sigmoid_176",
     "dis8": "Split_153:1", "dis16": "Split_164:1", "dis32": "Split_175:1",
 }  # fmt: skip
-# The neck goes up twice and down twice; the file only holds target sizes of one input size.
+# The network's neck scales up twice and down twice; the file holds the target sizes for one input size only.
 _SCALES = {"resize": 2.0, "resize_1": 2.0, "resize_2": 0.5, "resize_3": 0.5}
 
 
 def convert(topology: bytes, weights: bytes) -> bytes:
-    """ONNX with symbolic height and width: images (1, 3, h, w) to class maps and distance distributions of three strides."""
+    """ONNX with symbolic height and width: images (1, 3, h, w) to class maps and distance distributions, three strides."""
     graph = _Graph(json.loads(topology), weights)  # noqa: TID251 - its hash is pinned
     for name, source in _OUTPUTS.items():
         graph.emit("Identity", [graph.value(_PREFIX + source)], name)
@@ -39,7 +39,7 @@ def convert(topology: bytes, weights: bytes) -> bytes:
 
 
 class _Graph:
-    """Walks from the outputs to the input and emits ONNX nodes on the way back."""
+    """Emits ONNX nodes for the values that the outputs depend on, recursively."""
 
     def __init__(self, model: dict[str, Any], weights: bytes) -> None:
         self._source: dict[str, Node] = {node["name"]: node for node in model["modelTopology"]["node"]}
@@ -49,7 +49,7 @@ class _Graph:
         self.constants: dict[str, Any] = {}
 
     def value(self, name: str) -> str:
-        """Name of the NCHW tensor that stands for a TensorFlow value."""
+        """Name of the NCHW tensor for a TensorFlow value; emits its nodes at the first call."""
         if name not in self._done:
             node = self._source[name.split(":", maxsplit=1)[0]]
             self._done[name] = getattr(self, f"_{node['op'].lower()}")(node, name)
@@ -96,7 +96,7 @@ class _Graph:
         return self.emit("Conv", [source, weights], name, kernel_shape=kernel.shape[2:], strides=strides, pads=pads)
 
     def _maxpool(self, node: Node, name: str) -> str:
-        # Its padding is minus infinity: what max pooling does at the border anyway.
+        # The explicit padding is minus infinity, which is also ONNX's padding for max pooling.
         source, pads = self._unpad(node["input"][0])
         window = [int(size) for size in node["attr"]["ksize"]["list"]["i"][1:3]]
         strides = [int(step) for step in node["attr"]["strides"]["list"]["i"][1:3]]
@@ -119,7 +119,7 @@ class _Graph:
         return self._done[name]
 
     def _unpad(self, name: str) -> tuple[str, list[int]]:
-        """The tensor before a padding of height and width, and ONNX pads (top, left, bottom, right)."""
+        """The tensor before a padding of height and width, and the ONNX pads (top, left, bottom, right); zeros if there is none."""
         node = self._source[name]
         while node["op"] == "Transpose":
             name = node["input"][0]
@@ -131,7 +131,7 @@ class _Graph:
 
 
 def _read_weights(specs: list[dict[str, Any]], data: bytes) -> dict[str, Array]:
-    """Arrays by name; 16-bit floats become 32-bit ones."""
+    """The arrays by name; 16-bit floats are converted to 32-bit ones."""
     found: dict[str, Array] = {}
     offset = 0
     for spec in specs:

@@ -1,7 +1,7 @@
-"""RTMDet-nano cut to what a node runs: the graph up to the six convolutions of its heads, for a picture of any size.
+"""Reduces RTMDet-nano to the part that a node runs: the graph up to the six convolutions of its heads, for pictures of any size.
 
-The published file decodes boxes for one fixed size inside the graph; OpenCV runs any size once that part is gone
-(arXiv 2212.07784 describes the head: one class map and four distances for each of three strides).
+The published file also decodes boxes inside the graph, for one fixed size; without that part any size can be used
+(arXiv 2212.07784 describes the head: one class map and four distances at each of three strides).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HEADS = [
 
 
 def cut(published: bytes) -> bytes:
-    """ONNX with symbolic height and width: input (1, 3, h, w) to cls8..32 (1, 1, h, w) and reg8..32 (1, 4, h, w)."""
+    """The ONNX file, with symbolic height and width: input (1, 3, h, w) to cls8..32 (1, 1, h, w) and reg8..32 (1, 4, h, w)."""
     model = onnx.load_model_from_string(published)
     heads = [(name, _output_of(model.graph, weight)) for name, weight in _HEADS]
     nodes = _needed(model.graph, [output for _, output in heads])
@@ -35,13 +35,13 @@ def cut(published: bytes) -> bytes:
 
 
 def _output_of(graph: onnx.GraphProto, weight: str) -> str:
-    """What the one convolution with that weight makes."""
+    """Name of the output of the convolution with that weight."""
     (node,) = (n for n in graph.node if n.op_type == "Conv" and len(n.input) > 1 and n.input[1].endswith(weight))
     return str(node.output[0])
 
 
 def _needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
-    """The nodes that these outputs are made of, in the file's order."""
+    """The nodes that these outputs depend on, in the file's order."""
     makers = {output: index for index, node in enumerate(graph.node) for output in node.output}
     wanted, found = list(outputs), set[int]()
     while wanted:

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--video", type=Path, default=CODE / "out/demo-video/vtest.avi", help="file for the demo video")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--stack", default="", choices=["", *(stack.name for stack in STACKS)], help="this stack and no other")
-    which.add_argument("--each", action="store_true", help="every stack that can be had: a node uses the first of them")
+    which.add_argument("--each", action="store_true", help="every available stack: a node uses the first of them")
     options = parser.parse_args()
     try:
         stacks = models.install_each(options.models) if options.each else [models.install(options.models, options.stack)]

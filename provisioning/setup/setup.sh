@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Says what it installs; a second run does nothing.
+# Prepares a Debian 12 or 13 machine (or Raspberry Pi OS) for Lykta. Prints what it installs; a second run changes nothing.
 # usage: setup.sh STEP...   steps: packages tests powercut container vm arm64 venv models bench pi
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 packages=(
   python3-venv python3-dev gcc pkg-config libsystemd-dev ca-certificates tzdata # to build and run the node
-  mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real peers for demo and tests
-  libx264-dev                                                                   # what codes in tests/support/chip, in an encoder chip's place
+  mosquitto mosquitto-clients age openssl curl ffmpeg strace systemd            # real counterparts for demo and tests
+  libx264-dev                                                                   # encoder for tests/support/chip, the stand-in for an encoder chip
 )
 
-testing=(faketime groff-base openssh-server) # what `make test` runs beside the node: wrong clocks, the manual, a technician's SSH
+testing=(faketime groff-base openssh-server) # used by `make test`: wrong clocks, the manual page, a technician's SSH
 
-rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon and what the fault tests run on
+rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon, and tools of the fault tests
 
-container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # what boots a container, firewall and SSH
+container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # to boot a container; firewall and SSH
 machine=(qemu-system-x86 qemu-utils swtpm e2fsprogs mmdebstrap debian-archive-keyring util-linux) # make test-vm
 foreign=(mmdebstrap debian-archive-keyring util-linux)                                           # make test-arm64
 
@@ -33,9 +33,9 @@ step_tests() {
   local had=no
   [ -x /usr/sbin/sshd ] && had=yes
   install "${testing[@]}"
-  # The tests start an SSH server of their own; nobody asked for one that is there for others.
+  # The tests start an SSH server of their own; the system's server must not be enabled by this installation.
   [ $had = yes ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
-  # A node uses the first stack of networks that can be had; all of them are tested.
+  # A node uses the first available stack of networks; the tests cover all of them.
   .venv/bin/python -m provisioning.setup.run --each
 }
 
@@ -56,7 +56,7 @@ install() {
   [ ${#missing[@]} = 0 ] && return
   say "will install these Debian packages: ${missing[*]}"
   as_root apt-get update -qq
-  # No daemon is wanted: the demo and the tests start their own broker on 127.0.0.1.
+  # RUNLEVEL=1: start no daemon. Demo and tests start their own broker on 127.0.0.1.
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
@@ -67,7 +67,7 @@ step_venv() {
   say "will make .venv/ with the $(grep -c '^[a-z]' requirements/all.txt) packages of requirements/all.txt, each checked by its hash"
   rm -f "$stamp"
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  # setuptools and wheel first and from the lock: source packages are built with them, not with what an index offers today.
+  # First setuptools and wheel in the locked versions: source packages are built with these, not with the newest versions.
   locked "$(command -v .venv/bin/pip)" <(lines_of setuptools wheel packaging < requirements/all.txt)
   locked .venv/bin/pip requirements/all.txt
   .venv/bin/pip install -q --no-build-isolation --no-deps -e .
@@ -86,7 +86,7 @@ lines_of() {
 step_models() { .venv/bin/python -m provisioning.setup.run; }
 
 step_pi() {
-  say "will install libcamera's binding and what picamera2 is built with"
+  say "will install libcamera's Python binding and the build dependencies of picamera2"
   as_root apt-get install -y -qq --no-install-recommends libcap-dev python3-libcamera >&2
   for name in python3-lgpio python3-kms++; do # Raspberry Pi OS has both, Debian 13 has neither
     as_root apt-get install -y -qq --no-install-recommends "$name" >&2 2>/dev/null || say "no package $name here"
@@ -99,7 +99,7 @@ step_bench() {
   local stamp=out/bench-venv/lock.sha256 now
   now=$(sha256sum < requirements/bench.txt)
   [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
-  say "will make out/bench-venv/ with deface 1.5.0, to compare with"
+  say "will make out/bench-venv/ with deface 1.5.0 for comparison"
   python3 -m venv out/bench-venv
   locked out/bench-venv/bin/pip requirements/bench.txt
   printf '%s\n' "$now" > "$stamp"

@@ -28,7 +28,7 @@ from agent.runtime.status import CameraStatus, ServiceState, Told
 from agent.uplink.upload.ingest_client import Said
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys.keygen import authority, signer
-from drivers.https import place_of
+from drivers.https import endpoint_of
 from privacy import foreign
 from privacy.errors import LyktaError
 from privacy.masking.view_guard import ViewGuard
@@ -62,7 +62,7 @@ from privacy.records.manifest import (
     read_receipt,
 )
 from privacy.records.order import ANSWER, ORDER, Answer, Order, read_answer, verify_order
-from privacy.records.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, wished_key
+from privacy.records.renewal import RENEWAL, Renewal, due_at, new_key, read_request, request, requested_key
 from privacy.records.retention import Boot, Instant, Odometer, first_moment, read_odometer
 from privacy.records.seal import Recipient, head_size, whole_size
 from privacy.records.settings import CONFIG, Settings, merged
@@ -171,7 +171,7 @@ def _keys(shelf: Shelf) -> dict[str, Parser]:
         "certificates": Parser(lambda data: _chain(data, ca), pems),
         "private key": Parser(lambda data: thumbprint(load_private_key(data).public_key()), (new_key()[1], *_odd_keys())),
         "renewal": Parser(
-            lambda data: wished_key(sign(Renewal("city", "stop-1", "io", data.decode(errors="replace"), NOON), io, RENEWAL)),
+            lambda data: requested_key(sign(Renewal("city", "stop-1", "io", data.decode(errors="replace"), NOON), io, RENEWAL)),
             (peek(wish, RENEWAL, Renewal).csr.encode(),),
         ),
     }
@@ -190,7 +190,7 @@ def _node(shelf: Shelf) -> dict[str, Parser]:
         "datagram": Parser(lambda data: foreign.decode(data, Notice, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
         "status": Parser(_status, (msgspec.json.encode(Told(standing, CameraStatus(frames=7, view="as_known"))),)),
         "ingest": Parser(lambda data: foreign.decode(data, Said, "ingest"), (msgspec.json.encode(said),)),
-        "url": Parser(lambda data: place_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
+        "url": Parser(lambda data: endpoint_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
         "any": Parser(
             lambda data: msgspec.json.encode(foreign.decode(data, dict[str, Any], "any")), (b'{"a":[1,2.5,"x",null,{}]}',)
         ),

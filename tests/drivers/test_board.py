@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.uplink import health
 from drivers import board
-from drivers.board import UNDERVOLTAGE, Edges
+from drivers.board import UNDERVOLTAGE, PowerEventCounter
 
 
 def write(root: Path, path: str, text: str) -> None:
@@ -67,7 +67,7 @@ def test_another_machine_says_that_it_cannot_say(tmp_path: Path) -> None:
 
 def test_a_device_that_does_not_tell_its_wear(tmp_path: Path) -> None:
     write(disk(tmp_path), "device/life_time", "0x00 0x00\n")
-    with pytest.raises(ValueError, match="not told"):
+    with pytest.raises(ValueError, match="does not report"):
         board.life_used(tmp_path, tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_health_counts_edges() -> None:
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), max_size=30))
 def test_edges_are_counted_as_far_as_they_can_be_seen(looks: list[list[bool]]) -> None:
     """Each inner list: what the power did up to one look. Never more than began, and what stands at a look is never missed."""
-    edges, began, low, sticky, standing = Edges(), 0, False, False, 0
+    edges, began, low, sticky, standing = PowerEventCounter(), 0, False, False, 0
     for moments in looks:
         seen_low = low
         for now in moments:

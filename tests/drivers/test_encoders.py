@@ -142,7 +142,7 @@ def test_a_width_that_the_chip_pads_is_left_to_libx264() -> None:
 class TestChip:
     def test_a_stride_is_refused(self, make: Make) -> None:
         """FFmpeg would hand over rows of another length than the chip reads: a picture that is skewed."""
-        with pytest.raises(MediaError, match="takes no stride of 704"):
+        with pytest.raises(MediaError, match="accepts no stride of 704"):
             make().encode(picture(0, stride=704))
 
     def test_a_chip_that_keeps_a_picture_ends_it(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

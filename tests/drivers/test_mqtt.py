@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.mqtt.client import Credentials, Link, diagnose
+from drivers.mqtt.client import Client, Credentials, diagnose
 from drivers.mqtt.session import session
 from privacy.errors import UnreachableError
 from tests.support.broker import HERE, NAME, Broker, Centre, free_port, until
@@ -17,11 +17,11 @@ from tests.support.broker import HERE, NAME, Broker, Centre, free_port, until
 CHILD = """
 import sys, threading
 from pathlib import Path
-from drivers.mqtt.client import Credentials, Link, Will
+from drivers.mqtt.client import Credentials, Client, Will
 port, name, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 def changed(connected, reason):
     print(reason, flush=True)
-link = Link(name, Credentials(folder.parent / "ca.pem", folder / "tls.pem", folder / "tls.key"),
+link = Client(name, Credentials(folder.parent / "ca.pem", folder / "tls.pem", folder / "tls.key"),
             acknowledged=lambda token, refusal: None, changed=changed, received=lambda topic, payload: None,
             will=Will(f"lykta/v1/{name}/state", b"lost"))
 link.open("127.0.0.1", port)
@@ -38,7 +38,7 @@ class Ends:
         self.refused: dict[int, str] = {}
         self.changes: list[tuple[bool, str]] = []
         self.received: list[tuple[str, bytes]] = []
-        self.link = Link(
+        self.link = Client(
             name,
             Credentials(centre.ca, certificate, certificate.with_suffix(".key")),
             acknowledged=self._answered,

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from agent.runtime.config import Ingest
 from agent.uplink.upload.parts import Item
-from drivers.https import LONGEST_ANSWER, Client, anonymous, mutual, place_of
+from drivers.https import LONGEST_ANSWER, Client, anonymous, endpoint_of, mutual
 from privacy.errors import IngestRefusedError, RecordError
 from privacy.foreign import END, LONGEST, decode
 from privacy.records.manifest import FileName
@@ -72,7 +72,7 @@ class Calls:
         if part.url.startswith("/"):
             self._ingest.call("PUT", part.url, blocks, headers)
             return
-        host, port, path = place_of(part.url)
+        host, port, path = endpoint_of(part.url)
         self._store_at(host, port).call("PUT", path, blocks, headers)
 
     def complete(self, item: Item) -> str:

@@ -1,7 +1,7 @@
-"""The last few pictures of each tile of a place, each tile's taken at moments of its own.
+"""The last samples of each tile of a scene; each tile has sampling times of its own.
 
-What a place looks like while people pass is the median over moments at which nobody covers it (temporal median as a picture of
-the empty place: Cucchiara et al., IEEE TPAMI 25(10), 2003). Memory is bounded: `number` bytes a pixel of the small picture.
+The background of a scene in which people pass is the median over times at which nobody covers it (temporal median: Cucchiara
+et al., IEEE TPAMI 25(10), 2003). Memory is bounded: `number` bytes per pixel of the small picture.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ TILE: Final = 4
 LEVELS: Final = 8.0
 SHARE: Final = 0.18
 MOVED: Final = 4
-"""Two looks of a tile differ if this many of its 16 pixels are further apart than `LEVELS` and than `SHARE` of the level."""
+"""Two samples of a tile differ if this many of its 16 pixels differ by more than `LEVELS` and by more than `SHARE` of the level."""
 Counts = npt.NDArray[np.int64]
-"""(rows, columns) of tiles."""
+"""(rows, columns) of tiles: a number for each."""
 
 
 def whole_tiles(plane: Plane) -> Plane:
-    """The plane with its last row and column repeated up to whole tiles."""
+    """The plane padded to whole tiles by repeating its last row and column."""
     rows, columns = plane.shape
     return np.pad(plane, ((0, -rows % TILE), (0, -columns % TILE)), mode="edge")
 
 
 def rows_of(band: slice) -> slice:
-    """The rows of pixels of these rows of tiles."""
+    """The rows of pixels that belong to these rows of tiles."""
     return slice(band.start * TILE, band.stop * TILE)
 
 
 def unlike(planes: Plane, reference: Plane) -> Grid:
-    """Tiles that differ from those of a reference: (…, rows, columns) of tiles, for planes of whole tiles, (…, rows, columns)."""
+    """Tiles that differ from a reference: (…, rows, columns) of tiles, for planes (…, rows, columns) of pixels in whole tiles."""
     bound = np.maximum(LEVELS, SHARE * reference.astype(np.float32)).astype(np.int16)
     off = np.abs(planes.astype(np.int16) - reference.astype(np.int16)) > bound
     *more, rows, columns = off.shape
@@ -44,9 +44,9 @@ def unlike(planes: Plane, reference: Plane) -> Grid:
 
 
 class Samples:
-    """Of each tile the last `number` pictures that were taken, at least `apart_ns` from one to the next.
+    """The last `number` samples of each tile, taken at least `apart_ns` apart.
 
-    shape   (rows, columns) of the small picture in pixels
+    shape   (rows, columns) of the small picture, pixels
     """
 
     def __init__(self, shape: tuple[int, int], number: int, apart_ns: int) -> None:
@@ -58,11 +58,11 @@ class Samples:
 
     @property
     def held(self) -> Counts:
-        """How many samples there are of each tile."""
+        """The number of samples of each tile."""
         return np.minimum(self._taken, len(self._planes))
 
     def take(self, picture: Plane, where: Grid, at_ns: int) -> None:
-        """Keep the tiles `where` of a picture of whole tiles; those whose last sample is too near are left out."""
+        """Sample the tiles `where` of a picture in whole tiles, except those whose last sample is too recent."""
         due = where & (at_ns - self._last_ns >= self._apart_ns)
         rows, columns = np.nonzero(pixels_of(due, TILE, picture.shape))
         slots = self._taken[rows // TILE, columns // TILE] % len(self._planes)
@@ -71,12 +71,12 @@ class Samples:
         self._last_ns[due] = at_ns
 
     def median(self, band: slice) -> Plane:
-        """The median of the samples of these rows of tiles, pixel by pixel; without meaning where not all are held."""
+        """The median of the samples of these rows of tiles, per pixel; not valid for tiles with fewer than `number` samples."""
         middle = len(self._planes) // 2
         return np.asarray(np.partition(self._planes[:, rows_of(band)], middle, axis=0)[middle], np.uint8)
 
     def alike(self, reference: Plane, band: slice) -> Counts:
-        """How many of the samples held look like the reference, for these rows of tiles. reference: only those rows."""
+        """How many samples of each tile in these rows look like the reference. reference: only those rows."""
         other = unlike(self._planes[:, rows_of(band)], reference)
         held = np.arange(len(self._planes))[:, None, None] < self._taken[band]
         return np.asarray((held & ~other).sum(axis=0), np.int64)

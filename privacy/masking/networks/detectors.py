@@ -1,9 +1,9 @@
-"""Detectors made of small networks: whole persons and vehicles, and faces as a supplement.
+"""Detectors of small networks: whole persons and vehicles, and faces as a supplement.
 
-All look at one analysis picture, made from the I420 planes at its own small size: the full frame is never converted or
-copied. Decoding follows the networks' published heads: YOLOX (arXiv 2107.08430: grid, exp, objectness times class),
-NanoDet (Generalized Focal Loss, arXiv 2006.04388: the mean of a distribution over distances), CenterFace
-(arXiv 1911.03599: centre heat map at stride 4), RTMDet (arXiv 2212.07784: distances from a cell's corner).
+All networks get one small analysis picture, made from the I420 planes; the full frame is never converted or copied. Decoding
+follows the networks' published heads: YOLOX (arXiv 2107.08430: grid, exp, objectness times class), NanoDet (Generalized Focal
+Loss, arXiv 2006.04388: the mean of a distribution over distances), CenterFace (arXiv 1911.03599: centre heat map at stride 4),
+RTMDet (arXiv 2212.07784: distances from a cell's corner).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PERSON = 0
 _VEHICLES = [2, 3, 5, 7]  # COCO: car, motorcycle, bus, truck
 VEHICLE_SCORE = 0.3
 _OVERLAP = 0.5
-# Levels between the darkest and the brightest hundredth of the luma: below the first by day a picture is stretched, as if they
-# were at least the second.
+# Luma levels between the darkest and the brightest hundredth of the pixels. By day a picture with fewer than the first is
+# stretched; fewer than the second count as the second.
 _FAINT, _FAINTEST = 110, 16
-# Faces are a supplement to whole persons: they are looked for less often, and the tracker holds them meanwhile.
+# Interval of face detection. Faces supplement whole persons, so they are detected less often; the tracker holds them meanwhile.
 _FACES_NS = 1_500_000_000
-# Two boxes with this intersection over union are one person.
+# Two boxes with this intersection over union count as one person.
 _SAME = 0.5
 _DEVIATION = np.array((57.375, 57.12, 58.395), np.float32).reshape(1, 3, 1, 1)
 BINS = 11  # NanoDet-g: distances 0 to 10, in strides
@@ -43,9 +43,9 @@ _MOST = 1000
 
 
 class Network(Protocol):
-    """One network: finds in the letterboxed analysis picture (h, w, 3) BGR, in its pixels.
+    """One network. `find` returns (kind, boxes (n, 4), scores (n,)) in pixels of the padded analysis picture (h, w, 3) BGR.
 
-    dim   the picture was taken at night: a lower score counts
+    dim   the picture was taken at night: a lower score is sufficient
     """
 
     def find(self, image: Plane, dim: bool) -> list[tuple[Kind, Array, Array]]: ...
@@ -55,14 +55,16 @@ class FaceNetwork(Network, Protocol):
     """A network for faces."""
 
     def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:
-        """(n,): which of these faces (n, 4) it finds at half the size of the picture too, at a low score."""
+        """(n,): which of these faces (n, 4) are also detected, with a low score, in the picture at half size."""
 
 
 class StackDetector:
-    """The `Detector` of one stack. Not thread-safe: one thread looks, and its `parts` share its networks.
+    """The `Detector` of one stack. Not thread-safe, together with its `parts`, which share its networks.
 
-    people   networks for people by name; whom an earlier one found is not taken from a later one
-    faces    the network for faces, or None
+    models      sha256 of each model file by name
+    people      networks for people by name; a person whom an earlier one detects is not taken again from a later one
+    faces       the network for faces, or None
+    long_side   of the analysis picture, pixels
     """
 
     def __init__(
@@ -90,8 +92,8 @@ class StackDetector:
     def _look_for_faces(
         self, network: FaceNetwork, image: Plane, dim: bool, found: list[list[tuple[Kind, Array, Array]]]
     ) -> list[tuple[Kind, Array, Array]]:
-        """The faces of a picture. Where two networks look for people, large ones that are in doubt are left out; with one network
-        4 of 1,337 real faces would be lost, and none with two."""
+        """The faces in a picture. With two networks for people, doubtful large faces are left out (`large_faces`): of 1,337 real
+        faces this loses none. With only one network it would lose 4."""
         faces = network.find(image, dim)
         if len(self._people) < 2:
             return faces
@@ -100,7 +102,7 @@ class StackDetector:
         return [(kind, boxes[keep], scores[keep]) for kind, boxes, scores, keep in kept]
 
     def _due(self, frame: Frame) -> bool:
-        """Whether faces are looked for in this frame too: the first of a source, and every 1.5 s."""
+        """Whether to detect faces in this frame: in the first one of a source, and every 1.5 s."""
         due = frame.index == 0 or not 0 <= frame.mono_ns - self._faces_ns < _FACES_NS
         if due:
             self._faces_ns = frame.mono_ns
@@ -108,9 +110,9 @@ class StackDetector:
 
 
 def open_stack(name: str, folder: Path, threads: int = 1, long_side: int = 0) -> Detector:
-    """The detector of a stack from verified files; `ModelError` for absent, torn or unpinned ones.
+    """The detector of a stack, from verified files; `ModelError` if one is missing, damaged or not the pinned one.
 
-    long_side   of the analysis picture, pixels; 0 is the stack's own
+    long_side   of the analysis picture, pixels; 0: the stack's default
     """
     stack = stack_of(name)
     data = load_files(folder, stack)
@@ -123,9 +125,9 @@ def open_stack(name: str, folder: Path, threads: int = 1, long_side: int = 0) ->
 
 
 def analysis_image(frame: Frame, long_side: int, *, faint: bool = False) -> tuple[Plane, float]:
-    """The frame at small size as BGR, padded to multiples of 32 at the right and below, and small/full scale.
+    """The frame at small size as BGR, padded to multiples of 32 at the right and bottom, and the scale (small / full).
 
-    faint   stretch a picture of little contrast, as in fog
+    faint   stretch the contrast if it is low, as in fog
     """
     scale = long_side / max(frame.width, frame.height)
     width, height = _even(frame.width * scale), _even(frame.height * scale)
@@ -143,7 +145,7 @@ def analysis_image(frame: Frame, long_side: int, *, faint: bool = False) -> tupl
 
 
 def _stretch(small: Plane, height: int) -> None:
-    """In place: where nearly all of the luma lies within `_FAINT` levels, spread it, and the colour with it."""
+    """Stretch luma and colour of an I420 picture in place, if 98 % of its luma lies within fewer than `_FAINT` levels."""
     counts = np.bincount(small[:height].reshape(-1), minlength=256).cumsum()
     low, high = (int(np.searchsorted(counts, share * counts[-1])) for share in (0.01, 0.99))
     if high - low >= _FAINT:
@@ -190,7 +192,7 @@ class RtmDet:
 
 
 class NanoDet:
-    """Persons and vehicles; BGR with NanoDet's mean and deviation; class maps and distance distributions a stride."""
+    """Persons and vehicles; BGR with NanoDet's mean and deviation; class maps and distance distributions for three strides."""
 
     SCORE, DIM_SCORE = 0.15, 0.10
 
@@ -210,7 +212,7 @@ class NanoDet:
 
 
 class YuNet:
-    """Faces through OpenCV's own wrapper of this network."""
+    """Faces, through OpenCV's wrapper of this network."""
 
     def __init__(self, data: bytes, score: float = 0.3) -> None:
         self._score = score
@@ -250,12 +252,12 @@ class CenterFace:
         boxes = np.vstack((centre - half, centre + half)).T.astype(np.float32)
         return [("face", *_suppress(boxes, heat[0, rows, columns]))]
 
-    def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:  # noqa: ARG002 - nothing was measured: none is doubted
+    def again(self, image: Plane, boxes: Array) -> npt.NDArray[np.bool_]:  # noqa: ARG002 - not measured: accept all
         return np.ones(len(boxes), bool)
 
 
 def _persons_and_vehicles(boxes: Array, scores: Array, person_score: float) -> list[tuple[Kind, Array, Array]]:
-    """Split by kind, keep what is above its threshold, suppress doubles."""
+    """Boxes of persons and of vehicles above their thresholds, after non-maximum suppression."""
     vehicles = scores[:, _VEHICLES].max(axis=1)
     return [
         _chosen("person", boxes, scores[:, _PERSON], person_score),
@@ -269,9 +271,9 @@ def _chosen(kind: Kind, boxes: Array, scores: Array, least: float) -> tuple[Kind
 
 
 def _without_doubles(answers: list[list[tuple[Kind, Array, Array]]]) -> Iterator[tuple[Kind, Array, Array]]:
-    """What the networks found, each in turn; a person whom an earlier one found too is left out.
+    """The detections of all networks in order, without persons whom an earlier network has detected too.
 
-    Two boxes of one person would be two tracks, and the way between them would be painted.
+    Two boxes of one person would become two tracks, and the area between them would be painted.
     """
     known = np.empty((0, 4), np.float32)
     for answer in answers:
@@ -284,7 +286,7 @@ def _without_doubles(answers: list[list[tuple[Kind, Array, Array]]]) -> Iterator
 
 
 def _overlaps(some: Array, others: Array) -> Array:
-    """(some, others): intersection over union."""
+    """Intersection over union of each pair, (len(some), len(others))."""
     sides = np.minimum(some[:, None, 2:], others[:, 2:]) - np.maximum(some[:, None, :2], others[:, :2])
     common = sides.clip(0).prod(axis=2)
     area, area_others = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (some, others))
@@ -292,7 +294,7 @@ def _overlaps(some: Array, others: Array) -> Array:
 
 
 def _suppress(boxes: Array, scores: Array) -> tuple[Array, Array]:
-    """Non-maximum suppression; more boxes than a crowd has are an error, not work."""
+    """Non-maximum suppression; `CrowdError` for more than `_MOST` boxes, which would take too long."""
     if len(boxes) > _MOST:
         raise CrowdError(f"detector: {len(boxes)} boxes in one picture", "a crowd, or a damaged model or picture")
     if not len(boxes):
@@ -305,7 +307,7 @@ def _suppress(boxes: Array, scores: Array) -> tuple[Array, Array]:
 def _detections(kind: Kind, boxes: Array, scores: Array, longest: int) -> list[Detection]:
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise DetectorError(f"detector: a {kind} box is not finite", "the model or the picture is damaged")
-    # A box far larger than the picture says no more than one of the picture's size.
+    # Limit boxes that are far larger than the picture.
     bounded = np.clip(boxes, -longest / 4, longest * 1.25)
     return [
         Detection(kind, float(left), float(top), float(right), float(bottom), float(score))
@@ -316,7 +318,8 @@ def _detections(kind: Kind, boxes: Array, scores: Array, longest: int) -> list[D
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int, shift: float) -> tuple[Array, Array]:
-    """Cell coordinates (cells, 2) and strides (cells, 1) of strides 8, 16, 32, row by row."""
+    """Coordinates (cells, 2) and strides (cells, 1) of the cells for strides 8, 16 and 32, row by row. shift: added to the
+    coordinates."""
     cells, strides = [], []
     for stride in (8, 16, 32):
         y, x = np.mgrid[0 : height // stride, 0 : width // stride].astype(np.float32) + shift
@@ -326,7 +329,7 @@ def _grid(height: int, width: int, shift: float) -> tuple[Array, Array]:
 
 
 def _normal(image: Plane) -> npt.NDArray[np.float32]:
-    """(1, 3, h, w) with the mean and deviation of ImageNet's pictures, BGR."""
+    """(1, 3, h, w), normalised by the mean and deviation of ImageNet, BGR."""
     return np.asarray(cv2.dnn.blobFromImage(image, mean=(103.53, 116.28, 123.675)) / _DEVIATION, np.float32)
 
 
@@ -349,7 +352,7 @@ class _Loader:
 
 _Networks = tuple[dict[str, Network], FaceNetwork]
 _NETWORKS: dict[str, Callable[[_Loader], _Networks]] = {
-    # Beside another network YOLOX needs to be surer: what both find, both find well.
+    # In combination with another network YOLOX gets a higher threshold: people whom both detect have high scores in both.
     "rtmdet-nano+yolox-nano+yunet": lambda loader: (
         {
             "rtmdet-nano": RtmDet(loader.network("rtmdet_nano_person.onnx")),

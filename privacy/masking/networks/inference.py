@@ -1,4 +1,4 @@
-"""One loaded network: a blob in, its outputs. The only file that names ONNX Runtime.
+"""One loaded network: runs a blob through ONNX Runtime. No other file uses ONNX Runtime.
 
 ONNX Runtime needs about half the time of OpenCV's own networks for the same outputs (docs/decisions/0053-onnx-runtime.md).
 """
@@ -18,10 +18,10 @@ _ERRORS_ONLY = 3
 
 
 class Inference:
-    """A network from the bytes of its ONNX file. Not thread-safe: one thread runs it.
+    """A network from the bytes of its ONNX file. Not thread-safe.
 
-    data      hashed before; raises what ONNX Runtime raises for bytes that are no network
-    threads   that one run may use; the calling one is the first of them, and none spins while it waits
+    data      its hash must have been checked; for an invalid network ONNX Runtime's exceptions are raised
+    threads   threads for one run, including the calling one; waiting threads do not spin
     """
 
     def __init__(self, data: bytes, threads: int = 1) -> None:
@@ -34,16 +34,16 @@ class Inference:
         (self._input,) = (node.name for node in self._session.get_inputs())
 
     def run(self, blob: npt.NDArray[np.generic], names: Sequence[str] | None = None) -> list[Array]:
-        """The outputs of these names, or all, for a blob (1, 3, h, w). `DetectorError` if one is not finite."""
+        """The named outputs, or all, for a blob (1, 3, h, w). `DetectorError` if a value is not finite."""
         outputs = [np.asarray(one, np.float32) for one in self._session.run(names, {self._input: np.asarray(blob, np.float32)})]
-        # NaN compares false: without this a network gone wrong would look like an empty street.
+        # Comparisons with NaN are false: without this check a faulty network would look like an empty street.
         if not all(np.isfinite(one).all() for one in outputs):
             raise DetectorError("detector: an output is not finite", "the model or the picture is damaged")
         return outputs
 
 
 def runtime() -> Any:
-    """ONNX Runtime's module. Imported when it is asked for: its import reads files of the system."""
+    """ONNX Runtime's module. Imported on demand, because its import reads system files."""
     import onnxruntime
 
     return onnxruntime

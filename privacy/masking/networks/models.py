@@ -1,7 +1,7 @@
-"""The model files that may run: names, licences, sources and hashes. A file with another hash is never loaded.
+"""The permitted model files: names, licences, sources and hashes. A file with another hash is never loaded.
 
-Each file has the hash of what is fetched and of what is loaded after the set-up's deterministic conversion; the node
-loads only the latter. A stack is used whole or not at all.
+Each file has two hashes: of the fetched source, and of the file after the deterministic conversion at set-up. The node loads only
+the latter. A stack is used completely or not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from privacy.errors import ModelError
 
 @dataclass(frozen=True)
 class Source:
-    """Where bytes come from. upstream: a pinned address; carrier: a package of a public registry and the path inside it."""
+    """Where a file comes from.
+
+    upstream   a pinned address
+    carrier    a package of a public registry that contains the file, as REGISTRY:PACKAGE
+    member     the path of the file in that package
+    """
 
     file: str
     sha256: str
@@ -26,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file that is loaded. conversion: how the set-up makes it from its sources."""
+    """One model file. sha256: after conversion; conversion: how the set-up makes it from its sources."""
 
     name: str
     sha256: str
@@ -37,7 +42,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Stack:
-    """Networks that run together. long_side: of the picture that they look at, pixels."""
+    """Networks that run together. long_side: of their analysis picture, pixels."""
 
     name: str
     files: tuple[ModelFile, ...]
@@ -135,12 +140,12 @@ def stack_of(name: str) -> Stack:
 
 
 def load_files(folder: Path, stack: Stack) -> dict[str, bytes]:
-    """The stack's files by name; the bytes that were hashed are the bytes that are returned."""
+    """The stack's files by name, with verified hashes. Each file is read once, so the hashed bytes are the returned ones."""
     return {file.name: _load(folder / file.name, file.sha256) for file in stack.files}
 
 
 def installed(folder: Path) -> str:
-    """Name of the first stack whose files are all in the folder; `ModelError` if there is none."""
+    """Name of the first stack of which the folder has all files; `ModelError` if there is none."""
     for stack in STACKS:
         if all((folder / file.name).exists() for file in stack.files):
             return stack.name
@@ -157,5 +162,5 @@ def _load(path: Path, sha256: str) -> bytes:
     except OSError as problem:
         raise ModelError(f"model: {path}: {problem.strerror}", "make setup, or place the stack's files") from problem
     if sha256_of(data) != sha256:
-        raise ModelError(f"model: {path.name}: sha256: is not the pinned one (torn or changed)", "delete it and run make setup")
+        raise ModelError(f"model: {path.name}: sha256: is not the pinned one (damaged or changed)", "delete it and run make setup")
     return data

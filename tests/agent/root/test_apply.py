@@ -208,7 +208,7 @@ def test_a_mask_that_is_weaker_than_the_basis_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("section", ["node", "broker", "ingest", "pins", "clock"])
 def test_what_could_cut_off_or_move_a_node_is_not_set_from_afar(section: str) -> None:
-    with pytest.raises(RecordError, match=f"{section}.host: may not be set from afar"):
+    with pytest.raises(RecordError, match=f"{section}.host: may not be set remotely"):
         check_settings({section: {"host": "elsewhere"}})
 
 
@@ -409,7 +409,7 @@ def test_sign_refuses_what_no_node_would_take(tmp_path: Path, bare: Site) -> Non
     assert CliRunner().invoke(central, words).exit_code == 0
     assert site.run("config", "apply", str(target))[0] == 0
     source.write_text(json.dumps(json.loads(source.read_text()) | {"settings": {"broker": {"host": "elsewhere"}}}))
-    assert "broker.host: may not be set from afar" in str(CliRunner().invoke(central, words).exception)
+    assert "broker.host: may not be set remotely" in str(CliRunner().invoke(central, words).exception)
 
 
 def test_what_was_judged_is_not_left_again(site: Site) -> None:

@@ -66,7 +66,7 @@ def test_a_device_that_cannot_say_is_null_with_a_reason() -> None:
     found = storage(Path("/proc"), health.Writes(lambda: board.written_mb(Path("/proc"))))
     assert (found.values["written_mb"], found.values["written_mb_day"]) == (None, None)
     for name in ("written_mb", "written_mb_day", "life_used", "lifetime_written_mb"):
-        assert found.unreadable[name].endswith("/proc: lies on no block device of its own")
+        assert found.unreadable[name].endswith("/proc: its file system has no block device")
 
 
 def test_the_outbox_says_what_it_dropped(tmp_path: Path) -> None:

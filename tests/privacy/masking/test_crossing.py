@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.masking.background.learning import SAMPLES, Evidence, Facts, Stillness
+from privacy.masking.background.learning import SAMPLES, Evidence, Stillness, TileEvidence
 from privacy.masking.background.samples import TILE, Samples, unlike
 from privacy.masking.tracking import SECOND
 from tests.support.crossing import Crossing, painted
@@ -63,12 +63,12 @@ def test_who_is_missed_for_long_is_not_learned_either(found_s: int, of_s: int) -
     assert bare(lambda second: second % of_s < found_s, 6) == []
 
 
-def facts(**given_: object) -> Facts:
+def facts(**given_: object) -> TileEvidence:
     """Of one tile that is proven, with what is given changed."""
     counts = {"free": 9, "free_alike": 9, "near": 9, "near_alike": 3, "still": 0, "still_alike": 0}
     seconds = {"free_s": 60.0, "near_s": 90.0}
     planes = {name: np.array([[value]]) for name, value in {**counts, **seconds, **given_}.items()}
-    return Facts(**planes)
+    return TileEvidence(**planes)
 
 
 def test_what_is_proven_and_what_is_not() -> None:
@@ -92,8 +92,8 @@ def test_nobody_who_is_found_in_most_looks_is_proven_to_be_the_place(found: floa
         still = stillness.note(picture, look * SECOND // 2)
         near = ALL if here or passing else NONE
         evidence.note(picture, look * SECOND // 2, 0.5, ~near, near, still if here else NONE, still)
-        weighed = evidence.weigh(look * SECOND // 2)
-        assert not weighed.facts.proven(0.6).any()
+        band = evidence.next_band(look * SECOND // 2)
+        assert not band.tiles.proven(0.6).any()
 
 
 def test_the_median_of_samples_is_what_is_there_between_passers_by() -> None:

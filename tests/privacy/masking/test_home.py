@@ -107,7 +107,7 @@ def test_tampering_is_found_and_named(guard: ViewGuard, case: str) -> None:
     patience = PATIENCE_NS[kind] // SECOND
     assert set(kinds[: 2 * patience - 4]) == {""}
     assert set(kinds[2 * patience + 10 :]) == {kind}
-    assert guard.standing.hides
+    assert guard.state.hides
 
 
 @pytest.mark.parametrize("case", [case for case, (kind, _) in BAD.items() if kind != "moved"])
@@ -142,7 +142,7 @@ def test_what_is_kept_over_a_restart_is_no_picture(guard: ViewGuard) -> None:
     run(brighter, 0, 300, lambda picture: (picture * 0.6).astype(np.uint8))
     alike = np.frombuffer(kept[2:12], np.uint8), np.frombuffer(brighter.to_bytes()[2:12], np.uint8)
     assert all(len(part) for part in alike)
-    with pytest.raises(RecordError, match="torn"):
+    with pytest.raises(RecordError, match="damaged"):
         ViewGuard(kept[:-5])
 
 

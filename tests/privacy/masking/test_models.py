@@ -92,7 +92,7 @@ def test_where_a_network_cannot_be_had_the_next_stack_is_taken_and_it_is_said(tm
     done = setup("--models", tmp_path / "out", models=given)
     assert done.returncode == 0, done.stderr
     taken = installed(tmp_path / "out")
-    assert (taken == "yolox-nano+yunet") == ("rtmdet-nano+yolox-nano+yunet: rtmdet_nano_person.onnx: not to be had" in done.stderr)
+    assert (taken == "yolox-nano+yunet") == ("rtmdet-nano+yolox-nano+yunet: rtmdet_nano_person.onnx: not available" in done.stderr)
 
 
 def test_wrong_bytes_in_the_folder_are_refused(tmp_path: Path) -> None:

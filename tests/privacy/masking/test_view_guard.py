@@ -18,7 +18,7 @@ from privacy.masking.mask_record import NOTHING
 from privacy.masking.masker import Masker
 from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import Region
-from privacy.masking.view_guard import HEAL_NS, PATIENCE_NS, SECOND, Standing, ViewGuard
+from privacy.masking.view_guard import HEAL_NS, PATIENCE_NS, SECOND, ViewGuard, ViewState
 from tests.support.home import FPS, HEIGHT, WIDTH, Events, shots, stop
 
 SIZE = (WIDTH, HEIGHT)
@@ -41,7 +41,7 @@ class Watch:
     """A guard, its clock, and what it took the view for: (second, kind, hides) at each change."""
 
     def __init__(self, guard: ViewGuard) -> None:
-        self.guard, self.at, self.found = guard, 0.0, [(0.0, guard.standing)]
+        self.guard, self.at, self.found = guard, 0.0, [(0.0, guard.state)]
 
     def see(self, seconds: float, scene: Scene = lambda _: EMPTY, hidden: Hidden = lambda _: ()) -> Watch:
         for index in range(round(seconds * 2)):
@@ -54,7 +54,7 @@ class Watch:
         return self
 
     @property
-    def changes(self) -> list[Standing]:
+    def changes(self) -> list[ViewState]:
         return [standing for _, standing in self.found[1:]]
 
 
@@ -104,7 +104,7 @@ def test_a_guard_that_starts_behind_a_bus_learns_the_stop_in_the_end() -> None:
     """No false finding when it leaves, and half an hour later a move is found by the stop's own edges."""
     watch = Watch(ViewGuard()).see(300, lambda _: WITH_BUS).see(3000)
     assert watch.changes == []
-    assert watch.see(200, lambda _: placed(60, 0)).changes == [Standing("moved", True)]
+    assert watch.see(200, lambda _: placed(60, 0)).changes == [ViewState("moved", True)]
 
 
 def test_snow_is_found_although_buses_come_and_people_stand_before_it(watch: Watch) -> None:
@@ -114,7 +114,7 @@ def test_snow_is_found_although_buses_come_and_people_stand_before_it(watch: Wat
         lambda t: snowed(WITH_BUS if t % 300 < 40 else EMPTY),
         lambda t: BUS if t % 300 < 40 else (Region("person", 0, 0, 140, 130),) if t % 60 < 3 else (),
     )
-    assert watch.changes == [Standing("covered", False)]
+    assert watch.changes == [ViewState("covered", False)]
     assert watch.found[-1][0] - 300 <= PATIENCE_NS["partly"] / SECOND + 300
 
 
@@ -125,19 +125,19 @@ def test_a_plain_truck_has_an_outline_and_is_no_cover(watch: Watch) -> None:
 
 def test_a_partial_cover_that_becomes_a_whole_one_hides(watch: Watch) -> None:
     watch.see(1000, lambda _: snowed(EMPTY)).see(40, grey(120))
-    assert watch.changes == [Standing("covered", False), Standing("covered", True)]
+    assert watch.changes == [ViewState("covered", False), ViewState("covered", True)]
 
 
 def test_snow_that_melts_heals_within_two_minutes(watch: Watch) -> None:
     watch.see(1000, lambda _: snowed(EMPTY)).see(120)
-    assert watch.changes == [Standing("covered", False), Standing()]
+    assert watch.changes == [ViewState("covered", False), ViewState()]
 
 
 def test_night_ends_no_finding(watch: Watch) -> None:
     """What is too dark to judge is no proof that all is well again."""
     watch.see(60, grey(100)).see(600, lambda _: EMPTY * 0.05)
-    assert watch.changes == [Standing("covered", True)]
-    assert watch.see(HEAL_NS / SECOND + 2).changes[1:] == [Standing()]
+    assert watch.changes == [ViewState("covered", True)]
+    assert watch.see(HEAL_NS / SECOND + 2).changes[1:] == [ViewState()]
 
 
 def test_dusk_night_and_dawn_are_no_tampering(watch: Watch) -> None:
@@ -148,7 +148,7 @@ def test_dusk_night_and_dawn_are_no_tampering(watch: Watch) -> None:
 def test_a_move_is_found_although_a_vehicle_hides_everything_now_and_then(watch: Watch) -> None:
     everything = (Region("vehicle", 0, 0, WIDTH, HEIGHT),)
     watch.see(400, lambda _: placed(60, 0), lambda t: everything if t % 60 < 20 else ())
-    assert watch.changes == [Standing("moved", True)]
+    assert watch.changes == [ViewState("moved", True)]
 
 
 def test_lights_that_pass_for_an_hour_blind_nobody(watch: Watch) -> None:
@@ -159,7 +159,7 @@ def test_lights_that_pass_for_an_hour_blind_nobody(watch: Watch) -> None:
 @pytest.mark.parametrize("turn", [4, -5, 8, 12, -17, 30])
 def test_a_camera_that_was_tilted_has_moved(watch: Watch, turn: float) -> None:
     watch.see(140, lambda _: placed(turn=turn))
-    assert watch.changes == [Standing("moved", True)]
+    assert watch.changes == [ViewState("moved", True)]
     assert watch.found[-1][0] - 300 >= PATIENCE_NS["moved"] / SECOND
 
 
@@ -169,7 +169,7 @@ def test_any_shift_by_a_tenth_to_a_third_is_a_move(edges: ViewGuard, percent: in
     moved = placed(way[0] * WIDTH * percent // 100, way[1] * HEIGHT * percent // 100)
     watch = Watch(deepcopy(edges))
     watch.at = 300.0
-    assert watch.see(140, lambda _: moved).changes == [Standing("moved", True)]
+    assert watch.see(140, lambda _: moved).changes == [ViewState("moved", True)]
 
 
 @settings(max_examples=6)
@@ -186,7 +186,7 @@ def test_a_shaking_mast_is_no_move(edges: ViewGuard, seed: int) -> None:
 def test_what_befell_the_lens_while_the_power_was_off_heals_when_it_is_gone(edges: ViewGuard, scene: Scene) -> None:
     """Without edges it is no move, which would wait for a technician."""
     watch = Watch(ViewGuard(edges.to_bytes())).see(200, scene).see(HEAL_NS / SECOND + 2)
-    assert watch.changes == [Standing("covered", True), Standing()]
+    assert watch.changes == [ViewState("covered", True), ViewState()]
 
 
 @pytest.mark.parametrize("lamp", [0.45, 1.0])
@@ -198,7 +198,7 @@ def test_a_restart_at_any_hour_finds_the_view_as_it_was(edges: ViewGuard, lamp: 
 @given(st.data())
 def test_a_torn_memory_is_refused(edges: ViewGuard, data: st.DataObject) -> None:
     kept = edges.to_bytes()
-    with pytest.raises(RecordError, match="torn"):
+    with pytest.raises(RecordError, match="damaged"):
         ViewGuard(kept[: data.draw(st.integers(1, len(kept) - 1))])
 
 

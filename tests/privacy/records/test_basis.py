@@ -228,7 +228,7 @@ def test_records_that_fit_are_a_permit() -> None:
         pytest.param({"node": "stop-2"}, "basis: site/node: is for city/stop-1", id="R01 another node"),
         pytest.param({"view": drawn(node="stop-2")}, "view: site/node: is for city/stop-2", id="R01 another node's view"),
         pytest.param({"view": drawn(basis="basis-0")}, "view: basis: drawn for basis basis-0", id="R01 a view of an older basis"),
-        pytest.param({"view": drawn(areas=(AREA, area(kind="path")))}, "a path cannot stand on", id="R03 a path with 11 § 5 b"),
+        pytest.param({"view": drawn(areas=(AREA, area(kind="path")))}, "does not permit a path", id="R03 a path with 11 § 5 b"),
         pytest.param({"record": basis(stop=" ")}, "needs the id of a stop", id="R02 no stop id"),
         pytest.param({"record": basis(least_profile="strict")}, "basis_mismatch: profile: standard", id="R04 weaker mask"),
         pytest.param({"record": basis(least_profile="full"), "profile": "strict"}, "basis_mismatch", id="R04 weaker than full"),

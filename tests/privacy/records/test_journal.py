@@ -13,7 +13,7 @@ from central.keys.keygen import authority, issue, keygen, signer
 from privacy.errors import RecordError
 from privacy.records.journal import (
     Chain,
-    Crossed,
+    CrossCheck,
     Head,
     Journal,
     check_head,
@@ -180,7 +180,7 @@ def linked(desk: Desk) -> dict[str, Chain]:
 
 
 def test_linked_chains_hold_each_other(desk: Desk) -> None:
-    assert cross_check(linked(desk), desk.authority) == Crossed(3, ())
+    assert cross_check(linked(desk), desk.authority) == CrossCheck(3, ())
 
 
 def test_false_heads_of_a_neighbour_fail_no_honest_chain(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from agent.runtime.clocks import clock_of, floor_of
 from agent.runtime.settings_in_force import settings_in_force
 from drivers.clock import BEGINNING, RealTimeClock, SystemClock
 from privacy.records.journal import Journal, newest, segments
-from privacy.records.trusted_time import FRESH_S, HOLDOVER_S, SLACK, Facts, TimeWatch
+from privacy.records.trusted_time import FRESH_S, HOLDOVER_S, SLACK, ClockReading, TimeWatch
 from provisioning.identity import load_signer
 from tests.support.site import Site
 
@@ -41,7 +41,7 @@ class World:
         self.mark, self.synced_s, self.touched = self.wall, self.mono_s, False
 
     def look(self) -> str:
-        return self.watch.see(Facts(self.mono_s, self.wall, self.mark))
+        return self.watch.see(ClockReading(self.mono_s, self.wall, self.mark))
 
 
 EVENTS = st.lists(
@@ -84,13 +84,13 @@ def test_before_the_floor_nothing_is_trusted(ahead: float, error: float) -> None
     floor = NOON + timedelta(seconds=ahead)
     wall = NOON + timedelta(seconds=error)
     for trust in ("timesync", "rtc", "host"):
-        state = TimeWatch(trust, floor).see(Facts(BOOT_S, wall, wall, wall))  # type: ignore[arg-type]
+        state = TimeWatch(trust, floor).see(ClockReading(BOOT_S, wall, wall, wall))  # type: ignore[arg-type]
         assert (state == "unknown") == (wall < floor)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
 def test_a_mark_that_cannot_be_of_this_boot_says_nothing(age: float, uptime: float) -> None:
-    state = TimeWatch("timesync", BEGINNING).see(Facts(uptime, NOON, NOON - timedelta(seconds=age)))
+    state = TimeWatch("timesync", BEGINNING).see(ClockReading(uptime, NOON, NOON - timedelta(seconds=age)))
     possible = -SLACK.total_seconds() <= age <= uptime + SLACK.total_seconds() and age <= HOLDOVER_S
     assert (state != "unknown") == possible
 
@@ -118,9 +118,9 @@ def test_a_clock_that_is_set_by_hand_is_not_trusted_until_the_next_synchronisati
 
 def test_a_clock_that_goes_back_while_running_is_not_trusted_until_it_has_caught_up() -> None:
     watch = TimeWatch("host", BEGINNING)
-    assert watch.see(Facts(BOOT_S, NOON)) == "synced"
-    assert watch.see(Facts(BOOT_S + 1, NOON - timedelta(hours=1))) == "unknown"
-    assert watch.see(Facts(BOOT_S + 3600, NOON)) == "synced"
+    assert watch.see(ClockReading(BOOT_S, NOON)) == "synced"
+    assert watch.see(ClockReading(BOOT_S + 1, NOON - timedelta(hours=1))) == "unknown"
+    assert watch.see(ClockReading(BOOT_S + 3600, NOON)) == "synced"
 
 
 def test_a_mark_that_is_gone_ends_no_holdover() -> None:
@@ -154,9 +154,9 @@ def test_the_first_synchronisation_of_a_boot_may_be_any_step(step_s: float) -> N
     """A node without a battery wakes in another year; so does one whose battery kept the wrong one."""
     watch = TimeWatch("rtc", BEGINNING - timedelta(days=40000))
     wall = NOON + timedelta(seconds=step_s)
-    assert watch.see(Facts(BOOT_S, wall, None, wall)) == "holdover"
+    assert watch.see(ClockReading(BOOT_S, wall, None, wall)) == "holdover"
     now = NOON + timedelta(hours=1)
-    assert watch.see(Facts(BOOT_S + 60, now, now, wall)) == ("synced" if now >= wall - SLACK else "unknown")
+    assert watch.see(ClockReading(BOOT_S + 60, now, now, wall)) == ("synced" if now >= wall - SLACK else "unknown")
 
 
 def test_the_next_process_of_a_boot_knows_its_first_time(tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_the_next_process_of_a_boot_knows_its_first_time(tmp_path: Path) -> None
     ],
 )
 def test_a_real_time_clock_vouches_only_while_it_agrees(rtc: datetime | None, state: str) -> None:
-    assert TimeWatch("rtc", NOON - timedelta(days=1)).see(Facts(BOOT_S, NOON, None, rtc)) == state
-    assert TimeWatch("timesync", NOON - timedelta(days=1)).see(Facts(BOOT_S, NOON, None, rtc)) == "unknown"
+    assert TimeWatch("rtc", NOON - timedelta(days=1)).see(ClockReading(BOOT_S, NOON, None, rtc)) == state
+    assert TimeWatch("timesync", NOON - timedelta(days=1)).see(ClockReading(BOOT_S, NOON, None, rtc)) == "unknown"
 
 
 # -- on the machine ----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_a_missing_or_torn_file_gives_way_to_the_package(tmp_path: Path, cut: in
 
 def test_without_both_it_is_an_error_of_ours(tmp_path: Path) -> None:
     done = answer(without(tmp_path, WHOLE[:-20]))
-    assert "ZoneError: Europe/Stockholm: no whole zone file" in done.stderr
+    assert "ZoneError: Europe/Stockholm: no intact zone file" in done.stderr
 
 
 def test_a_node_without_a_zone_is_blind_and_helps(node: Node, tmp_path: Path) -> None:
