@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.camera.recorder import Stream, Taken, Trigger, moment, new_clip_id
+from agent.camera.recorder import Stream, Taken, Trigger, moment
 from agent.runtime.service import Runtime
+from privacy.ids import new_clip_id
 from privacy.masking.detection import Detector
 from privacy.records.basis import Permit, deadline
 from privacy.records.manifest import Manifest

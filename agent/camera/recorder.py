@@ -6,7 +6,6 @@ fit is dropped and counted.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -290,11 +289,3 @@ class Recorder:
 
 def moment(wall_ns: int) -> datetime:
     return datetime.fromtimestamp(wall_ns / SECOND, UTC)
-
-
-def new_clip_id(wall_ns: int) -> str:
-    """UUIDv7 (RFC 9562 section 5.7): milliseconds since 1970, then random bits."""
-    random = int.from_bytes(os.urandom(10), "big")
-    number = (wall_ns // 1_000_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62
-    text = f"{number | random & (1 << 62) - 1:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

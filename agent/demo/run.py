@@ -7,18 +7,14 @@ services, the centre's ingest, and clips opened with the centre's key. Nothing h
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +24,22 @@ from agent import messages
 from agent.demo import page
 from agent.demo.input_picture import before
 from agent.demo.page import STILL_AT, ClipShown
-from agent.demo.processes import Process, await_port, end, free_port, peak_mb, tool
+from agent.demo.processes import Process, peak_mb
+from agent.demo.site import NODE, SITE, Site
 from agent.messages import Presence
 from agent.runtime.ask_status import camera_status, io_status
 from agent.runtime.control import ask
 from agent.runtime.requests import Press
 from agent.terminal import progress
 from drivers import stderr
-from drivers.media.video import facts, still
-from privacy.errors import LyktaError, MediaError, UnreachableError, UsageError
+from drivers.media.video import still
+from privacy.errors import LyktaError, MediaError, UnreachableError
 from privacy.foreign import decode
-from privacy.records.basis import Basis
 from privacy.records.jws import peek
 from privacy.records.manifest import MANIFEST, Manifest
-from provisioning.identity import load_records
-from provisioning.layout import CODE, Layout
+from provisioning.layout import CODE
 
-SITE, NODE, AREA = "linkoping-demo", "stop-1", "City"
-_MARK = ".lykta-demo"
-_BINARIES = Path(sys.executable).parent
 _UPLOAD_S = 30.0
-
-
-@dataclass
-class Ports:
-    broker: int
-    operators: int
-    ingest: int
 
 
 @dataclass
@@ -75,16 +60,11 @@ class Findings:
     help: list[str] = field(default_factory=list)
 
 
-class Demo:
+class Demo(Site):
     """One run in one folder."""
 
     def __init__(self, folder: Path, video: Path, models: Path) -> None:
-        self.folder, self.video, self.models = folder.resolve(), video.resolve(), models.resolve()
-        self.centre, self.node, self.store = self.folder / "centre", self.folder / "node", self.folder / "store"
-        self.clips, self.logs = self.folder / "clips", self.folder / "logs"
-        self.broker = self.folder / "broker"
-        self.layout = Layout(self.node)
-        self.ports = Ports(free_port(), free_port(), free_port())
+        super().__init__(folder, video, models)
         self.found = Findings()
         self._to_do: list[tuple[float, Callable[[], None]]] = []
 
@@ -100,121 +80,6 @@ class Demo:
         self._open_clips()
         self._read_messages()
         return self._summary()
-
-    # -- before ------------------------------------------------------------------------------------------------------
-
-    def prepare(self) -> None:
-        _empty(self.folder)
-        for folder in (self.centre.parent, self.node, self.store, self.clips, self.logs, self.folder / "stills"):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._central("keygen", str(self.centre))
-        endpoints = ["--broker", f"127.0.0.1:{self.ports.broker}", "--ingest", f"127.0.0.1:{self.ports.ingest}"]
-        name = f"{SITE}/{NODE}"
-        self._central("bundle", str(self.centre), name, "--root", str(self.node), "--area", AREA, *endpoints)
-        self._configure()
-        self._sign()
-        self.layout.var.mkdir(parents=True, exist_ok=True)
-        self.layout.models.symlink_to(self.models)
-
-    def _configure(self) -> None:
-        """Where this demo differs from a node at a stop: a file plays camera, pins are the mock's, the host keeps time."""
-        known = facts(self.video)
-        text = self.layout.config.read_text()
-        text += f"""
-[camera]
-source = "file"
-file = {json.dumps(str(self.video))}
-width = {known.width}
-height = {known.height}
-fps = {min(30, max(5, round(known.fps)))}
-
-[mask]
-stack = {json.dumps(_installed_stack(self.models))}
-
-[record]
-pre_roll = 5
-post_roll = 4
-longest = 20
-
-[pins]
-factory = "mock"
-
-[clock]
-trust = "host"
-"""
-        self.layout.config.write_text(text)
-
-    def _sign(self) -> None:
-        now = datetime.now(UTC).replace(microsecond=0)
-        basis = self._example("basis")
-        basis |= {"begin": (now - timedelta(days=1)).isoformat(), "end": (now + timedelta(days=2)).isoformat()}
-        basis["hours"] = [{"days": [1, 2, 3, 4, 5, 6, 7], "begin": "00:00", "end": "24:00"}]
-        basis |= {"assessment": "demonstration, nothing was assessed", "stop": "demonstration stop"}
-        view = self._example("view") | {"basis": basis["id"]}
-        for name, record, target in (("basis", basis, self.layout.basis), ("view", view, self.layout.view)):
-            source = self.centre / f"{name}.json"
-            source.write_text(json.dumps(record, indent=1))
-            self._central("sign", name, str(source), "--keys", str(self.centre), "-o", str(target), "--yes")
-
-    def _example(self, name: str) -> dict[str, Any]:
-        return decode(self._central("sign", name, "--example", f"{SITE}/{NODE}").encode(), dict[str, Any], name)
-
-    def _central(self, *words: str) -> str:
-        done = subprocess.run([str(_BINARIES / "lykta-central"), *words], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MediaError(f"demo: lykta-central {words[0]}: {done.stderr.strip()}", "see the lines above")
-        return done.stdout
-
-    # -- the centre --------------------------------------------------------------------------------------------------
-
-    def start_centre(self, stack: ExitStack) -> dict[str, Process]:
-        """Broker, an operator's ear and the ingest; they end with the stack."""
-        self.broker_files()
-        broker = self.start_broker(stack)
-        self.start(stack, "messages", [tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"])
-        return {"broker": broker, "ingest": self.start_ingest(stack)}
-
-    def start_broker(self, stack: ExitStack) -> Process:
-        broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.broker / "broker.conf")])
-        await_port(self.ports.broker, "mosquitto", self.logs)
-        return broker
-
-    def start_ingest(self, stack: ExitStack) -> Process:
-        words = ["ingest", "--keys", str(self.centre), "--store", str(self.store), "--port", str(self.ports.ingest)]
-        ingest = self.start(stack, "ingest", [str(_BINARIES / "lykta-central"), *words])
-        await_port(self.ports.ingest, "lykta-central ingest", self.logs)
-        return ingest
-
-    def start_service(self, stack: ExitStack, name: str) -> Process:
-        return self.start(stack, name, [str(_BINARIES / "lykta"), name])
-
-    def operator_options(self) -> list[str]:
-        """How stock mosquitto clients connect as the operator."""
-        tls = [
-            "--cafile",
-            str(self.centre / "ca.pem"),
-            "--cert",
-            str(self.centre / "ops.pem"),
-            "--key",
-            str(self.centre / "ops.key"),
-        ]
-        return ["-V", "5", "-h", "127.0.0.1", "-p", str(self.ports.operators), *tls]
-
-    def broker_files(self) -> None:
-        where = ["--nodes", f"127.0.0.1:{self.ports.broker}", "--operators", f"127.0.0.1:{self.ports.operators}"]
-        # Started by root, mosquitto would drop to a user that may not read these keys.
-        self._central(
-            "broker", str(self.centre), "-o", str(self.broker), *where, *(["--user", "root"] if os.geteuid() == 0 else [])
-        )
-
-    def start(self, stack: ExitStack, name: str, words: list[str]) -> Process:
-        log = stack.enter_context((self.logs / f"{name}.log").open("ab"))
-        environment = os.environ | {"LYKTA_ROOT": str(self.node), "OPENCV_LOG_LEVEL": "ERROR"}
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        stack.callback(end, process)
-        return process
-
-    # -- while it runs -----------------------------------------------------------------------------------------------
 
     def _live(self, seconds: int, services: dict[str, Process]) -> None:
         begin = psutil.Process(services["camera"].pid).create_time()
@@ -317,9 +182,6 @@ trust = "host"
             if tail == "event/presence" and payload and isinstance(body := messages.decode(payload.encode()).body, Presence):
                 self.found.presence_s.append(float(heard) - body.seen.timestamp())
 
-    def basis(self) -> Basis:
-        return load_records(self.layout)[0]
-
     def _summary(self) -> dict[str, Any]:
         found = self.found
         median = round(statistics.median(found.presence_s), 2) if found.presence_s else None
@@ -354,18 +216,3 @@ def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
     if clips["sealed"] == 0 or clips["sealed"] != clips["opened"] or not summary["masked"]:
         raise LyktaError(f"demo: {clips['sealed']} clips sealed, {clips['opened']} opened", f"see the logs in {demo.logs}")
     return 0
-
-
-def _installed_stack(models: Path) -> str:
-    from privacy.masking.networks.models import installed
-
-    return installed(models)
-
-
-def _empty(folder: Path) -> None:
-    """Make room for a new run; only a folder that an earlier demo made is emptied."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
-        raise UsageError(f"demo: --dir: {folder} is not empty and not of a demo", "name a new folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / _MARK).touch()

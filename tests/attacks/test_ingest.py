@@ -16,7 +16,6 @@ import msgspec
 import psutil
 import pytest
 
-from agent.camera.recorder import new_clip_id
 from central.ingest.intake import AnnounceRequest
 from central.keys.keygen import issue
 from central.store.choose import open_store
@@ -24,6 +23,7 @@ from central.store.folder_store import FolderStore
 from central.store.limits import MOST_A_DAY, MOST_BYTES, MOST_BYTES_A_DAY
 from central.store.port import Store, part_count
 from privacy.errors import RequestRejectedError
+from privacy.ids import new_clip_id
 from privacy.records.journal import Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.inbox.inbox import MOST_FILES, MOST_NOTES, folder_of
-from agent.uplink.upload.parcels import uuid7
+from privacy.ids import uuid7
 from tests.attacks.inputs import token
 from tests.support.asking import ask
 from tests.support.clips import central
@@ -28,7 +28,7 @@ def odd(folder: Path, rest: bytes) -> Path:
 
 def damaged(shelf: Shelf) -> str:
     """A clip of now whose manifest is torn; its id."""
-    clip = uuid7(shelf.clock.wall, bytes(10))
+    clip = uuid7(round(shelf.clock.wall.timestamp() * 1000), bytes(10))
     (shelf.layout.spool / shelf.clip()).rename(shelf.layout.spool / clip)
     (shelf.layout.spool / clip / "manifest.jws").write_bytes(b"torn")
     (shelf.layout.spool / "index").unlink()

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.camera.recorder import new_clip_id
 from agent.demo.run import Demo
 from privacy.errors import RecordError
+from privacy.ids import new_clip_id
 from privacy.records.journal import verify_chain
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, recipients

@@ -26,8 +26,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from agent.camera.recorder import new_clip_id
 from central.keys.keygen import issue, keygen, signer
+from privacy.ids import new_clip_id
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, SealedFile
 from tests.support.clips import manifest

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.camera.recorder import new_clip_id
 from agent.clips.index import Card, rewrite
+from privacy.ids import new_clip_id
 from privacy.records.jws import sign
 from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient, Seal

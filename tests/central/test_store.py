@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from agent.camera.recorder import new_clip_id
 from central.keys.keygen import keygen
 from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import Part, PartWriter, Store, Upload, deadline_key, parse_deadline_key
 from central.store.s3_store import S3Store
 from privacy.errors import RequestRejectedError, SealError, UnreachableError, UsageError
+from privacy.ids import new_clip_id
 from privacy.records.manifest import PART, SealedFile
 from tests.support.broker import PATIENCE
 from tests.support.clips import BEGIN, central, manifest, noise

@@ -21,7 +21,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.camera.recorder import new_clip_id
 from central.ingest.deletion import ClipSpan, StoredOrders, deletion_of
 from central.ingest.intake import AnnounceRequest, Intake
 from central.ingest.ledger import Ledger
@@ -32,6 +31,7 @@ from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import DEADLINES, Store, announced_key
 from privacy.errors import RequestRejectedError, StorageError
+from privacy.ids import new_clip_id
 from privacy.records.journal import ENTRY, Entry, Fact, Journal, verify_chain
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile

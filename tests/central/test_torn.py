@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.camera.recorder import new_clip_id
 from central.clips.torn_clips import read_tail
+from privacy.ids import new_clip_id
 from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from agent.camera.recorder import new_clip_id
 from central.clips.checking import Proof, check_masks, check_pictures
 from privacy.errors import SealError
+from privacy.ids import new_clip_id
 from privacy.masking.frames import Frame
 from privacy.masking.mask_record import outside_of
 from privacy.masking.masker import Masker

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agent.demo.run import NODE, SITE, Demo
+from agent.demo.run import Demo
+from agent.demo.site import NODE, SITE
 from privacy.errors import LyktaError
 from tests.support.asking import ask
 from tests.support.broker import PATIENCE

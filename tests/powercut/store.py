@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pyrage
 
-from agent.camera.recorder import new_clip_id
 from agent.clips.keeper import Bounds, Keeper
 from agent.clips.orders import Holds, Obedience, Orders, answers
 from agent.clips.spool import SealedSink, Spool
@@ -23,6 +22,7 @@ from agent.outbox.telling import Telling
 from central.keys.bundle import Address, bundle
 from central.keys.keygen import keygen, signer
 from drivers.clock import SystemClock
+from privacy.ids import new_clip_id
 from privacy.records.journal import Journal
 from privacy.records.jws import Authority, Signer, TrustedKeys, sha256_hex, sign
 from privacy.records.manifest import CLIP, MASKS, RECEIPT, TAIL, Manifest, Receipt

@@ -19,12 +19,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
 from agent.demo.run import Demo
 from agent.messages import Help
 from drivers.disk import room_of
 from privacy.errors import StorageError
+from privacy.ids import new_clip_id
 from privacy.records.journal import Journal
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients

@@ -18,10 +18,10 @@ import cv2
 import msgspec
 import numpy as np
 
-from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
 from central.keys.review import PLACEHOLDERS
 from drivers.media.encoder import H264Encoder, Mp4Writer
+from privacy.ids import new_clip_id
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame
 from privacy.masking.mask_record import SCHEMA, MaskHeader, MaskRecord

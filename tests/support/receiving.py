@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.camera.recorder import new_clip_id
 from central.keys.keygen import authority
+from privacy.ids import new_clip_id
 from privacy.records.jws import sign, verify_issued
 from privacy.records.manifest import PARCEL, PART, RECEIPT, Parcel, Receipt, SealedFile
 from provisioning.identity import load_signer

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agent.camera.recorder import new_clip_id
+from privacy.ids import new_clip_id
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile
 from privacy.records.seal import CHUNK, TAG, Recipient, Seal

@@ -13,7 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from agent.demo.run import NODE, SITE, Demo
+from agent.demo.run import Demo
+from agent.demo.site import NODE, SITE
 from agent.messages import schema
 from privacy.records.order import read_answer
 from provisioning.identity import load_authority

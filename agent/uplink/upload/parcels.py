@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 
@@ -28,6 +27,7 @@ from agent.uplink.upload.waiting_clips import Key
 from privacy.errors import AccessError, DamageError, LyktaError, RecordError, UsageError
 from privacy.files import make_folder, on_disk, place, read, sync_folder
 from privacy.folders import remove
+from privacy.ids import uuid7
 from privacy.records.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
 from privacy.records.jws import Signer, peek, sha256_hex, sign
 from privacy.records.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
@@ -76,7 +76,7 @@ class Parcels:
             self._make_room(kind)
             file = SealedFile(name, len(data), sha256_hex(data))
             now = self._now()
-            parcel = self._parcel(uuid7(now, os.urandom(16)), kind, now, file, {})
+            parcel = self._parcel(uuid7(_ms(now)), kind, now, file, {})
             folder = self._outgoing / parcel.id
             make_folder(folder)
             place(folder / name, data)
@@ -173,7 +173,7 @@ class Parcels:
         facts |= {"head": sha256_hex(lines[-1]), "previous": begin.previous if begin else ""}
         file_ = SealedFile(segment.name, len(data), digest.hexdigest())
         t = begin.t if begin else _NO_TIME
-        parcel = self._parcel(uuid7(t, digest.digest()), "journal", self._now(), file_, facts)
+        parcel = self._parcel(uuid7(_ms(t), digest.digest()), "journal", self._now(), file_, facts)
         return sign(parcel, self._signer, PARCEL)
 
     def _parcel(
@@ -246,11 +246,8 @@ def _entry(line: bytes) -> Entry | None:
         return None
 
 
-def uuid7(t: datetime, random: bytes) -> str:
-    """UUIDv7 (RFC 9562 section 5.7) of a moment and the first bits of `random`."""
-    ms = max(0, round(t.timestamp() * 1000)) & (1 << 48) - 1
-    bits = int.from_bytes(random[:10], "big")
-    return str(UUID(int=ms << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | bits & (1 << 62) - 1))
+def _ms(t: datetime) -> int:
+    return round(t.timestamp() * 1000)
 
 
 def _check(name: str, data: bytes) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.camera.recorder import new_clip_id
 from agent.outbox.backlog import Backlog
 from privacy.errors import RecordError, StorageError
+from privacy.ids import new_clip_id
 from privacy.records.journal import segments
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients

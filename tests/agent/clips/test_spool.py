@@ -17,12 +17,13 @@ import numpy as np
 import pyrage
 import pytest
 
-from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment, new_clip_id
+from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import Body, ClipNote
 from agent.runtime.config import Record
 from central.keys.keygen import authority
 from drivers.media.encoder import H264Encoder
+from privacy.ids import new_clip_id
 from privacy.masking.delay import Verdict
 from privacy.masking.frames import Frame
 from privacy.masking.masker import Masker
