@@ -24,10 +24,10 @@ from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import create, make_folder, on_disk, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
 from privacy.records.jws import Authority, Signer, sha256_hex, sign
-from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
+from privacy.records.manifest import CLIP, MANIFEST, MANIFEST_FILE, MASKS, TAIL, Manifest, SealedFile, read_manifest, read_receipt
 from privacy.records.seal import Recipient, Seal, head_size, seal_tail, whole_size
 
-_MANIFEST, _CHECKPOINT, _INDEX = "manifest.jws", "checkpoint.jws", "index"
+_CHECKPOINT, _INDEX = "checkpoint.jws", "index"
 _FREED = ".freed-"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
@@ -100,15 +100,15 @@ class Spool:
         return noted if _HASH.fullmatch(noted) else self._newest()
 
     def _newest(self) -> str:
-        return next((sha256_hex(read_own(self.folder / clip / _MANIFEST)) for clip in reversed(self.clips())), "")
+        return next((sha256_hex(read_own(self.folder / clip / MANIFEST_FILE)) for clip in reversed(self.clips())), "")
 
     def clips(self) -> list[str]:
         """Ids of complete clips, oldest first."""
-        return clip_names(self.folder, _MANIFEST)
+        return clip_names(self.folder, MANIFEST_FILE)
 
     def finished_or_torn(self) -> list[str]:
         """Ids of all clips that are not running in this process, oldest first."""
-        return [clip for clip in clip_names(self.folder, _MANIFEST, _CHECKPOINT) if clip not in self._running]
+        return [clip for clip in clip_names(self.folder, MANIFEST_FILE, _CHECKPOINT) if clip not in self._running]
 
     def torn(self) -> list[str]:
         """Ids of clips that were not finished and are not running in this process."""
@@ -157,7 +157,7 @@ class Spool:
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
-            place(self.folder / manifest.clip / _MANIFEST, token)
+            place(self.folder / manifest.clip / MANIFEST_FILE, token)
             place(self._head, sha256_hex(token).encode())
             with suppress(OSError):  # a cache: a card that is missing costs a look at the manifest
                 add_card(self._index, Card.of(chained))
@@ -179,7 +179,7 @@ class Spool:
                 # What the disk keeps now is no clip any more; the next start, and `lykta retention`, ask it again.
                 remove(path)
         for clip in clip_names(self.folder, _CHECKPOINT):
-            if (self.folder / clip / _MANIFEST).exists():
+            if (self.folder / clip / MANIFEST_FILE).exists():
                 with suppress(RecordError, OSError):  # a damaged manifest, or one that cannot be read: the sweep says so
                     self._settle(self.manifest(clip), told)
         kept = set(self.clips())
@@ -204,7 +204,7 @@ class Spool:
     def _settle(self, manifest: Manifest, told: Callable[[Manifest], None]) -> None:
         """The end of a `finish` that was interrupted: the chain's head may be an older one, and nobody may have been told."""
         if self.previous == manifest.previous:
-            place(self._head, sha256_hex(read_own(self.folder / manifest.clip / _MANIFEST)).encode())
+            place(self._head, sha256_hex(read_own(self.folder / manifest.clip / MANIFEST_FILE)).encode())
         told(manifest)
         self._tidy(manifest)
 
@@ -222,7 +222,7 @@ class Spool:
 
     def manifest(self, clip: str) -> Manifest:
         """The verified manifest of a complete clip, or the checkpoint of one that was not finished."""
-        name = _MANIFEST if (self.folder / clip / _MANIFEST).exists() else _CHECKPOINT
+        name = MANIFEST_FILE if (self.folder / clip / MANIFEST_FILE).exists() else _CHECKPOINT
         return self._read(clip, name)[1]
 
     def cards(self) -> dict[str, Card]:
@@ -232,7 +232,7 @@ class Spool:
     def check_receipt(self, token: bytes) -> Manifest:
         """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""
         receipt = read_receipt(token, self._authority)
-        path = self.folder / receipt.id / _MANIFEST
+        path = self.folder / receipt.id / MANIFEST_FILE
         if not path.exists():
             raise RecordError(f"receipt: clip: no such clip here (got {receipt.id})", "it was freed before, or is another node's")
         manifest = self.manifest(receipt.id)
@@ -308,7 +308,7 @@ def _written(path: Path, otherwise: datetime) -> datetime:
 
 
 def _recorded(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (_MANIFEST, _CHECKPOINT))
+    return any((folder / name).exists() for name in (MANIFEST_FILE, _CHECKPOINT))
 
 
 def ready_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from drivers import stderr
 from privacy.errors import LyktaError, UsageError
 from privacy.files import read
 from privacy.foreign import printable
-from privacy.records.manifest import Manifest
+from privacy.records.manifest import MANIFEST_FILE, Manifest
 from privacy.records.manifest import read_manifest as verified
 from provisioning.identity import load_authority
 from provisioning.layout import Layout
@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sealed clips
 def clips_list(as_json: Json = False) -> None:
     """All complete clips, oldest first."""
     layout = Layout.from_environment()
-    names, known = clip_names(layout.spool, "manifest.jws") if layout.spool.is_dir() else [], read_cards(layout.spool / "index")
+    names, known = clip_names(layout.spool, MANIFEST_FILE) if layout.spool.is_dir() else [], read_cards(layout.spool / "index")
     cards, damaged = [], {}
     for name in strange_names(layout.spool) if layout.spool.is_dir() else []:
         stderr.note(f"{name}: is no clip")
@@ -81,7 +81,7 @@ def clips_verify(
     """Signature, chain and hashes of clips; exit 1 if one does not hold."""
     layout = Layout.from_environment()
     results: dict[str, str] = {}
-    for name in [clip] if clip else clip_names(layout.spool, "manifest.jws"):
+    for name in [clip] if clip else clip_names(layout.spool, MANIFEST_FILE):
         try:
             check_files(layout.spool / name, read_manifest(layout, name))
             results[name] = "good"
@@ -114,7 +114,7 @@ def _held(layout: Layout, clip: str) -> bool:
 
 
 def read_manifest(layout: Layout, clip: str) -> Manifest:
-    path = layout.spool / clip / "manifest.jws"
+    path = layout.spool / clip / MANIFEST_FILE
     if "/" in clip or not path.exists():
         raise UsageError(f"clips: no such clip (got {clip!r})", "`lykta clips list` shows them")
     return verified(read(path, f"{clip}: manifest.jws"), load_authority(layout))[0]

@@ -24,11 +24,10 @@ from privacy.files import PUBLIC, make_folder, on_disk, open_file
 from privacy.folders import Folder, opened
 from privacy.records.journal import segments
 from privacy.records.jws import peek
-from privacy.records.manifest import MANIFEST, PARCEL, Manifest, Parcel
+from privacy.records.manifest import HOLD_FILE, MANIFEST, MANIFEST_FILE, PARCEL, PARCEL_FILE, RECEIPT_FILE, Manifest, Parcel
 from provisioning.identity import UNITS, load_signer
 from provisioning.layout import Layout
 
-MANIFEST_FILE, PARCEL_FILE, RECEIPT = "manifest.jws", "parcel.jws", "receipt.jws"
 _BLOCK = 1 << 20
 _MOST = 100_000
 """Folders that are looked at on a stick."""
@@ -69,9 +68,9 @@ def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
         if _is_here(layout, clip):
             try:
                 # Left in the inbox of a camera that is away, the clip stays on both until the next visit.
-                token = _read(stick, clip, RECEIPT).decode(errors="replace")
+                token = _read(stick, clip, RECEIPT_FILE).decode(errors="replace")
                 taken = hand_over_receipt(layout, clip, token) is not None
-                kept = (layout.spool / clip / "hold.jws").exists()
+                kept = (layout.spool / clip / HOLD_FILE).exists()
                 freed, held = freed + (taken and not kept), held + (taken and kept)
             except (LyktaError, OSError) as problem:
                 refused += 1
@@ -86,7 +85,7 @@ def _of_this_node(stick: Folder, clip: str, mine: tuple[str, str]) -> bool:
     """Whether it is a clip of ours with something beside it for a receipt: one stick may serve several nodes."""
     try:
         with stick.folder(clip) as folder:
-            folder.facts(RECEIPT)
+            folder.facts(RECEIPT_FILE)
             manifest = peek(folder.read(MANIFEST_FILE, MANIFEST_FILE), MANIFEST, Manifest)
     except (OSError, RecordError):
         return False

@@ -29,6 +29,7 @@ from drivers import board, sysd
 from privacy.errors import LyktaError, UsageError
 from privacy.files import on_disk, place
 from privacy.records.journal import head_of
+from privacy.records.manifest import MANIFEST_FILE
 from provisioning.identity import UNITS
 from provisioning.layout import SERVICES, Layout
 
@@ -129,7 +130,7 @@ def _clips(layout: Layout) -> dict[str, int]:
     folders = [path for path in layout.spool.glob("*") if path.is_dir()]
     beside = {name: sum((folder / f"{name}.jws").exists() for folder in folders) for name in ("hold", "export")}
     return {
-        "complete": sum((folder / "manifest.jws").exists() for folder in folders),
+        "complete": sum((folder / MANIFEST_FILE).exists() for folder in folders),
         "bytes": _bytes(layout.spool, "*/*.age"),
         "receipts_in_inbox": len(list(folder_of(layout, "receipt").glob("*.jws"))),
         **beside,

@@ -36,7 +36,7 @@ from drivers.media.video import still
 from privacy.errors import LyktaError, MediaError, UnreachableError
 from privacy.foreign import decode
 from privacy.records.jws import peek
-from privacy.records.manifest import MANIFEST, Manifest
+from privacy.records.manifest import MANIFEST, MANIFEST_FILE, Manifest
 from provisioning.layout import CODE
 
 _UPLOAD_S = 30.0
@@ -171,7 +171,7 @@ class Demo(Site):
             said = decode(printed, dict[str, Any], "verify", most=1 << 20)
             (self.folder / f"stills/{name}.jpg").write_bytes(still(target, STILL_AT))
             (self.folder / f"stills/{name}-before.jpg").write_bytes(before(self.video, target, STILL_AT))
-            manifest = peek((folder / "manifest.jws").read_bytes(), MANIFEST, Manifest)
+            manifest = peek((folder / MANIFEST_FILE).read_bytes(), MANIFEST, Manifest)
             self.found.clips.append(ClipShown(manifest, said["proof"]["frames"], said["proof"]["checked"]))
 
     def _read_messages(self) -> None:

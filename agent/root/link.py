@@ -27,6 +27,7 @@ from privacy.files import PUBLIC, make_folder, on_disk, place, read
 from privacy.folders import Folder, opened
 from privacy.foreign import decode, printable
 from privacy.records.basis import rule
+from privacy.records.manifest import HOLD_FILE
 from provisioning.identity import load_records
 from provisioning.layout import Layout
 
@@ -74,7 +75,7 @@ def _is_held(spool: Folder, clip: str) -> bool:
     """What is no folder, or goes meanwhile, is no clip that is held."""
     try:
         with spool.folder(clip) as folder:
-            return folder.is_file("hold.jws")
+            return folder.is_file(HOLD_FILE)
     except (RecordError, FileNotFoundError):
         return False
     except OSError:

@@ -35,7 +35,7 @@ from privacy.files import CLOSED, PRIVATE, create, make_folder, make_folder_in, 
 from privacy.folders import opened
 from privacy.records.journal import Fact, Head
 from privacy.records.jws import certificates_of, kind_of, sha256_hex, sign
-from privacy.records.manifest import CLIP, SealedFile
+from privacy.records.manifest import CLIP, RECEIPT_FILE, SealedFile
 
 EXPORT = "lykta-export"
 VIDEO = "video.mp4"
@@ -171,7 +171,7 @@ def _clip(source: Path, keys: Path, verified: VerifiedClip, folder: Path, progre
         _copy(source / file.name, folder / file.name)
     _unpack(folder, "manifest", verified.token, "chain.pem")
     if verified.receipt:
-        _unpack(folder, "receipt", read(source / "receipt.jws", "receipt"), "receipt-chain.pem")
+        _unpack(folder, "receipt", read(source / RECEIPT_FILE, "receipt"), "receipt-chain.pem")
     with os.fdopen(create(folder / VIDEO, PRIVATE), "w+b") as clear:
         decrypt(source, CLIP, keys, manifest, clear)
         clear.flush()

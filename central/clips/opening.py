@@ -23,7 +23,18 @@ from privacy.errors import EnrolmentError, RecordError, SealError, UsageError
 from privacy.files import open_file
 from privacy.files import read as read_file
 from privacy.records.jws import Authority, sha256_hex
-from privacy.records.manifest import CLIP, MASKS, TAIL, Manifest, Receipt, SealedFile, read_manifest, read_receipt
+from privacy.records.manifest import (
+    CLIP,
+    MANIFEST_FILE,
+    MASKS,
+    RECEIPT_FILE,
+    TAIL,
+    Manifest,
+    Receipt,
+    SealedFile,
+    read_manifest,
+    read_receipt,
+)
 
 _BLOCK = 1 << 20
 
@@ -53,7 +64,7 @@ def check_clip(folder: Path, keys: Path) -> VerifiedClip:
     `RecordError` for an invalid record, `SealError` for a changed or missing file.
     """
     trusted = authority_with_retired(keys)
-    token = _token(folder / "manifest.jws")
+    token = _token(folder / MANIFEST_FILE)
     manifest, signer = read_manifest(token, trusted)
     if signer.name != f"{manifest.site}/{manifest.node}":
         raise RecordError(f"manifest: node: signed by {signer.name} for {manifest.site}/{manifest.node}", "not that node's clip")
@@ -195,7 +206,7 @@ def _check_file(path: Path, file: SealedFile) -> None:
 
 
 def _check_receipt(folder: Path, token: bytes, manifest: Manifest, trusted: Authority) -> Receipt | None:
-    path = folder / "receipt.jws"
+    path = folder / RECEIPT_FILE
     if not path.exists():
         return None
     receipt = read_receipt(read_file(path, "receipt"), trusted)

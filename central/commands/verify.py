@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from central.commands.options import Json, Keys, clip_folder, print_progress, print_result, refuse_unused
+from privacy.records.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from central.clips.checking import Proof
@@ -34,7 +35,7 @@ def verify(
     """
     from central.clips.journals import is_journal
 
-    if is_journal(what) or ((head or node) and not (clip_folder(what) / "manifest.jws").exists()):
+    if is_journal(what) or ((head or node) and not (clip_folder(what) / MANIFEST_FILE).exists()):
         _verify_journals(what, keys, head or [], node, as_json)
         return
     refuse_unused("verify", "a clip", head=head, node=node)

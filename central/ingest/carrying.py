@@ -21,9 +21,20 @@ from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.files import PUBLIC
 from privacy.folders import Folder, opened
 from privacy.records.jws import peek
-from privacy.records.manifest import MANIFEST, PARCEL, PART, Kind, Manifest, Parcel, SealedFile
+from privacy.records.manifest import (
+    MANIFEST,
+    MANIFEST_FILE,
+    PARCEL,
+    PARCEL_FILE,
+    PART,
+    RECEIPT_FILE,
+    Kind,
+    Manifest,
+    Parcel,
+    SealedFile,
+)
 
-_RECORDS = ("manifest.jws", "parcel.jws")
+_RECORDS = (MANIFEST_FILE, PARCEL_FILE)
 _MOST = 100_000
 """Most names in the folder."""
 
@@ -56,7 +67,7 @@ def import_folder(folder: Path, intake: Intake, progress: Callable[[str], None])
 def _import(stick: Folder, name: str, intake: Intake) -> Imported:
     try:
         with stick.folder(name) as one:
-            one.place("receipt.jws", _announce_and_send(one, name, intake), mode=PUBLIC)
+            one.place(RECEIPT_FILE, _announce_and_send(one, name, intake), mode=PUBLIC)
         return Imported(name, "taken")
     except LyktaError as problem:
         return Imported(name, "refused", str(problem), problem.hint)
@@ -105,10 +116,10 @@ def _announce_and_send(one: Folder, name: str, intake: Intake) -> bytes:
 
 
 def _record(one: Folder) -> tuple[str, Kind, Manifest | Parcel]:
-    if one.is_file("manifest.jws"):
-        token = one.read("manifest.jws", "manifest")
+    if one.is_file(MANIFEST_FILE):
+        token = one.read(MANIFEST_FILE, "manifest")
         return token.decode(errors="replace"), "clip", peek(token, MANIFEST, Manifest)
-    token = one.read("parcel.jws", "parcel")
+    token = one.read(PARCEL_FILE, "parcel")
     parcel = peek(token, PARCEL, Parcel)
     return token.decode(errors="replace"), parcel.kind, parcel
 

@@ -31,13 +31,24 @@ from msgspec import Struct
 from privacy.errors import RecordError, RequestRejectedError, SealError
 from privacy.foreign import decode
 from privacy.records.jws import peek
-from privacy.records.manifest import PART, RECEIPT, Kind, Manifest, Parcel, Receipt, SealedFile
+from privacy.records.manifest import (
+    MANIFEST_FILE,
+    PARCEL_FILE,
+    PART,
+    RECEIPT,
+    RECEIPT_FILE,
+    Kind,
+    Manifest,
+    Parcel,
+    Receipt,
+    SealedFile,
+)
 
 Record = Manifest | Parcel
 ANNOUNCED, DEADLINES, OPEN, TAKEN = "_index/announced", "_index/deadlines", "_index/open", "_index/taken"
 _LONGEST = 1 << 20
 """Most bytes of a stored announcement: a record and the MD5 of each of its parts."""
-RESERVED = frozenset({"manifest.jws", "parcel.jws", "receipt.jws", "refused.jws"})
+RESERVED = frozenset({MANIFEST_FILE, PARCEL_FILE, RECEIPT_FILE, "refused.jws"})
 """Names in an object's folder that the centre writes: no file of a node may have them."""
 
 
@@ -219,7 +230,7 @@ def object_prefix(record: Record) -> str:
 
 
 def record_key(record: Record) -> str:
-    name = "manifest.jws" if record.kind == "clip" else "parcel.jws"
+    name = MANIFEST_FILE if record.kind == "clip" else PARCEL_FILE
     return f"{object_prefix(record)}.{name}" if record.kind == "journal" else f"{object_prefix(record)}/{name}"
 
 

@@ -16,6 +16,8 @@ from privacy.foreign import END
 from privacy.records.basis import Label, Moment
 from privacy.records.jws import Authority, Party, verify_issued
 
+MANIFEST_FILE, PARCEL_FILE, RECEIPT_FILE, HOLD_FILE = "manifest.jws", "parcel.jws", "receipt.jws", "hold.jws"
+"""Names of signed records beside what they are about, in a clip's folder, on a stick and in the centre's store."""
 MANIFEST = "lykta-manifest"
 PARCEL = "lykta-parcel"
 RECEIPT = "lykta-receipt"

@@ -18,7 +18,7 @@ from agent.uplink.upload.policy import Rank, What, rank_of_clip
 from privacy.errors import RecordError
 from privacy.files import on_disk, read
 from privacy.records.jws import peek
-from privacy.records.manifest import MANIFEST, Manifest
+from privacy.records.manifest import MANIFEST, MANIFEST_FILE, Manifest
 from provisioning.layout import Layout
 
 Key = tuple[Rank, str]
@@ -130,7 +130,7 @@ class Shelf:
         return rank_of_clip(trigger, (folder / "export.jws").exists(), self._what)
 
     def _manifest(self, clip: str) -> bytes:
-        return read(self._spool / clip / "manifest.jws", f"clip {clip}: manifest.jws")
+        return read(self._spool / clip / MANIFEST_FILE, f"clip {clip}: manifest.jws")
 
     def _take(self, clip: str) -> None:
         rank = self._ranks.pop(clip, None)
@@ -140,7 +140,7 @@ class Shelf:
                 del self.waiting[place]
 
     def _complete(self, clip: str) -> bool:
-        return (self._spool / clip / "manifest.jws").exists()
+        return (self._spool / clip / MANIFEST_FILE).exists()
 
     def _in_inbox(self, clip: str) -> bool:
         return (self._receipts / f"{clip}.jws").exists()
