@@ -9,11 +9,13 @@ from msgspec import Struct
 from agent.camera.flow import flow
 from agent.camera.keeper_thread import KeeperThread
 from agent.camera.mask_check import MaskCheck
+from agent.camera.moments import moment
 from agent.camera.neighbour import Neighbour
 from agent.camera.opening import Opening
 from agent.camera.pipeline import Coding, Listeners, Pipeline
 from agent.camera.presence import PresenceWatch, rises
-from agent.camera.recorder import Recorder, Stream, Trigger, moment
+from agent.camera.recorder import Recorder, Stream, Trigger
+from agent.camera.ruling import Rulings
 from agent.camera.state import CameraFacts, state_of
 from agent.camera.view_check import ViewCheck
 from agent.clips.custody import Custody
@@ -26,7 +28,7 @@ from privacy.masking.delay import Seen
 from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.masker import Masker
-from privacy.records.basis import Permit, Ruling
+from privacy.records.basis import Permit
 from privacy.records.seal import Recipient
 
 _WANTED = ("profile",)
@@ -77,10 +79,10 @@ def listeners(parts: Parts, camera: Camera, saw: Callable[[Seen, int], None], le
 
 
 class Filming:
-    """One for the life of the service. rule: what the records allow now; visited: whether a visit wants the camera."""
+    """One for the life of the service. visited: whether a visit wants the camera."""
 
-    def __init__(self, parts: Parts, log: DetectorLog, rule: Callable[[], Ruling], visited: Callable[[], bool]) -> None:
-        self._parts, self._log, self._rule, self._visited = parts, log, rule, visited
+    def __init__(self, parts: Parts, log: DetectorLog, rulings: Rulings, visited: Callable[[], bool]) -> None:
+        self._parts, self._log, self._rulings, self._visited = parts, log, rulings, visited
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._blind_since_s = 0.0
@@ -110,7 +112,7 @@ class Filming:
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> None:
         runtime = self._parts.runtime
-        while not runtime.stop.wait(0.5) and self._rule().open and not self._visited():
+        while not runtime.stop.wait(0.5) and self._rulings.now().open and not self._visited():
             runtime.report(self._status(pipeline, recorder, camera, encoder))
             self._judge(recorder, pipeline.tally.cause)
             self._parts.neighbour.tell_light(camera.night)
@@ -153,7 +155,7 @@ class Filming:
             stalled=runtime.stalled(),
             events=refusal(folder, "disk_refuses_events") if self._parts.custody.telling.trouble else "",
             clips=refusal(folder, "disk_refuses_clips") if recorder.refused_now else "",
-            until=self._rule().until,
+            until=self._rulings.now().until,
         )
         found = state_of(facts)
         # Ready is said by a frame that the ring has taken, not by the absence of trouble.

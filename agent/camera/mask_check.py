@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agent.camera.recorder import moment
+from agent.camera.moments import moment
 from agent.messages import Breach
 from agent.outbox.backlog import Work
 from agent.outbox.telling import Telling

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.camera.recorder import Stream, Taken, Trigger, moment
+from agent.camera.moments import moment
+from agent.camera.recorder import Stream, Taken, Trigger
 from agent.runtime.service import Runtime
 from privacy.ids import new_clip_id
 from privacy.masking.detection import Detector

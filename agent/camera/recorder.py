@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from queue import Empty, Full, Queue
 from typing import Literal, Protocol
 
 import msgspec
 
+from agent.camera.moments import SECOND, moment
 from agent.clips.spool import SealedSink, Spool, is_full
 from agent.messages import Alarm, ClipNote
 from agent.outbox.telling import Telling
@@ -26,7 +26,6 @@ from privacy.masking.mask_record import MaskHeader, MaskRecord
 from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient
 
-SECOND = 1_000_000_000
 QUEUE = 300
 CHECKPOINT_NS = 10 * SECOND
 # Key pictures, which end a fragment, come each second.
@@ -285,7 +284,3 @@ class Recorder:
             running.abandon()
         if opened:
             self._ledger.drop(ClipNote(opened.clip, "dropped", opened.trigger, reason, 0))
-
-
-def moment(wall_ns: int) -> datetime:
-    return datetime.fromtimestamp(wall_ns / SECOND, UTC)

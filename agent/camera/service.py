@@ -18,6 +18,7 @@ from agent.camera.mask_check import MaskCheck
 from agent.camera.neighbour import Neighbour
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
+from agent.camera.ruling import Rulings
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
@@ -35,7 +36,7 @@ from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.masker import Masker
 from privacy.masking.networks.detectors import open_stack
-from privacy.records.basis import ZONE_UNKNOWN, Permit, Ruling, rule
+from privacy.records.basis import ZONE_UNKNOWN, Permit, Ruling
 from privacy.records.journal import HEADS, Fact
 from privacy.records.seal import Recipient
 from provisioning.identity import load_permit, recipients
@@ -79,10 +80,11 @@ class CameraService:
         defer, noiseless = self._keeper.defer, runtime.config.camera.noiseless
         self._mask = MaskCheck(runtime, custody.telling, detector, open_auditor, defer)
         self._view = ViewCheck(custody.telling, runtime.clock.now, layout.camera, permit.view.id, defer, noiseless)
+        self._rulings = Rulings(permit, runtime.clock)
         self._neighbour, self._log = Neighbour(runtime), DetectorLog(runtime)
         self._visits = Visits(runtime, permit, custody.telling, defer)
         self._parts = Parts(runtime, permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
-        self._filming = Filming(self._parts, self._log, self._rule, lambda: self._visits.now is not None)
+        self._filming = Filming(self._parts, self._log, self._rulings, lambda: self._visits.now is not None)
 
     def run(self) -> None:
         runtime = self._runtime
@@ -98,7 +100,7 @@ class CameraService:
         runtime.spawn("keeper", lambda: self._keeper.run(self._view.save))
         runtime.spawn("audit", self._mask.run)
         while not runtime.stop.is_set():
-            visit, ruling = self._visits.now, self._rule()
+            visit, ruling = self._visits.now, self._rulings.now()
             if visit:
                 self._receive(visit)
             elif ruling.open:
@@ -144,10 +146,6 @@ class CameraService:
         self._runtime.log("warning", what)
 
     # -- filming, resting, showing -----------------------------------------------------------------------------------
-
-    def _rule(self) -> Ruling:
-        clock = self._runtime.clock
-        return rule(self._permit.basis, clock.now(), clock.trusted())
 
     def _film(self) -> None:
         if camera := self._open():

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from agent.camera.recorder import moment
+from agent.camera.moments import moment
 from agent.camera.state import CAMERA_FROZEN
 from agent.messages import Alarm, Tamper
 from agent.outbox.backlog import Work

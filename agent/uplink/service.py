@@ -28,9 +28,10 @@ from agent.uplink.reporting import Reporter, Wishes
 from agent.uplink.storing import Storing, Writer
 from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
+from agent.uplink.wire import BrokerWire
 from drivers import board
 from drivers.clock import SystemClock
-from drivers.mqtt.client import Client, Credentials, Limits, Will
+from drivers.mqtt.client import Client, Credentials, Will
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
@@ -38,8 +39,6 @@ from provisioning.layout import Layout
 HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
 """Of names, connections and handshakes that are waited for, each with a bound of its own."""
-PACKET_HEAD = 32
-"""Bytes of a publish beside topic and payload, at most: lengths, number, expiry."""
 
 
 def serve(layout: Layout) -> int:
@@ -80,8 +79,9 @@ class Uplink:
         self._connected, self._state_of_link = Event(), LinkState()
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = Writer(runtime, outbox), Storing(runtime)
+        wire = BrokerWire(self._prefix)
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
-        self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, self), outboxes.pending
+        self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._downlink = Downlink(runtime)
         self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
         self._rungs = RungTeller(runtime.layout)
@@ -100,6 +100,7 @@ class Uplink:
             returned=self._publisher.returned,
             turned=lambda: runtime.beat("link", LINK_STALLED_S),
         )
+        wire.client = self._link
         runtime.answer(SurveyOutboxes, lambda _asked: survey(self._outboxes), on="ctl")
         runtime.answer(ShowMessage, lambda asked: message(self._outboxes, asked), on="ctl")
 
@@ -114,23 +115,6 @@ class Uplink:
     def publish(self) -> None:
         """The publisher's thread."""
         self._publisher.run(self._connected)
-
-    @property
-    def limits(self) -> Limits:
-        return self._link.limits
-
-    @property
-    def held(self) -> bool:
-        return self._link.held
-
-    def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
-        return self._link.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
-
-    def size(self, tail: str, payload: bytes) -> int:
-        return len(f"{self._prefix}/{tail}") + len(payload) + PACKET_HEAD
-
-    def disconnect(self, cause: str) -> None:
-        self._link.disconnect(cause)
 
     @property
     def _outboxes(self) -> dict[str, Outbox | IoOutbox]:

@@ -17,7 +17,8 @@ import numpy as np
 import pyrage
 import pytest
 
-from agent.camera.recorder import Recorder, Stream, Taken, Trigger, moment
+from agent.camera.moments import moment
+from agent.camera.recorder import Recorder, Stream, Taken, Trigger
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import Body, ClipNote
 from agent.runtime.config import Record
