@@ -29,9 +29,9 @@ from privacy.masking.mask_record import TONES
 from privacy.masking.masker import Masker
 from privacy.records.basis import VISIT_MS, rule_visit
 from privacy.records.zone import stockholm
-from tests.privacy.records.test_basis import ANY_TIME, BASIS
 from tests.support.broker import PATIENCE
 from tests.support.nodes import Node, ask, stop, until
+from tests.support.records import ANY_TIME, BASIS
 from tests.support.scenes import picture, view
 
 QUARTER = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]

@@ -11,9 +11,9 @@ from agent.demo import page
 from agent.demo.input_picture import before
 from agent.demo.page import ClipShown
 from drivers.media.video import still
-from tests.privacy.records.test_basis import BASIS
 from tests.support.clips import Manifest
 from tests.support.nodes import VIDEO
+from tests.support.records import BASIS
 
 TOLD = {
     "clip": "01a223fc-5aaa-7fab-bb7b-593e42f126d2", "site": "city", "node": "stop-1", "area": "City", "state": "complete",
