@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from agent.commands.main import VERBS as NODE_VERBS
 from agent.commands.main import app as node_app
 from central.commands.main import app as centre_app
-from tests.attacks.test_paths import lykta, trust_host
 from tests.support.clips import central
 from tests.support.nodes import BIN, Node
 from tests.support.shelf import Shelf
+from tests.support.shelf_commands import lykta, trust_host
 
 
 def test_a_command_without_its_words_says_so_as_others_do(shelf: Shelf) -> None:

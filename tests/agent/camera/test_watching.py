@@ -17,10 +17,10 @@ from privacy.masking.delay import SECOND, Seen, Verdict
 from privacy.masking.mask_record import NOTHING
 from privacy.masking.masker import Masker
 from privacy.masking.regions import Region
-from tests.privacy.masking.test_home import BAD, Change, same, shifted
 from tests.support.home import HEIGHT, WIDTH, Events, shots
 from tests.support.nodes import Node, stop, until
 from tests.support.shelf import Shelf
+from tests.support.tampering import BAD, Change, same, shifted
 
 SIZE = (WIDTH, HEIGHT)
 

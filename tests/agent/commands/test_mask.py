@@ -15,24 +15,11 @@ import pytest
 
 from privacy.masking.mask_record import TONES
 from tests.bench.evaluate import Footage, cut
-from tests.support.broker import PATIENCE
+from tests.support.ffmpeg import ffmpeg, frames_of
+from tests.support.masked_files import mask
 from tests.support.nodes import BIN, MODELS, PROJECT, VIDEO
 
 SHARED = PROJECT.parent / "shared"
-
-
-def mask(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "lykta", "mask", "--models", MODELS, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 120, check=False)
-
-
-def ffmpeg(*words: str | Path) -> None:
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *words], check=True)
-
-
-def frames_of(path: Path, form: str) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [picture.to_ndarray(format=form) for picture in container.decode(video=0)]
 
 
 @pytest.fixture(scope="module")

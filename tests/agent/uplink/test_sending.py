@@ -30,7 +30,7 @@ from drivers.clock import SystemClock
 from privacy.errors import ConfigError, StorageError
 from privacy.records.basis import Hours
 from privacy.records.zone import stockholm
-from tests.agent.commands.test_cli import GOOD
+from tests.support.settings import GOOD
 
 WEEK = (1, 2, 3, 4, 5, 6, 7)
 PER_DAY = 50_000_000

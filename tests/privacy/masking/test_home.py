@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import cv2
@@ -14,6 +13,7 @@ from privacy.masking.light import small_luma
 from privacy.masking.regions import Region
 from privacy.masking.view_guard import PATIENCE_NS, SECOND, ViewGuard
 from tests.support.home import DAY, FPS, HEIGHT, NIGHT, WIDTH, Events, shots, stop, watch
+from tests.support.tampering import BAD, Change, Picture, same, shifted
 
 CASES = {
     "day, strict": (DAY, 1200, False, "strict", 0.02),
@@ -45,23 +45,6 @@ def test_snow_on_a_fifth_of_the_lens_is_tampering() -> None:
     assert found.full.total() == 0
 
 
-Picture = np.ndarray
-Change = Callable[[Picture], Picture]
-
-
-def shifted(across: int, down: int, turn: float = 0.0) -> Change:
-    def change(picture: Picture) -> Picture:
-        matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), turn, 1.0)
-        matrix[:, 2] += (across, down)
-        return cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT)
-
-    return change
-
-
-def same(picture: Picture) -> Picture:
-    return picture
-
-
 def run(guard: ViewGuard, begin: float, seconds: float, change: Change = same, hidden: tuple[Region, ...] = ()) -> list[str]:
     """Kinds of standing, look by look, while the stop is seen through a change."""
     rng, kinds = np.random.default_rng(int(begin) + 1), []
@@ -85,18 +68,6 @@ def acquainted() -> ViewGuard:
 def guard(acquainted: ViewGuard) -> ViewGuard:
     """One that has known the stop for five minutes."""
     return deepcopy(acquainted)
-
-
-BAD: dict[str, tuple[str, Change]] = {
-    "a hand before the lens": ("covered", lambda picture: np.full_like(picture, 60)),
-    "paint": ("covered", lambda picture: cv2.GaussianBlur(np.full_like(picture, 200), (9, 9), 3)),
-    "out of focus": ("defocused", lambda picture: cv2.GaussianBlur(picture, (0, 0), 9)),
-    "a lamp into the lens": ("blinded", lambda picture: np.full_like(picture, 250)),
-    "turned to the right": ("moved", shifted(60, 0)),
-    "turned a little": ("moved", shifted(24, 10)),
-    "tilted": ("moved", shifted(0, 0, 20)),
-    "another place": ("moved", lambda picture: picture[::-1, ::-1].copy()),
-}
 
 
 @pytest.mark.parametrize("case", BAD)
