@@ -28,11 +28,11 @@ from privacy.records.journal import Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest
 from provisioning.identity import load_authority, load_signer, recipients
-from tests.central.test_sweeping import NODE, Desk
 from tests.support.broker import PATIENCE, until
 from tests.support.clips import BEGIN, Node, made, manifest, noise
 from tests.support.object_store import ObjectStore
 from tests.support.receiving import Answer, Centre, content_md5, parcel, receipt_of
+from tests.support.sweeping import NODE, Desk
 
 NUMBERS = itertools.count(1)
 NONE = "0" * 64

@@ -20,6 +20,7 @@ import numpy as np
 
 from agent.camera.recorder import new_clip_id
 from agent.clips.spool import Spool
+from central.keys.keygen import authority, signer
 from central.keys.review import PLACEHOLDERS
 from drivers.media.encoder import H264Encoder, Mp4Writer
 from privacy.masking.delay import Verdict
@@ -28,7 +29,8 @@ from privacy.masking.mask_record import SCHEMA, MaskHeader, MaskRecord
 from privacy.masking.masker import Masker
 from privacy.masking.regions import Region
 from privacy.records.basis import View
-from privacy.records.manifest import Manifest
+from privacy.records.jws import sha256_hex, sign, verify_issued
+from privacy.records.manifest import MANIFEST, RECEIPT, Manifest, Receipt
 from privacy.records.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
@@ -191,3 +193,44 @@ def manifest(clip: str, name: str, to: tuple[str, ...]) -> Manifest:
 
 def noise(size: int) -> bytes:
     return os.urandom(size)
+
+
+def refused(code: int, said: str, *words: str | Path) -> None:
+    """One error line and one hint, nothing else, and that exit code."""
+    done = central(*words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert said in error
+    assert hint.startswith("hint: ")
+
+
+def receipt(keys: Path, folder: Path, **changes: Any) -> None:
+    """What the ingest writes beside a clip."""
+    token = (folder / "manifest.jws").read_bytes()
+    known, _ = verify_issued(token, MANIFEST, authority(keys), "camera", Manifest)
+    record = Receipt(known.clip, "clip", known.site, known.node, sha256_hex(token), known.files, BEGIN)
+    (folder / "receipt.jws").write_bytes(sign(msgspec.structs.replace(record, **changes), signer(keys, "receipt"), RECEIPT))
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def sealed(of: Node, video: bytes, lines: list[Any], **changes: Any) -> Path:
+    """A finished clip of that video and those mask lines, its manifest changed as told."""
+    opened = manifest(new_clip_id(7), of.name, recipients(of.layout))
+    sinks = of.spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
+    sinks[0].feed(video)
+    for line in lines:
+        sinks[1].feed((line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n")
+    done = msgspec.structs.replace(opened, state="complete", files=tuple(sink.close() for sink in sinks))
+    of.spool.finish(msgspec.structs.replace(done, **changes))
+    return of.spool.folder / opened.clip
+
+
+def records(number: int = 30) -> list[Any]:
+    """The mask lines of a clip of so many frames, in order."""
+    return [HEADER, *(mask(n) for n in range(number))]
