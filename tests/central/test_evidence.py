@@ -17,7 +17,8 @@ from privacy.records.manifest import Manifest
 from provisioning.identity import load_signer
 from provisioning.layout import CODE
 from tests.support.broker import PATIENCE
-from tests.support.clips import BEGIN, Node, film, flip, made, receipt
+from tests.support.clips import Node, film, flip, made, receipt
+from tests.support.manifests import BEGIN
 from tests.support.torn import tear
 
 PAGE = (CODE / "docs/EVIDENCE.md").read_text()

@@ -23,7 +23,8 @@ from central.store.s3_store import S3Store
 from privacy.errors import RequestRejectedError, SealError, UnreachableError, UsageError
 from privacy.records.manifest import PART, SealedFile
 from tests.support.broker import PATIENCE
-from tests.support.clips import BEGIN, central, manifest, noise
+from tests.support.clips import central, noise
+from tests.support.manifests import BEGIN, manifest
 from tests.support.object_store import ObjectStore
 from tests.support.receiving import content_md5
 

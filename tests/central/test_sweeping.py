@@ -31,7 +31,8 @@ from privacy.records.journal import ENTRY, Entry, verify_chain
 from privacy.records.jws import verify_issued
 from privacy.records.order import Order
 from tests.support.broker import PATIENCE, until
-from tests.support.clips import BEGIN, Node, central, made
+from tests.support.clips import Node, central, made
+from tests.support.manifests import BEGIN
 from tests.support.object_store import ObjectStore
 from tests.support.receiving import Centre, content_md5
 from tests.support.sweeping import MASKS, NODE, Desk

@@ -18,7 +18,8 @@ from central.clips.torn_clips import read_tail
 from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients
-from tests.support.clips import BEGIN, HEADER, Node, film, made, manifest, noise, refused
+from tests.support.clips import HEADER, Node, film, made, noise, refused
+from tests.support.manifests import BEGIN, manifest
 from tests.support.torn import tear
 
 

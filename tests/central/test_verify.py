@@ -32,22 +32,8 @@ from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients
 from tests.support import scenes
-from tests.support.clips import (
-    BEGIN,
-    HEADER,
-    HEIGHT,
-    PERSON,
-    WIDTH,
-    Node,
-    film,
-    made,
-    manifest,
-    mask,
-    receipt,
-    records,
-    refused,
-    sealed,
-)
+from tests.support.clips import HEADER, PERSON, Node, film, made, mask, receipt, records, refused, sealed
+from tests.support.manifests import BEGIN, HEIGHT, WIDTH, manifest
 
 FILM = film()
 
@@ -223,7 +209,7 @@ LONG = film(60)
 
 def proved(video: bytes, lines: list[Any], state: Literal["complete", "torn"] = "complete") -> Proof:
     """As `verify` does after opening."""
-    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), state=state, frames=len(lines) - 1)
+    told = manifest("", state=state, frames=len(lines) - 1)
     masks = BytesIO(written(lines))
     return check_pictures(BytesIO(video), masks, check_masks(masks, told), told, lambda number: None)
 
@@ -267,7 +253,7 @@ def test_the_view_and_its_zones_are_checked_from_the_header() -> None:
     area = Area("stop", "KBL11.5b", False, ((0.1, 0.1), (0.9, 0.1), (0.8, 0.9), (0.1, 0.9)))
     view = View("view-1", "basis-1", "city", "stop-1", (area,), (((0.6, 0.2), (0.8, 0.2), (0.7, 0.6)),))
     masker = Masker(WIDTH, HEIGHT, view)
-    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), zones_sha256=masker.zones_sha256, frames=30)
+    told = manifest("", zones_sha256=masker.zones_sha256)
     masks = BytesIO(written([masker.header, *records()[1:]]))
     proof = check_pictures(BytesIO(film(view=view)), masks, check_masks(masks, told), told, lambda number: None)
     assert proof.masked > 0.5

@@ -33,7 +33,7 @@ from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol, opened_store
 from tests.powercut.told import Marks, Told, facts
 from tests.powercut.workload import run
-from tests.support.clips import manifest
+from tests.support.manifests import manifest
 from tests.support.nodes import Node, stop, until
 
 if disk.INSIDE not in os.environ:
@@ -158,8 +158,8 @@ def few_files(tmp_path: Path) -> Iterator[Path]:
 def sealed(node: Node, keep: timedelta) -> str:
     """A clip of an earlier boot in the node's spool, that is kept for so long from now; its id."""
     layout, now = node.layout, datetime.now(UTC)
-    opened = manifest(new_clip_id(time.time_ns()), "linkoping-demo/stop-1", recipients(layout))
-    opened = msgspec.structs.replace(opened, begin=now - timedelta(hours=9), end=now - timedelta(hours=9), deadline=now + keep)
+    said = {"begin": now - timedelta(hours=9), "deadline": now + keep}
+    opened = manifest(new_clip_id(time.time_ns()), "linkoping-demo/stop-1", recipients(layout), **said)
     spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
     sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
     for sink in sinks:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +32,9 @@ from privacy.records.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 from tests.support.broker import PATIENCE
+from tests.support.manifests import BEGIN, HEIGHT, WIDTH, manifest
 
 TOOL = Path(sys.executable).with_name("lykta-central")
-# After the certificates of this run were made: a manifest is verified at its own time.
-BEGIN = datetime.now(UTC).replace(microsecond=0)
 
 
 def central(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -100,7 +96,7 @@ class Node:
 
     def torn(self, video: bytes = b"video" * 999, *, masks: bytes = b"", **changes: Any) -> Path:
         """The folder of a clip that a power cut tore after a sync and a checkpoint."""
-        opened = msgspec.structs.replace(manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout)), **changes)
+        opened = manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout), **changes)
         writer = self.spool_of("camera")
         pair = writer.begin(opened, [Recipient.parse(one) for one in opened.recipients])
         pair[0].feed(video)
@@ -112,7 +108,6 @@ class Node:
         return writer.folder / opened.clip
 
 
-WIDTH, HEIGHT = 320, 180
 HEADER = MaskHeader(SCHEMA, WIDTH, HEIGHT, "standard", None, ())
 PERSON = ("person", 60, 20, 160, 160)
 Tamper = Callable[[int, Frame], None]
@@ -156,39 +151,6 @@ class _Bytes:
     def write(self, data: bytes, /) -> int:
         self.data += data
         return len(data)
-
-
-def manifest(clip: str, name: str, to: tuple[str, ...]) -> Manifest:
-    site, node = name.split("/")
-    digest = hashlib.sha256(b"").hexdigest()
-    return Manifest(
-        clip=clip,
-        site=site,
-        node=node,
-        area="Skäggetorp",
-        state="open",
-        trigger="presence",
-        begin=BEGIN,
-        end=BEGIN + timedelta(seconds=3),
-        time_error_ms=1000,
-        mono_ms=1,
-        boot_id="b1",
-        clock="synced",
-        width=WIDTH,
-        height=HEIGHT,
-        frames=30,
-        full=dict(Counter(start=2)),
-        profile="standard",
-        stack="yolox-nano+yunet",
-        models={"yolox_nano.onnx": digest},
-        zones_sha256=hashlib.sha256(bytes(WIDTH * HEIGHT)).hexdigest(),
-        basis="basis-1",
-        view="view-1",
-        deadline=BEGIN + timedelta(hours=72),
-        recipients=to,
-        files=(),
-        previous="",
-    )
 
 
 def noise(size: int) -> bytes:

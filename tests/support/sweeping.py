@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from agent.camera.recorder import new_clip_id
 from central.ingest.deletion import Decisions
 from central.ingest.intake import Intake, Wanted
@@ -22,7 +20,7 @@ from privacy.records.journal import Fact, Journal, verify_chain
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile
 from privacy.records.order import ORDER, Order
-from tests.support.clips import BEGIN, manifest
+from tests.support.manifests import BEGIN, manifest
 from tests.support.receiving import content_md5
 
 NODE = "city/stop-1"
@@ -59,15 +57,8 @@ class Desk:
         """A clip of three seconds that begins and is to be deleted so long after BEGIN; taken in, or only announced."""
         name = new_clip_id(1_800_000_000_000_000_000 + next(NUMBERS) * 1_000_000)
         files = tuple(SealedFile(file, len(data), hashlib.sha256(data).hexdigest()) for file, data in self.files())
-        record = msgspec.structs.replace(
-            manifest(name, NODE, tuple(present(self.keys))),
-            state="complete",
-            begin=BEGIN + begin,
-            end=BEGIN + begin + timedelta(seconds=3),
-            deadline=BEGIN + deadline,
-            files=files,
-        )
-        token = sign(record, self.camera(), MANIFEST).decode()
+        said = {"state": "complete", "begin": BEGIN + begin, "deadline": BEGIN + deadline, "files": files}
+        token = sign(manifest(name, NODE, tuple(present(self.keys)), **said), self.camera(), MANIFEST).decode()
         self.take(Wanted("clip", name, token, {file: (content_md5(data),) for file, data in self.files()}), whole)
         return name
 

@@ -20,7 +20,7 @@ from privacy.errors import RecordError, StorageError
 from privacy.records.journal import segments
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients
-from tests.support.clips import manifest
+from tests.support.manifests import manifest
 from tests.support.nodes import BIN, until
 from tests.support.shelf import Shelf
 
