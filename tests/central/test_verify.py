@@ -1,4 +1,4 @@
-"""`lykta-central verify`: a clip whose pixels, records or hashes do not fit together is refused (R17, R22, R26).
+"""`lykta-central verify`: a clip whose pixels, records or hashes do not fit together is refused (R17, R22).
 
 The clips are made by the real masker, encoder, muxer and seal, and signed by the node's real key: what is refused here, a
 node that turned against its owner could have signed.

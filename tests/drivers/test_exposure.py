@@ -35,7 +35,7 @@ HQ = (
     [(MODULE_3, (2304, 1296)), (HQ, (2028, 1520))],
 )
 def test_the_whole_view_is_filmed_and_not_the_smallest_mode_that_would_do(modes: tuple[Mode, ...], size: tuple[int, int]) -> None:
-    """R16: a mode that crops shows another piece of the street than the one that was assessed."""
+    """A mode that crops shows another piece of the street than the one that was assessed."""
     assert choose(modes, 1280, 720, 15).size == size
 
 
