@@ -109,7 +109,7 @@ def done(store: Store, wanted: Upload) -> list[bool]:
 
 
 def test_a_record_is_absent_or_the_newest_one(shop: Shop) -> None:
-    """R32: what one process put, another reads; nothing is where nothing was put."""
+    """What one process put, another reads; nothing is where nothing was put."""
     assert shop.store.get("a/b/c.jws") is None
     assert shop.store.get("a") is None
     for data in (b"one", b"two", b""):

@@ -72,7 +72,7 @@ LUX = st.floats(0, 100_000)
 
 @given(st.lists(st.tuples(st.floats(0.05, 3), LUX), max_size=80))
 def test_exposure_is_locked_between_meterings(course: list[tuple[float, float]]) -> None:
-    """R19: it is left alone until the light has been far from what was metered for five seconds on end."""
+    """It is left alone until the light has been far from what was metered for five seconds on end."""
     exposure, now, metered, metering_s = Exposure(), 0.0, 0.0, None
     for step, lux in course:
         now += step

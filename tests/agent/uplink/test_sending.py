@@ -42,7 +42,7 @@ PART = 5 << 20
 
 @given(st.sampled_from(["events", "help", "all", "nothing"]), st.sampled_from(["help", "presence", "tamper", "routine", "damaged"]))
 def test_an_exported_clip_is_always_wanted_and_help_is_always_first(what: str, trigger: str) -> None:
-    """Design: `upload`; R33: an export that was ordered leaves whatever the operator chose."""
+    """Design: `upload`; an export that was ordered leaves whatever the operator chose."""
     plain, exported = (rank_of_clip(trigger, one, what) for one in (False, True))  # type: ignore[arg-type]
     assert exported is not None
     assert plain is None or exported <= plain

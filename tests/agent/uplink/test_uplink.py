@@ -156,7 +156,7 @@ def test_a_restart_of_broker_and_uplink_loses_nothing(stop: Stop, broker: Broker
 
 
 def test_a_foreign_certificate_is_refused_and_nothing_is_lost(stop: Stop, broker: Broker, folder: Path) -> None:
-    """R30, R41: the operator reads which certificate is wrong; the messages wait until it is put right."""
+    """The operator reads which certificate is wrong; the messages wait until it is put right."""
     good = {path: path.read_bytes() for path in stop.layout.credentials.glob("tls.*")}
     for path in good:
         path.unlink()
