@@ -56,7 +56,8 @@ def test_what_the_system_refuses_is_an_error_with_a_hint(shelf: Shelf) -> None:
 def test_every_command_has_its_help(app: typer.Typer) -> None:
     """A bracket in a help text was taken for markup, and ended `lykta-central ingest --help` with a traceback."""
     commands = list(commands_of(typer.main.get_command(app)))
-    assert len(commands) > 12
+    named = {" ".join(words) for words, _ in commands}
+    assert named >= ({*NODE_VERBS, "clips copy", "order apply"} if app is node_app else {"keygen", "export", "man"})
     for words, summary in commands:
         for asked in ("--help", "-h"):
             found = CliRunner().invoke(app, [*words, asked])

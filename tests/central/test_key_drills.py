@@ -100,7 +100,7 @@ def desk(template: Path, tmp_path: Path) -> Desk:
 
 def test_every_drill_on_the_page_is_run_here() -> None:
     """A drill without a test would be a guess."""
-    tested = Path(__file__).read_text()
+    tested, drills = Path(__file__).read_text(), 0
     for section in PAGE.split("\n## ")[1:]:
         key = section.split("\n")[0]
         for part in section.split("\n### ")[1:]:
@@ -108,6 +108,8 @@ def test_every_drill_on_the_page_is_run_here() -> None:
             for block in range(blocks):
                 wanted = f'drill("{key}", "{name}"' + (f", {block})" if block else ")")
                 assert wanted in tested, wanted
+                drills += 1
+    assert drills > 8, "the page is still read as it is written"
 
 
 def test_a_new_identity_opens_the_new_and_the_old_one_the_old(desk: Desk) -> None:

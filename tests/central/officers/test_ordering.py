@@ -95,7 +95,8 @@ def test_what_is_no_order_is_not_signed(keys: Path, tmp_path: Path, changes: dic
     target = tmp_path / "x.jws"
     refused(code, said, "sign", "order", order(tmp_path, **changes), "--keys", keys, "--as", "officer-1", "-o", target)
     assert not target.exists()
-    assert not list((keys / "orders").rglob("*.jws"))
+    signed(keys, order(tmp_path))
+    assert [path.name for path in (keys / "orders").rglob("*.jws")] == ["00000001.jws"]
 
 
 def test_who_may_not_order_neither_signs_nor_sends(keys: Path, tmp_path: Path) -> None:
