@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,20 +18,13 @@ from tests.support.broker import NAME, Broker, Centre, free_port
 from tests.support.fake_broker import FakeBroker, Talk
 from tests.support.ingests import OddIngest
 from tests.support.nodes import MODELS, PROJECT, VIDEO, Node
+from tests.support.sampling import sampled
 from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 
 # How long an example takes says how busy the machine is; and what fails for a stranger is printed so that it can be run again.
 settings.register_profile("lykta", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("lykta")
-
-
-_SAMPLED = {
-    "test_bad_video", "test_check_security", "test_clips", "test_connections", "test_damaged", "test_detectors", "test_encoders",
-    "test_foreign_media", "test_hostile_ingest", "test_mask_outputs", "test_names", "test_parcels", "test_paths", "test_races",
-    "test_recipients", "test_sockets", "test_storage_faults", "test_own_files", "test_answers", "test_verify", "test_view_guard",
-}  # fmt: skip
-"""Files whose cases start processes or decode films: the slow ones."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,22 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         words = ["git", "rev-parse", "HEAD"]
         head = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
         items[:] = sampled(items, every, int(head[:8], 16))
-
-
-def sampled(items: list[pytest.Item], every: int, first: int) -> list[pytest.Item]:
-    """Those to run, in their order. A test with fewer than `every` cases runs whole."""
-    cases = Counter(_test_of(item) for item in items)
-    seen, kept = Counter[str](), []
-    for item in items:
-        test = _test_of(item)
-        if item.path.stem not in _SAMPLED or cases[test] < every or seen[test] % every == first % every:
-            kept.append(item)
-        seen[test] += 1
-    return kept
-
-
-def _test_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("[")[0]
 
 
 @pytest.fixture(scope="session")

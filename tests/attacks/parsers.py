@@ -67,9 +67,9 @@ from privacy.records.retention import Boot, Instant, Odometer, first_moment, rea
 from privacy.records.seal import Recipient, head_size, whole_size
 from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.identity import COMMAND_KEYS, load_signer
-from tests.privacy.records.test_basis import BASIS as A_BASIS
-from tests.privacy.records.test_basis import VIEW as A_VIEW
 from tests.support.outboxes import HELP
+from tests.support.records import BASIS as A_BASIS
+from tests.support.records import VIEW as A_VIEW
 from tests.support.shelf import Shelf
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -15,9 +15,9 @@ from agent.messages import Help
 from agent.outbox.outbox import Outbox
 from agent.uplink.survey import survey
 from drivers.clock import SystemClock
-from tests.attacks.test_paths import lykta
 from tests.support.broker import listens
 from tests.support.shelf import Shelf
+from tests.support.shelf_commands import lykta
 
 ANSWERS = [
     b"{}",

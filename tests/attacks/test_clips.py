@@ -20,9 +20,8 @@ import pytest
 from privacy.records.jws import sign
 from privacy.records.manifest import MANIFEST
 from provisioning.identity import load_signer
-from tests.central.test_verify import records, sealed
 from tests.support.broker import PATIENCE
-from tests.support.clips import HEADER, TOOL, Node, central, film, mask, noise
+from tests.support.clips import HEADER, TOOL, Node, central, film, mask, noise, records, sealed
 
 FILM = film()
 MOST_KB = 900_000

@@ -19,7 +19,6 @@ import pytest
 from agent.messages import Alarm, CommandAnswer, Envelope, Health, Message, State, encode
 from central.fleet.broker_connection import operator_session
 from privacy.errors import LyktaError
-from tests.agent.runtime.test_clock import CLOCKS, STEADY
 from tests.support.asking import ask
 from tests.support.broker import NAME, PATIENCE, Broker, Published
 from tests.support.clips import central, made
@@ -27,6 +26,7 @@ from tests.support.commanding import now_ms, ordered
 from tests.support.nodes import Node, until
 from tests.support.nodes import stop as end
 from tests.support.stop import LYKTA, Stop
+from tests.support.wrong_clocks import CLOCKS, STEADY
 
 HERE = "linkoping-demo/stop-1"
 NOW = datetime.now(UTC)

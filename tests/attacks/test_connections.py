@@ -104,11 +104,17 @@ def test_half_a_handshake_ends(running: Centre) -> None:
             until(lambda one=one: ended(one), "it is cut off", 60)  # type: ignore[misc]
 
 
-def test_openssl_without_certificate_hears_no_answer(running: Centre) -> None:
+def test_openssl_without_certificate_hears_no_answer(running: Centre, node: Node) -> None:
+    """With the node's it does: the question itself is one that is answered."""
     words = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-CAfile", running.keys / "ca.pem", "-quiet"]
-    asked = "GET /v1/orders HTTP/1.1\r\nHost: x\r\n\r\n"
-    done = subprocess.run(words, input=asked, capture_output=True, text=True, timeout=PATIENCE * 60, check=False)
-    assert "HTTP/1.1" not in done.stdout
+    own = ["-cert", f"{node.tls}.pem", "-key", f"{node.tls}.key"]
+    asked = "GET /v1/orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    nobody, known = (
+        subprocess.run([*words, *more], input=asked, capture_output=True, text=True, timeout=PATIENCE * 60, check=False).stdout
+        for more in ([], own)
+    )
+    assert known.startswith("HTTP/1.1 200")
+    assert "HTTP/1.1" not in nobody
 
 
 def test_a_node_has_only_so_many_connections(running: Centre, node: Node, tmp_path: Path) -> None:

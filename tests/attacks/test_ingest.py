@@ -28,11 +28,12 @@ from privacy.records.journal import Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile, read_manifest
 from provisioning.identity import load_authority, load_signer, recipients
-from tests.central.test_sweeping import NODE, Desk
 from tests.support.broker import PATIENCE, until
-from tests.support.clips import BEGIN, Node, made, manifest, noise
+from tests.support.clips import Node, made, noise
+from tests.support.manifests import BEGIN, manifest
 from tests.support.object_store import ObjectStore
 from tests.support.receiving import Answer, Centre, content_md5, parcel, receipt_of
+from tests.support.sweeping import NODE, Desk
 
 NUMBERS = itertools.count(1)
 NONE = "0" * 64
@@ -71,9 +72,7 @@ def objects(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
 
 def claim(of: Node, /, **changes: Any) -> tuple[str, str]:
     """The id and the signed manifest of a clip that does not exist; `changes` are what the camera claims, of any type."""
-    whole = msgspec.to_builtins(
-        msgspec.structs.replace(manifest(new_clip_id(next(NUMBERS)), of.name, recipients(of.layout)), state="complete")
-    )
+    whole = msgspec.to_builtins(manifest(new_clip_id(next(NUMBERS)), of.name, recipients(of.layout), state="complete"))
     whole["files"] = [{"name": "clip.age", "size": 10, "sha256": NONE}]
     whole |= changes
     return str(whole["clip"]), sign(whole, load_signer(of.layout, "camera"), MANIFEST).decode()

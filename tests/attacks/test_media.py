@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from agent.commands.mask.process import Progress, apart
-from tests.agent.commands.test_bad_video import agree, refused, run, shown
-from tests.agent.commands.test_mask import ffmpeg
 from tests.support.broker import PATIENCE
+from tests.support.ffmpeg import ffmpeg, shown
+from tests.support.masked_files import agree, refused, run
 from tests.support.nodes import BIN, MODELS
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from provisioning.layout import CODE
-from tests.agent.commands.test_bad_video import count_of
 from tests.support.broker import PATIENCE
+from tests.support.ffmpeg import count_of
 from tests.support.nodes import BIN, MODELS, PROJECT
 
 SECONDS = float(os.environ.get("LYKTA_FUZZ_S", "8"))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.test_paths import a_folder, a_giant, a_pipe, lykta, trust_host
 from tests.support.clips import central, example, made
+from tests.support.odd_files import a_folder, a_giant, a_pipe
 from tests.support.shelf import Shelf
+from tests.support.shelf_commands import lykta, trust_host
 
 ODD: list[Callable[[Path], None]] = [a_pipe, a_giant, a_folder]
 odd = pytest.mark.parametrize("odd", ODD, ids=lambda one: one.__name__)

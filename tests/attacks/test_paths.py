@@ -10,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -24,87 +23,13 @@ from drivers.clock import SystemClock
 from privacy.errors import LyktaError
 from privacy.records.journal import segments
 from provisioning.layout import CODE
-from tests.support.broker import PATIENCE
 from tests.support.clips import central, example, made
 from tests.support.nodes import BIN
+from tests.support.odd_files import deep, odd
 from tests.support.shelf import Shelf
+from tests.support.shelf_commands import HANGS_S, NOBODY, given_to_nobody, lykta, ordered, trust_host
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: acts as two users")
-NOBODY = 65534
-HANGS_S = PATIENCE * 60
-DEEP = 1_200
-
-
-def lykta(shelf: Shelf, *words: str | Path, umask: int = -1, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; one that waits for a pipe fails by its time. path: programs that stand in for the system's."""
-    command = [BIN / "lykta", "--root", shelf.layout.root, *words]
-    programs = {"PATH": f"{path}:{os.environ['PATH']}"} if path else {}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=HANGS_S, umask=umask, env=os.environ | programs
-    )
-
-
-def trust_host(shelf: Shelf) -> None:
-    with shelf.layout.config.open("a") as file:
-        file.write('[clock]\ntrust = "host"\n')
-
-
-def given_to_nobody(shelf: Shelf) -> None:
-    """The folders of the camera's user, as systemd-tmpfiles makes them."""
-    trust_host(shelf)
-    mine = (shelf.layout.spool, shelf.layout.camera, shelf.layout.journal("retention"), shelf.layout.outbox.parent)
-    for folder in mine:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-
-
-def ordered(shelf: Shelf, token: bytes) -> subprocess.CompletedProcess[str]:
-    path = shelf.layout.root / "an.order"
-    path.write_bytes(token)
-    return lykta(shelf, "order", "apply", path, "--json")
-
-
-def deep(folder: Path, levels: int = DEEP) -> None:
-    """A folder in a folder in a folder, with a file at its end; deeper than any path may be long."""
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(levels):
-        os.mkdir("deeper", dir_fd=here)
-        below = os.open("deeper", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-    os.close(here)
-
-
-TARGET = tempfile.NamedTemporaryFile(prefix="lykta-target-")  # noqa: SIM115 - there until the tests end
-"""What links lead to: a file of this test's own, should anything write through them after all."""
-
-
-def a_link(path: Path) -> None:
-    path.symlink_to(TARGET.name)
-
-
-def a_pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def a_device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def a_folder(path: Path) -> None:
-    path.mkdir()
-    (path / "in it").write_bytes(b"x")
-
-
-def a_giant(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(1 << 40)
-
-
-ODD: list[Callable[[Path], None]] = [a_link, a_pipe, a_device, a_folder, a_giant]
-odd = pytest.mark.parametrize("odd", ODD, ids=lambda one: one.__name__)
 
 
 # -- root in the camera's folders (14.B6) --------------------------------------------------------------------------------

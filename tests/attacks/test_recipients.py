@@ -20,7 +20,8 @@ from privacy.records.journal import verify_chain
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, recipients
 from tests.support.asking import ask
-from tests.support.clips import HEADER, Node, bundle, central, film, made, manifest, mask
+from tests.support.clips import HEADER, Node, bundle, central, film, made, mask
+from tests.support.manifests import manifest
 from tests.support.nodes import Node as Running
 from tests.support.nodes import stop, until
 from tests.support.receiving import Centre

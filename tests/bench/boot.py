@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from tests.container.rig import LAB, Container, Installed, booted
-from tests.container.test_virtual_camera import HEAP, configure, virtual
+from tests.container.virtual_camera import HEAP, configure, virtual
 from tests.support.nodes import until
 
 FPS = 15

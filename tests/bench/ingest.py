@@ -23,14 +23,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 
 from central.keys.keygen import issue, keygen, signer
 from privacy.ids import new_clip_id
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import MANIFEST, SealedFile
-from tests.support.clips import manifest
+from tests.support.manifests import manifest
 from tests.support.receiving import Centre, content_md5
 
 NODES, CLIPS, PROCESSES = 24, 40, 2
@@ -74,10 +73,8 @@ def clips_of(keys: Path, node: str, count: int) -> list[Clip]:
         files = {"clip.age": HEAD + os.urandom(VIDEO), "masks.age": HEAD + os.urandom(MASKS)}
         sealed = tuple(SealedFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items())
         name, deadline = new_clip_id(time.time_ns()), datetime.now(UTC) + timedelta(hours=72)
-        record = manifest(name, f"city/{node}", to)
-        token = sign(
-            msgspec.structs.replace(record, state="complete", files=sealed, previous=previous, deadline=deadline), camera, MANIFEST
-        )
+        said = {"state": "complete", "files": sealed, "previous": previous, "deadline": deadline}
+        token = sign(manifest(name, f"city/{node}", to, **said), camera, MANIFEST)
         previous = sha256_hex(token)
         body = {"kind": "clip", "id": name, "manifest": token.decode(), "md5": {one: [content_md5(files[one])] for one in files}}
         made.append(Clip(json.dumps(body).encode(), name, files))

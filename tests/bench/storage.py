@@ -16,15 +16,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from agent.clips.index import Card, rewrite
 from privacy.ids import new_clip_id
 from privacy.records.jws import sign
-from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient, Seal
 from provisioning.identity import load_signer, recipients
-from tests.support.clips import Node, manifest
+from tests.support.clips import Node
+from tests.support.manifests import manifest
 from tests.support.nodes import BIN
 from tests.support.shelf import Shelf
 
@@ -88,7 +86,7 @@ def shelve(node: Node, count: int) -> None:
     signer, folder, cards = load_signer(node.layout, "camera"), node.layout.spool, []
     for number in range(count):
         clip = new_clip_id(time.time_ns() + number * 1_000_000)
-        one: Manifest = msgspec.structs.replace(manifest(clip, node.name, recipients(node.layout)), state="complete")
+        one = manifest(clip, node.name, recipients(node.layout), state="complete")
         (folder / clip).mkdir()
         (folder / clip / "clip.age").write_bytes(b"x")
         (folder / clip / "masks.age").write_bytes(b"x")

@@ -14,16 +14,22 @@ from pathlib import Path
 
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State
 from agent.outbox.outbox import Mark, Outbox
+from agent.runtime.status import CameraStatus, IoStatus, UplinkStatus
 from agent.uplink import health
 from drivers import board
 from tests.support.outboxes import DAY, FakeClock, outbox_at
 
 DAYS = 70
 MINUTES = 24 * 60
-DETAIL = {
-    "frames": 1_234_567, "masked": 123_456, "looks": 234_567, "look_ms": 87.5, "clips": 123, "clips_refused": 0, "queue_dropped": 0,
-    "full_start": 12, "full_late": 3, "full_moved": 0, "full_dark": 1234, "full_exposure": 7, "full_error": 0,
-}  # fmt: skip
+STATUSES = (
+    CameraStatus(
+        frames=1_234_567, masked=123_456, looks=234_567, look_ms=87.5, clips=123,
+        full_by_cause={"start": 12, "late": 3, "moved": 0, "dark": 1234, "exposure": 7, "error": 0},
+    ),
+    IoStatus(),
+    UplinkStatus(),
+)  # fmt: skip
+EDGES = health.PowerEdges()
 CLIP = "0198c0de-0000-7000-8000-000000000001"
 
 
@@ -34,12 +40,13 @@ def say(line: str) -> None:
 
 def batch(outbox: Outbox, folder: Path) -> list[Health]:
     """All groups, with the values of this machine and of a camera that runs."""
+    numbers = health.numbers_of(STATUSES)
     return [
-        *health.of_machine(folder, health.Writes(lambda: board.written_mb(folder))),
-        *health.of_camera(DETAIL),
-        health.group("link", {"connected": lambda: 0}),
+        *health.of_machine(folder, health.Writes(lambda: board.written_mb(folder)), EDGES),
+        *health.of_camera(numbers),
+        health.group("link", {}, numbers["link"]),
         health.group("clock", {"trusted": lambda: 1}),
-        health.of_outbox(outbox),
+        health.of_outbox(outbox, numbers=numbers["buffer"]),
         health.group("agent", {"uplink_mb": lambda: 43.2}),
     ]
 

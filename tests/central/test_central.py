@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from agent.messages import Envelope, Message, State, encode
@@ -19,8 +18,7 @@ from agent.runtime import config
 from central.keys.keygen import authority, keygen, signer
 from privacy.errors import EnrolmentError, RecordError
 from privacy.records.command import verify_command
-from privacy.records.jws import key_set, sha256_hex, sign, verify_issued
-from privacy.records.manifest import MANIFEST, RECEIPT, Manifest, Receipt
+from privacy.records.jws import key_set, sign
 from provisioning.identity import (
     UNITS,
     basis_keys,
@@ -33,7 +31,7 @@ from provisioning.identity import (
 )
 from provisioning.layout import Layout
 from tests.support.broker import Broker, Centre, free_port, until
-from tests.support.clips import BEGIN, Node, bundle, central, made, noise
+from tests.support.clips import Node, bundle, flip, made, noise, receipt, refused
 from tests.support.clips import example as filled
 
 MADE = {
@@ -50,11 +48,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = json.loads(made("keygen", folder, "--host", "ingest.example.org", "--host", "192.0.2.7", "--json"))
     assert said == {"schema": "lykta-central.keygen/1", "folder": str(folder), "files": sorted(MADE | FOLDERS)}
     return folder
-
-
-@pytest.fixture(scope="module")
-def node(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
-    return Node(keys, "city/stop-1", tmp_path_factory.mktemp("node"))
 
 
 def example(name: str, node: str = "city/stop-1") -> dict[str, Any]:
@@ -85,16 +78,6 @@ def template(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def placed(template: Path, tmp_path: Path) -> Layout:
     """A copy of it, for a test to spoil."""
     return Layout(shutil.copytree(template, tmp_path / "placed"))
-
-
-def refused(code: int, said: str, *words: str | Path) -> None:
-    """One error line and one hint, nothing else, and that exit code."""
-    done = central(*words)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    error, hint = done.stderr.splitlines()
-    assert error.startswith("error: ")
-    assert said in error
-    assert hint.startswith("hint: ")
 
 
 def openssl(*words: str | Path) -> str:
@@ -383,14 +366,6 @@ def test_a_broker_that_is_away_is_exit_4(keys: Path) -> None:
 # -- open and verify --------------------------------------------------------------------------------------------------
 
 
-def receipt(keys: Path, folder: Path, **changes: Any) -> None:
-    """What the ingest writes beside a clip."""
-    token = (folder / "manifest.jws").read_bytes()
-    known, _ = verify_issued(token, MANIFEST, authority(keys), "camera", Manifest)
-    record = Receipt(known.clip, "clip", known.site, known.node, sha256_hex(token), known.files, BEGIN)
-    (folder / "receipt.jws").write_bytes(sign(msgspec.structs.replace(record, **changes), signer(keys, "receipt"), RECEIPT))
-
-
 def test_open_gives_the_video_and_nothing_else(keys: Path, node: Node, tmp_path: Path) -> None:
     video, target = noise(200_000), tmp_path / "out.mp4"
     folder = node.clip(video)
@@ -407,12 +382,6 @@ def test_stock_age_opens_the_same(keys: Path, node: Node) -> None:
     folder = node.clip(b"the same bytes")
     done = subprocess.run(["age", "-d", "-i", keys / "identity.txt", folder / "clip.age"], capture_output=True, check=True)
     assert done.stdout == b"the same bytes"
-
-
-def flip(path: Path, place: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("name", ["clip.age", "masks.age"])

@@ -1,7 +1,5 @@
 """docs/EVIDENCE.md: its own commands, run with stock tools, hold for what is good and fail for what is not (R32, R33)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import base64
@@ -18,9 +16,9 @@ from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import Manifest
 from provisioning.identity import load_signer
 from provisioning.layout import CODE
-from tests.central.test_central import flip, keys, node, receipt  # noqa: F401 - fixtures
 from tests.support.broker import PATIENCE
-from tests.support.clips import BEGIN, Node, film, made
+from tests.support.clips import Node, film, flip, made, receipt
+from tests.support.manifests import BEGIN
 from tests.support.torn import tear
 
 PAGE = (CODE / "docs/EVIDENCE.md").read_text()

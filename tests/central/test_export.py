@@ -1,7 +1,5 @@
 """`lykta-central export`: absent or complete, two people, a coded ground, and a page whose commands hold (R33, R33b)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -17,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from central.keys.key_folder import authority_with_retired
-from privacy.records.journal import Chain, verify_chain
-from tests.central.test_central import flip, keys, node, receipt, refused  # noqa: F401 - fixtures
+from tests.support.access_log import log
 from tests.support.broker import PATIENCE, until
-from tests.support.clips import TOOL, Node, central, film, made
+from tests.support.clips import TOOL, Node, central, film, flip, made, receipt, refused
 from tests.support.torn import tear
 
 FILM = film()
@@ -37,10 +33,6 @@ class Exported:
     @property
     def page(self) -> str:
         return (self.folder / "protocol.html").read_text()
-
-
-def log(keys: Path) -> Chain:
-    return verify_chain(keys / "access", "access", authority_with_retired(keys))
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ from tests.support.receiving import Centre, content_md5, receipt_of
 
 
 @pytest.fixture(scope="module")
-def node(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
-    return Node(keys, "city/stop-1", tmp_path_factory.mktemp("node"))
-
-
-@pytest.fixture(scope="module")
 def neighbour(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
     return Node(keys, "city/stop-2", tmp_path_factory.mktemp("neighbour"))
 

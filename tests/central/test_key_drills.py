@@ -17,8 +17,7 @@ from privacy.records.jws import load_chain
 from privacy.records.manifest import read_receipt
 from provisioning.identity import basis_keys, command_keys, load_authority, load_permit, load_signer, recipients
 from provisioning.layout import CODE, Layout
-from tests.central.test_central import receipt, refused
-from tests.support.clips import TOOL, Node, central, example, film, made
+from tests.support.clips import TOOL, Node, central, example, film, made, receipt, refused
 from tests.support.commanding import ordered
 
 PAGE = (CODE / "docs/KEY-DRILLS.md").read_text()
@@ -101,7 +100,7 @@ def desk(template: Path, tmp_path: Path) -> Desk:
 
 def test_every_drill_on_the_page_is_run_here() -> None:
     """A drill without a test would be a guess."""
-    tested = Path(__file__).read_text()
+    tested, drills = Path(__file__).read_text(), 0
     for section in PAGE.split("\n## ")[1:]:
         key = section.split("\n")[0]
         for part in section.split("\n### ")[1:]:
@@ -109,6 +108,8 @@ def test_every_drill_on_the_page_is_run_here() -> None:
             for block in range(blocks):
                 wanted = f'drill("{key}", "{name}"' + (f", {block})" if block else ")")
                 assert wanted in tested, wanted
+                drills += 1
+    assert drills > 8, "the page is still read as it is written"
 
 
 def test_a_new_identity_opens_the_new_and_the_old_one_the_old(desk: Desk) -> None:
@@ -259,7 +260,7 @@ def test_an_officer_whose_key_was_stolen_is_nobody(desk: Desk) -> None:
 
 
 def test_a_stolen_node_is_on_the_list(desk: Desk) -> None:
-    """R30; that a real broker then refuses it: tests/central/test_officers.py."""
+    """R30; that a real broker then refuses it: tests/central/officers/test_revoking.py."""
     desk.drill("A stolen node", "Revoking its certificates")
     words = ["openssl", "verify", "-crl_check", "-CRLfile", desk.keys / "crl.pem", "-CAfile", desk.keys / "ca.pem"]
     done = subprocess.run([*words, desk.node.layout.credentials / "tls.pem"], capture_output=True, text=True, check=False)

@@ -56,7 +56,7 @@ def noted(centre: Centre, kind: str, node: Node) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("kind", "unit"), [("report", "uplink"), ("diag", "uplink")])
 def test_a_report_and_a_diagnosis_arrive(running: Centre, node: Node, kind: Any, unit: Any) -> None:
-    """R37: as clips do; they stand below their kind, with their own receipt."""
+    """As clips do; they stand below their kind, with their own receipt."""
     folder = parcel(node, kind, {"notes.json": b"{}", "more.txt": noise(70_000)}, unit)
     receipt = receipt_of(running, running.upload(node, folder, kind))
     assert (receipt.kind, receipt.id, receipt.record_sha256) == (

@@ -23,7 +23,8 @@ from privacy.errors import RequestRejectedError, SealError, UnreachableError, Us
 from privacy.ids import new_clip_id
 from privacy.records.manifest import PART, SealedFile
 from tests.support.broker import PATIENCE
-from tests.support.clips import BEGIN, central, manifest, noise
+from tests.support.clips import central, noise
+from tests.support.manifests import BEGIN, manifest
 from tests.support.object_store import ObjectStore
 from tests.support.receiving import content_md5
 
@@ -108,7 +109,7 @@ def done(store: Store, wanted: Upload) -> list[bool]:
 
 
 def test_a_record_is_absent_or_the_newest_one(shop: Shop) -> None:
-    """R32: what one process put, another reads; nothing is where nothing was put."""
+    """What one process put, another reads; nothing is where nothing was put."""
     assert shop.store.get("a/b/c.jws") is None
     assert shop.store.get("a") is None
     for data in (b"one", b"two", b""):

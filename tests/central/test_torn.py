@@ -1,7 +1,5 @@
 """Clips that a power cut tore, at the centre: whole chunks, their tail, and what the camera had signed before the cut."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -20,8 +18,8 @@ from privacy.ids import new_clip_id
 from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients
-from tests.central.test_central import keys, node, refused  # noqa: F401 - fixtures
-from tests.support.clips import BEGIN, HEADER, Node, film, made, manifest, noise
+from tests.support.clips import HEADER, Node, film, made, noise, refused
+from tests.support.manifests import BEGIN, manifest
 from tests.support.torn import tear
 
 

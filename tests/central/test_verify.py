@@ -1,4 +1,4 @@
-"""`lykta-central verify`: a clip whose pixels, records or hashes do not fit together is refused (R17, R22, R26).
+"""`lykta-central verify`: a clip whose pixels, records or hashes do not fit together is refused (R17, R22).
 
 The clips are made by the real masker, encoder, muxer and seal, and signed by the node's real key: what is refused here, a
 node that turned against its owner could have signed.
@@ -31,30 +31,14 @@ from privacy.records.far_zone import FarLine
 from privacy.records.manifest import SealedFile
 from privacy.records.seal import Recipient
 from provisioning.identity import recipients
-from tests.central.test_central import keys, node, receipt, refused  # noqa: F401 - fixtures
 from tests.support import scenes
-from tests.support.clips import BEGIN, HEADER, HEIGHT, PERSON, WIDTH, Node, film, made, manifest, mask
+from tests.support.clips import HEADER, PERSON, Node, film, made, mask, receipt, records, refused, sealed
+from tests.support.manifests import BEGIN, HEIGHT, WIDTH, manifest
 
 FILM = film()
 
 
-def sealed(of: Node, video: bytes, lines: list[Any], **changes: Any) -> Path:
-    """A finished clip of that video and those mask lines, its manifest changed as told."""
-    opened = manifest(new_clip_id(7), of.name, recipients(of.layout))
-    sinks = of.spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
-    sinks[0].feed(video)
-    for line in lines:
-        sinks[1].feed((line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n")
-    done = msgspec.structs.replace(opened, state="complete", files=tuple(sink.close() for sink in sinks))
-    of.spool.finish(msgspec.structs.replace(done, **changes))
-    return of.spool.folder / opened.clip
-
-
-def records(number: int = 30) -> list[Any]:
-    return [HEADER, *(mask(n) for n in range(number))]
-
-
-def test_verify_says_what_it_checked_and_what_not(keys: Path, node: Node) -> None:  # noqa: F811
+def test_verify_says_what_it_checked_and_what_not(keys: Path, node: Node) -> None:
     folder = node.clip(FILM)
     receipt(keys, folder)
     said = json.loads(made("verify", folder, "--keys", keys, "--json"))
@@ -89,13 +73,13 @@ def hole(at: int, left: int, top: int, side: int) -> Any:
 
 
 @pytest.mark.parametrize("place", [(80, 40), (91, 77), (110, 118)])
-def test_one_unmasked_head_in_one_frame_is_found(keys: Path, node: Node, place: tuple[int, int]) -> None:  # noqa: F811
+def test_one_unmasked_head_in_one_frame_is_found(keys: Path, node: Node, place: tuple[int, int]) -> None:
     """24x24 pixels in one of thirty frames: not a hundredth of what is masked there."""
     video = film(after=hole(17, *place, 24))
     refused(1, "frame 17 (record 17): masked pixels do not hold the fill", "verify", node.clip(video), "--keys", keys)
 
 
-def test_a_frame_that_was_never_painted_is_found(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_frame_that_was_never_painted_is_found(keys: Path, node: Node) -> None:
     def unpainted(number: int, frame: Frame) -> None:
         if number == 1:
             frame.planes[0][:] = np.random.default_rng(2).integers(0, 255, (HEIGHT, WIDTH))
@@ -103,7 +87,7 @@ def test_a_frame_that_was_never_painted_is_found(keys: Path, node: Node) -> None
     refused(1, "frame 1 (record 1)", "verify", node.clip(film(after=unpainted)), "--keys", keys)
 
 
-def test_another_tone_of_the_same_luma_is_found(keys: Path, node: Node) -> None:  # noqa: F811
+def test_another_tone_of_the_same_luma_is_found(keys: Path, node: Node) -> None:
     """Chroma counts: a picture of a person in grey levels of the tone's luma is none of the mask."""
 
     def grey(number: int, frame: Frame) -> None:
@@ -135,19 +119,19 @@ OUTSIDE = msgspec.structs.replace(mask(29), boxes=(("person", -60, 0, WIDTH, 40)
         ([HEADER, *records(29)[1:], b'{"frame":' + b"9" * (1 << 20)], "the last record is cut"),
     ],
 )  # fmt: skip
-def test_records_that_do_not_fit_are_refused(keys: Path, node: Node, lines: list[Any], said: str) -> None:  # noqa: F811
+def test_records_that_do_not_fit_are_refused(keys: Path, node: Node, lines: list[Any], said: str) -> None:
     refused(1, said, "verify", sealed(node, FILM, lines), "--keys", keys)
 
 
 @pytest.mark.parametrize(
     "changes", [{"frames": 31}, {"full": {}}, {"full": {"start": 3}}, {"profile": "strict"}, {"zones_sha256": "0" * 64}]
 )
-def test_a_manifest_that_says_otherwise_is_refused(keys: Path, node: Node, changes: dict[str, Any]) -> None:  # noqa: F811
+def test_a_manifest_that_says_otherwise_is_refused(keys: Path, node: Node, changes: dict[str, Any]) -> None:
     refused(1, "masks:", "verify", sealed(node, FILM, records(), **changes), "--keys", keys)
 
 
 @pytest.mark.parametrize("name", ["clip.age", "masks.age"])
-def test_one_hash_that_was_changed_is_refused(keys: Path, node: Node, name: str) -> None:  # noqa: F811
+def test_one_hash_that_was_changed_is_refused(keys: Path, node: Node, name: str) -> None:
     """The manifest is signed anew with the other hash."""
     folder = node.clip(FILM)
     said = node.spool.manifest(folder.name)
@@ -156,19 +140,19 @@ def test_one_hash_that_was_changed_is_refused(keys: Path, node: Node, name: str)
     refused(1, f"{name}: sha256", "verify", folder, "--keys", keys)
 
 
-def test_a_picture_more_or_less_than_the_records_is_refused(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_picture_more_or_less_than_the_records_is_refused(keys: Path, node: Node) -> None:
     refused(1, "29 pictures for 30 mask records", "verify", sealed(node, film(29), records()), "--keys", keys)
     refused(1, "31 pictures for 30 mask records", "verify", sealed(node, film(31), records()), "--keys", keys)
 
 
-def test_a_mask_moved_in_the_records_is_refused(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_mask_moved_in_the_records_is_refused(keys: Path, node: Node) -> None:
     """Claiming more than was painted."""
     boxes = ((PERSON[0], PERSON[1] + 60, *PERSON[2:3], PERSON[3] + 60, PERSON[4]),)
     lines = [HEADER, mask(0), mask(1), *(msgspec.structs.replace(mask(n), boxes=boxes) for n in range(2, 30))]
     refused(1, "frame 2 (record 2)", "verify", sealed(node, FILM, lines), "--keys", keys)
 
 
-def test_what_is_no_video_is_refused(keys: Path, node: Node) -> None:  # noqa: F811
+def test_what_is_no_video_is_refused(keys: Path, node: Node) -> None:
     refused(1, "video: cannot be decoded", "verify", node.clip(b"no video" * 999), "--keys", keys)
 
 
@@ -188,7 +172,7 @@ def written(lines: list[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("kept", [120, 60, 9])
-def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Node, kept: int) -> None:  # noqa: F811
+def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Node, kept: int) -> None:
     # Filled up to a whole chunk, so that the end of what is torn off lies after the records wanted here.
     folder = torn(node, kept, film(120), written(records(kept)) + b" " * 65536)
     said = json.loads(made("verify", folder, "--keys", keys, "--json"))
@@ -201,7 +185,7 @@ def test_a_torn_clip_is_proved_as_far_as_its_records_reach(keys: Path, node: Nod
     assert "good up to where a power cut tore it" in made("verify", folder, "--keys", keys)
 
 
-def test_a_torn_clip_without_a_record_proves_nothing_and_says_so(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_torn_clip_without_a_record_proves_nothing_and_says_so(keys: Path, node: Node) -> None:
     """Records fill their first chunk of 64 KiB slowly: a power cut before that leaves none."""
     said = json.loads(made("verify", torn(node, 5, film(120), written(records(120))), "--keys", keys, "--json"))
     proof = said["proof"]
@@ -210,13 +194,13 @@ def test_a_torn_clip_without_a_record_proves_nothing_and_says_so(keys: Path, nod
     assert said["not_checked"][0] == f"{proof['unproved']} pictures after the last mask record of a torn clip"
 
 
-def test_a_torn_clip_is_not_excused_for_what_it_shows(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_torn_clip_is_not_excused_for_what_it_shows(keys: Path, node: Node) -> None:
     video = film(120, after=hole(20, 80, 40, 24))
     folder = torn(node, 6, video, written(records(120)) + b" " * 65536)
     refused(1, "frame 20 (record 20)", "verify", folder, "--keys", keys)
 
 
-def test_of_a_torn_clip_without_a_chunk_there_is_nothing_to_see(keys: Path, node: Node) -> None:  # noqa: F811
+def test_of_a_torn_clip_without_a_chunk_there_is_nothing_to_see(keys: Path, node: Node) -> None:
     refused(1, "no whole chunk of the video", "verify", torn(node, 7, FILM[:60_000], b""), "--keys", keys)
 
 
@@ -225,7 +209,7 @@ LONG = film(60)
 
 def proved(video: bytes, lines: list[Any], state: Literal["complete", "torn"] = "complete") -> Proof:
     """As `verify` does after opening."""
-    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), state=state, frames=len(lines) - 1)
+    told = manifest("", state=state, frames=len(lines) - 1)
     masks = BytesIO(written(lines))
     return check_pictures(BytesIO(video), masks, check_masks(masks, told), told, lambda number: None)
 
@@ -269,7 +253,7 @@ def test_the_view_and_its_zones_are_checked_from_the_header() -> None:
     area = Area("stop", "KBL11.5b", False, ((0.1, 0.1), (0.9, 0.1), (0.8, 0.9), (0.1, 0.9)))
     view = View("view-1", "basis-1", "city", "stop-1", (area,), (((0.6, 0.2), (0.8, 0.2), (0.7, 0.6)),))
     masker = Masker(WIDTH, HEIGHT, view)
-    told = msgspec.structs.replace(manifest("", "city/stop-1", ()), zones_sha256=masker.zones_sha256, frames=30)
+    told = manifest("", zones_sha256=masker.zones_sha256)
     masks = BytesIO(written([masker.header, *records()[1:]]))
     proof = check_pictures(BytesIO(film(view=view)), masks, check_masks(masks, told), told, lambda number: None)
     assert proof.masked > 0.5
@@ -287,14 +271,14 @@ def far_clip(of: Node, video: bytes, far: FarLine) -> Path:
     return sealed(of, video, lines, zones_sha256=hashlib.sha256(outside_of(header).tobytes()).hexdigest())
 
 
-def test_a_far_zone_that_is_painted_is_checked(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_far_zone_that_is_painted_is_checked(keys: Path, node: Node) -> None:
     view = msgspec.structs.replace(scenes.view(), far=FAR)
     proof = json.loads(made("verify", far_clip(node, film(view=view), FAR), "--keys", keys, "--json"))["proof"]
     without = json.loads(made("verify", node.clip(FILM), "--keys", keys, "--json"))["proof"]
     assert proof["masked"] > without["masked"] + 0.05
 
 
-def test_a_far_zone_that_is_not_painted_is_found(keys: Path, node: Node) -> None:  # noqa: F811
+def test_a_far_zone_that_is_not_painted_is_found(keys: Path, node: Node) -> None:
     """R46: not painted at all, painted less far down than was signed, and one frame of it."""
     drawn = [scenes.view(), msgspec.structs.replace(scenes.view(), far=FarLine(0.2, 0.1))]
     for view in drawn:
@@ -305,8 +289,8 @@ def test_a_far_zone_that_is_not_painted_is_found(keys: Path, node: Node) -> None
 
 @pytest.mark.parametrize("far", [FarLine(0.3, 0.1), FarLine(0.0, 0.0), UNSET])
 def test_another_far_line_than_that_of_the_manifest_is_refused(
-    keys: Path,  # noqa: F811
-    node: Node,  # noqa: F811
+    keys: Path,
+    node: Node,
     far: FarLine | UnsetType,
 ) -> None:
     """Who did not paint it cannot leave it out of the records either."""

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.rig import Container, Installed, booted
+from tests.container.rig import Container, Figure, Installed, booted
 from tests.powercut import disk
 
 if disk.INSIDE not in os.environ:
@@ -26,7 +26,6 @@ def running(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 FIGURES: dict[str, float] = {}
-Figure = Callable[[str, float], None]
 
 
 @pytest.fixture

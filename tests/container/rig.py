@@ -29,6 +29,8 @@ from tests.support.nodes import MODELS, PROJECT, VIDEO, Node, until
 TREE = PROJECT / "out/container"
 HERE = Path(__file__).parent
 LAB = "srv/lab"
+Figure = Callable[[str, float], None]
+"""Note a measured value under a name."""
 _OWN = ("etc/lykta", "var/lib/lykta")
 PREFIX = f"lykta/v1/{SITE}/{NODE}"
 _ENTER = ("nsenter", "-m", "-u", "-i", "-n", "-p", "-C", "-T")

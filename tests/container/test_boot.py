@@ -7,8 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.container.conftest import Figure
-from tests.container.rig import LAB, PREFIX, Container, Installed, booted
+from tests.container.rig import LAB, PREFIX, Container, Figure, Installed, booted
 from tests.support.nodes import until
 
 WATCHDOG_S = 20

@@ -119,7 +119,7 @@ def test_the_camera_has_no_network_no_pins_and_no_neighbour(found: dict[str, dic
 
 
 def test_io_has_nothing_but_pins(found: dict[str, dict[str, str]]) -> None:
-    """Promise 5 and R13, R17: no picture, no clip, no network; one word to the camera, which it may send into a full queue."""
+    """Promise 5 and R17: no picture, no clip, no network; one word to the camera, which it may send into a full queue."""
     assert open_doors(found["io"]) == {"tell /run/lykta/trigger/camera.sock"}
 
 

@@ -1,4 +1,4 @@
-"""Board facts from a tree of sysfs: power edges by our own count, voltage, wear, serial (R31)."""
+"""Board facts from a tree of sysfs: power edges by our own count, voltage, wear, serial."""
 
 from __future__ import annotations
 

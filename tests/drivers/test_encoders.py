@@ -120,7 +120,9 @@ def test_a_buffer_is_the_cameras_again_once_it_was_read(make: Make) -> None:
         masked = picture(index)
         packets += encoder.encode(masked)
         masked.buffer[:] = 235
-    for index, seen in enumerate(shown(packets + encoder.end())):
+    pictures = shown(packets + encoder.end())
+    assert len(pictures) == 12
+    for index, seen in enumerate(pictures):
         assert np.abs(seen.astype(int) - picture(index).buffer[:HEIGHT].astype(int)).mean() < 6
 
 

@@ -35,7 +35,7 @@ HQ = (
     [(MODULE_3, (2304, 1296)), (HQ, (2028, 1520))],
 )
 def test_the_whole_view_is_filmed_and_not_the_smallest_mode_that_would_do(modes: tuple[Mode, ...], size: tuple[int, int]) -> None:
-    """R16: a mode that crops shows another piece of the street than the one that was assessed."""
+    """A mode that crops shows another piece of the street than the one that was assessed."""
     assert choose(modes, 1280, 720, 15).size == size
 
 
@@ -72,7 +72,7 @@ LUX = st.floats(0, 100_000)
 
 @given(st.lists(st.tuples(st.floats(0.05, 3), LUX), max_size=80))
 def test_exposure_is_locked_between_meterings(course: list[tuple[float, float]]) -> None:
-    """R19: it is left alone until the light has been far from what was metered for five seconds on end."""
+    """It is left alone until the light has been far from what was metered for five seconds on end."""
     exposure, now, metered, metering_s = Exposure(), 0.0, 0.0, None
     for step, lux in course:
         now += step

@@ -103,7 +103,7 @@ def test_a_message_is_acknowledged_and_heard_with_its_remaining_life(broker: Bro
 
 
 def test_commands_reach_the_node_and_other_topics_do_not(broker: Broker, ends: Ends) -> None:
-    """R41: the broker's access list, by the certificate's name, keeps a node to its own topics."""
+    """The broker's access list, by the certificate's name, keeps a node to its own topics."""
     foreign = broker.centre.issue("city/stop-2", "tls", file="foreign")
     ends.open(broker.port)
     until(lambda: ends.connected, "the link is up")
@@ -154,7 +154,7 @@ def test_the_link_waits_for_a_broker_that_comes_later(centre: Centre, tmp_path: 
 def test_a_certificate_of_another_centre_is_refused_with_its_reason(
     foreign: str, broker: Broker, certificate: Path, tmp_path: Path
 ) -> None:
-    """R30, R41: neither a stranger's node nor a stranger's broker gets a message, and the operator is told which it is."""
+    """Neither a stranger's node nor a stranger's broker gets a message, and the operator is told which it is."""
     other = Centre(tmp_path / "other")
     mine, trusted, reason = (
         (other.issue(NAME, "tls"), broker.centre, "certificate_refused")

@@ -31,6 +31,7 @@ from privacy.records.seal import Recipient, Tail
 from privacy.records.trusted_time import ClockState
 from provisioning.identity import Unit, command_keys, load_authority, load_signer, recipients
 from provisioning.layout import Layout
+from tests.support.manifests import manifest
 
 SITE, NODE = "city", "stop-1"
 UNITS: tuple[Unit, ...] = ("camera", "io", "uplink")
@@ -221,35 +222,8 @@ def key(waiting: Waiting) -> str:
 def opened(clock: Clock, keep: timedelta, to: tuple[str, ...]) -> Manifest:
     """The manifest that a clip begins with."""
     now = clock.now()
-    nothing = hashlib.sha256(b"").hexdigest()
-    return Manifest(
-        clip=new_clip_id(round(now.timestamp() * 1e9)),
-        site=SITE,
-        node=NODE,
-        area="city",
-        state="open",
-        trigger="presence",
-        begin=now,
-        end=now,
-        time_error_ms=1000,
-        mono_ms=clock.mono_ms(),
-        boot_id=clock.boot_id,
-        clock="synced",
-        width=640,
-        height=360,
-        frames=0,
-        full={},
-        profile="standard",
-        stack="truth",
-        models={},
-        zones_sha256=nothing,
-        basis="basis-1",
-        view="view-1",
-        deadline=now + keep,
-        recipients=to,
-        files=(),
-        previous="",
-    )
+    times = {"begin": now, "end": now, "deadline": now + keep, "mono_ms": clock.mono_ms(), "boot_id": clock.boot_id}
+    return manifest(new_clip_id(round(now.timestamp() * 1e9)), f"{SITE}/{NODE}", to, frames=0, full={}, **times)
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.test_paths import NOBODY, given_to_nobody, lykta, ordered
 from tests.powercut import disk
 from tests.support.shelf import Shelf
+from tests.support.shelf_commands import NOBODY, given_to_nobody, lykta, ordered
 from tests.support.swapper import FILES
 from tests.support.swapping import swapping, untouched, victim
 

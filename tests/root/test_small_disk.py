@@ -33,8 +33,10 @@ from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol, opened_store
 from tests.powercut.told import Marks, Told, facts
 from tests.powercut.workload import run
-from tests.support.clips import manifest
+from tests.support.manifests import manifest
 from tests.support.nodes import Node, stop, until
+from tests.support.shelf import Shelf
+from tests.support.shelf_commands import lykta
 
 if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where mounts end with it", allow_module_level=True)
@@ -141,6 +143,34 @@ def test_a_read_only_disk_is_a_storage_error_and_changes_nothing(tmp_path: Path,
             assert check(root, home, told(tmp_path)) == []
 
 
+def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) -> None:
+    """ENOSPC amid a clip: it leaves nothing there, the others are whole, the node has all, and the next visit goes on."""
+    clips = [shelf.clip(bytes(size)) for size in (1000, 3 << 20, 1000)]
+    with small(tmp_path) as device, disk.mounted(device, tmp_path / "mnt") as stick:
+        ballast = stick / "ballast"
+        ballast.write_bytes(bytes(room_of(stick).free - (1 << 20)))
+        done = lykta(shelf, "clips", "copy", stick, "--json")
+        said = json.loads(done.stdout)
+        assert (done.returncode, said["copied"], said["failed"]) == (1, 2, 1)
+        assert f"{clips[1]}: " in done.stderr
+        assert "No space left" in done.stderr
+        assert copied(stick) == {clips[0], clips[2]}
+        assert shelf.there() == clips
+        assert lykta(shelf, "clips", "verify").returncode == 0
+        ballast.unlink()
+        done = lykta(shelf, "clips", "copy", stick, "--json")
+        assert (done.returncode, json.loads(done.stdout)["copied"]) == (0, 1), done.stderr
+        assert copied(stick) == set(clips)
+
+
+def copied(stick: Path) -> set[str]:
+    """Clips on a stick, each with all its files; whatever else is there fails."""
+    folders = {path for path in stick.iterdir() if path.name not in ("ballast", "lost+found")}
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {"clip.age", "masks.age", "manifest.jws"}, folder
+    return {folder.name for folder in folders}
+
+
 @contextmanager
 def few_files(tmp_path: Path) -> Iterator[Path]:
     """A mounted disk with room for bytes, and for few files; what lies in /run on a node is not on it."""
@@ -158,8 +188,8 @@ def few_files(tmp_path: Path) -> Iterator[Path]:
 def sealed(node: Node, keep: timedelta) -> str:
     """A clip of an earlier boot in the node's spool, that is kept for so long from now; its id."""
     layout, now = node.layout, datetime.now(UTC)
-    opened = manifest(new_clip_id(time.time_ns()), "linkoping-demo/stop-1", recipients(layout))
-    opened = msgspec.structs.replace(opened, begin=now - timedelta(hours=9), end=now - timedelta(hours=9), deadline=now + keep)
+    said = {"begin": now - timedelta(hours=9), "deadline": now + keep}
+    opened = manifest(new_clip_id(time.time_ns()), "linkoping-demo/stop-1", recipients(layout), **said)
     spool = Spool(layout.spool, load_signer(layout, "camera"), load_authority(layout))
     sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
     for sink in sinks:

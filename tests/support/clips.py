@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import msgspec
 import numpy as np
 
 from agent.clips.spool import Spool
+from central.keys.keygen import authority, signer
 from central.keys.review import PLACEHOLDERS
 from drivers.media.encoder import H264Encoder, Mp4Writer
 from privacy.ids import new_clip_id
@@ -28,15 +26,15 @@ from privacy.masking.mask_record import SCHEMA, MaskHeader, MaskRecord
 from privacy.masking.masker import Masker
 from privacy.masking.regions import Region
 from privacy.records.basis import View
-from privacy.records.manifest import Manifest
+from privacy.records.jws import sha256_hex, sign, verify_issued
+from privacy.records.manifest import MANIFEST, RECEIPT, Manifest, Receipt
 from privacy.records.seal import Recipient
 from provisioning.identity import Unit, load_authority, load_signer, recipients
 from provisioning.layout import Layout
 from tests.support.broker import PATIENCE
+from tests.support.manifests import BEGIN, HEIGHT, WIDTH, manifest
 
 TOOL = Path(sys.executable).with_name("lykta-central")
-# After the certificates of this run were made: a manifest is verified at its own time.
-BEGIN = datetime.now(UTC).replace(microsecond=0)
 
 
 def central(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -98,7 +96,7 @@ class Node:
 
     def torn(self, video: bytes = b"video" * 999, *, masks: bytes = b"", **changes: Any) -> Path:
         """The folder of a clip that a power cut tore after a sync and a checkpoint."""
-        opened = msgspec.structs.replace(manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout)), **changes)
+        opened = manifest(new_clip_id(time.time_ns()), self.name, recipients(self.layout), **changes)
         writer = self.spool_of("camera")
         pair = writer.begin(opened, [Recipient.parse(one) for one in opened.recipients])
         pair[0].feed(video)
@@ -110,7 +108,6 @@ class Node:
         return writer.folder / opened.clip
 
 
-WIDTH, HEIGHT = 320, 180
 HEADER = MaskHeader(SCHEMA, WIDTH, HEIGHT, "standard", None, ())
 PERSON = ("person", 60, 20, 160, 160)
 Tamper = Callable[[int, Frame], None]
@@ -156,38 +153,46 @@ class _Bytes:
         return len(data)
 
 
-def manifest(clip: str, name: str, to: tuple[str, ...]) -> Manifest:
-    site, node = name.split("/")
-    digest = hashlib.sha256(b"").hexdigest()
-    return Manifest(
-        clip=clip,
-        site=site,
-        node=node,
-        area="Skäggetorp",
-        state="open",
-        trigger="presence",
-        begin=BEGIN,
-        end=BEGIN + timedelta(seconds=3),
-        time_error_ms=1000,
-        mono_ms=1,
-        boot_id="b1",
-        clock="synced",
-        width=WIDTH,
-        height=HEIGHT,
-        frames=30,
-        full=dict(Counter(start=2)),
-        profile="standard",
-        stack="yolox-nano+yunet",
-        models={"yolox_nano.onnx": digest},
-        zones_sha256=hashlib.sha256(bytes(WIDTH * HEIGHT)).hexdigest(),
-        basis="basis-1",
-        view="view-1",
-        deadline=BEGIN + timedelta(hours=72),
-        recipients=to,
-        files=(),
-        previous="",
-    )
-
-
 def noise(size: int) -> bytes:
     return os.urandom(size)
+
+
+def refused(code: int, said: str, *words: str | Path) -> None:
+    """One error line and one hint, nothing else, and that exit code."""
+    done = central(*words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert said in error
+    assert hint.startswith("hint: ")
+
+
+def receipt(keys: Path, folder: Path, **changes: Any) -> None:
+    """What the ingest writes beside a clip."""
+    token = (folder / "manifest.jws").read_bytes()
+    known, _ = verify_issued(token, MANIFEST, authority(keys), "camera", Manifest)
+    record = Receipt(known.clip, "clip", known.site, known.node, sha256_hex(token), known.files, BEGIN)
+    (folder / "receipt.jws").write_bytes(sign(msgspec.structs.replace(record, **changes), signer(keys, "receipt"), RECEIPT))
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def sealed(of: Node, video: bytes, lines: list[Any], **changes: Any) -> Path:
+    """A finished clip of that video and those mask lines, its manifest changed as told."""
+    opened = manifest(new_clip_id(7), of.name, recipients(of.layout))
+    sinks = of.spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
+    sinks[0].feed(video)
+    for line in lines:
+        sinks[1].feed((line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n")
+    done = msgspec.structs.replace(opened, state="complete", files=tuple(sink.close() for sink in sinks))
+    of.spool.finish(msgspec.structs.replace(done, **changes))
+    return of.spool.folder / opened.clip
+
+
+def records(number: int = 30) -> list[Any]:
+    """The mask lines of a clip of so many frames, in order."""
+    return [HEADER, *(mask(n) for n in range(number))]

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ from agent.runtime.control import EXCHANGE_S, listen
 from central.keys.bundle import Address, bundle
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
-from privacy.records.manifest import Manifest
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, load_signer, recipients
 from provisioning.layout import Layout
 from tests.support.asking import answering, ask
 from tests.support.broker import PATIENCE, Broker, Published, listens, until
+from tests.support.manifests import manifest
 
 LYKTA = Path(sys.executable).parent / "lykta"
-ZEROS = "0" * 64
 MOST_MB = 60
 """What `lykta io` and `lykta uplink` may hold each."""
 
@@ -169,42 +168,11 @@ class Stop:
         self.clips += 1
         clip = f"01890000-0000-7000-8000-{self.clips:012x}"
         spool = Spool(self.layout.spool, load_signer(self.layout, "camera"), load_authority(self.layout))
-        opened = msgspec.structs.replace(_manifest(clip, self.site, self.id), trigger=trigger, recipients=recipients(self.layout))
+        now = self.now()
+        opened = manifest(clip, self.name, recipients(self.layout), trigger=trigger, begin=now, end=now)
         sinks = spool.begin(opened, [Recipient.parse(one) for one in opened.recipients])
         sinks[0].feed(os.urandom(size))
         sinks[1].feed(b"masks")
         files = tuple(sink.close() for sink in sinks)
         spool.finish(msgspec.structs.replace(opened, state="complete", files=files))
         return clip
-
-
-def _manifest(clip: str, site: str, node: str) -> Manifest:
-    now = datetime.now(UTC)
-    return Manifest(
-        clip=clip,
-        site=site,
-        node=node,
-        area="city",
-        state="open",
-        trigger="help",
-        begin=now,
-        end=now,
-        time_error_ms=0,
-        mono_ms=0,
-        boot_id="boot",
-        clock="synced",
-        width=320,
-        height=180,
-        frames=1,
-        full={},
-        profile="standard",
-        stack="truth",
-        models={},
-        zones_sha256=ZEROS,
-        basis="basis-1",
-        view="view-1",
-        deadline=now + timedelta(hours=72),
-        recipients=(),
-        files=(),
-        previous="",
-    )

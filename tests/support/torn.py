@@ -15,7 +15,8 @@ from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import CLIP, MANIFEST, MASKS, TAIL, Manifest, SealedFile
 from privacy.records.seal import CHUNK, TAG, Recipient, Seal
 from provisioning.identity import load_signer, recipients
-from tests.support.clips import BEGIN, HEADER, Node, manifest, mask
+from tests.support.clips import HEADER, Node, mask
+from tests.support.manifests import BEGIN, manifest
 
 
 class Sink:
@@ -69,8 +70,7 @@ def tear(
 
 
 def written(node: Node, files: dict[str, bytes], changed: dict[str, Any]) -> Path:
-    opened = manifest(new_clip_id(time.time_ns()), node.name, recipients(node.layout))
-    opened = msgspec.structs.replace(opened, frames=0, full={})
+    opened = manifest(new_clip_id(time.time_ns()), node.name, recipients(node.layout), frames=0, full={})
     folder = node.spool.folder / opened.clip
     folder.mkdir()
     for name, data in files.items():

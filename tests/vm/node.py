@@ -49,8 +49,8 @@ class VirtualNode(Installed):
         lab = root / LAB
         for name in ("prepare.sh", "inside.py", "doors.py", "core.sh"):
             shutil.copy(HERE / name, lab)
-        (lab / "tests").mkdir()
-        shutil.copy(PROJECT / "tests/drivers/test_pins.py", lab / "tests")
+        (lab / "tests/drivers").mkdir(parents=True)
+        shutil.copy(PROJECT / "tests/drivers/test_pins.py", lab / "tests/drivers")
         shutil.copytree(PROJECT / "tests/hardware", lab / "tests/hardware", ignore=shutil.ignore_patterns("__pycache__"))
         settings = root / "etc/lykta/lykta.toml"
         settings.write_text(settings.read_text().replace('factory = "mock"', 'factory = "gpio"'))

@@ -52,7 +52,8 @@ def test_the_demo_ends_with_clips_that_the_centre_opened(ran: tuple[Path, dict[s
 
 
 def test_every_message_is_what_its_schema_says(ran: tuple[Path, dict[str, object]]) -> None:
-    """R15, R44: the documented topics, each payload valid against the generated JSON Schema."""
+    """R15, R44: the documented topics, each payload valid against the generated JSON Schema; the sensors of this node are
+    declared; and an event carries words and its time, but no number that could say how many or where."""
     folder, _ = ran
     validator = jsonschema.Draft202012Validator(schema())
     messages = heard_by(folder)
@@ -61,6 +62,12 @@ def test_every_message_is_what_its_schema_says(ran: tuple[Path, dict[str, object
     for topic, payload in messages:
         if payload and "/cmd/" not in topic:
             validator.validate(json.loads(payload))
+    bodies = [(topic, json.loads(payload)["body"]) for topic, payload in messages if payload and "/cmd/" not in topic]
+    [sensors] = {tuple(body["sensors"]) for topic, body in bodies if topic.endswith("/describe")}
+    assert {"camera: video file", "help button"} <= {*sensors}
+    events = [body for topic, body in bodies if "/event/" in topic and body["type"] != "tombstone"]  # numbers of messages
+    assert {"help", "presence"} <= {body["type"] for body in events}
+    assert [body for body in events if not all(isinstance(value, str) for value in body.values())] == []
     states = [json.loads(payload)["body"]["state"] for topic, payload in messages if topic.endswith("/state")]
     assert "ready" in states
     assert states[-1] == "stopping"

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tests.conftest import sampled
+from tests.support.sampling import sampled
 
 
 def items(file: str, *names: str) -> list[Any]:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from agent.uplink.health import of_camera
 from privacy.masking.mask_record import NOTHING, MaskHeader, MaskRecord
 from tests.support.broker import PATIENCE
 from tests.support.nodes import BIN, PROJECT, VIDEO, Node, ago, stop, until
@@ -168,9 +169,19 @@ def records_of(node: Node, clip: Path) -> list[MaskRecord]:
     return [msgspec.json.decode(line, type=MaskRecord) for line in lines[1:]]
 
 
+def masked_whole(node: Node) -> set[str]:
+    """Why frames were masked whole, if health says it of all of them; its numbers are read while another thread counts on."""
+    told = {group.group: group.values for group in of_camera(node.status("camera")["detail"])}["privacy"]
+    causes = {name.removeprefix("full_"): number or 0 for name, number in told.items() if name.startswith("full_")}
+    return set(causes) if told["frames"] == told["full"] == sum(causes.values()) else set()
+
+
 @pytest.mark.parametrize("broken", ["RaisingDetector", "HangingDetector", "GarbageDetector", "NaNDetector", "SlowDetector"])
 def test_a_broken_detector_yields_only_fully_masked_frames(node: Node, broken: str) -> None:
-    """R18: raises, hangs, returns garbage, is slow: the node goes on and its clip is one tone, with the cause in each record."""
+    """R18: raises, hangs, returns garbage, is slow: the node goes on and its clip is one tone, with the cause in each record.
+
+    R26: each frame that was masked as a whole is counted by its cause, and the count is what the centre is told.
+    """
     with (node.root / "log").open("wb") as log:
         service = subprocess.Popen(
             [sys.executable, "-m", "tests.support.broken_camera", broken],
@@ -180,12 +191,14 @@ def test_a_broken_detector_yields_only_fully_masked_frames(node: Node, broken: s
     node.trigger()
     clip = until(node.clips, "a clip is sealed")[0]
     until(lambda: node.state("camera") == ("blind", "detector_down"), "the node says that it is blind")
+    causes = until(lambda: masked_whole(node), "a report in which each frame is counted as masked whole, by its cause")
     service.terminate()
     # A thread that hangs is an error at the end, but never keeps the process.
     assert service.wait(PATIENCE * 10) == (1 if broken == "HangingDetector" else 0), node.log()
     records = records_of(node, clip)
     assert records
     assert all(record.cause for record in records)
+    assert {record.cause for record in records} <= causes
     video = node.root / "clip.mp4"
     central = [BIN / "lykta-central", "open", clip, "--keys", node.centre, "-o", video]
     subprocess.run(central, check=True, capture_output=True)

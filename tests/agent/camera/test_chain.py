@@ -10,7 +10,7 @@ import pytest
 from privacy.errors import RecordError
 from privacy.records.journal import ENTRY, Entry, segments
 from privacy.records.jws import peek, sha256_hex, sign
-from tests.privacy.records.test_journal import Desk
+from tests.support.journals import Desk
 
 
 @pytest.fixture

@@ -23,16 +23,16 @@ from hypothesis import strategies as st
 
 from agent.camera.visit import EVERY_NS, Visit
 from agent.runtime.control import listen
-from privacy.errors import LyktaError
+from privacy.errors import LyktaError, MediaError
 from privacy.masking.delay import Verdict
 from privacy.masking.mask_record import TONES
 from privacy.masking.masker import Masker
 from privacy.records.basis import VISIT_MS, rule_visit
 from privacy.records.zone import stockholm
-from tests.privacy.records.test_basis import ANY_TIME, BASIS
 from tests.support.asking import answering, ask
 from tests.support.broker import PATIENCE
 from tests.support.nodes import Node, stop, until
+from tests.support.records import ANY_TIME, BASIS
 from tests.support.scenes import picture, view
 
 QUARTER = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]
@@ -76,9 +76,13 @@ def test_a_basis_that_names_no_day_allows_no_visit() -> None:
 
 
 def test_a_visit_takes_masked_frames_only() -> None:
-    """R24: the run-time half of what mypy says."""
-    with pytest.raises((TypeError, AttributeError)):
-        Visit(0).leaves(picture(0))  # type: ignore[arg-type]
+    """R24: the run-time half of what mypy says; of what was refused nothing can be shown."""
+    visit = Visit(0)
+    with pytest.raises(TypeError, match="only a MaskedFrame"):
+        visit.leaves(picture(0))  # type: ignore[arg-type]
+    assert visit.pictures == 0
+    with pytest.raises(MediaError, match="no picture yet"):
+        visit.newest()
 
 
 def test_the_noisiest_picture_goes_through_the_socket(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,11 +17,12 @@ from privacy.errors import MediaError, UsageError
 from privacy.masking.delay import SECOND, Seen, Verdict
 from privacy.masking.mask_record import NOTHING
 from privacy.masking.masker import Masker
+from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import Region
-from tests.privacy.masking.test_home import BAD, Change, same, shifted
 from tests.support.home import HEIGHT, WIDTH, Events, shots
 from tests.support.nodes import Node, stop, until
 from tests.support.shelf import Shelf
+from tests.support.tampering import BAD, Change, same, shifted
 
 SIZE = (WIDTH, HEIGHT)
 
@@ -109,9 +111,17 @@ def test_the_reference_picture_shows_the_stop_and_nobody(shelf: Shelf) -> None:
     assert not (np.abs(picture.astype(int) - 205) < 6)[90:150].mean() > 0.2
 
 
-def test_what_was_never_seen_clear_stays_dark() -> None:
-    from privacy.masking.reference_picture import Reference
+def test_the_reference_picture_takes_nothing_that_only_looks_masked() -> None:
+    """R24: the run-time half; a frame that says of itself what a masked one says is none."""
+    raw, reference = next(shots(Events(), 1)).frame, Reference()
+    alike = SimpleNamespace(full=False, buffer=raw.buffer, width=raw.width, height=raw.height, mono_ns=raw.mono_ns)
+    with pytest.raises(TypeError, match="only a MaskedFrame"):
+        reference.add(alike, np.zeros((HEIGHT, WIDTH), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(MediaError, match="no reference picture yet"):
+        reference.jpeg()
 
+
+def test_what_was_never_seen_clear_stays_dark() -> None:
     reference, masker = Reference(), Masker(WIDTH, HEIGHT, None)
     for shot in shots(Events(people=False), 3):
         masked = masker.mask(shot.frame, Verdict((Region("person", 100, 40, 160, 140),)))

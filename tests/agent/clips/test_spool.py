@@ -32,7 +32,8 @@ from privacy.records.jws import peek, sha256_hex
 from privacy.records.manifest import MANIFEST, Manifest, read_manifest
 from privacy.records.seal import Recipient, Tail, head_size, whole_size
 from provisioning.identity import load_authority, load_signer, recipients
-from tests.support.clips import HEIGHT, WIDTH, made, manifest
+from tests.support.clips import made
+from tests.support.manifests import HEIGHT, WIDTH, manifest
 from tests.support.shelf import Shelf
 
 FPS = 15
@@ -93,8 +94,8 @@ class Film:
         self._pictures = self._shoot(masker, time.time_ns())
 
     def _opening(self, first: Taken, trigger: Trigger) -> Manifest:
-        opened = manifest(new_clip_id(first.wall_ns), self.shelf.node.name, recipients(self.shelf.layout))
-        return msgspec.structs.replace(opened, trigger=trigger.kind, begin=moment(first.wall_ns), frames=0, full={})
+        said = {"trigger": trigger.kind, "begin": moment(first.wall_ns), "frames": 0, "full": {}}
+        return manifest(new_clip_id(first.wall_ns), self.shelf.node.name, recipients(self.shelf.layout), **said)
 
     def _shoot(self, masker: Masker, begin_ns: int) -> Iterator[Taken]:
         encoder, rng = H264Encoder(WIDTH, HEIGHT, FPS, bitrate=300_000), np.random.default_rng(3)

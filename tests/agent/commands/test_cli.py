@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from agent.runtime.config import Config, parse
 from privacy.errors import ConfigError
 from tests.support.nodes import BIN, Node, ago, stop, until
-
-GOOD = '[node]\nsite = "city"\nid = "stop-1"\narea = "City"\n[broker]\nhost = "b"\n[ingest]\nhost = "i"\n'
+from tests.support.settings import GOOD
 
 
 @pytest.mark.parametrize(

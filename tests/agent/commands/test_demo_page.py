@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import msgspec
 
 from agent.demo import page
 from agent.demo.input_picture import before
 from agent.demo.page import ClipShown
 from drivers.media.video import still
-from tests.privacy.records.test_basis import BASIS
-from tests.support.clips import Manifest
+from tests.support.manifests import manifest
 from tests.support.nodes import VIDEO
+from tests.support.records import BASIS
 
-TOLD = {
-    "clip": "01a223fc-5aaa-7fab-bb7b-593e42f126d2", "site": "city", "node": "stop-1", "area": "City", "state": "complete",
-    "trigger": "help", "begin": "2026-11-28T21:07:50Z", "end": "2026-11-28T21:07:54Z", "time_error_ms": 0, "mono_ms": 1,
-    "boot_id": "b", "clock": "synced", "width": 768, "height": 576, "frames": 42, "full": {}, "profile": "standard",
-    "stack": "nanodet-g+centerface", "models": {}, "zones_sha256": "0" * 64, "basis": "basis-1", "view": "view-1",
-    "deadline": "2026-12-01T21:07:54Z", "recipients": [], "files": [], "previous": "",
-}  # fmt: skip
+BEGIN = datetime(2026, 11, 28, 21, 7, 50, tzinfo=UTC)
+END = BEGIN + timedelta(seconds=4)
+SHOWN = manifest(
+    "01a223fc-5aaa-7fab-bb7b-593e42f126d2",
+    state="complete", trigger="help", begin=BEGIN, end=END, deadline=END + timedelta(hours=72),
+    width=768, height=576, frames=42, full={}, stack="nanodet-g+centerface",
+)  # fmt: skip
 SUMMARY = {
     "frames": 42, "masked": 42, "full": 0, "clips": {"sealed": 1, "uploaded": 1, "opened": 1}, "messages": {"state": 4},
     "cpu_ms_per_frame": 15.0, "peak_mb": {"camera": 331.0}, "first_sealed_byte_s": 2.0, "presence_to_broker_median_s": 0.5,
@@ -31,14 +30,14 @@ SUMMARY = {
 
 def test_the_page_says_what_was_measured_and_what_not(tmp_path: Path) -> None:
     """14.F22: both languages, each clip's facts, a picture before and after, and nothing that nobody knows."""
-    clip = ClipShown(msgspec.convert(TOLD, Manifest), 42, 0.74)
+    clip = ClipShown(SHOWN, 42, 0.74)
     page.write(tmp_path, SUMMARY, [clip], "vtest.avi", BASIS)
     text = (tmp_path / "index.html").read_text()
     assert not re.search(r"[Ee]very person|[Aa]lla personer", text)
     for said in (
         "Inte mätt: om någon syns", "Not measured: whether somebody stayed visible", "vtest.avi", "nanodet-g+centerface",
         "2026-11-28 22:07:50", "hjälpknappen trycktes in / the help button was pressed", "4.0 s, 42", "2026-12-01 22:07 (72 h)",
-        "basis-1: 2026-17", "person eller ansikte", "74%", f"stills/{TOLD['clip']}-before.jpg", f"stills/{TOLD['clip']}.jpg",
+        "basis-1: 2026-17", "person eller ansikte", "74%", f"stills/{SHOWN.clip}-before.jpg", f"stills/{SHOWN.clip}.jpg",
     ):  # fmt: skip
         assert said in text, said
     assert "bilder in / frames in" in text

@@ -21,12 +21,10 @@ from av.filter import Graph
 
 from drivers.media.upright import UPRIGHT, lay
 from provisioning.layout import CODE
-from tests.agent.commands.test_bad_video import FRAMES, HEIGHT, WIDTH, X264, agree, count_of, people, refused, run, shown, stamps_of
-from tests.agent.commands.test_mask import ffmpeg, mask
 from tests.support.broker import PATIENCE
+from tests.support.ffmpeg import X264, count_of, ffmpeg, shown, stamps_of
+from tests.support.masked_files import FRAMES, HEIGHT, WIDTH, agree, mask, refused, run
 from tests.support.nodes import BIN, MODELS, PROJECT, VIDEO, Node, stop, until
-
-__all__ = ["people"]  # the fixture of tests.agent.commands.test_bad_video
 
 MEDIA = CODE / "tests/support/media"
 FULL = ("--profile", "full")

@@ -12,7 +12,8 @@ import pytest
 
 from privacy.errors import RecordError
 from privacy.masking.background.learned import LONGEST, SCHEMA, LearnedBackground, encode, parse, read_background
-from tests.agent.commands.test_mask import ffmpeg, mask
+from tests.support.ffmpeg import ffmpeg
+from tests.support.masked_files import mask
 from tests.support.nodes import VIDEO
 
 STRICT = ("--profile", "strict")

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.commands.test_bad_video import people, probe
-from tests.agent.commands.test_mask import ffmpeg, mask
 from tests.support.broker import PATIENCE
+from tests.support.ffmpeg import ffmpeg, probe
+from tests.support.masked_files import mask
 from tests.support.nodes import BIN, MODELS, until
-
-__all__ = ["people"]  # the fixture of tests.agent.commands.test_bad_video
 
 FULL = ("--profile", "full")
 

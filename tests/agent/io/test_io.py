@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from privacy.errors import ConfigError, LyktaError
 from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.commanding import ordered
-from tests.support.nodes import BIN, Node, stop, until
+from tests.support.nodes import BIN, PROJECT, Node, stop, until
 
 
 def press(node: Node) -> None:
@@ -228,7 +229,7 @@ def test_the_camera_tells_io_who_waits_and_when_it_is_dark(node: Node) -> None:
 
 
 def test_the_path_is_tested_without_lamp_and_alarm(node: Node) -> None:
-    """Weekly by itself, and when a technician asks: a message as a press would send, and nothing else."""
+    """When a technician asks: a message as a press would send, and nothing else."""
     service = node.start("io")
     until(lambda: node.state("io")[0] == "ready", "ready")
     done = node.run("help-test")
@@ -237,6 +238,18 @@ def test_the_path_is_tested_without_lamp_and_alarm(node: Node) -> None:
     assert [tail for tail, _ in said(node)] == ["event/help_test"]
     assert said(node)[0][1]["button"] == "open"
     assert (lamp(node), node.status("io")["detail"]["presses"]) == ("off", 0)
+    assert stop(service) == 0
+
+
+def test_the_path_is_tested_each_week_by_itself(node: Node) -> None:
+    """By the node's own time since boot, which goes a hundred thousand times as fast here."""
+    service = start_with(node, fitted={"help_button": 17, "help_lamp": 27}, times=100_000)
+    until(lambda: len(said(node)) >= 2, "two tests stand in the outbox")
+    assert {tail for tail, _ in said(node)} == {"event/help_test"}
+    with sqlite3.connect(store_of(node)) as database:
+        rows = database.execute("SELECT payload FROM messages ORDER BY seq").fetchall()
+    moments = [json.loads(payload)["envelope"]["mono_ms"] for (payload,) in rows]
+    assert all(later - earlier >= 7 * 24 * 3_600_000 for earlier, later in pairwise(moments))
     assert stop(service) == 0
 
 
@@ -274,28 +287,22 @@ def test_a_slip_in_other_settings_does_not_keep_help_down(node: Node, slip: str)
     assert stop(service) == 0
 
 
-CLOSED_AT_THE_START = """
-import sys
-from agent.io.service import Io
-from agent.io.store import IoStore
-from agent.runtime.service import run_service
-from drivers.gpio.wired_pins import WiredPins
-from provisioning.layout import Layout
+WATCHED = {"help_button": 17, "help_lamp": 27, "tamper": 19, "light": 22, "light_current": 23}
 
-def body(runtime):
-    pins = WiredPins("mock", "", {"help_button": 17, "help_lamp": 27, "motion": 21, "service_button": 5})
-    for part in ("help_button", "motion", "service_button"):
-        pins.work(part, True)
-    Io(runtime, IoStore(runtime), pins).run()
 
-sys.exit(run_service("io", Layout.from_environment(sys.argv[1]), body))
-"""
+def start_with(node: Node, *closed: str, fitted: dict[str, int] = WATCHED, times: int = 1) -> subprocess.Popen[bytes]:
+    """io with these contacts closed at its start; its time since boot passes so many times as fast."""
+    words = [sys.executable, "-m", "tests.support.wired_io", node.root, str(times), json.dumps(fitted), *closed]
+    with (node.root / "log").open("ab") as log:
+        service = subprocess.Popen(words, stdout=log, stderr=log, cwd=PROJECT)
+    until(lambda: node.state("io")[0] in ("ready", "degraded"), "it runs")
+    return service
 
 
 def test_a_help_button_closed_at_the_start_is_an_alarm(node: Node) -> None:
     """14.E18: it may have been pressed while nobody watched, or be jammed: help is called and a technician, until it opens."""
-    with (node.root / "log").open("ab") as log:
-        service = subprocess.Popen([sys.executable, "-c", CLOSED_AT_THE_START, node.root], stdout=log, stderr=log)
+    fitted = {"help_button": 17, "help_lamp": 27, "motion": 21, "service_button": 5}
+    service = start_with(node, "help_button", "motion", "service_button", fitted=fitted)
     until(lambda: lamp(node) == "blinking", "the lamp blinks")
     until(lambda: ("alarm/help_button", "jammed") in bodies(node, "reason"), "the button is told")
     assert {("alarm/help", "pressed"), ("alarm/help_button", "jammed")} <= bodies(node, "reason")
@@ -309,33 +316,16 @@ def test_a_help_button_closed_at_the_start_is_an_alarm(node: Node) -> None:
     assert "service_button_held" not in node.run("journal", "show", "io", "--json").stdout
 
 
-STANDING = """
-import sys
-from agent.io.service import Io
-from agent.io.store import IoStore
-from agent.runtime.service import run_service
-from drivers.gpio.wired_pins import WiredPins
-from provisioning.layout import Layout
-
-def body(runtime):
-    fitted = {"help_button": 17, "help_lamp": 27, "tamper": 19, "light": 22, "light_current": 23}
-    pins = WiredPins("mock", "", fitted)
-    for part in sys.argv[2:]:
-        pins.work(part, True)
-    store = IoStore(runtime)
-    Io(runtime, store, pins).run()
-    store.close()
-
-sys.exit(run_service("io", Layout.from_environment(sys.argv[1]), body))
-"""
-
-
-def start_with(node: Node, *closed: str) -> subprocess.Popen[bytes]:
-    """io with these contacts closed at its start."""
-    with (node.root / "log").open("ab") as log:
-        service = subprocess.Popen([sys.executable, "-c", STANDING, node.root, *closed], stdout=log, stderr=log)
-    until(lambda: node.state("io")[0] in ("ready", "degraded"), "it runs")
-    return service
+def test_a_call_that_nobody_takes_ends_by_itself(node: Node) -> None:
+    """Nothing but time passes after the press: the lamp goes out, and the centre hears that nobody came."""
+    service = start_with(node, times=60)
+    press(node)
+    until(lambda: ("event/help", "unanswered") in bodies(node, "action"), "a minute of the node's is over", 15)
+    until(lambda: lamp(node) == "off", "the lamp is off")
+    assert "alarm/help" not in alarms(node)
+    [pressed, unanswered] = [body for tail, body in said(node) if tail == "event/help"]
+    assert (pressed["action"], unanswered["press"]) == ("pressed", pressed["press"])
+    assert stop(service) == 0
 
 
 def alarms(node: Node) -> dict[str, str]:

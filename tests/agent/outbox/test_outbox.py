@@ -67,7 +67,7 @@ def test_take_goes_on_after_a_mark_and_stops_at_its_limit(path: Path) -> None:
 
 
 def test_what_is_urgent_is_taken_first_and_no_topic_is_overtaken(path: Path) -> None:
-    """R15: a press made now does not wait behind weeks of health; within one topic the order of saying stays."""
+    """Promise 5: a press made now does not wait behind weeks of health; within one topic the order of saying stays."""
     outbox = outbox_at(path)
     mark = Mark()
     outbox.put(HEALTH, PRESENCE, KINDS["clip"], KINDS["state"], HEALTH, PRESENCE)
@@ -205,7 +205,7 @@ def test_old_health_is_thinned_to_hours_and_told(path: Path) -> None:
 
 
 def test_topics_have_one_rank_each() -> None:
-    """R15: the order of sending, by topic, and of dropping; what nobody ranked is an event."""
+    """The order of sending, by topic, and of dropping; what nobody ranked is an event."""
     ranks = {tail: rank_of(tail).name for tail in ("event/help", "alarm/lens", "state", "rsp/order-7", "journal", "clip/1",
              "event/tamper", "event/new", "new", "event/presence", "health/link", "event/tombstone")}  # fmt: skip
     assert list(ranks.values()) == ["URGENT"] * 2 + ["STATE"] * 3 + ["EVENT"] * 4 + ["PRESENCE", "HEALTH", "TOMBSTONE"]

@@ -24,12 +24,9 @@ from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.clips import Node as Neighbour
 from tests.support.clips import made
-from tests.support.nodes import BIN, Node, stop, until
+from tests.support.nodes import Node, stop, until
 from tests.support.shelf import Shelf
-
-
-def lykta(shelf: Shelf, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([BIN / "lykta", "--root", shelf.layout.root, *words], capture_output=True, text=True, check=False)
+from tests.support.shelf_commands import lykta
 
 
 def filled(shelf: Shelf) -> None:
@@ -171,7 +168,8 @@ def test_a_stick_serves_several_nodes(shelf: Shelf, tmp_path: Path) -> None:
     assert sorted(path.name for path in stick.iterdir()) == sorted([clip, theirs.name])
 
 
-def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_copy_to_what_is_no_folder_is_refused(shelf: Shelf, tmp_path: Path) -> None:
+    """A stick that is not mounted; one that is full: tests/root/test_small_disk.py."""
     shelf.clip()
     (tmp_path / "file").write_text("no folder")
     done = lykta(shelf, "clips", "copy", tmp_path / "file")

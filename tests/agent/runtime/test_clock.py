@@ -21,11 +21,9 @@ from tests.support.broker import PATIENCE
 from tests.support.clips import Node as Shelf
 from tests.support.clips import made
 from tests.support.nodes import Node, stop, until
+from tests.support.wrong_clocks import CLOCKS, STEADY
 
 pytestmark = pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: provisioning/setup/setup.sh powercut")
-CLOCKS = {"1970": "@1970-01-01 00:05:00", "an hour back": "-1h", "an hour ahead": "+1h"}
-# Time since the start of the machine goes on as it does, whatever the clock says.
-STEADY = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def order(centre: Centre, number: int, clip: str) -> str:
 
 
 def test_orders_reach_the_camera_and_its_answers_the_centre(stop: Stop, broker: Broker, odd: OddIngest) -> None:
-    """R29, R33: polled at the start; the answer is posted under its number, as the camera signed it."""
+    """Polled at the start; the answer is posted under its number, as the camera signed it."""
     camera = stop.neighbour("camera")
     odd.orders[7] = given = order(broker.centre, 7, stop.seal_clip(500, "routine"))
     stop.start()

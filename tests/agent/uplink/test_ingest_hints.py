@@ -11,7 +11,6 @@ import pytest
 
 from drivers.https import Client, mutual
 from privacy.errors import LyktaError
-from tests.central.test_central import keys  # noqa: F401 - fixture
 from tests.support.broker import PATIENCE
 
 PAGE = b"<html>sorry</html>"
@@ -21,7 +20,7 @@ PAGE = b"<html>sorry</html>"
     ("line", "said"),
     [("502 Bad Gateway", "behind it"), ("302 Found", "login page"), ("403 Forbidden", "certificate"), ("200 OK", "login page")],
 )
-def test_an_answer_of_something_else_has_a_hint(keys: Path, line: str, said: str) -> None:  # noqa: F811
+def test_an_answer_of_something_else_has_a_hint(keys: Path, line: str, said: str) -> None:
     """14.E20: 502, 302, 403 and a page of HTML with 200."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys / "ingest.pem", keys / "ingest.key")

@@ -113,7 +113,7 @@ def _all_in_order(messages: list[Message], puts: Counter[str]) -> None:
 
 
 def test_a_press_goes_before_the_backlog_of_weeks(stop: Stop, broker: Broker) -> None:
-    """R15: help first, then state, presence, health; what expired on the way is told with its number as the link comes back."""
+    """Promise 5: help first, then state, presence, health; what expired meanwhile is told with its number once the link is back."""
     with broker.ear() as heard:
         broker.stop()
         stop.start()

@@ -30,7 +30,7 @@ from drivers.clock import SystemClock
 from privacy.errors import ConfigError, StorageError
 from privacy.records.basis import Hours
 from privacy.records.zone import stockholm
-from tests.agent.commands.test_cli import GOOD
+from tests.support.settings import GOOD
 
 WEEK = (1, 2, 3, 4, 5, 6, 7)
 PER_DAY = 50_000_000
@@ -42,7 +42,7 @@ PART = 5 << 20
 
 @given(st.sampled_from(["events", "help", "all", "nothing"]), st.sampled_from(["help", "presence", "tamper", "routine", "damaged"]))
 def test_an_exported_clip_is_always_wanted_and_help_is_always_first(what: str, trigger: str) -> None:
-    """Design: `upload`; R33: an export that was ordered leaves whatever the operator chose."""
+    """Design: `upload`; an export that was ordered leaves whatever the operator chose."""
     plain, exported = (rank_of_clip(trigger, one, what) for one in (False, True))  # type: ignore[arg-type]
     assert exported is not None
     assert plain is None or exported <= plain
@@ -186,13 +186,17 @@ def test_a_disk_that_does_not_take_the_count_is_told_and_it_counts_all_the_same(
 # -- back-off ----------------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1))
-def test_pauses_grow_to_a_bound_and_are_never_in_step(failures: int, chance: float, other: float) -> None:
-    pause = back_off_s(failures, chance)
-    assert min(60.0, 2.0**failures) / 2 <= pause <= 60 if failures < 16 else 30 <= pause <= 60
-    assert back_off_s(failures + 1, chance) >= pause
-    if abs(chance - other) > 1e-6:
-        assert abs(back_off_s(failures, other) - pause) > 1e-7
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_pauses_grow_to_a_bound_and_are_never_in_step(chance: float, other: float) -> None:
+    """Each is twice the one before, from a second or two up to half a minute or a whole one, for ever; and of two nodes that
+    failed together each waits for a time of its own: as far apart as their chances are, up to half the pause."""
+    longest = [2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 20]
+    counts = range(1, len(longest) + 1)
+    pauses = [back_off_s(failures, chance) for failures in counts]
+    assert pauses == pytest.approx([most / 2 * (1 + chance) for most in longest])
+    apart = [abs(back_off_s(failures, other) - pause) for failures, pause in zip(counts, pauses, strict=True)]
+    assert apart == pytest.approx([most / 2 * abs(chance - other) for most in longest])
+    assert 30 <= back_off_s(10_000, chance) <= 60
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

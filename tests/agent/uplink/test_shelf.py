@@ -8,7 +8,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,15 +18,12 @@ from agent.uplink.upload.waiting_clips import Shelf
 from privacy.records.jws import Signer, sign
 from privacy.records.manifest import MANIFEST
 from provisioning.layout import Layout
-from tests.support.stop import _manifest
+from tests.support.manifests import manifest
 
 SIGNER = Signer(ec.generate_private_key(ec.SECP256R1()))
 TRIGGERS = ("help", "presence", "routine", "damaged")
 TOKENS = {
-    trigger: sign(
-        msgspec.structs.replace(_manifest(f"01890000-0000-7000-8000-{0:012x}", "city", "stop-1"), trigger=trigger), SIGNER, MANIFEST
-    )
-    for trigger in TRIGGERS[:3]
+    trigger: sign(manifest(f"01890000-0000-7000-8000-{0:012x}", trigger=trigger), SIGNER, MANIFEST) for trigger in TRIGGERS[:3]
 } | {"damaged": b"torn"}
 ONE = st.tuples(
     st.sampled_from(["begin", "finish", "export", "free", "hand", "take", "look", "restart"]),

@@ -17,6 +17,7 @@ import pytest
 from agent.messages import Alarm, Describe, Health, Help, State, schema
 from central.keys.broker import access_list
 from drivers.clock import SystemClock
+from drivers.gpio.port import INPUTS
 from tests.support.broker import NAME, PATIENCE, Broker, Centre, Published, until
 from tests.support.stop import LYKTA, MOST_MB, Stop
 
@@ -49,7 +50,7 @@ def connected(stop: Stop) -> None:
 
 
 def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Broker) -> None:
-    """R15: the node says what it is and how it is; what another process put reaches the broker unchanged."""
+    """The node says what it is and how it is; what another process put reaches the broker unchanged."""
     camera, io = stop.neighbour("camera"), stop.neighbour("io")
     camera.standing["reason"], io.standing["reason"] = "filming", "listening"
     with broker.ear() as heard:
@@ -73,6 +74,20 @@ def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Bro
             lambda: {one.tail for one in later() if one.retain} == {"state", "describe", "journal", "alarm/help", *reported},
             "only what stands was retained",
         )
+
+
+def test_every_sensor_in_use_is_declared(stop: Stop, broker: Broker) -> None:
+    """R15: the camera, and each contact and sensor that is wired; none that is not."""
+    wired = [part for part in INPUTS if part != "door"]
+    with stop.layout.config.open("a") as settings:
+        settings.write("\n[pins]\n" + "".join(f"{part} = {line}\n" for line, part in enumerate(wired, 2)))
+    with broker.ear(f"{stop.here}/describe") as heard:
+        stop.start()
+        until(heard, "it says what it is")
+        [described] = [message.body for message in stop.messages(heard(), "describe")]
+    assert isinstance(described, Describe)
+    sensors = {sensor.partition(":")[0].replace(" ", "_") for sensor in described.sensors}
+    assert sensors & {"camera", *INPUTS} == {"camera", *wired}
 
 
 def test_hundreds_of_messages_come_in_order_and_once(stop: Stop, broker: Broker) -> None:
@@ -141,7 +156,7 @@ def test_a_restart_of_broker_and_uplink_loses_nothing(stop: Stop, broker: Broker
 
 
 def test_a_foreign_certificate_is_refused_and_nothing_is_lost(stop: Stop, broker: Broker, folder: Path) -> None:
-    """R30, R41: the operator reads which certificate is wrong; the messages wait until it is put right."""
+    """The operator reads which certificate is wrong; the messages wait until it is put right."""
     good = {path: path.read_bytes() for path in stop.layout.credentials.glob("tls.*")}
     for path in good:
         path.unlink()

@@ -139,7 +139,7 @@ def test_a_killed_uplink_sends_at_most_one_part_twice(stop: Stop, odd: OddIngest
 
 
 def test_an_object_store_is_not_shown_who_we_are(stop: Stop, broker: Broker, odd: OddIngest) -> None:
-    """R30: whole URLs are PUT without the client certificate, with exactly the hash, and the bytes are right."""
+    """Whole URLs are PUT without the client certificate, with exactly the hash, and the bytes are right."""
     store = Store(broker.centre, free_port())
     odd.url = f"https://localhost:{store.server_port}/bucket"
     clip = stop.seal_clip(1000)
@@ -178,7 +178,7 @@ def test_nothing_leaves_in_clear(stop: Stop, odd: OddIngest) -> None:
 
 
 def test_one_clip_that_is_refused_keeps_no_other_waiting(stop: Stop, odd: OddIngest) -> None:
-    """And an ingest that asks for what is no sealed file gets nothing (R30: an order beside a clip is no part of it)."""
+    """And an ingest that asks for what is no sealed file gets nothing: an order beside a clip is no part of it."""
     odd.refused, odd.nosy, good = stop.seal_clip(2000), stop.seal_clip(2000), stop.seal_clip(2000)
     (stop.layout.spool / odd.nosy / "hold.jws").write_bytes(bytes(5000))
     stop.start()

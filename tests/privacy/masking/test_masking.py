@@ -15,7 +15,7 @@ from privacy.errors import MediaError
 from privacy.masking.delay import GAP_NS, SECOND, DelayLine, Verdict
 from privacy.masking.detection import Detection, flaw
 from privacy.masking.frame_path import Engine, cadence, look
-from privacy.masking.frames import Frame, MaskedFrame, require_masked
+from privacy.masking.frames import Frame, MaskedFrame, planes_of, require_masked
 from privacy.masking.mask_record import NOTHING, PERSON, VEHICLE
 from privacy.masking.masker import Masker
 from privacy.masking.regions import GROWTH, Region
@@ -72,7 +72,7 @@ def test_a_detector_that_fails_for_a_while_masks_that_while() -> None:
 
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_looks_within_the_bound_are_joined(every: int) -> None:
-    assert not any(frame.full for frame in run_engine(TruthDetector(), every=every))
+    assert [frame.full for frame in run_engine(TruthDetector(), every=every)] == [False] * 100
 
 
 def test_looks_too_far_apart_are_not_joined() -> None:
@@ -155,8 +155,8 @@ def test_a_region_covers_its_detection_inside_the_picture(left: float, top: floa
     assert all(corner % 2 == 0 for corner in (region.left, region.top, region.right, region.bottom))
     assert region.left <= max(0, left - GROWTH[kind][0] * width)  # type: ignore[index]
     assert region.top <= max(0, top - GROWTH[kind][1] * height)  # type: ignore[index]
-    assert region.right >= min(WIDTH, left + width)
-    assert region.bottom >= min(HEIGHT, top + height)
+    assert region.right >= min(WIDTH, left + (1 + GROWTH[kind][0]) * width)  # type: ignore[index]
+    assert region.bottom >= min(HEIGHT, top + (1 + GROWTH[kind][1]) * height)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -218,13 +218,19 @@ def test_too_dark_a_picture_is_masked_whole(luma: int) -> None:
     """R18: below the floor no detector finds anybody."""
     masked = Masker(WIDTH, HEIGHT, None).mask(picture(0, luma=luma), Verdict())
     assert masked.record.cause == "dark"
+    assert shows_nothing(masked)
 
 
 def test_the_full_profile_shows_nothing() -> None:
-    """R04."""
     masked = Masker(WIDTH, HEIGHT, None, "full").mask(picture(0), Verdict())
-    assert masked.full
     assert masked.record.cause == "profile"
+    assert shows_nothing(masked)
+
+
+def shows_nothing(masked: MaskedFrame) -> bool:
+    """Whether it says that it is masked whole, and every pixel of it is: one tone, chroma included."""
+    planes = planes_of(masked.buffer, masked.width, masked.height)
+    return masked.full and all(bool((plane == tone).all()) for plane, tone in zip(planes, NOTHING, strict=True))
 
 
 def test_a_masked_frame_cannot_be_made_by_hand() -> None:

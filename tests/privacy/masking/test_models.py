@@ -63,8 +63,11 @@ def test_torn_and_absent_files_are_not_loaded(tmp_path: Path) -> None:
 
 def test_every_file_is_pinned() -> None:
     """Each fetched and each loaded file has a hash, a licence and a place to come from."""
+    assert len(STACKS) > 1
     for stack in STACKS:
+        assert stack.files
         for file in stack.files:
+            assert file.sources
             assert len(file.sha256) == 64
             assert file.licence
             assert file.conversion in CONVERSIONS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -20,6 +19,7 @@ from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import Region
 from privacy.masking.view_guard import HEAL_NS, PATIENCE_NS, SECOND, ViewGuard, ViewState
 from tests.support.home import FPS, HEIGHT, WIDTH, Events, shots, stop
+from tests.support.tampering import kept_edges
 
 SIZE = (WIDTH, HEIGHT)
 Picture = np.ndarray
@@ -200,13 +200,6 @@ def test_a_torn_memory_is_refused(edges: ViewGuard, data: st.DataObject) -> None
     kept = edges.to_bytes()
     with pytest.raises(RecordError, match="damaged"):
         ViewGuard(kept[: data.draw(st.integers(1, len(kept) - 1))])
-
-
-def kept_edges(guard: ViewGuard) -> Picture:
-    """The stored map of edges (rows, columns), read by the format's own words."""
-    kept = guard.to_bytes()
-    columns, rows = kept[:2]
-    return np.frombuffer(zlib.decompress(kept[4:]), np.uint8).reshape(rows, columns)
 
 
 def test_who_stands_there_while_the_view_is_learnt_leaves_no_outline() -> None:

@@ -13,29 +13,11 @@ from hypothesis import strategies as st
 
 from privacy.errors import RecordError
 from privacy.records.basis import Area, Basis, Hours, Permit, Ruling, View, check_records, deadline, rule
+from tests.support.records import ANY_TIME, AREA, BASIS, VIEW
 
 LOCAL = ZoneInfo("Europe/Stockholm")
 FORWARD, BACK = date(2026, 3, 29), date(2026, 10, 25)
 DAY = timedelta(days=1)
-WHOLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
-AREA = Area("stop", "KBL11.5b", False, WHOLE)
-VIEW = View("view-1", "basis-1", "city", "stop-1", (AREA,))
-BASIS = Basis(
-    id="basis-1",
-    assessment="2026-17",
-    type="hallplats",
-    controller="Linköpings kommun",
-    site="city",
-    node="stop-1",
-    stop="Centrum A",
-    purpose="order",
-    hours=(Hours((1, 2, 3, 4, 5, 6, 7), "18:00", "06:00"),),
-    least_profile="standard",
-    retention_hours=72,
-    stacks=("yolox-nano+yunet",),
-    begin=datetime(2026, 1, 1, tzinfo=UTC),
-    end=datetime(2027, 1, 1, tzinfo=UTC),
-)
 
 
 def basis(**changes: Any) -> Basis:
@@ -69,7 +51,6 @@ NEAR_CHANGE = st.builds(
     st.sampled_from([FORWARD, BACK]),
     st.integers(-24 * 60, 48 * 60),
 )
-ANY_TIME = st.datetimes(datetime(2025, 12, 1), datetime(2027, 2, 1), timezones=st.just(UTC))
 
 
 @settings(max_examples=600)

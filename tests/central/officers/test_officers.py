@@ -1,7 +1,5 @@
 """Officers, their rights and their access log, as `lykta-central` has them (R32, R33b, R43)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -19,9 +17,8 @@ from central.keys.access_log import DEED, Deed
 from central.keys.key_folder import signer
 from privacy.records.journal import Entry, Journal
 from privacy.records.jws import sha256_hex, sign
-from tests.central.test_central import refused
-from tests.support.clips import Node, central, made
-from tests.support.officers import centre, keys, last, log, node, template  # noqa: F401 - fixtures
+from tests.support.access_log import last, log
+from tests.support.clips import Node, central, made, refused
 
 # -- roles ------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,5 @@
 """`lykta-central verify` over journals: a cut, a rewrite and a swap are found (R32)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -14,9 +12,7 @@ import pytest
 
 from privacy.records.journal import Journal, last_line, segments
 from provisioning.identity import Unit, load_signer
-from tests.central.test_central import refused
-from tests.support.clips import Node, central, made
-from tests.support.officers import centre, keys, node, template  # noqa: F401 - fixtures
+from tests.support.clips import Node, central, made, refused
 
 
 @pytest.fixture

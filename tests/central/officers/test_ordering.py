@@ -1,7 +1,5 @@
 """Orders at the centre: numbered, signed, noted, sent (R29, R33, R33b)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -16,11 +14,10 @@ from central.ingest.orders import sign_order
 from privacy.records.jws import sha256_hex
 from privacy.records.order import verify_order
 from provisioning.identity import command_keys
-from tests.central.test_central import refused
+from tests.support.access_log import last
 from tests.support.broker import PATIENCE, Broker, Centre, until
-from tests.support.clips import Node, made
+from tests.support.clips import Node, made, refused
 from tests.support.clips import example as filled
-from tests.support.officers import centre, keys, last, node, template  # noqa: F401 - fixtures
 
 
 @cache
@@ -98,7 +95,8 @@ def test_what_is_no_order_is_not_signed(keys: Path, tmp_path: Path, changes: dic
     target = tmp_path / "x.jws"
     refused(code, said, "sign", "order", order(tmp_path, **changes), "--keys", keys, "--as", "officer-1", "-o", target)
     assert not target.exists()
-    assert not list((keys / "orders").rglob("*.jws"))
+    signed(keys, order(tmp_path))
+    assert [path.name for path in (keys / "orders").rglob("*.jws")] == ["00000001.jws"]
 
 
 def test_who_may_not_order_neither_signs_nor_sends(keys: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A centre with two officers and one node, and its access log, for the tests of what officers do."""
+"""A centre with two officers and one node, and its access log."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from central.keys.key_folder import authority_with_retired
-from privacy.records.journal import Chain, Entry, verify_chain
 from tests.support.broker import Centre
 from tests.support.clips import Node, made
 
@@ -34,11 +32,3 @@ def node(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
 def keys(template: Path, tmp_path: Path, node: Node) -> Path:
     """A folder of keys for a test to spoil."""
     return Path(shutil.copytree(template, tmp_path / "keys"))
-
-
-def log(keys: Path) -> Chain:
-    return verify_chain(keys / "access", "access", authority_with_retired(keys))
-
-
-def last(keys: Path) -> Entry:
-    return log(keys).entries[-1]

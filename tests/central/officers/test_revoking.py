@@ -1,7 +1,5 @@
 """A revoked node is on the CRL, and whoever reads that refuses it (R30)."""
 
-# ruff: noqa: F811 - fixtures are taken as arguments
-
 from __future__ import annotations
 
 import json
@@ -14,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.central.test_central import refused
 from tests.support.broker import Broker, Centre
-from tests.support.clips import Node, made
-from tests.support.officers import centre, keys, node, template  # noqa: F401 - fixtures
+from tests.support.clips import Node, made, refused
 
 
 @pytest.fixture
