@@ -50,3 +50,51 @@ def test_such_an_import_is_noticed(line: str) -> None:
 
 def test_names_that_only_look_like_it_are_free() -> None:
     assert taken("from tests.support.clips import latest_of\nimport contest\nfrom unittest import mock\n") == []
+
+
+# -- the product's files and folders -----------------------------------------------------------------------------------
+
+PACKAGES = ("agent", "central", "drivers", "privacy", "provisioning")
+PRODUCT = {str(path.relative_to(PROJECT)): path.read_text() for top in PACKAGES for path in sorted((PROJECT / top).rglob("*.py"))}
+LONGEST_FILE, MOST_FILES, LONGEST_FUNCTION, USUAL_FUNCTION = 350, 20, 45, 20
+
+
+def functions(source: str) -> list[tuple[int, str]]:
+    """Lines and name of each function."""
+    nodes = [one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [((one.end_lineno or 0) - one.lineno + 1, one.name) for one in nodes]
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, late imports counted: what is left when all that leads nowhere is taken away."""
+    left = {name: set(others) for name, others in edges.items()}
+    while loose := [name for name, others in left.items() if not others & left.keys() - {name}]:
+        for name in loose:
+            del left[name]
+    return [sorted(left)] if left else []
+
+
+def imports() -> dict[str, set[str]]:
+    modules = {name.removesuffix(".py").replace("/", "."): source for name, source in PRODUCT.items()}
+    edges = {}
+    for name, source in modules.items():
+        found = set(imported(source))
+        edges[name] = {one for one in modules if one != name and (one in found or any(f.rpartition(".")[0] == one for f in found))}
+    return edges
+
+
+def test_no_file_folder_or_function_is_too_large() -> None:
+    """16, figures: what a reader can hold in mind."""
+    assert len(PRODUCT) > 200
+    assert {name: lines for name, source in PRODUCT.items() if (lines := source.count("\n")) > LONGEST_FILE} == {}
+    folders = [name.rpartition("/")[0] for name in PRODUCT if not name.endswith("__init__.py")]
+    assert {name: count for name in set(folders) if (count := folders.count(name)) > MOST_FILES} == {}
+    sizes = sorted(size for source in PRODUCT.values() for size, _ in functions(source))
+    assert sizes[int(0.95 * len(sizes))] <= USUAL_FUNCTION
+    assert [(name, one) for name, source in PRODUCT.items() for one in functions(source) if one[0] > LONGEST_FUNCTION] == []
+
+
+def test_no_modules_import_each_other() -> None:
+    """16, figures: late imports counted."""
+    assert circles(imports()) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == [["a", "b", "c", "d"]]
