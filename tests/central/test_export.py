@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from central.keys.key_folder import authority_with_retired
-from privacy.records.journal import Chain, verify_chain
+from privacy.records.chains import Chain, verify_chain
 from tests.central.test_central import flip, keys, node, receipt, refused  # noqa: F401 - fixtures
 from tests.support.broker import PATIENCE, until
 from tests.support.clips import TOOL, Node, central, film, made

@@ -32,7 +32,8 @@ from central.store.choose import open_store
 from central.store.folder_store import FolderStore
 from central.store.port import DEADLINES, Store, announced_key
 from privacy.errors import RequestRejectedError, StorageError
-from privacy.records.journal import ENTRY, Entry, Fact, Journal, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import ENTRY, Entry, Fact, Journal
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign, verify_issued
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile
 from privacy.records.order import ORDER, Order

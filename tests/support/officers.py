@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from central.keys.key_folder import authority_with_retired
-from privacy.records.journal import Chain, Entry, verify_chain
+from privacy.records.chains import Chain, verify_chain
+from privacy.records.journal import Entry
 from tests.support.broker import Centre
 from tests.support.clips import Node, made
 

@@ -11,20 +11,8 @@ import pytest
 
 from central.keys.keygen import authority, issue, keygen, signer
 from privacy.errors import RecordError
-from privacy.records.journal import (
-    Chain,
-    CrossCheck,
-    Head,
-    Journal,
-    check_head,
-    cross_check,
-    head_of,
-    last_line,
-    read_heads,
-    segment,
-    segments,
-    verify_chain,
-)
+from privacy.records.chains import Chain, CrossCheck, check_head, cross_check, read_heads, verify_chain
+from privacy.records.journal import Head, Journal, head_of, last_line, segment, segments
 from privacy.records.jws import Authority, Signer, load_chain, load_private_key
 from tests.support.broker import PATIENCE
 
