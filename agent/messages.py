@@ -5,9 +5,8 @@ Never an image, never a coordinate of a person, never an exact count of people (
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -325,16 +324,6 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 
 def topic(site: str, node: str, *tail: str) -> str:
     return "/".join((PREFIX, site, node, *tail))
-
-
-# Topics without a field first: `event/{what}` would match `event/help` as well.
-_ROUTES = sorted((kind.route for kind in get_args(Body)), key=lambda route: route.topic.count("{"))
-_RANKS = [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.topic))), route.rank) for route in _ROUTES]
-
-
-def rank_of(tail: str) -> Rank:
-    """Of the message that this topic is for, by its part after site and node; of one that no class is for, that of an event."""
-    return next((rank for pattern, rank in _RANKS if pattern.fullmatch(tail)), Rank.EVENT)
 
 
 def decode(payload: bytes) -> Message:

@@ -10,7 +10,8 @@ import typer
 from agent.commands.options import Json
 from agent.terminal import show, table_of
 from privacy.errors import RecordError, UsageError
-from privacy.records.journal import Chain, CrossCheck, Entry, cross_check, verify_chain
+from privacy.records.chains import Chain, CrossCheck, cross_check, verify_chain
+from privacy.records.journal import Entry
 from provisioning.identity import UNITS, load_authority
 from provisioning.layout import Layout
 

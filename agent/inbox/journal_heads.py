@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.runtime.requests import HeadsNoted, TellHeads
-from privacy.records.journal import Fact, read_heads
+from privacy.records.chains import read_heads
+from privacy.records.journal import Fact
 from provisioning.identity import UNITS
 
 EVERY_MS = 3_600_000

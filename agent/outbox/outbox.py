@@ -20,11 +20,12 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode, rank_of
+from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode
 from agent.outbox import rows as table
 from agent.outbox.damaged import last_lost
 from agent.outbox.database import SHARED, OutboxFile
 from agent.outbox.schema import check_numbers, check_row, check_schema, refuse_programs
+from agent.outbox.topic_rank import rank_of
 from agent.ranks import Rank
 from drivers.clock import SystemClock
 from privacy.errors import StorageError

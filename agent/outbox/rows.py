@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from agent.messages import Cause, rank_of
+from agent.messages import Cause
 from agent.outbox.schema import GONE, GREATEST, MESSAGES, META, DamagedError, number
+from agent.outbox.topic_rank import rank_of
 from agent.ranks import DROPS, Rank
 
 VERSION = 2

@@ -8,8 +8,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from agent.messages import Message, rank_of
+from agent.messages import Message
 from agent.outbox.outbox import Waiting
+from agent.outbox.topic_rank import rank_of
 from privacy.errors import RecordError
 from privacy.files import make_folder, on_disk, place, read
 from privacy.foreign import decode

@@ -12,7 +12,8 @@ from central.keys.access_log import UNIT, check_deed
 from central.store.limits import MOST_BYTES
 from privacy.errors import RecordError, UsageError
 from privacy.files import read
-from privacy.records.journal import ENTRY, Chain, Entry, Head, check_head, cross_check, segments, verify_segment
+from privacy.records.chains import Chain, check_head, cross_check, verify_segment
+from privacy.records.journal import ENTRY, Entry, Head, segments
 from privacy.records.jws import Authority, peek
 
 

@@ -37,31 +37,37 @@ def keygen(
 
     With --rotate, --retire or --custodian change one thing of an existing folder: docs/KEY-DRILLS.md says when and in which order.
     """
-    from central.keys import keygen
+    from central.keys import keygen as keys
 
     if sum(map(bool, (rotate, retire, custodian))) > 1:
         raise UsageError("keygen: one of --rotate, --retire and --custodian at a time", "run one after the other")
     change = rotate or retire or custodian
     refuse_unused("keygen", f"an existing folder ({change})", officer=change and officer)
-    if rotate in keygen.SERVERS:
-        keygen.reissue(folder, rotate, _hosts(host) if host else ())
-        text = f"new key and certificate of {rotate} in {folder}: give it both, and start it again"
-        print_result("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
-        return
-    refuse_unused("keygen", change, host=change and host)
-    if rotate:
-        keygen.rotate(folder, rotate)
-        text = f"new {rotate} key in {folder}: take it to the nodes with bundle --trust-only"
-    elif retire:
-        keygen.retire_key(folder, retire)
-        text = f"old {retire} key retired in {folder}: update the nodes with bundle --trust-only"
-    elif custodian:
-        keygen.add_custodian(folder, custodian)
-        text = f"custodian added in {folder}: update the nodes with bundle --trust-only"
+    if rotate not in keys.SERVERS:
+        refuse_unused("keygen", change, host=change and host)
+    if change:
+        text = _change(folder, rotate, retire, custodian, host)
     else:
-        keygen.keygen(folder, _hosts(host), officer or keygen.FIRST)
+        keys.keygen(folder, _hosts(host), officer or keys.FIRST)
         text = f"keys in {folder}: keep ca.key, basis.key and identity.txt offline"
     print_result("keygen", {"folder": str(folder), "files": _files(folder)}, text, as_json)
+
+
+def _change(folder: Path, rotate: str, retire: str, custodian: str, host: list[str] | None) -> str:
+    """Change one thing of an existing folder of keys, and say what to do next. host: other names for a server's certificate."""
+    from central.keys import keygen as keys
+
+    if rotate in keys.SERVERS:
+        keys.reissue(folder, rotate, _hosts(host) if host else ())
+        return f"new key and certificate of {rotate} in {folder}: give it both, and start it again"
+    if rotate:
+        keys.rotate(folder, rotate)
+        return f"new {rotate} key in {folder}: take it to the nodes with bundle --trust-only"
+    if retire:
+        keys.retire_key(folder, retire)
+        return f"old {retire} key retired in {folder}: update the nodes with bundle --trust-only"
+    keys.add_custodian(folder, custodian)
+    return f"custodian added in {folder}: update the nodes with bundle --trust-only"
 
 
 def _hosts(more: list[str] | None) -> list[str]:

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from central.store.port import Store, object_prefix, owner, record_key
 from privacy.errors import DamageError, RecordError, RequestRejectedError
-from privacy.records.journal import ENTRY, Chain, Entry, Head, check_undamaged, verify_segment
+from privacy.records.chains import Chain, check_undamaged, verify_segment
+from privacy.records.journal import ENTRY, Entry, Head
 from privacy.records.jws import Authority, peek
 from privacy.records.manifest import PARCEL, Parcel
 

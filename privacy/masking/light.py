@@ -1,7 +1,7 @@
 """The light of a picture: regions that are too dark to detect people in, and jumps of the exposure.
 
 Measured on simulated night: what a detector misses are silhouettes in the dark (docs/MASKING.md). So at night a lower score
-counts as a person (`networks.detectors`), and nearly black regions are always masked. All levels are luma in limited range
+counts as a person (`networks.decoders`), and nearly black regions are always masked. All levels are luma in limited range
 (16 is black).
 """
 

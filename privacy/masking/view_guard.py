@@ -10,7 +10,6 @@ neither for a finding nor against one, so that neither a passing bus nor a night
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,16 +17,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from privacy.errors import RecordError
+from privacy.masking.edge_fields import (
+    EDGE,
+    TILE,
+    Bools,
+    Floats,
+    gradients,
+    lasting_edges,
+    length,
+    masked_pixels,
+    pack,
+    tile_counts,
+    tile_means,
+    turned,
+    unpack,
+)
 from privacy.masking.frames import Plane
 from privacy.masking.regions import Region
 from privacy.masking.tracking import SECOND
 
 Kind = Literal["", "covered", "defocused", "blinded", "moved"]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-
-TILE: Final = 8
 # How long a finding must last. For a partial cover ("partly") that is longer than any bus stays.
 PATIENCE_NS: Final[dict[str, int]] = {
     "moved": 120 * SECOND, "covered": 30 * SECOND, "partly": 900 * SECOND, "defocused": 60 * SECOND, "blinded": 30 * SECOND,
@@ -36,8 +45,6 @@ HEAL_NS = 60 * SECOND
 LEARN_NS = 60 * SECOND
 _FORGIVES = 4  # time without the finding counts so many times against it, so that passing lights do not add up
 _MEMORY_S = 600.0
-_EDGE = 10.0  # levels a pixel, at a luma of 100
-_LASTING = 0.5  # length of the mean direction; 1: an edge that was always there in the same direction
 _LIT = 40  # mean luma from which a tile can be evaluated
 _AGREES = 0.35  # correlation of a tile's gradients with the stored ones
 _WHOLE = 0.6
@@ -108,7 +115,7 @@ class ViewGuard:
         self._field: Floats | None = None
         self._edges = 0.0
         if reference:
-            self._field, self._edges = _unpack(reference)
+            self._field, self._edges = unpack(reference)
         self._known_ns = LEARN_NS if reference else 0
         self._last_ns: int | None = None
         self._begin()
@@ -131,13 +138,13 @@ class ViewGuard:
         """
         passed = min(5 * SECOND, mono_ns - self._last_ns) if self._last_ns is not None else 0
         self._last_ns = mono_ns
-        field, strength = _gradients(luma)
-        seen = ~_under(hidden, size, luma.shape)
+        field, strength = gradients(luma)
+        seen = ~masked_pixels(hidden, size, luma.shape)
         if self._field is None or self._field.shape[1:] != luma.shape:
             # Without the masked pixels: otherwise the outline of a person who stands there would be stored on the card.
             self._field, self._known_ns = field * seen, 0
             self._begin()
-        lit = _tiles(luma.astype(np.float32)) >= _LIT
+        lit = tile_means(luma.astype(np.float32)) >= _LIT
         found = self._compare(luma, field, strength, seen, lit)
         if found is not None and self.established:
             self._judge(found, passed)
@@ -158,29 +165,21 @@ class ViewGuard:
         return self._known_ns >= LEARN_NS
 
     def to_bytes(self) -> bytes:
-        """The lasting edges with their direction, in eighths of a circle, and the amount of edges. It contains no brightness, so it
-        is not a picture.
-
-        Two bytes for columns and rows, two for the share of edges (of 65535), then zlib of one byte per pixel: 0 or direction + 1.
-        """
-        if self._field is None:
-            return b""
-        angle = np.round(np.arctan2(self._field[1], self._field[0]) / (np.pi / 4)).astype(np.int8) % 8 + 1
-        kept = np.where(_length(self._field) > _LASTING, angle, 0).astype(np.uint8)
-        return bytes(kept.shape[::-1]) + round(self._edges * 65535).to_bytes(2, "big") + zlib.compress(kept.tobytes())
+        """The lasting edges as `edge_fields.pack` writes them; empty if there are none. It is not a picture."""
+        return b"" if self._field is None else pack(self._field, self._edges)
 
     def _compare(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, lit: Bools) -> _Look | None:
         """Compare a picture with the stored edges; None if too little is visible or stored for that."""
         assert self._field is not None
-        lasting = (_length(self._field) > _LASTING) & seen
-        visible = (_tiles(seen.astype(np.float32)) > 0.5) & lit
-        edges = strength > _EDGE
+        lasting = lasting_edges(self._field) & seen
+        visible = (tile_means(seen.astype(np.float32)) > 0.5) & lit
+        edges = strength > EDGE
         bright = float((luma >= 235).mean())
-        judged = visible & (_count(lasting) >= 4)
+        judged = visible & (tile_counts(lasting) >= 4)
         if judged.sum() < _FEWEST:
             return _Look(visible, visible, visible, bright=bright) if bright >= _WHOLE else None
         agree, shift = self._align(field, lasting, judged)
-        present = _count(edges)
+        present = tile_counts(edges)
         return _Look(
             visible=visible,
             flat=visible & (present < 2),
@@ -207,7 +206,7 @@ class ViewGuard:
     def _shifted(self, field: Floats, lasting: Bools, judged: Bools) -> tuple[float, float]:
         """The agreement after the shift found by phase correlation is undone, and that shift in pixels."""
         assert self._field is not None
-        now, then = _length(field), _length(self._field)
+        now, then = length(field), length(self._field)
         (across, down), _ = cv2.phaseCorrelate(then, now, cv2.createHanningWindow(now.shape[::-1], cv2.CV_32F))
         moved = np.roll(field, (-round(down), -round(across)), axis=(1, 2))
         return self._agreement(moved, lasting, judged), float(np.hypot(across, down))
@@ -218,7 +217,7 @@ class ViewGuard:
         turns = _TURNS if self._looks % _SEARCH_EVERY == 1 else (self._turn,) if self._turn else ()
         best, reach = 0.0, max(field.shape) / 2
         for turn in turns:
-            agree, _ = self._shifted(_turn(field, turn), lasting, judged)
+            agree, _ = self._shifted(turned(field, turn), lasting, judged)
             if agree > best:
                 best, self._turn = agree, turn
         if turns and best < _EXPLAINS:
@@ -231,15 +230,15 @@ class ViewGuard:
 
     def _share(self, field: Floats, lasting: Bools, judged: Bools) -> float:
         """Share of the tiles with stored edges whose gradients have the stored direction; 1 if there are too few such tiles."""
-        tiles = judged & (_count(lasting) >= 3)
+        tiles = judged & (tile_counts(lasting) >= 3)
         if tiles.sum() < _FEWEST:
             return 1.0
         return float(self._alike(field, lasting, tiles)[tiles].mean())
 
     def _alike(self, field: Floats, lasting: Bools, tiles: Bools) -> Bools:
         assert self._field is not None
-        same = _tiles((field[0] * self._field[0] + field[1] * self._field[1]) * lasting)
-        return tiles & (same > _AGREES * _tiles(lasting.astype(np.float32)))
+        same = tile_means((field[0] * self._field[0] + field[1] * self._field[1]) * lasting)
+        return tiles & (same > _AGREES * tile_means(lasting.astype(np.float32)))
 
     def _orientations(self) -> tuple[Bools, Bools]:
         """Pixels of vertical and of horizontal edges. They are evaluated separately: after a turn to the side, kerb and roof still
@@ -301,7 +300,7 @@ class ViewGuard:
     def _edge_tiles(self) -> Bools:
         """Tiles with lasting edges."""
         assert self._field is not None
-        return np.asarray(_count(_length(self._field) > _LASTING) >= 4)
+        return np.asarray(tile_counts(lasting_edges(self._field)) >= 4)
 
     def _learn(self, luma: Plane, field: Floats, strength: Floats, seen: Bools, passed: int, whole: bool) -> None:
         """Update the running means. New content of a tile is learned after half an hour, which is longer than any bus stays; a
@@ -312,7 +311,7 @@ class ViewGuard:
         rate = np.float32(seconds / max(1.0, min(_MEMORY_S, self._known_ns / SECOND)))
         self._field += (field - self._field) * (rate * (seen & ~self._doubtful(luma.shape)))
         if whole and seen.any():
-            self._edges += (float((strength > _EDGE)[seen].mean()) - self._edges) * float(rate)
+            self._edges += (float((strength > EDGE)[seen].mean()) - self._edges) * float(rate)
             now = _coarse(luma)
             self._coarse = now if self._coarse is None else self._coarse + (now - self._coarse) * rate
 
@@ -333,66 +332,5 @@ def _kind(look: _Look) -> Kind:
     return "moved" if look.agree < _NONE or look.shift else ""
 
 
-def _gradients(luma: Plane) -> tuple[Floats, Floats]:
-    """Unit gradients (2: across and down, rows, columns), 0 where there is no edge; and their strength, scaled to a luma of 100."""
-    picture = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
-    x, y = cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125)
-    local = cv2.blur(picture, (15, 15)) + 8.0
-    size = cv2.magnitude(x, y)
-    strength = np.asarray(size / local * 100.0, np.float32)
-    unit = (strength > _EDGE) / np.maximum(size, np.float32(1e-6))
-    return np.stack((x * unit, y * unit)), strength
-
-
-def _length(field: Floats) -> Floats:
-    return np.asarray(cv2.magnitude(field[0], field[1]), np.float32)
-
-
-def _turn(field: Floats, degrees: float) -> Floats:
-    """The gradient field rotated about the middle of the picture: positions and directions."""
-    height, width = field.shape[1:]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    x, y = (cv2.warpAffine(part, matrix, (width, height)) for part in field)
-    cos, sin = np.float32(np.cos(np.radians(degrees))), np.float32(np.sin(np.radians(degrees)))
-    return np.stack((cos * x + sin * y, cos * y - sin * x))
-
-
-def _under(hidden: tuple[Region, ...], size: tuple[int, int], shape: tuple[int, ...]) -> Bools:
-    """Pixels of the small picture that are masked, with a margin of two pixels."""
-    covered = np.zeros(shape, bool)
-    across, down = shape[1] / size[0], shape[0] / size[1]
-    for region in hidden:
-        top, bottom = max(0, int(region.top * down) - 2), int(np.ceil(region.bottom * down)) + 2
-        covered[top:bottom, max(0, int(region.left * across) - 2) : int(np.ceil(region.right * across)) + 2] = True
-    return covered
-
-
-def _tiles(values: Floats) -> Floats:
-    """Means over tiles of 8x8 pixels; a rest at the right and at the bottom is not used."""
-    rows, columns = (side // TILE for side in values.shape)
-    cut = values[: rows * TILE, : columns * TILE]
-    return np.asarray(cv2.resize(cut, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _count(which: Bools) -> Floats:
-    """The number of set pixels in each tile."""
-    return _tiles(which.astype(np.float32)) * (TILE * TILE)
-
-
 def _coarse(luma: Plane) -> Floats:
     return np.asarray(cv2.resize(luma, (16, 9), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _unpack(reference: bytes) -> tuple[Floats, float]:
-    try:
-        columns, rows = reference[:2]
-        packed = zlib.decompressobj()
-        # Limited to one byte more than is valid: a few kilobytes of zlib may expand to gigabytes.
-        kept = np.frombuffer(packed.decompress(reference[4:], rows * columns + 1), np.uint8).reshape(rows, columns)
-        if not packed.eof:
-            raise ValueError("incomplete")
-    except (zlib.error, ValueError) as problem:
-        raise RecordError(f"view reference: damaged: {problem}", "confirm the view again: lykta view confirm") from problem
-    angle = (kept.astype(np.float32) - 1) * np.float32(np.pi / 4)
-    field = np.stack((np.cos(angle), np.sin(angle))) * (kept > 0)
-    return field.astype(np.float32), int.from_bytes(reference[2:4], "big") / 65535

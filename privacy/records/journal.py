@@ -1,9 +1,10 @@
-"""The journal of one unit: append-only, each line signed and chained to the one before it (R32). It contains no pictures.
+"""The journal of one unit as it is written: append-only, each line signed and chained to the one before it (R32). It contains no
+pictures.
 
 A line is a compact JWS of an `Entry`; `previous` is the SHA-256 of the line before, so that a removed or changed entry is detected.
 The chain is stored in segments, `<number of the first entry>.jws`, one or more per day; closed segments are uploaded. Each unit
 also records the heads of the other units' chains. A chain that was cut at its end, or rewritten with its own key, then contradicts
-what the other units signed.
+what the other units signed. Nothing here checks a signature: `privacy.records.chains` does.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ from __future__ import annotations
 import errno
 import os
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from privacy.errors import DamageError, RecordError, StorageError
+from privacy.errors import RecordError, StorageError
 from privacy.files import append, locked, make_folder, on_disk, open_file, read, sync_folder
 from privacy.foreign import encodable, printable
-from privacy.records.jws import AT_ISSUE, Authority, Signer, check_intact, peek, sha256_hex, sign, verify_issued
+from privacy.records.jws import Signer, peek, sha256_hex, sign
 
 ENTRY = "lykta-journal"
 HEADS = "heads"
@@ -36,15 +35,10 @@ MOST_SEGMENT = 2 * LONGEST
 """Bytes of a segment that are read at most: a segment is closed after the entry that makes it longer than `LONGEST`."""
 _NEWEST, _LONGEST_LINES = 8, 32_768
 _SEGMENT = re.compile(r"[0-9]{1,15}\.jws")
-_UNIT = re.compile(r"[a-z]{1,16}")
 _HEAD = re.compile(r"[0-9]{1,15}:([0-9a-f]{64})?")
 _OF_A_TORN_ENTRY = re.compile(rb"[A-Za-z0-9_.-]*\0*")
-_WHOLE_ENTRY = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}")
+WHOLE_ENTRY = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}")
 """A complete line ends with an ES256 signature of 64 bytes."""
-_SAME_USER = {("retention", "camera")}
-"""Pairs (witness, unit) that run as the same user, so that the witness reads the unit's journal itself."""
-_DOTS = 2
-_LONGEST_NOTE = 4096
 _LONGEST_FACT = 16_384
 Fact = str | int | float | None
 
@@ -195,21 +189,21 @@ def _resume(folder: Path, *, mend: bool = True) -> _Position:
     bytes are kept as evidence."""
     found = segments(folder)
     path = found[-1] if found else segment(folder, 0)
-    data = _read(path) if found else b""
+    data = read_segment(path) if found else b""
     end = data.rfind(b"\n") + 1
     if mend and end != len(data):
         data = _mended(path, data, end)
         end = len(data)
     if not end and len(found) > 1:
         # Power was lost between the creation of the new segment and its first line.
-        return _Position(path, 0, "", Head(int(path.stem), sha256_hex(_lines(_read(found[-2]))[-1])))
+        return _Position(path, 0, "", Head(int(path.stem), sha256_hex(lines_of(read_segment(found[-2]))[-1])))
     return _after(path, data[:end])
 
 
 def _mended(path: Path, data: bytes, end: int) -> bytes:
     """Repair a segment without a line end at its end: remove the incomplete entry after `end`, or restore a damaged line end."""
     tail = data[end:]
-    if _OF_A_TORN_ENTRY.fullmatch(tail) and not _WHOLE_ENTRY.match(tail):
+    if _OF_A_TORN_ENTRY.fullmatch(tail) and not WHOLE_ENTRY.match(tail):
         os.truncate(path, end)
         return data[:end]
     _write(_Position(path, len(data), "", Head(0, "")), b"\n")
@@ -219,7 +213,7 @@ def _mended(path: Path, data: bytes, end: int) -> bytes:
 def _after(path: Path, data: bytes) -> _Position:
     """The position after the lines of a segment. If the last lines are damaged, it has a `_Damage`, which becomes an entry of its
     own; verification finds the damage."""
-    lines = _lines(data)
+    lines = lines_of(data)
     number, last = int(path.stem) + len(lines), _entry(lines[-1]) if lines else None
     sha256 = sha256_hex(lines[-1]) if lines else ""
     if not lines or (last and last.number == number - 1):
@@ -233,58 +227,20 @@ def _after(path: Path, data: bytes) -> _Position:
 def _entry(line: bytes) -> Entry | None:
     """The entry of a line, unverified; None if the line is damaged."""
     try:
-        return peek(line, ENTRY, Entry) if _WHOLE_ENTRY.fullmatch(line) else None
+        return peek(line, ENTRY, Entry) if WHOLE_ENTRY.fullmatch(line) else None
     except RecordError:
         return None
 
 
-def _lines(data: bytes) -> list[bytes]:
+def lines_of(data: bytes) -> list[bytes]:
     """The complete lines, ended by LF; the rest after the last LF is not one."""
     return data.split(b"\n")[:-1]
-
-
-class Chain(Struct, frozen=True):
-    """A verified chain or segment: its entries, the hash of each entry's line, and the signers.
-
-    Complete, or with gaps (missing numbers) if the centre checks the rest of a damaged chain.
-
-    first     number of the first entry
-    signers   common names of the certificates: SITE/NODE, or the centre; the caller must check that there is one only
-    """
-
-    unit: str
-    first: int
-    entries: tuple[Entry, ...]
-    hashes: tuple[str, ...]
-    signers: frozenset[str] = frozenset()
-
-    @property
-    def head(self) -> Head:
-        return Head(self.entries[-1].number + 1, self.hashes[-1]) if self.entries else Head(self.first, "")
-
-    def hash_of(self, number: int) -> str:
-        """SHA-256 of an entry's line; "" if it lies in a gap."""
-        at = bisect_left(self.entries, number, key=lambda entry: entry.number)
-        return self.hashes[at] if at < len(self.entries) and self.entries[at].number == number else ""
-
-
-def read_heads(reported: object) -> dict[str, Head | str]:
-    """Reported heads of other chains by unit: each is LENGTH:SHA256, or the last line itself. `RecordError` for anything else."""
-    if not isinstance(reported, dict) or not 0 < len(reported) <= 8 or not all(_UNIT.fullmatch(str(unit)) for unit in reported):
-        raise RecordError("heads: must have the head of each unit's chain", 'for example {"uplink": "LENGTH:SHA256"}')
-    return {str(unit): _read_head(text) for unit, text in reported.items()}
-
-
-def _read_head(text: object) -> Head | str:
-    if isinstance(text, str) and text.count(".") == _DOTS and text.isascii() and len(text) <= _LONGEST_NOTE:
-        return text
-    return Head.parse(str(text))
 
 
 def last_line(folder: Path) -> str:
     """The last complete line of a chain, unverified; "" if there is none."""
     for path in reversed(segments(folder)):
-        data = _read(path)
+        data = read_segment(path)
         lines = data[: data.rfind(b"\n") + 1].splitlines()
         if lines:
             return lines[-1].decode("ascii", "ignore")
@@ -309,13 +265,14 @@ def _last_time(path: Path) -> datetime:
     with open_file(path, f"journal: {path}") as file:
         file.seek(max(0, _size(path) - _LONGEST_LINES))
         tail = file.read()
-    for line in reversed(_lines(tail)):
+    for line in reversed(lines_of(tail)):
         if entry := _entry(line):
             return entry.t
     return datetime.min.replace(tzinfo=UTC)
 
 
-def _read(path: Path) -> bytes:
+def read_segment(path: Path) -> bytes:
+    """The bytes of a segment, lines unverified; `RecordError` if they are more than `MOST_SEGMENT`, `OSError` of the disk."""
     return read(path, f"journal: {path}", most=MOST_SEGMENT)
 
 
@@ -333,120 +290,6 @@ def segments(folder: Path) -> list[Path]:
 
 def segment(folder: Path, first: int) -> Path:
     return folder / f"{first:010}.jws"
-
-
-def verify_chain(folder: Path, unit: str, authority: Authority) -> Chain:
-    """All entries of a chain, if none was changed, removed or inserted; otherwise `RecordError` with the entry's number."""
-    chain = Chain(unit, 0, (), ())
-    for path in segments(folder):
-        part = verify_segment(_read(path), unit, authority, chain.head)
-        if int(path.stem) != chain.head.length:
-            raise RecordError(
-                f"journal: {unit}: segment {path.name} does not begin at its number", "a segment was renamed or is missing"
-            )
-        chain = Chain(unit, 0, chain.entries + part.entries, chain.hashes + part.hashes, chain.signers | part.signers)
-    return chain
-
-
-def verify_segment(data: bytes, unit: str, authority: Authority, after: Head) -> Chain:
-    """The entries of one segment, if they follow `after`; otherwise `RecordError`. An incomplete last line is ignored."""
-    entries: list[Entry] = []
-    hashes: list[str] = []
-    signers: set[str] = set()
-    head = after
-    for line in _lines(data):
-        if not _WHOLE_ENTRY.fullmatch(line):
-            raise RecordError(f"journal: {unit}: entry {head.length}: not a signed record", "it is damaged, or was changed")
-        # The entry's time may be wrong if the node had lost the time, so the certificate is not checked against it. The order of
-        # the chain is still proven.
-        entry, party = verify_issued(line, ENTRY, authority, unit, Entry, AT_ISSUE)
-        if (entry.number, entry.previous, entry.unit) != (head.length, head.sha256, unit):
-            raise RecordError(f"journal: {unit}: entry {head.length} does not follow the one before it", "the chain was changed")
-        head = Head(entry.number + 1, sha256_hex(line))
-        entries.append(entry)
-        hashes.append(head.sha256)
-        signers.add(party.name)
-    return Chain(unit, after.length, tuple(entries), tuple(hashes), frozenset(signers))
-
-
-def check_undamaged(data: bytes, unit: str, first: int) -> None:
-    """`DamageError` if a closed segment has lines that are not entries as they were signed. first: number of its first entry.
-
-    It does not check who signed the segment, or whether it belongs to this chain.
-    """
-    lines = _lines(data)
-    for number, line in enumerate(lines, first):
-        try:
-            if not _WHOLE_ENTRY.fullmatch(line):
-                raise RecordError("not a signed record")
-            check_intact(line, ENTRY, Entry)
-        except RecordError as problem:
-            raise DamageError(f"journal: {unit}: entry {number} is damaged: {problem}", "the disk may be failing") from problem
-    if not lines or not data.endswith(b"\n"):
-        raise DamageError(f"journal: {unit}: entry {first + len(lines)} is incomplete", "the disk may be failing")
-
-
-class CrossCheck(Struct, frozen=True):
-    """The result of comparing chains with each other.
-
-    held     number of recorded heads that are in their chains
-    claims   contradictions between what one unit recorded and the chain of another; no proof, because the recording unit may be the
-             false one, so its name is included
-    """
-
-    held: int
-    claims: tuple[str, ...]
-
-
-def cross_check(chains: Mapping[Any, Chain], authority: Authority) -> CrossCheck:
-    """Compare each chain, complete from its first entry, with the heads that the other chains recorded of it.
-
-    `RecordError` if a contradiction is a proof: that unit itself signed the recorded line, or a unit of the same user read it.
-    """
-    held, claims = 0, []
-    for witness in chains.values():
-        for entry in witness.entries:
-            for unit, text in entry.facts.items() if entry.kind == HEADS else ():
-                if unit not in chains:
-                    continue
-                by = f"{witness.unit} entry {entry.number}"
-                proof = False
-                try:
-                    head, proof = _noted(str(text), chains[unit], authority)
-                    found = check_head(chains[unit], head, by)
-                except RecordError as problem:
-                    if proof or (witness.unit, unit) in _SAME_USER:
-                        raise
-                    claims.append(f"{by} claims: {problem}")
-                else:
-                    held += found
-    return CrossCheck(held, tuple(claims))
-
-
-def _noted(text: str, chain: Chain, authority: Authority) -> tuple[Head, bool]:
-    """A recorded head, and whether the chain's own unit signed it, which is so if the record is that unit's line."""
-    if text.count(".") != _DOTS:
-        return Head.parse(text), False
-    line = text.encode()
-    entry, party = verify_issued(line, ENTRY, authority, chain.unit, Entry, AT_ISSUE)
-    if entry.unit != chain.unit or chain.signers - {party.name}:
-        raise RecordError(f"journal: {chain.unit}: the recorded line is signed by {party.name}", "it is of another node")
-    return Head(entry.number + 1, sha256_hex(line)), True
-
-
-def check_head(chain: Chain, seen: Head, witness: str) -> bool:
-    """Whether a chain contains a recorded head; False if it lies in a gap; `RecordError` if the chain contradicts it.
-
-    witness   who recorded the head, for the error
-    """
-    if seen.length > chain.head.length:
-        raise RecordError(
-            f"journal: {chain.unit}: ends after {chain.head.length} entries, {witness} saw {seen.length}", "its end was cut off"
-        )
-    stands = chain.hash_of(seen.length - 1) if seen.length else ""
-    if stands and stands != seen.sha256:
-        raise RecordError(f"journal: {chain.unit}: entry {seen.length - 1} is not the one that {witness} saw", "it was rewritten")
-    return bool(stands) or not seen.length
 
 
 def _size(path: Path) -> int:

@@ -119,7 +119,7 @@ def sha256_hex(data: bytes) -> str:
 
 def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
     """RFC 7638 thumbprint, base64url: the key's id."""
-    return str(ECKey.import_key(_public_pem(key)).thumbprint())
+    return str(ECKey.import_key(key).thumbprint())
 
 
 def sign(record: Any, signer: Signer, kind: str) -> bytes:
@@ -127,7 +127,7 @@ def sign(record: Any, signer: Signer, kind: str) -> bytes:
     header: dict[str, Any] = {"alg": "ES256", "typ": kind, "kid": signer.kid}
     if signer.chain:
         header["x5c"] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in signer.chain]
-    token = jws.serialize_compact(header, canonical(record), _jwk(signer.key), registry=_REGISTRY)
+    token = jws.serialize_compact(header, canonical(record), ECKey.import_key(signer.key), registry=_REGISTRY)
     return token.encode()
 
 
@@ -190,7 +190,7 @@ def kind_of(token: bytes) -> str:
 
 def key_set(keys: Sequence[ec.EllipticCurvePublicKey]) -> dict[str, Any]:
     """JSON Web Key Set of public keys, to be signed by the CA."""
-    return {"keys": [{**_jwk_public(k).as_dict(private=False), "kid": thumbprint(k)} for k in keys]}
+    return {"keys": [{**ECKey.import_key(k).as_dict(private=False), "kid": thumbprint(k)} for k in keys]}
 
 
 def verify_by_ca(token: bytes, kind: str, authority: Authority, into: type[T]) -> T:
@@ -272,7 +272,7 @@ def _header(token: bytes, kind: str) -> _Header:
 
 def _payload(token: bytes, key: ec.EllipticCurvePublicKey, kind: str) -> bytes:
     try:
-        return bytes(jws.deserialize_compact(token.strip(), _jwk_public(key), registry=_REGISTRY).payload)
+        return bytes(jws.deserialize_compact(token.strip(), ECKey.import_key(key), registry=_REGISTRY).payload)
     except (JoseError, KeyError, AttributeError, *UNUSABLE) as problem:
         raise RecordError(f"{kind}: bad signature", "the record was changed after signing or signed by another key") from problem
 
@@ -337,16 +337,3 @@ def _ec(key: object, kind: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise RecordError(f"{kind}: not an elliptic-curve key", "only P-256 is used")
     return key
-
-
-def _public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _jwk_public(key: ec.EllipticCurvePublicKey) -> ECKey:
-    return ECKey.import_key(_public_pem(key))
-
-
-def _jwk(key: PrivateKey) -> ECKey:
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return ECKey.import_key(pem)

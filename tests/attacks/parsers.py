@@ -33,8 +33,9 @@ from privacy import foreign
 from privacy.errors import LyktaError
 from privacy.masking.view_guard import ViewGuard
 from privacy.records.basis import BASIS, VIEW, Basis, View, check_records, check_running, deadline, rule
+from privacy.records.chains import read_heads, verify_chain, verify_segment
 from privacy.records.command import COMMAND, Command, verify_command
-from privacy.records.journal import ENTRY, Entry, Head, Journal, head_of, newest, read_heads, segments, verify_chain, verify_segment
+from privacy.records.journal import ENTRY, Entry, Head, Journal, head_of, newest, segments
 from privacy.records.jws import (
     TrustedKeys,
     certificate_party,

@@ -16,7 +16,8 @@ import pytest
 
 from central.keys.keygen import authority
 from privacy.errors import RecordError
-from privacy.records.journal import DAMAGED, Journal, head_of, segments, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import DAMAGED, Journal, head_of, segments
 from provisioning.identity import load_signer
 from tests.attacks.inputs import token
 from tests.support.asking import ask

@@ -16,7 +16,7 @@ import pytest
 from agent.demo.run import Demo
 from privacy.errors import RecordError
 from privacy.ids import new_clip_id
-from privacy.records.journal import verify_chain
+from privacy.records.chains import verify_chain
 from privacy.records.seal import Recipient
 from provisioning.identity import load_authority, recipients
 from tests.support.asking import ask

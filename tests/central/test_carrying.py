@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from central.keys.keygen import authority
-from privacy.records.journal import verify_chain
+from privacy.records.chains import verify_chain
 from privacy.records.jws import sha256_hex
 from privacy.records.manifest import PART, read_receipt
 from tests.support.clips import Node, central, made, noise

@@ -18,7 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from central.keys.keygen import authority, issue, signer
-from privacy.records.journal import Chain, Entry, Journal, segments, verify_chain
+from privacy.records.chains import Chain, verify_chain
+from privacy.records.journal import Entry, Journal, segments
 from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign
 from privacy.records.manifest import MANIFEST
 from privacy.records.order import ANSWER, ORDER, Answer, Order

@@ -27,7 +27,8 @@ from central.store.folder_store import FolderStore
 from central.store.port import DEADLINES, Store, announced_key
 from privacy.errors import RequestRejectedError, StorageError
 from privacy.ids import new_clip_id
-from privacy.records.journal import ENTRY, Entry, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import ENTRY, Entry
 from privacy.records.jws import verify_issued
 from privacy.records.order import Order
 from tests.support.broker import PATIENCE, until

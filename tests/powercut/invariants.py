@@ -10,7 +10,8 @@ import pyrage
 from agent.clips.spool import check_files
 from agent.messages import Help
 from privacy.errors import LyktaError
-from privacy.records.journal import Head, check_head, cross_check, verify_chain
+from privacy.records.chains import check_head, cross_check, verify_chain
+from privacy.records.journal import Head
 from privacy.records.jws import sha256_hex
 from privacy.records.manifest import CLIP, MASKS, Manifest, read_manifest
 from tests.powercut.store import UNITS, Home, Store, clear, content, opened_store

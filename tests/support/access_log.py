@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from central.keys.key_folder import authority_with_retired
-from privacy.records.journal import Chain, Entry, verify_chain
+from privacy.records.chains import Chain, verify_chain
+from privacy.records.journal import Entry
 
 
 def log(keys: Path) -> Chain:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from central.keys.keygen import authority, issue, keygen
-from privacy.records.journal import Chain, Journal, verify_chain
+from privacy.records.chains import Chain, verify_chain
+from privacy.records.journal import Journal
 from privacy.records.jws import Authority, Signer, load_chain, load_private_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

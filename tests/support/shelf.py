@@ -15,7 +15,8 @@ from agent.clips.orders import Unit
 from agent.runtime.config import load
 from central.keys.keygen import authority, signer
 from drivers.clock import ClockState, SystemClock
-from privacy.records.journal import Entry, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import Entry
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Receipt, read_manifest
 from privacy.records.order import ORDER, Act, Answer, Order, read_answer

@@ -16,7 +16,8 @@ from central.keys.keygen import authority, signer
 from central.keys.recipients import current
 from central.store.port import Store
 from privacy.ids import new_clip_id
-from privacy.records.journal import Fact, Journal, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import Fact, Journal
 from privacy.records.jws import Signer, TrustedKeys, load_chain, load_private_key, sign
 from privacy.records.manifest import MANIFEST, PARCEL, Parcel, SealedFile
 from privacy.records.order import ORDER, Order

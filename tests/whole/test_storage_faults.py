@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.clips.spool import SealedSink
-from privacy.records.journal import verify_chain
+from privacy.records.chains import verify_chain
 from privacy.records.seal import Recipient
 from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol

@@ -24,7 +24,7 @@ from privacy.errors import LyktaError, StorageError, UsageError
 from privacy.files import read_own
 from privacy.masking.networks.models import load_files, stack_of
 from privacy.records.basis import Permit
-from privacy.records.journal import cross_check, verify_chain
+from privacy.records.chains import cross_check, verify_chain
 from privacy.records.jws import Authority, load_chain
 from privacy.records.renewal import LATE, due_at
 from provisioning.identity import TLS_AND_UNITS, UNITS, load_authority, load_permit, load_signer, recipients, tls_files

@@ -28,7 +28,8 @@ from privacy.errors import AccessError, DamageError, LyktaError, RecordError, Us
 from privacy.files import make_folder, on_disk, place, read, sync_folder
 from privacy.folders import remove
 from privacy.ids import uuid7
-from privacy.records.journal import ENTRY, MOST_SEGMENT, Entry, check_undamaged, segments
+from privacy.records.chains import check_undamaged
+from privacy.records.journal import ENTRY, MOST_SEGMENT, Entry, segments
 from privacy.records.jws import Signer, peek, sha256_hex, sign
 from privacy.records.manifest import PARCEL, FileName, Parcel, SealedFile, read_receipt
 from provisioning.identity import UNITS, load_authority

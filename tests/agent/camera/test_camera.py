@@ -300,7 +300,7 @@ def test_a_full_disk_costs_the_clip_and_nothing_else(node: Node) -> None:
 
 
 def journal_of(node: Node) -> list[dict[str, object]]:
-    from privacy.records.journal import verify_chain
+    from privacy.records.chains import verify_chain
     from provisioning.identity import load_authority
 
     chain = verify_chain(node.layout.journal("camera"), "camera", load_authority(node.layout))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.messages import Health, Tombstone, decode, rank_of
+from agent.messages import Health, Tombstone, decode
 from agent.outbox.outbox import Mark, Waiting
+from agent.outbox.topic_rank import rank_of
 from agent.ranks import DROPS, Rank
 from tests.support.broker import PATIENCE
 from tests.support.outboxes import (

@@ -16,7 +16,8 @@ from central.commands.main import app as central
 from central.fleet.renewing import renew
 from central.keys.revoking import revoke
 from privacy.errors import RecordError
-from privacy.records.journal import Journal, verify_chain
+from privacy.records.chains import verify_chain
+from privacy.records.journal import Journal
 from privacy.records.jws import load_chain, load_private_key
 from privacy.records.renewal import new_key, request
 from provisioning.identity import TLS_AND_UNITS, load_authority, load_signer, renewal_of, tls_files

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from privacy.records.journal import verify_chain
+from privacy.records.chains import verify_chain
 from provisioning.identity import load_authority
 from tests.support.broker import PATIENCE
 from tests.support.clips import Node as Shelf

@@ -8,7 +8,8 @@ import pytest
 
 from agent.messages import Heads, Help
 from privacy.errors import RecordError
-from privacy.records.journal import HEADS, Head, Journal, check_head, cross_check, head_of, last_line, verify_chain
+from privacy.records.chains import check_head, cross_check, verify_chain
+from privacy.records.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import load_authority, load_signer
 from tests.support.broker import Broker, until
 from tests.support.stop import Stop

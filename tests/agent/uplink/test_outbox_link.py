@@ -15,8 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from agent.messages import Alarm, Health, Help, Message, State, Tombstone, decode, rank_of
+from agent.messages import Alarm, Health, Help, Message, State, Tombstone, decode
 from agent.outbox.outbox import Waiting
+from agent.outbox.topic_rank import rank_of
 from agent.ranks import Rank
 from agent.uplink.publisher import prepared
 from drivers.clock import SystemClock

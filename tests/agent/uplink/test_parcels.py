@@ -19,7 +19,8 @@ from agent.uplink.upload.policy import Rank
 from central.keys.keygen import authority, signer
 from privacy.errors import LyktaError, RecordError, StorageError, UsageError
 from privacy.ids import uuid7
-from privacy.records.journal import MOST_SEGMENT, Head, Journal, segments, verify_chain, verify_segment
+from privacy.records.chains import verify_chain, verify_segment
+from privacy.records.journal import MOST_SEGMENT, Head, Journal, segments
 from privacy.records.jws import sha256_hex, sign
 from privacy.records.manifest import RECEIPT, Parcel, Receipt, read_parcel, read_receipt
 from provisioning.identity import UNITS, Unit, load_authority, load_signer

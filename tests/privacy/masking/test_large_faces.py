@@ -8,7 +8,8 @@ import pytest
 
 from privacy.masking.detection import Kind
 from privacy.masking.frames import Frame, Plane
-from privacy.masking.networks.detectors import FaceNetwork, Network, StackDetector, YuNet
+from privacy.masking.networks.decoders import YuNet
+from privacy.masking.networks.detectors import FaceNetwork, Network, StackDetector
 from privacy.masking.networks.large_faces import LARGE, Bits, Boxes, believed
 from privacy.masking.networks.models import installed
 from privacy.masking.self_test import draw_face

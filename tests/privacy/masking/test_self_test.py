@@ -21,7 +21,8 @@ from privacy.masking.delay import Verdict
 from privacy.masking.detection import Detection, Detector, Kind
 from privacy.masking.frames import Frame, MaskedFrame, Plane
 from privacy.masking.masker import Masker
-from privacy.masking.networks.detectors import Network, RtmDet, StackDetector, YoloxNano, YuNet, open_stack
+from privacy.masking.networks.decoders import RtmDet, YoloxNano, YuNet
+from privacy.masking.networks.detectors import Network, StackDetector, open_stack
 from privacy.masking.networks.inference import Inference
 from privacy.masking.networks.models import STACKS, stack_of
 from privacy.masking.regions import enclose

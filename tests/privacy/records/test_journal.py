@@ -11,19 +11,8 @@ import pytest
 
 from central.keys.keygen import signer
 from privacy.errors import RecordError
-from privacy.records.journal import (
-    Chain,
-    CrossCheck,
-    Head,
-    Journal,
-    check_head,
-    cross_check,
-    head_of,
-    last_line,
-    read_heads,
-    segment,
-    segments,
-)
+from privacy.records.chains import Chain, CrossCheck, check_head, cross_check, read_heads
+from privacy.records.journal import Head, Journal, head_of, last_line, segment, segments
 from tests.support.broker import PATIENCE
 from tests.support.journals import NOON, Desk
 
