@@ -21,7 +21,7 @@ from agent.camera.recorder import Trigger
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
-from agent.inbox.journal_heads import HeardHeads
+from agent.inbox.journal_heads import OtherHeads
 from agent.runtime.notices import Notice, receive
 from agent.runtime.requests import ConfirmView, Freed, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
 from agent.runtime.service import Runtime, run_service
@@ -116,7 +116,7 @@ class CameraService:
         runtime = self._runtime
         runtime.answer(GiveReceipt, self._receipt, on="uplink")
         runtime.answer(GiveOrder, self._order, on="uplink")
-        runtime.answer(TellHeads, HeardHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
+        runtime.answer(TellHeads, OtherHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
         runtime.answer(ShowView, self._view.show, on="ctl")
         runtime.answer(ConfirmView, self._view.confirm, on="ctl")
         self._visits.listen()

@@ -28,7 +28,7 @@ class CameraFacts(Struct, frozen=True):
     until: datetime | None
 
 
-class Judged(Struct, frozen=True):
+class StateDecision(Struct, frozen=True):
     """A state, why, until when, and who has to act."""
 
     state: StateName
@@ -37,18 +37,18 @@ class Judged(Struct, frozen=True):
     until: datetime | None = None
 
 
-def state_of(facts: CameraFacts) -> Judged:
+def state_of(facts: CameraFacts) -> StateDecision:
     """Frames that are all masked, because nothing is known of them, are a blind node; a dark place is not."""
     if facts.cause == CAMERA_FROZEN:
-        return Judged("blind", CAMERA_FROZEN, "technician")
+        return StateDecision("blind", CAMERA_FROZEN, "technician")
     if facts.blind_s > BLIND_S:
         if facts.cause == "dark":
-            return Judged("degraded", "too_dark", "technician")
-        return Judged("blind", facts.cause if facts.cause.startswith("view_") else "detector_down", "technician")
+            return StateDecision("degraded", "too_dark", "technician")
+        return StateDecision("blind", facts.cause if facts.cause.startswith("view_") else "detector_down", "technician")
     if facts.stalled:
-        return Judged("degraded", facts.stalled, "technician")
+        return StateDecision("degraded", facts.stalled, "technician")
     if facts.events:
-        return Judged("degraded", facts.events, "ops")
+        return StateDecision("degraded", facts.events, "ops")
     if facts.clips:
-        return Judged("degraded", facts.clips, "ops")
-    return Judged("ready", "filming", until=facts.until)
+        return StateDecision("degraded", facts.clips, "ops")
+    return StateDecision("ready", "filming", until=facts.until)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from agent.clips.keeper import Bounds, Keeper
-from agent.clips.orders import Holds, Obedience, Orders, Unit, answers
+from agent.clips.orders import Holds, Orders, OrderVerifier, Unit, answers
 from agent.clips.spool import Spool
 from agent.inbox.inbox import Inbox
 from agent.outbox.outbox import Outbox
@@ -58,7 +58,7 @@ class Custody:
         outbox = Outbox(layout.outbox, node.site, node.id, clock, now=False)
         spool = Spool(layout.spool, signer, load_authority(layout))
         bounds = Bounds(record.quota_mb * 1_000_000, record.quota_share, retention)
-        me = Obedience(unit, signer, trusted, node.site, node.id)
+        me = OrderVerifier(unit, signer, trusted, node.site, node.id)
         holds = Holds(me, answers(layout), load_authority(layout))
         telling = Telling(outbox, journal)
         keeper = Keeper(spool, outbox, telling, clock, bounds, layout.camera, holds.order)

@@ -15,7 +15,7 @@ from threading import Lock
 import msgspec
 
 from agent.clips.holds import Held, Hold, OrderOf, read_held, write_held
-from agent.clips.index import Card, strange_names
+from agent.clips.index import IndexEntry, strange_names
 from agent.clips.spool import Spool, ready_folder
 from agent.messages import ClipNote, ClipStage
 from agent.outbox.outbox import Outbox
@@ -113,7 +113,7 @@ class Keeper:
     def recorded(self, manifest: Manifest) -> None:
         """A clip is complete."""
         reason = "torn" if manifest.state == "torn" else ""
-        self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, reason, Card.of(manifest).size))
+        self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, reason, IndexEntry.of(manifest).size))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class Keeper:
     def matching(self, chosen: Callable[[Kept, datetime], bool]) -> list[Kept]:
         """Clips, torn ones too, that are chosen by what is kept of them and when they ended, oldest first."""
         with self._alone():
-            ends = {clip: card.end for clip, card in self._spool.cards().items()}
+            ends = {clip: entry.end for clip, entry in self._spool.entries().items()}
             return [self._again(one) for one in self._all() if chosen(one, ends.get(one.clip) or self._end_of(one))]
 
     def _end_of(self, one: Kept) -> datetime:
@@ -283,11 +283,11 @@ class Keeper:
     def _all(self) -> list[Kept]:
         """Every clip of the spool, running and torn ones too, oldest first."""
         names = [clip for clip in self._spool.finished_or_torn() if clip not in self._leaving]
-        cards = self._spool.cards() if len(self._known) < len(names) else {}
-        self._known = {clip: self._look(clip, cards.get(clip)) for clip in names}
+        entries = self._spool.entries() if len(self._known) < len(names) else {}
+        self._known = {clip: self._look(clip, entries.get(clip)) for clip in names}
         return list(self._known.values())
 
-    def _look(self, clip: str, card: Card | None = None) -> Kept:
+    def _look(self, clip: str, entry: IndexEntry | None = None) -> Kept:
         """What is known of a clip: looked at once, then remembered.
 
         A damaged manifest must neither stop the sweep nor keep its clip: the id holds the time, the basis the retention.
@@ -295,13 +295,13 @@ class Keeper:
         if clip in self._known:
             return self._known[clip]
         try:
-            card = card or Card.of(self._spool.manifest(clip))
+            entry = entry or IndexEntry.of(self._spool.manifest(clip))
         except LyktaError as problem:
             self.telling.note("clip_damaged", clip=clip, reason=str(problem))
             begin = first_moment(clip)
             kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, *self._odometer.boot_of(begin, self._instant()))
         else:
-            kept = Kept(clip, card.trigger, card.size, card.begin, card.deadline, card.boot_id, card.mono_ms)
+            kept = Kept(clip, entry.trigger, entry.size, entry.begin, entry.deadline, entry.boot_id, entry.mono_ms)
         self._known[clip] = kept = self._marked(kept)
         return kept
 

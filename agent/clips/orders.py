@@ -33,7 +33,7 @@ MOST = 1000
 
 
 @dataclass(frozen=True)
-class Obedience:
+class OrderVerifier:
     """Who obeys: the unit's key, and whose orders count."""
 
     unit: Unit
@@ -49,7 +49,9 @@ class Orders:
     revoked   told the id of a record that is no longer in force
     """
 
-    def __init__(self, layout: Layout, me: Obedience, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]) -> None:
+    def __init__(
+        self, layout: Layout, me: OrderVerifier, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]
+    ) -> None:
         self._layout, self._me, self._keeper, self._clock, self._revoked = layout, me, keeper, clock, revoked
 
     def obey(self, token: bytes) -> bytes:
@@ -163,7 +165,7 @@ class Holds:
     obeyed     where the signed answers lie: one obeyed under a key that was retired since stands all the same
     """
 
-    def __init__(self, me: Obedience, obeyed: Path, authority: Authority) -> None:
+    def __init__(self, me: OrderVerifier, obeyed: Path, authority: Authority) -> None:
         self._me, self._obeyed, self._authority = me, obeyed, authority
 
     def order(self, token: bytes) -> Order:

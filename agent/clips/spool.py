@@ -19,7 +19,7 @@ from threading import Lock
 
 import msgspec
 
-from agent.clips.index import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
+from agent.clips.index import CLIP_ID, IndexEntry, add_entry, clip_names, read_entries, rewrite
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import create, make_folder, on_disk, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
@@ -159,8 +159,8 @@ class Spool:
             token = sign(chained, self._signer, MANIFEST)
             place(self.folder / manifest.clip / MANIFEST_FILE, token)
             place(self._head, sha256_hex(token).encode())
-            with suppress(OSError):  # a cache: a card that is missing costs a look at the manifest
-                add_card(self._index, Card.of(chained))
+            with suppress(OSError):  # a cache: an entry that is missing costs a look at the manifest
+                add_entry(self._index, IndexEntry.of(chained))
             self._running.discard(manifest.clip)
         told(chained)
         with suppress(OSError):  # the clip is complete and told; the next start tidies up
@@ -183,9 +183,9 @@ class Spool:
                 with suppress(RecordError, OSError):  # a damaged manifest, or one that cannot be read: the sweep says so
                     self._settle(self.manifest(clip), told)
         kept = set(self.clips())
-        cards = read_cards(self._index)
-        if len(cards) > 2 * len(kept) + 100:
-            rewrite(self._index, (cards[clip] for clip in sorted(kept & cards.keys())))
+        entries = read_entries(self._index)
+        if len(entries) > 2 * len(kept) + 100:
+            rewrite(self._index, (entries[clip] for clip in sorted(kept & entries.keys())))
 
     def recover(self, clip: str, now: datetime, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
         """Finish a clip that a power cut tore: cut the torn chunk, hash what stands, sign it as torn.
@@ -225,9 +225,9 @@ class Spool:
         name = MANIFEST_FILE if (self.folder / clip / MANIFEST_FILE).exists() else _CHECKPOINT
         return self._read(clip, name)[1]
 
-    def cards(self) -> dict[str, Card]:
+    def entries(self) -> dict[str, IndexEntry]:
         """Cards of clips, by id; some may be gone, and some clips may have none."""
-        return read_cards(self._index)
+        return read_entries(self._index)
 
     def check_receipt(self, token: bytes) -> Manifest:
         """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""

@@ -18,7 +18,7 @@ from agent.runtime.control import ask
 from agent.runtime.exit_report import last, reason
 from agent.runtime.requests import AskVisitWord
 from agent.runtime.settings_in_force import effective
-from agent.runtime.status import Status, Told
+from agent.runtime.status import Status, StatusAnswer
 from agent.terminal import show, table_of
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
@@ -49,8 +49,8 @@ def _status(layout: Layout, as_json: bool, watch: bool) -> None:
         raise UnreachableError("; ".join(map(str, missing.values())), first.hint)
 
 
-def _ask_all(layout: Layout) -> tuple[dict[str, Told[Status]], dict[str, LyktaError]]:
-    answers: dict[str, Told[Status]] = {}
+def _ask_all(layout: Layout) -> tuple[dict[str, StatusAnswer[Status]], dict[str, LyktaError]]:
+    answers: dict[str, StatusAnswer[Status]] = {}
     missing: dict[str, LyktaError] = {}
     for name in SERVICES:
         try:
@@ -60,7 +60,7 @@ def _ask_all(layout: Layout) -> tuple[dict[str, Told[Status]], dict[str, LyktaEr
     return answers, missing
 
 
-def _with_word(layout: Layout, status: Told[Status], name: str) -> Told[Status]:
+def _with_word(layout: Layout, status: StatusAnswer[Status], name: str) -> StatusAnswer[Status]:
     """While a visit lasts also the word that its page asks for."""
     if status.standing.reason != "visit":
         return status
@@ -74,7 +74,7 @@ def _why(layout: Layout, service: str) -> str:
     return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
 
 
-def _show_status(layout: Layout, answers: dict[str, Told[Status]], missing: dict[str, LyktaError], as_json: bool) -> None:
+def _show_status(layout: Layout, answers: dict[str, StatusAnswer[Status]], missing: dict[str, LyktaError], as_json: bool) -> None:
     why = {name: _why(layout, name) for name in missing}
     table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
     for name in SERVICES:

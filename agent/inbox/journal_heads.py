@@ -14,7 +14,7 @@ from provisioning.identity import UNITS
 EVERY_MS = 3_600_000
 
 
-class HeardHeads:
+class OtherHeads:
     """unit: whose journal it is; note: writes an entry with these facts."""
 
     def __init__(self, unit: str, note: Callable[[dict[str, Fact]], None], now_ms: Callable[[], int]) -> None:

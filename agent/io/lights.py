@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.io.stop_light import LampWatch, Sight, lit
+from agent.io.stop_light import LampFacts, LampWatch, lit
 from agent.io.store import IoStore
 from agent.io.switches import Switches, fan_on
 from agent.messages import Alarm, Switch
@@ -33,7 +33,7 @@ class Lights:
     def tick(self, now_ms: int, *, call: bool) -> None:
         """Light and infrared light as they should be now. call: whether somebody called for help."""
         if "light" in self._pins.fitted:
-            on = lit(self._settings, self._sight(now_ms, call))
+            on = lit(self._settings, self._lamp_facts(now_ms, call))
             if on != (self._pins.shown("light") == "steady"):
                 self._pins.show("light", "steady" if on else "off")
                 self._store.say(Switch("light", "on" if on else "off"))
@@ -51,14 +51,14 @@ class Lights:
             self._store.say(Switch("light", "mended"))
             self._store.clear("alarm/light")
 
-    def _sight(self, now_ms: int, call: bool) -> Sight:
+    def _lamp_facts(self, now_ms: int, call: bool) -> LampFacts:
         seen = [when for when in (self._switches.moved_ms, self.waiting_ms) if when is not None]
         if self._switches.moving and self._pins.closed("motion"):
             seen.append(now_ms)
         if self._forced and now_ms >= self._forced[1]:
             self._forced = None
         clock = self._clock
-        return Sight(
+        return LampFacts(
             now=clock.now(),
             trusted=clock.trusted(),
             now_ms=now_ms,

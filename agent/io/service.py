@@ -15,7 +15,7 @@ from threading import Event
 
 import msgspec
 
-from agent.inbox.journal_heads import HeardHeads
+from agent.inbox.journal_heads import OtherHeads
 from agent.io.alarms import OF_PARTS
 from agent.io.calls import HelpPoint
 from agent.io.commands import Ack, Decision, LastNumber, Light, Situation, decide
@@ -91,7 +91,7 @@ class Io:
     def run(self) -> None:
         runtime = self._runtime
         self._pins.on_change(self._edge)
-        heads = HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
+        heads = OtherHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
         runtime.answer(GiveCommand, self._command, on="uplink")
         runtime.answer(TellHeads, heads.take, on="uplink")
         runtime.answer(AskOutbox, OutboxAnswers(self._store.outbox).answer, on="uplink")

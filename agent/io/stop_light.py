@@ -18,7 +18,7 @@ SETTLE_MS = 2_000
 """After switching, a lamp and its current sensor may take so long."""
 
 
-class Sight(Struct, frozen=True):
+class LampFacts(Struct, frozen=True):
     """What is known now.
 
     dark     None without a sensor
@@ -35,17 +35,17 @@ class Sight(Struct, frozen=True):
     forced: bool | None
 
 
-def lit(settings: Light, sight: Sight) -> bool:
-    if sight.call:
+def lit(settings: Light, facts: LampFacts) -> bool:
+    if facts.call:
         return True
-    if sight.forced is not None:
-        return sight.forced
-    waiting = sight.seen_ms is not None and sight.now_ms - sight.seen_ms < settings.presence_s * 1000
-    return sight.dark is not False and (waiting or _scheduled(settings, sight))
+    if facts.forced is not None:
+        return facts.forced
+    waiting = facts.seen_ms is not None and facts.now_ms - facts.seen_ms < settings.presence_s * 1000
+    return facts.dark is not False and (waiting or _scheduled(settings, facts))
 
 
-def _scheduled(settings: Light, sight: Sight) -> bool:
-    return bool(settings.hours) and (not sight.trusted or in_hours(settings.hours, sight.now))
+def _scheduled(settings: Light, facts: LampFacts) -> bool:
+    return bool(settings.hours) and (not facts.trusted or in_hours(settings.hours, facts.now))
 
 
 class LampWatch:

@@ -22,17 +22,17 @@ UNNOTED_S = 30.0
 """Where the disk refuses the note, each run is as long as this."""
 
 
-class Runs(Struct, frozen=True):
+class ApplyRate(Struct, frozen=True):
     """How many runs in a row changed nothing, and when the last of them began (seconds since 1970)."""
 
     useless: int = 0
     at_s: float = 0.0
 
-    def after(self, now_s: float, *, useful: bool) -> Runs:
+    def after(self, now_s: float, *, useful: bool) -> ApplyRate:
         """Another one at `now_s`. A clock that was set, either way, forgets what was before."""
         if useful:
-            return Runs()
-        return Runs(1 if abs(now_s - self.at_s) > FORGOTTEN_S else self.useless + 1, now_s)
+            return ApplyRate()
+        return ApplyRate(1 if abs(now_s - self.at_s) > FORGOTTEN_S else self.useless + 1, now_s)
 
     @property
     def pause_s(self) -> float:
@@ -44,9 +44,9 @@ def back_off(layout: Layout, *, useful: bool) -> float:
     """Note this run; the seconds that it must last on."""
     path = layout.applied / "runs.json"
     try:
-        before = decode(read(path, "runs"), Runs, "runs")
+        before = decode(read(path, "runs"), ApplyRate, "runs")
     except (OSError, RecordError):
-        before = Runs()
+        before = ApplyRate()
     runs = before.after(time.time(), useful=useful)
     try:
         if runs != before:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agent.messages import Rescue
-from agent.root.link_rescue import Course, Decision, Facts, decide, taken
+from agent.root.link_rescue import Decision, RescueFacts, RescueState, decide, taken
 from agent.runtime import rescue_log
 from agent.runtime.ask_status import io_status, uplink_status
 from agent.runtime.clocks import clock_of
@@ -36,16 +36,16 @@ def command(layout: Layout, dry: bool, as_json: bool) -> int:
     """0; 1 if a rung that was due could not be taken."""
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
-    course = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
-    decision = decide(course, facts_of(layout, clock))
-    result = "" if dry else _act(layout, config, course, decision)
-    found = {"quiet_s": course.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
+    state = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
+    decision = decide(state, facts_of(layout, clock))
+    result = "" if dry else _act(layout, config, state, decision)
+    found = {"quiet_s": state.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
     line = msgspec.json.encode({"schema": "lykta.link/1", **found}).decode() if as_json else _line(found)
     sys.stdout.write(f"{line}\n")
     return int(result == "failed")
 
 
-def facts_of(layout: Layout, clock: SystemClock) -> Facts:
+def facts_of(layout: Layout, clock: SystemClock) -> RescueFacts:
     """Without valid records, or without trusted time, nothing is filmed, and a reboot costs no assessed minute."""
     try:
         basis, _ = load_records(layout)
@@ -57,7 +57,7 @@ def facts_of(layout: Layout, clock: SystemClock) -> Facts:
         call = io_status(layout).detail.call != "none"
     except LyktaError:
         call = True
-    return Facts(hours, hold, call)
+    return RescueFacts(hours, hold, call)
 
 
 def _anything_held(layout: Layout) -> bool:
@@ -82,16 +82,16 @@ def _is_held(spool: Folder, clip: str) -> bool:
         return True
 
 
-def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> str:
-    told = course.told
+def _act(layout: Layout, config: Config, state: RescueState, decision: Decision) -> str:
+    told = state.told
     if decision.refusal and decision.refusal not in told:
         told = (*told, decision.refusal)
-        _tell(layout, Rescue("reboot", decision.refusal, course.quiet_ms // 1000))
-    course = msgspec.structs.replace(course, told=told)
+        _tell(layout, Rescue("reboot", decision.refusal, state.quiet_ms // 1000))
+    state = msgspec.structs.replace(state, told=told)
     if decision.rung is None:
-        _remember(layout, course)
+        _remember(layout, state)
         return ""
-    _remember(layout, taken(course, decision.rung))
+    _remember(layout, taken(state, decision.rung))
     result: Any = "done"
     try:
         fitted = _climb(layout, config, decision)
@@ -99,10 +99,10 @@ def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> 
     except LyktaError as problem:
         result = "failed"
         stderr.error(problem)
-    if result != "not_fitted" or "not_fitted" not in course.told:
-        _tell(layout, Rescue(decision.rung, result, course.quiet_ms // 1000))
+    if result != "not_fitted" or "not_fitted" not in state.told:
+        _tell(layout, Rescue(decision.rung, result, state.quiet_ms // 1000))
     if result == "not_fitted":
-        _remember(layout, msgspec.structs.replace(taken(course, decision.rung), told=(*course.told, "not_fitted")))
+        _remember(layout, msgspec.structs.replace(taken(state, decision.rung), told=(*state.told, "not_fitted")))
     return str(result)
 
 
@@ -142,22 +142,22 @@ def _path(layout: Layout) -> Path:
     return layout.link / "course.json"
 
 
-def _remembered(layout: Layout, clock: SystemClock) -> Course:
+def _remembered(layout: Layout, clock: SystemClock) -> RescueState:
     """Without a memory it begins now: a boot in which nothing was heard yet. A damaged one may have held the day's reboot."""
     try:
-        return decode(read(_path(layout), "link"), Course, "link: course.json", hint="it begins anew")
+        return decode(read(_path(layout), "link"), RescueState, "link: course.json", hint="it begins anew")
     except FileNotFoundError:
-        return Course(clock.boot_id)
+        return RescueState(clock.boot_id)
     except (OSError, RecordError) as problem:
         stderr.note(f"{printable(problem)}: begins anew, and no reboot for a day")
-        return Course(clock.boot_id, rebooted_ms=0)
+        return RescueState(clock.boot_id, rebooted_ms=0)
 
 
-def _remember(layout: Layout, course: Course) -> None:
+def _remember(layout: Layout, state: RescueState) -> None:
     # Without a memory the day's reboot would not be counted: then no rung is taken at all.
     with on_disk(f"link: {_path(layout)}"):
         make_folder(_path(layout).parent, 0o755)
-        place(_path(layout), msgspec.json.encode(course), mode=PUBLIC)
+        place(_path(layout), msgspec.json.encode(state), mode=PUBLIC)
 
 
 def _tell(layout: Layout, event: Rescue) -> None:

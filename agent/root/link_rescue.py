@@ -20,7 +20,7 @@ Rung = Literal["reconnect", "modem", "reboot"]
 Refusal = Literal["hours", "hold", "help", "daily"]
 
 
-class Course(Struct, frozen=True):
+class RescueState(Struct, frozen=True):
     """What is remembered from minute to minute, and over a boot.
 
     heard_ms      since boot: when the broker was last there, or the boot itself
@@ -38,11 +38,11 @@ class Course(Struct, frozen=True):
     rebooted_ms: Count | None = None
     told: tuple[str, ...] = ()
 
-    def now(self, boot_id: str, now_ms: int, connected: bool) -> Course:
+    def now(self, boot_id: str, now_ms: int, connected: bool) -> RescueState:
         """The course a moment later."""
         same = boot_id == self.boot_id
         powered = self.powered_ms + max(0, now_ms - self.seen_ms if same else now_ms)
-        base = self if same else Course(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
+        base = self if same else RescueState(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
         base = msgspec.structs.replace(base, seen_ms=now_ms, powered_ms=powered)
         if connected:
             return msgspec.structs.replace(base, heard_ms=now_ms, reconnect_ms=None, modem_ms=None, told=())
@@ -53,7 +53,7 @@ class Course(Struct, frozen=True):
         return self.seen_ms - self.heard_ms
 
 
-class Facts(Struct, frozen=True):
+class RescueFacts(Struct, frozen=True):
     """What may forbid a reboot. hours: whether the camera may film now; call: an open call for help, or nobody can say."""
 
     hours: bool
@@ -66,40 +66,40 @@ class Decision(Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-def decide(course: Course, facts: Facts) -> Decision:
+def decide(state: RescueState, facts: RescueFacts) -> Decision:
     """The highest rung that is due and allowed, and why a reboot that is due is not."""
-    refusal = _refusal(course, facts) if course.quiet_ms >= REBOOT_MS else None
-    if course.quiet_ms >= REBOOT_MS and refusal is None:
+    refusal = _refusal(state, facts) if state.quiet_ms >= REBOOT_MS else None
+    if state.quiet_ms >= REBOOT_MS and refusal is None:
         return Decision("reboot")
-    if course.quiet_ms >= MODEM_MS and _due(course, course.modem_ms, MODEM_AGAIN_MS):
+    if state.quiet_ms >= MODEM_MS and _due(state, state.modem_ms, MODEM_AGAIN_MS):
         return Decision("modem", refusal)
-    if course.quiet_ms >= RECONNECT_MS and _due(course, course.reconnect_ms, RECONNECT_AGAIN_MS):
+    if state.quiet_ms >= RECONNECT_MS and _due(state, state.reconnect_ms, RECONNECT_AGAIN_MS):
         return Decision("reconnect", refusal)
     return Decision(None, refusal)
 
 
-def taken(course: Course, rung: Rung) -> Course:
+def taken(state: RescueState, rung: Rung) -> RescueState:
     """The course once a rung was taken: written down before it is, or a power cut in the middle would take it again."""
     match rung:
         case "reconnect":
-            return msgspec.structs.replace(course, reconnect_ms=course.seen_ms)
+            return msgspec.structs.replace(state, reconnect_ms=state.seen_ms)
         case "modem":
-            return msgspec.structs.replace(course, modem_ms=course.seen_ms, reconnect_ms=course.seen_ms)
+            return msgspec.structs.replace(state, modem_ms=state.seen_ms, reconnect_ms=state.seen_ms)
         case "reboot":
-            return msgspec.structs.replace(course, rebooted_ms=course.powered_ms)
+            return msgspec.structs.replace(state, rebooted_ms=state.powered_ms)
 
 
-def _due(course: Course, last_ms: int | None, again_ms: int) -> bool:
-    return last_ms is None or course.seen_ms - last_ms >= again_ms
+def _due(state: RescueState, last_ms: int | None, again_ms: int) -> bool:
+    return last_ms is None or state.seen_ms - last_ms >= again_ms
 
 
-def _refusal(course: Course, facts: Facts) -> Refusal | None:
+def _refusal(state: RescueState, facts: RescueFacts) -> Refusal | None:
     if facts.call:
         return "help"
     if facts.hold:
         return "hold"
     if facts.hours:
         return "hours"
-    if course.rebooted_ms is not None and course.powered_ms - course.rebooted_ms < REBOOT_AGAIN_MS:
+    if state.rebooted_ms is not None and state.powered_ms - state.rebooted_ms < REBOOT_AGAIN_MS:
         return "daily"
     return None

@@ -131,7 +131,7 @@ def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQ
         path.chmod(0o660)
         door.listen(_MOST_CALLERS)
         door.setblocking(False)
-        desk = _Desk(door, waits, replies, longest)
+        desk = _RequestHandler(door, waits, replies, longest)
         while not stop.is_set():
             desk.serve()
         desk.close()
@@ -161,7 +161,7 @@ class _Caller:
         return not self.answer
 
 
-class _Desk:
+class _RequestHandler:
     """The callers of one socket. Beyond `_MOST_CALLERS` the one that has been here longest is let go."""
 
     def __init__(self, door: socket.socket, waits: selectors.BaseSelector, replies: Replies, longest: int) -> None:

@@ -29,7 +29,7 @@ _SAME_MS = 600_000
 _MANY = 3
 
 
-class Word(Struct, frozen=True):
+class ExitReport(Struct, frozen=True):
     """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, ten minutes apart at most."""
 
     result: str
@@ -49,32 +49,32 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     before = last(layout, unit)
     again = before is not None and (before.result, before.status) == (result, status) and clock.mono_ms() - before.t_ms < _SAME_MS
     times = before.times + 1 if before and again else 1
-    word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
+    report = ExitReport(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
     path = layout.last_exit / f"{unit}.json"
     with on_disk(f"last-word: {path}", "systemd-tmpfiles --create makes the folder"):
-        place(path, msgspec.json.encode(word), mode=PUBLIC)
+        place(path, msgspec.json.encode(report), mode=PUBLIC)
     if not again:
-        _tell(layout, Failure(unit, word.result, word.status, word.final))
+        _tell(layout, Failure(unit, report.result, report.status, report.final))
     return 0
 
 
-def last(layout: Layout, unit: str) -> Word | None:
+def last(layout: Layout, unit: str) -> ExitReport | None:
     """None if there is none; a torn one counts as none."""
     try:
-        return decode(read(layout.last_exit / f"{unit}.json", "last-word"), Word, "last-word")
+        return decode(read(layout.last_exit / f"{unit}.json", "last-word"), ExitReport, "last-word")
     except (OSError, RecordError):
         return None
 
 
-def reason(unit: str, word: Word) -> str:
+def reason(unit: str, report: ExitReport) -> str:
     """A stable code for the node's state, "" for a failure that starting again may have cured."""
     if unit == "data":
         return "data_mount_failed"
-    if word.final:
-        return {"5": "records_or_settings_invalid", "7": "not_enrolled"}.get(word.status, "second_instance")
-    if word.times < _MANY:
+    if report.final:
+        return {"5": "records_or_settings_invalid", "7": "not_enrolled"}.get(report.status, "second_instance")
+    if report.times < _MANY:
         return ""
-    return f"{unit}_" + {"watchdog": "hangs", "signal": "crashes", "core-dump": "crashes"}.get(word.result, "fails")
+    return f"{unit}_" + {"watchdog": "hangs", "signal": "crashes", "core-dump": "crashes"}.get(report.result, "fails")
 
 
 def _tell(layout: Layout, failure: Failure) -> None:

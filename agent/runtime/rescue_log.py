@@ -39,7 +39,7 @@ def note(layout: Layout, event: Rescue) -> None:
         place(path, msgspec.json.encode(rungs[-_MOST:]), mode=PUBLIC)
 
 
-class RungTeller:
+class RescueReporter:
     """The uplink's side, asked each second: looks at the file only when it changed."""
 
     def __init__(self, layout: Layout) -> None:

@@ -27,7 +27,7 @@ from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
 from agent.runtime.settings_in_force import effective, for_help
-from agent.runtime.status import STATUS, ServiceState, Status, Told
+from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE
@@ -208,10 +208,10 @@ class Runtime:
             self.log("error", "threads did not end", threads=",".join(late))
             self.exit_code = self.exit_code or 1
 
-    def _status(self, _request: AskStatus) -> Told[Status]:
+    def _status(self, _request: AskStatus) -> StatusAnswer[Status]:
         with self._lock:
             detail = msgspec.structs.replace(self._detail, clock=self.clock.state())
-            return Told(self._standing, detail, service=self.name, pid=os.getpid())
+            return StatusAnswer(self._standing, detail, service=self.name, pid=os.getpid())
 
 
 def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> int:

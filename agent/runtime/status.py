@@ -148,7 +148,7 @@ STATUS: dict[str, type[Status]] = {"camera": CameraStatus, "io": IoStatus, "upli
 """What each service's answer is, by its name."""
 
 
-class Told(Struct, Generic[S], frozen=True):
+class StatusAnswer(Struct, Generic[S], frozen=True):
     """A service's answer to the verb status. detail: the numbers and words beside its state."""
 
     standing: ServiceState

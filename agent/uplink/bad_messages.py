@@ -19,7 +19,7 @@ def key_of(waiting: Waiting) -> Key:
     return waiting.epoch, waiting.seq
 
 
-class Suspects:
+class BadMessages:
     """Facts in, decision out; the publisher sends."""
 
     def __init__(self) -> None:

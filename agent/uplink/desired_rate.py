@@ -15,7 +15,7 @@ FORGOTTEN_S = 3600.0
 """Without a new one: then a few may come at once again."""
 
 
-class Pace(Struct, frozen=True):
+class DesiredRate(Struct, frozen=True):
     """Of one kind of record. left: how many different ones in a row; last: SHA-256 of the last, and when (monotonic)."""
 
     left: int = 0
@@ -26,11 +26,11 @@ class Pace(Struct, frozen=True):
         """Whether this one may be left now. The same again is nothing new: the disk may have been full."""
         return sha256_hex(token) == self.last or now_s - self.at_s >= self._pause_s()
 
-    def after(self, token: bytes, now_s: float) -> Pace:
-        """The pace when it was left."""
+    def after(self, token: bytes, now_s: float) -> DesiredRate:
+        """The rate when it was left."""
         if sha256_hex(token) == self.last:
             return self
-        return Pace(1 if now_s - self.at_s >= FORGOTTEN_S else self.left + 1, sha256_hex(token), now_s)
+        return DesiredRate(1 if now_s - self.at_s >= FORGOTTEN_S else self.left + 1, sha256_hex(token), now_s)
 
     def _pause_s(self) -> float:
         return 0.0 if self.left < AT_ONCE else min(LONGEST_S, SHORTEST_S * 2.0 ** min(self.left - AT_ONCE, 10))

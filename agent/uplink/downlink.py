@@ -19,7 +19,7 @@ from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
 from agent.runtime.requests import GiveCommand
 from agent.runtime.service import Runtime
-from agent.uplink.desired_rate import Pace
+from agent.uplink.desired_rate import DesiredRate
 from privacy.errors import LyktaError
 from privacy.records.jws import sha256_hex
 from provisioning.identity import TLS_AND_UNITS
@@ -88,7 +88,7 @@ class Lane:
                 self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint, ignored=self.ignored)
 
 
-class Standing:
+class DesiredRecords:
     """What the centre desires, by kind of record or by unit, as long as this process hears of it.
 
     Left again as long as that may change something: the disk was full, or a view came before the basis that it was drawn for.
@@ -98,7 +98,7 @@ class Standing:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stands: dict[str, bytes] = {}
-        self._paces: dict[str, Pace] = {}
+        self._rates: dict[str, DesiredRate] = {}
 
     def take(self, name: str, token: bytes) -> None:
         self._stands[name] = token
@@ -123,13 +123,13 @@ class Standing:
                     told.pop(name, None)
 
     def _leave(self, name: str, token: bytes) -> None:
-        pace, now_s = self._paces.get(name, Pace()), time.monotonic()
-        if not pace.allows(token, now_s):
+        rate, now_s = self._rates.get(name, DesiredRate()), time.monotonic()
+        if not rate.allows(token, now_s):
             return
         layout = self._runtime.layout
         left = leave_certificate(layout, name, token) if name in TLS_AND_UNITS else leave(layout, name, token)  # type: ignore[arg-type]
         if left:
-            self._paces[name] = pace.after(token, now_s)
+            self._rates[name] = rate.after(token, now_s)
 
 
 class Ignored(NamedTuple):
@@ -159,11 +159,11 @@ class Downlink:
                 for old in list(handed)[:-_MOST]:
                     del handed[old]
 
-        self._runtime, self._standing = runtime, Standing(runtime)
+        self._runtime, self._desired = runtime, DesiredRecords(runtime)
         self._lanes = {
             "cmd": Lane(runtime, "command", command),
             "order": Lane(runtime, "order", order),
-            "desired": Lane(runtime, "desired", self._standing.take),
+            "desired": Lane(runtime, "desired", self._desired.take),
         }
         self._unknown = 0
 
@@ -175,13 +175,13 @@ class Downlink:
     def start(self) -> None:
         for kind, lane in self._lanes.items():
             self._runtime.spawn(kind, lane.run)
-        self._runtime.spawn("standing", self._standing.run)
+        self._runtime.spawn("standing", self._desired.run)
 
     def received(self, tail: str, payload: bytes) -> None:
         """From the link's thread. tail: the topic after site and node."""
         kind, _, name = tail.partition("/")
         if not payload and (kind == "order" or name.endswith("desired")):
-            self._standing.drop(kind if kind in KINDS else name.removesuffix("/desired"))
+            self._desired.drop(kind if kind in KINDS else name.removesuffix("/desired"))
             return  # the centre took it back, or it was answered
         if kind == "order" and name.isdecimal() and name.isascii() and len(name) <= 8:
             self._lanes[kind].put(f"{int(name):08}", payload)

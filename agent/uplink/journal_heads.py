@@ -11,7 +11,7 @@ from agent.messages import ChainHead, Heads
 from agent.runtime.control import ask
 from agent.runtime.requests import TellHeads
 from agent.runtime.service import Runtime
-from agent.uplink.storing import Writer
+from agent.uplink.storing import OutboxWriter
 from privacy.errors import LyktaError
 from privacy.records.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import UNITS
@@ -27,13 +27,13 @@ _MINE = "uplink"
 _WITNESSES = ("camera", "io")
 
 
-class HeadTeller:
+class HeadReporter:
     """One thread's work: at the start, then hourly; a witness that has not heard yet is told sooner, with doubling pauses.
 
     Now and then each is noted with its whole last line: signed by its own unit, it proves what a number and a hash only claim.
     """
 
-    def __init__(self, runtime: Runtime, journal: Journal, storing: Writer) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, storing: OutboxWriter) -> None:
         self._runtime, self._journal, self._storing = runtime, journal, storing
         self._told = 0
         self._early = _MOST_EARLY
@@ -66,7 +66,7 @@ class HeadTeller:
         layout, whole = self._runtime.layout, self._told % WHOLE_EVERY == 0
         others = {unit: head for unit, head in heads(layout).items() if unit != _MINE}
         noted = {unit: (last_line(layout.journal(unit)) if whole else "") or str(head) for unit, head in others.items()}
-        if not self._storing.do(lambda: self._journal.append(HEADS, **noted)):
+        if not self._storing.attempt(lambda: self._journal.append(HEADS, **noted)):
             return {}
         self._told += 1
         known = {**others, _MINE: self._journal.head}

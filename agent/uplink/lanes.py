@@ -8,7 +8,7 @@ from typing import Protocol
 from agent.outbox.outbox import Mark, Waiting
 from agent.outbox.remote import End
 from agent.runtime.service import Runtime
-from agent.uplink.storing import Storing
+from agent.uplink.storing import OutboxAccess
 
 
 class Source(Protocol):
@@ -25,15 +25,15 @@ class Source(Protocol):
 class Lane:
     """One outbox: how far it was taken, and the epochs that were its own."""
 
-    def __init__(self, runtime: Runtime, source: Source, storing: Storing) -> None:
-        self._source, self._storing, self._reading = source, storing, Storing(runtime)
+    def __init__(self, runtime: Runtime, source: Source, storing: OutboxAccess) -> None:
+        self._source, self._storing, self._reading = source, storing, OutboxAccess(runtime)
         self._mark = Mark()
         self._epochs: set[str] = set()
 
     def next(self, limit: int) -> list[Waiting]:
         """Nothing while it cannot be reached."""
         found: list[Waiting] = []
-        self._reading.do(lambda: found.extend(self._source.take(self._mark, limit)))
+        self._reading.attempt(lambda: found.extend(self._source.take(self._mark, limit)))
         return found
 
     def taken(self, waiting: Waiting) -> None:
@@ -43,7 +43,7 @@ class Lane:
     def pending(self) -> int:
         """0 while it cannot be reached: nothing that waits there can be sent."""
         found = [0]
-        self._reading.do(lambda: found.append(self._source.pending()))
+        self._reading.attempt(lambda: found.append(self._source.pending()))
         return found[-1]
 
     def let_go(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
@@ -51,7 +51,7 @@ class Lane:
         source = self._source
         ends = {"heard": source.delete, "expired": source.expire, "corrupt": source.give_up, "set_aside": source.set_aside}
         mine = [one for one in messages if one.epoch in self._epochs]
-        return mine if mine and not self._storing.do(lambda: ends[end](mine)) else []
+        return mine if mine and not self._storing.attempt(lambda: ends[end](mine)) else []
 
 
 class Lanes:

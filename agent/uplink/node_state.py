@@ -10,7 +10,7 @@ from agent.messages import State
 from agent.runtime.ask_status import status_at
 from agent.runtime.exit_report import last, reason
 from agent.runtime.service import Runtime
-from agent.runtime.status import STATUS, ServiceState, Status, Told
+from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from privacy.errors import LyktaError
 
 NEIGHBOURS = ("camera", "io")
@@ -37,7 +37,7 @@ class NodeState:
         detail: dict[str, Status] = {}
         for name in NEIGHBOURS:
             try:
-                answer: Told[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
+                answer: StatusAnswer[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
             except LyktaError:
                 continue  # silence is judged by how long it lasts
             found[name], detail[name] = answer.standing, answer.detail

@@ -20,11 +20,11 @@ from agent.messages import Envelope, Message, decode, encode
 from agent.outbox.outbox import Waiting
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
-from agent.uplink.bad_messages import Suspects, key_of
+from agent.uplink.bad_messages import BadMessages, key_of
 from agent.uplink.lanes import Lanes
 from agent.uplink.link_state import hint_of
 from agent.uplink.retained import Retained
-from agent.uplink.storing import Storing
+from agent.uplink.storing import OutboxAccess
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Limits
 from drivers.mqtt.disconnect_causes import NOT_OF_A_MESSAGE
@@ -64,10 +64,10 @@ class Wire(Protocol):
 class Publisher:
     """One thread's work; the link's thread only leaves the broker's answers in the queue."""
 
-    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: Storing, wire: Wire) -> None:
+    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: OutboxAccess, wire: Wire) -> None:
         self._runtime, self._outboxes, self._storing, self._wire = runtime, outboxes, storing, wire
         self._retained = Retained(runtime.layout)
-        self._suspects = Suspects()
+        self._bad = BadMessages()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._flying: dict[int, Waiting] = {}
         self._again: deque[Waiting] = deque()
@@ -134,9 +134,9 @@ class Publisher:
 
     def _may_go(self, waiting: Waiting) -> bool:
         """What may have broken the link goes alone."""
-        if self._suspects.goes_alone(waiting):
+        if self._bad.goes_alone(waiting):
             return not self._flying
-        return not any(self._suspects.goes_alone(one) for one in self._flying.values())
+        return not any(self._bad.goes_alone(one) for one in self._flying.values())
 
     def _send(self, waiting: Waiting) -> None:
         payload, left = prepared(waiting, self._runtime.clock)
@@ -160,7 +160,7 @@ class Publisher:
             self._quiet_since = time.monotonic()
             self._wire.disconnect("no_puback")
         if not self._flying and not self._again and self._wire.held:
-            self._again.extend(self._suspects.idle())
+            self._again.extend(self._bad.idle())
 
     # -- from the broker -----------------------------------------------------------------------------------------------
 
@@ -176,13 +176,13 @@ class Publisher:
         if waiting is None:
             return
         self._quiet_since = time.monotonic()
-        self._again.extend(self._suspects.passed(waiting))
+        self._again.extend(self._bad.passed(waiting))
         if refusal:
             # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
             self.refused += 1
             self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
             return
-        self._storing.do(lambda: self._retained.taken(waiting))
+        self._storing.attempt(lambda: self._retained.taken(waiting))
         if not self._heard:
             self._held_since = time.monotonic()
         self._heard.append(waiting)
@@ -190,7 +190,7 @@ class Publisher:
     def _returned(self, tokens: tuple[int, ...], cause: str) -> None:
         """First what stood before, so that what changes it since comes after; then what was on its way, then what was to come."""
         on_their_way = [self._flying.pop(token) for token in tokens if token in self._flying]
-        again, broke = self._suspects.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
+        again, broke = self._bad.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
         order = {key_of(one): one for one in (*self._retained.all(), *again, *self._oversized, *self._again)}
         self._oversized.clear()
         self._again = deque(order.values())

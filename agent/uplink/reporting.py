@@ -37,7 +37,7 @@ class Reporter:
         return self._told[kind]
 
 
-class Wishes:
+class CertificateRequests:
     """Which units wait for a certificate of their next key."""
 
     def __init__(self, layout: Layout) -> None:
@@ -45,7 +45,7 @@ class Wishes:
         self._told: dict[str, tuple[int, int] | None] = {}
 
     def news(self, *, birth: bool) -> list[CertificateWanted]:
-        """Wishes that were not told yet; at birth all."""
+        """Requests that were not told yet; at birth all."""
         waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
         due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
         return [CertificateWanted(unit, wish) for unit in due if (wish := self._wish(unit))]

@@ -13,19 +13,19 @@ from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import fitted
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
-from agent.runtime.rescue_log import RungTeller
+from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.status import UplinkStatus
 from agent.uplink import health
 from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
-from agent.uplink.journal_heads import HeadTeller
+from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.link_state import LinkState, hint_of
 from agent.uplink.node_state import NodeState
 from agent.uplink.publisher import Publisher
-from agent.uplink.reporting import Reporter, Wishes
-from agent.uplink.storing import Storing, Writer
+from agent.uplink.reporting import CertificateRequests, Reporter
+from agent.uplink.storing import OutboxAccess, OutboxWriter
 from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
 from drivers import board
@@ -57,17 +57,17 @@ def run(runtime: Runtime) -> None:
     uplink = Uplink(runtime, outbox, credentials, uploader)
     runtime.answer(Carry, uploader.carry, on="ctl")
     # A full disk must not keep down the service whose uploads make room.
-    uplink.storing.do(lambda: journal.append("service_on"))
+    uplink.storing.attempt(lambda: journal.append("service_on"))
     publisher = runtime.spawn("publisher", uplink.publish)
     runtime.spawn("uploader", uploader.run)
     runtime.spawn("health", uplink.tell_health)
     runtime.spawn("link-watch", uplink.watch_link)
-    runtime.spawn("heads", HeadTeller(runtime, journal, uplink.storing).run)
+    runtime.spawn("heads", HeadReporter(runtime, journal, uplink.storing).run)
     uplink.watch_node()
     uploader.abort()
     publisher.join()
     uplink.close()
-    uplink.storing.do(lambda: journal.append("service_off"))
+    uplink.storing.attempt(lambda: journal.append("service_off"))
 
 
 class Uplink:
@@ -79,12 +79,12 @@ class Uplink:
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
-        self.storing, self._io_storing = Writer(runtime, outbox), Storing(runtime)
+        self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, self), outboxes.pending
         self._downlink = Downlink(runtime)
-        self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
-        self._rungs = RungTeller(runtime.layout)
+        self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
+        self._rungs = RescueReporter(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._edges = health.PowerEdges()
         self._born = False
@@ -107,7 +107,7 @@ class Uplink:
         """What the broker says of us if we are lost; without room for its number, nothing until the next start."""
         numbered: list[bytes] = []
         lost = State("lost", "link_lost", None, None, "ops", {})
-        if not self.storing.do(lambda: numbered.append(self._outbox.will(lost))):
+        if not self.storing.attempt(lambda: numbered.append(self._outbox.will(lost))):
             return None
         return Will(f"{self._prefix}/state", numbered[0])
 
@@ -239,21 +239,21 @@ class Uplink:
             runtime.stop.wait(1.0)
 
     def _tell_gone(self) -> None:
-        self.storing.do(self._outbox.tell_gone)
-        self._io_storing.do(self._io.tell_gone)
+        self.storing.attempt(self._outbox.tell_gone)
+        self._io_storing.attempt(self._io.tell_gone)
 
     def _tell_rungs(self) -> None:
         """Without a link too: what the rescue did waits in the outbox for the link that it is about."""
         news = self._rungs.news()
         if news and self.storing.put(*(one.event for one in news)):
-            self.storing.do(self._rungs.told)
+            self.storing.attempt(self._rungs.told)
 
     def _report(self, *, birth: bool) -> None:
         """What is in force, and what became of what the centre desired."""
-        news, wishes = self._reporter.news(birth=birth), self._wishes.news(birth=birth)
-        if (news or wishes) and self.storing.put(*news, *wishes):
+        news, requests = self._reporter.news(birth=birth), self._requests.news(birth=birth)
+        if (news or requests) and self.storing.put(*news, *requests):
             self._reporter.told(news)
-            self._wishes.told(wishes)
+            self._requests.told(requests)
 
     def _describe(self) -> Describe:
         config = self._runtime.config

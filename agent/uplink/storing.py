@@ -10,14 +10,14 @@ from agent.runtime.service import Runtime
 from privacy.errors import StorageError
 
 
-class Storing:
+class OutboxAccess:
     """Whether uses go, and why not."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.trouble = ""
 
-    def do(self, use: Callable[[], object]) -> bool:
+    def attempt(self, use: Callable[[], object]) -> bool:
         """Whether it went. If not, that is told once, and is tried again by whoever wants it."""
         try:
             use()
@@ -30,7 +30,7 @@ class Storing:
         return True
 
 
-class Writer(Storing):
+class OutboxWriter(OutboxAccess):
     """The uplink's own messages."""
 
     def __init__(self, runtime: Runtime, outbox: Outbox) -> None:
@@ -38,4 +38,4 @@ class Writer(Storing):
         self._outbox = outbox
 
     def put(self, *bodies: Body) -> bool:
-        return self.do(lambda: self._outbox.put(*bodies))
+        return self.attempt(lambda: self._outbox.put(*bodies))

@@ -14,7 +14,7 @@ from privacy.files import place, read
 from privacy.foreign import decode
 
 
-class Allowance:
+class Budget:
     """budget_mb: of a day; 0: no limit, and nothing is written. told: hears of a disk that does not take the count."""
 
     def __init__(self, path: Path, budget_mb: int, clock: SystemClock, told: Callable[[StorageError], None]) -> None:

@@ -35,7 +35,7 @@ class Part(Struct, frozen=True):
     headers: Annotated[dict[HeaderName, HeaderValue], Meta(max_length=32)] = field(default_factory=dict)
 
 
-class Said(Struct, frozen=True):
+class IngestAnswer(Struct, frozen=True):
     """What an answer holds: the parts with what the centre has of them, the receipt if it has all; orders for this node."""
 
     parts: tuple[Part, ...] = ()
@@ -43,7 +43,7 @@ class Said(Struct, frozen=True):
     orders: Tokens = ()
 
 
-class Calls:
+class IngestClient:
     """hear: is given the orders that come with any answer."""
 
     def __init__(self, place: Ingest, files: TlsFiles, hear: Callable[[Tokens], None]) -> None:
@@ -53,7 +53,7 @@ class Calls:
         self._store: tuple[tuple[str, int], Client] | None = None
         self._ended = False
 
-    def announce(self, item: Item, md5: dict[str, list[str]]) -> Said:
+    def announce(self, item: Item, md5: dict[str, list[str]]) -> IngestAnswer:
         """What is still to send.
 
         A journal segment is asked for first: if our record of it was lost after it was announced, the centre would take the
@@ -111,10 +111,10 @@ class Calls:
             self._store[1].abort()
         return self._store[1]
 
-    def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> Said:
+    def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> IngestAnswer:
         data = b"" if body is None else msgspec.json.encode(body)
         answer = self._ingest.call(method, path, data, {"Content-Type": "application/json"} if data else {})
-        said = decode(answer or b"{}", Said, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
+        said = decode(answer or b"{}", IngestAnswer, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
         if said.orders:
             self._hear(said.orders)
         return said

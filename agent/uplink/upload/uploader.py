@@ -21,13 +21,13 @@ from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
 from agent.runtime.requests import Carry, Kept
 from agent.runtime.service import Runtime
-from agent.uplink.upload.budget import Allowance
+from agent.uplink.upload.budget import Budget
 from agent.uplink.upload.courier import Courier
-from agent.uplink.upload.ingest_client import Calls, Part
+from agent.uplink.upload.ingest_client import IngestClient, Part
 from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
-from agent.uplink.upload.waiting_clips import Key, Shelf
+from agent.uplink.upload.waiting_clips import Key, WaitingClips
 from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError
 from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
@@ -70,10 +70,10 @@ class Uploader:
         config, layout = runtime.config, runtime.layout
         self._runtime, self._outbox, self._settings, self._journal = runtime, outbox, config.upload, journal
         self._courier = Courier(runtime)
-        self._calls = Calls(config.ingest, files, self._courier.hear)
-        self._shelf = Shelf(layout, config.upload.what)
+        self._ingest = IngestClient(config.ingest, files, self._courier.hear)
+        self._clips = WaitingClips(layout, config.upload.what)
         self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
-        self._allowance = Allowance(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
+        self._budget = Budget(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
         self._rate = Rate(config.upload.kbit_s)
         self._digests = Digests(runtime.stop)
         self._delayed: dict[Key, Delay] = {}
@@ -89,7 +89,7 @@ class Uploader:
         while not self._runtime.stop.wait(self._works(self._pause())):
             self._say(self._round())
             # A server closes what is idle; the next round begins with a connection that stands.
-            self._calls.close()
+            self._ingest.close()
 
     def _works(self, pause_s: float = 0.0) -> float:
         """A sign of life, the next one after that pause at the latest. A line or a neighbour may take its time: not vital."""
@@ -98,7 +98,7 @@ class Uploader:
 
     def abort(self) -> None:
         """End a call that is under way, when the service stops; the next start goes on from there."""
-        self._calls.abort()
+        self._ingest.abort()
 
     def carry(self, request: Carry) -> Kept:
         """Answer to a technician's report or diagnosis: kept until the centre has it."""
@@ -118,7 +118,7 @@ class Uploader:
         try:
             # Neither a folder that cannot be looked into nor what an ingest says may end the service that tells of it.
             with handling("upload"):
-                self._courier.poll(time.monotonic(), self._calls.orders)
+                self._courier.poll(time.monotonic(), self._ingest.orders)
                 self._errands()
                 while not self._runtime.stop.is_set() and (key := self._next()):
                     self._try(key)
@@ -134,17 +134,17 @@ class Uploader:
         """What comes before the next object: orders, and a look at what came and went."""
         now_s = time.monotonic()
         self._works()
-        self._shelf.look()
-        if self._courier.work(self._calls.answer) or now_s >= self._look_through_s:
+        self._clips.look()
+        if self._courier.work(self._ingest.answer) or now_s >= self._look_through_s:
             self._look_through_s = now_s + _LOOK_THROUGH_S
-            self._shelf.look_through(now_s)
+            self._clips.look_through(now_s)
             self._parcels.look_through()
 
     def _next(self) -> Key | None:
         """The most urgent that may leave now. Where the line broke last time comes last: it may be the cause."""
         now_s, last = time.monotonic(), None
         open_for_all = self._open_for_all(now_s)
-        for key in heapq.merge(self._parcels.waiting, self._shelf.waiting):
+        for key in heapq.merge(self._parcels.waiting, self._clips.waiting):
             if not key[0].urgent and not open_for_all:
                 break  # and neither may what comes after it
             if key in self._delayed and now_s < self._delayed[key].until_s:
@@ -175,8 +175,8 @@ class Uploader:
             self._broke_at, self._refused = None, 0
             self._delayed.pop(key, None)
 
-    def _of(self, key: Key) -> Shelf | Parcels:
-        return self._shelf if key[0] in (Rank.HELP, Rank.EXPORT, Rank.EVENT, Rank.ROUTINE) else self._parcels
+    def _of(self, key: Key) -> WaitingClips | Parcels:
+        return self._clips if key[0] in (Rank.HELP, Rank.EXPORT, Rank.EVENT, Rank.ROUTINE) else self._parcels
 
     def _fail(self, key: Key, problem: LyktaError) -> None:
         """Set one object aside for a while, unless it is gone. Many in a row are the ingest's trouble, not theirs."""
@@ -232,14 +232,14 @@ class Uploader:
 
     def _send(self, key: Key, item: Item) -> str | None:
         """One object from wherever it stands to its receipt; None if it has to wait in the middle."""
-        said = self._calls.announce(item, self._digests.of_all(item))
+        said = self._ingest.announce(item, self._digests.of_all(item))
         if said.receipt:
             return said.receipt
         self._tell(item)
         for part in said.parts:
             if not part.done and not self._put(key, item, part):
                 return None
-        receipt = self._calls.complete(item)
+        receipt = self._ingest.complete(item)
         self.uploaded += 1
         return receipt
 
@@ -251,10 +251,10 @@ class Uploader:
         md5, data = self._digests.of(path, part.offset, part.size), blocks(path, part.offset, part.size)
         self._unsent = part.size
         try:
-            self._calls.put(part, md5, self._paced(data))
+            self._ingest.put(part, md5, self._paced(data))
         except LyktaError:
             # A line that breaks each minute must not use up the budget with what it never carried.
-            self._allowance.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
+            self._budget.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
             raise
         self._failures = 0
         self._delayed.pop(key, None)
@@ -262,16 +262,16 @@ class Uploader:
 
     def _first_still(self, key: Key) -> bool:
         """Whether nothing more urgent has come, and the hours have not ended."""
-        self._shelf.look()
+        self._clips.look()
         first = self._next()
         return (first is None or first[0] >= key[0]) and (key[0].urgent or self._open_for_all(time.monotonic()))
 
     def _afford(self, item: Item, size: int) -> bool:
-        wait_s = 0.0 if item.rank.urgent else self._allowance.wait_s(size)
+        wait_s = 0.0 if item.rank.urgent else self._budget.wait_s(size)
         if wait_s:
             self._closed_until_s = time.monotonic() + wait_s
             return False
-        self._allowance.spend(size, urgent=item.rank.urgent)
+        self._budget.spend(size, urgent=item.rank.urgent)
         return True
 
     def _paced(self, data: Iterator[bytes]) -> Iterator[bytes]:
@@ -287,7 +287,7 @@ class Uploader:
             self._parcels.received(key, item, receipt)
             return
         hand_over_receipt(self._runtime.layout, item.id, receipt)
-        self._shelf.handed_over(key, time.monotonic())
+        self._clips.handed_over(key, time.monotonic())
         self._told.discard(item.id)
 
     # -- telling ---------------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class Uploader:
         text = str(trouble or "")
         if trouble and text != self._trouble and not self._runtime.stop.is_set():
             self._runtime.log("warning", f"upload: {text}", hint=trouble.hint)
-        self._trouble, self._waiting = text, len(self._shelf.waiting) + len(self._parcels.waiting)
+        self._trouble, self._waiting = text, len(self._clips.waiting) + len(self._parcels.waiting)
 
     def _pause(self) -> float:
         """Half a second when all is well, growing ones after failures, and never less than the ingest asked for."""

@@ -31,7 +31,7 @@ class _Triggered(Struct, frozen=True):
     trigger: str
 
 
-class Shelf:
+class WaitingClips:
     """`look` often, `look_through` now and then: only that one sees what orders have laid beside clips."""
 
     def __init__(self, layout: Layout, what: What) -> None:
