@@ -1,4 +1,4 @@
-"""How the camera service stands while it films. Pure: facts in, state out."""
+"""The state of the camera service while it films. Pure: facts in, state out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agent.messages import Owner, StateName
 
 CAMERA_FROZEN = "camera_frozen"
 BLIND_S = 5.0
-"""So long nothing may be known of what is filmed before the node counts as blind."""
+"""Time without a detection result after which the node counts as blind."""
 
 
 class CameraFacts(Struct, frozen=True):
-    """cause: why frames are masked as a whole now, "" if they are not; blind_s: for how long nothing was known of them.
+    """cause: why frames are fully masked now, "" if they are not; blind_s: seconds without a detection result.
 
-    stalled   the thread that does not work, as a code; events, clips: why the disk refuses them, as a code; each "" if all is well
+    stalled   the stalled thread, as a code; events, clips: why the disk refuses them, as a code; each "" without a fault
     until     when the hours end
     """
 
@@ -29,7 +29,7 @@ class CameraFacts(Struct, frozen=True):
 
 
 class StateDecision(Struct, frozen=True):
-    """A state, why, until when, and who has to act."""
+    """A state, its reason, its end, and who has to act."""
 
     state: StateName
     reason: str
@@ -38,7 +38,7 @@ class StateDecision(Struct, frozen=True):
 
 
 def state_of(facts: CameraFacts) -> StateDecision:
-    """Frames that are all masked, because nothing is known of them, are a blind node; a dark place is not."""
+    """Frames fully masked for lack of detection results make the node blind; darkness does not."""
     if facts.cause == CAMERA_FROZEN:
         return StateDecision("blind", CAMERA_FROZEN, "technician")
     if facts.blind_s > BLIND_S:

@@ -1,7 +1,7 @@
-"""The index of the spool: an entry for each complete clip, so that ten thousand clips can be listed and swept at once.
+"""The index of the spool: one entry per complete clip, so that ten thousand clips can be listed and checked in one read.
 
-It is a cache, written without waiting for the disk: a line that is torn or missing costs a look at that clip's own manifest,
-and a line of a clip that is gone means nothing.
+It is a cache, written without fsync: a line that is torn or missing costs a read of that clip's own manifest,
+and the line of a deleted clip is ignored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OWN = ("index", "head")
 
 
 class IndexEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """What lists and sweeps need of a manifest. size: bytes of the sealed files."""
+    """The fields of a manifest that listing and deletion need. size: bytes of the sealed files."""
 
     clip: str
     begin: datetime
@@ -50,7 +50,7 @@ class IndexEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_entries(index: Path) -> dict[str, IndexEntry]:
-    """The entries by clip id; lines that do not hold are left out."""
+    """The entries by clip id; lines that are damaged are left out."""
     try:
         lines = read(index, "index", most=_LARGEST).split(b"\n")
     except (OSError, RecordError):  # absent, on a bad spot of the card, or no file
@@ -64,7 +64,7 @@ def add_entry(index: Path, entry: IndexEntry) -> None:
 
 
 def rewrite(index: Path, entries: Iterable[IndexEntry]) -> None:
-    """Put an index of just these entries in place."""
+    """Replace the index by one of these entries only."""
     place(index, b"".join(map(_line, entries)))
 
 
@@ -77,7 +77,7 @@ def clip_names(spool: Path, *files: str) -> list[str]:
 
 
 def strange_names(spool: Path) -> list[str]:
-    """What lies in a spool and is neither a clip nor the spool's own. What begins with a dot is being made or deleted."""
+    """Names in a spool that are neither clips nor the spool's own files. A name with a leading dot is being made or deleted."""
     with os.scandir(spool) as found:
         odd = [entry.name for entry in found if not entry.name.startswith(".") and not _is_ours(entry)]
     return sorted(ascii(name)[1:-1] for name in odd)
