@@ -45,7 +45,7 @@ def clips_list(as_json: Json = False) -> None:
         clips = [msgspec.to_builtins(entry) | {"held": _held(layout, entry.clip)} for entry in entries]
         sys.stdout.write(json.dumps({"schema": "lykta.clips/1", "clips": clips, "damaged": damaged}) + "\n")
         return
-    # Not a rich table: ten thousand rows would take it four seconds.
+    # Not a rich table: ten thousand rows would take four seconds.
     line = "{:36}  {:19}  {:>7}  {:>6}  {:10}  {:8}  {:>10}  {:16}  {}\n"
     sys.stdout.write(line.format("clip", "begin (UTC)", "seconds", "frames", "trigger", "state", "bytes", "delete at", "hold"))
     for entry in entries:
@@ -109,7 +109,7 @@ def clips_copy(
 
 
 def _held(layout: Layout, clip: str) -> bool:
-    """Whether an order holds it: then it stays beyond its deadline and its receipt."""
+    """Whether the clip is under a hold: it then stays beyond its deadline and receipt."""
     return os.path.exists(f"{layout.spool}/{clip}/hold.jws")  # noqa: PTH110 - ten thousand at once
 
 
