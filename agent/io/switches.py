@@ -24,7 +24,7 @@ Clear = Callable[[str], None]
 
 
 class Switches:
-    """say: put messages into the outbox; clear: clear the alarm of a topic; jammed: that alarm of the help button is active already."""
+    """say: put messages into the outbox; clear: clear the alarm of a topic; jammed: its alarm is active already."""
 
     def __init__(self, say: Callable[..., None], clear: Clear, *, jammed: bool = False) -> None:
         self._say, self._clear = say, clear

@@ -1,7 +1,7 @@
-"""`lykta link`: looks how long the broker has been away, and takes the rung that is due. systemd's timer runs it each minute.
+"""`lykta link`: checks how long the broker has been unreachable, and takes the rescue step that is due. Timer: each minute.
 
-Root, without a network: it asks the services over their sockets. Each rung is an event, and so is a reboot that a rule forbids;
-root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/runtime/rescue_log.py`).
+Root, without a network: it asks the services over their sockets. Each step is an event, and so is a reboot that a rule forbids;
+root stores them in its own folder, and the uplink puts them from there into the outbox (`agent/runtime/rescue_log.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from provisioning.layout import Layout
 
 
 def command(layout: Layout, dry: bool, as_json: bool) -> int:
-    """0; 1 if a rung that was due could not be taken."""
+    """Exit code: 0; 1 if a step that was due failed."""
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
     state = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
@@ -46,7 +46,7 @@ def command(layout: Layout, dry: bool, as_json: bool) -> int:
 
 
 def facts_of(layout: Layout, clock: SystemClock) -> RescueFacts:
-    """Without valid records, or without trusted time, nothing is filmed, and a reboot costs no assessed minute."""
+    """What may forbid a reboot. Without valid records or trusted time nothing is filmed, and a reboot costs no assessed minute."""
     try:
         basis, _ = load_records(layout)
         hours = rule(basis, clock.now(), clock.trusted()).open
@@ -61,18 +61,18 @@ def facts_of(layout: Layout, clock: SystemClock) -> RescueFacts:
 
 
 def _anything_held(layout: Layout) -> bool:
-    """Whether a hold lies beside a clip; no link of the camera's user is followed."""
+    """Whether any clip is under a hold; no link made by the camera's user is followed."""
     try:
         with opened(layout.spool) as spool:
             return any(_is_held(spool, clip) for clip in spool.names())
     except FileNotFoundError:
         return False
-    except OSError:  # who cannot look must take it for held: that forbids a reboot and nothing else
+    except OSError:  # unreadable counts as held: that forbids a reboot and nothing else
         return True
 
 
 def _is_held(spool: Folder, clip: str) -> bool:
-    """What is no folder, or goes meanwhile, is no clip that is held."""
+    """Whether this clip is under a hold; False for a name that is no folder or is deleted meanwhile."""
     try:
         with spool.folder(clip) as folder:
             return folder.is_file(HOLD_FILE)
@@ -107,10 +107,10 @@ def _act(layout: Layout, config: Config, state: RescueState, decision: Decision)
 
 
 def _climb(layout: Layout, config: Config, decision: Decision) -> bool:
-    """Whether there was something to act on."""
+    """Take the step; False if the device for it is not fitted."""
     match decision.rung:
         case "reconnect":
-            # A new process: new names, new sockets, nothing of what may have hung.
+            # A new process: name resolution and sockets begin anew, nothing that may hang is kept.
             systemctl("restart", "lykta-uplink.service")
         case "modem":
             return _cut_modem(layout, config.modem, config.pins.chip)
@@ -143,7 +143,7 @@ def _path(layout: Layout) -> Path:
 
 
 def _remembered(layout: Layout, clock: SystemClock) -> RescueState:
-    """Without a memory it begins now: a boot in which nothing was heard yet. A damaged one may have held the day's reboot."""
+    """The stored state; without one a new state as of now. A damaged one may have contained the day's reboot, so that counts."""
     try:
         return decode(read(_path(layout), "link"), RescueState, "link: course.json", hint="it begins anew")
     except FileNotFoundError:
@@ -154,14 +154,14 @@ def _remembered(layout: Layout, clock: SystemClock) -> RescueState:
 
 
 def _remember(layout: Layout, state: RescueState) -> None:
-    # Without a memory the day's reboot would not be counted: then no rung is taken at all.
+    # Without a stored state the day's reboot would not be counted: if this fails, no step is taken at all.
     with on_disk(f"link: {_path(layout)}"):
         make_folder(_path(layout).parent, 0o755)
         place(_path(layout), msgspec.json.encode(state), mode=PUBLIC)
 
 
 def _tell(layout: Layout, event: Rescue) -> None:
-    """A rung is taken whether or not the disk takes its event."""
+    """Store the event; a failure of the disk does not stop the step."""
     try:
         rescue_log.note(layout, event)
     except StorageError as problem:

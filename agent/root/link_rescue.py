@@ -1,8 +1,8 @@
-"""The rungs of a dead link's rescue: which is due, and what forbids it. Pure: facts in, decision out.
+"""The steps (rungs) to restore a dead link: which is due, and what forbids it. Pure: facts in, decision out.
 
-15 minutes without a broker: a fresh connection. 30: the modem's power, a modem that hangs being the commonest fault of a remote
-node. 6 hours: the board starts again, at most once in a day of powered time, not in assessed hours, nor while something is held or
-somebody calls for help. A day is counted in powered time, so that no wrong clock can bring it early.
+15 minutes without a broker: a new connection. 30: a power cycle of the modem, as a hanging modem is the commonest fault of a
+remote node. 6 hours: a reboot, at most once in a day of powered time, not in assessed hours, nor while a clip is under a hold or a
+call for help is open. The day is counted in powered time, so that a wrong clock cannot shorten it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Refusal = Literal["hours", "hold", "help", "daily"]
 
 
 class RescueState(Struct, frozen=True):
-    """What is remembered from minute to minute, and over a boot.
+    """State that is kept from run to run, and over a reboot.
 
-    heard_ms      since boot: when the broker was last there, or the boot itself
-    tried_ms      since boot: of the last connection and the last modem cut
-    powered_ms    in all boots together; rebooted_ms: of it, when the board was last started again from here, None if never
-    told          refusals of this quiet time that were told already
+    heard_ms      since boot: when the broker was last connected, or the boot itself
+    reconnect_ms, modem_ms   since boot: of the last new connection and the last power cycle of the modem, None if not in this boot
+    powered_ms    in all boots together; rebooted_ms: its value at the last reboot by this command, None if never
+    told          refusals in this outage that were reported already
     """
 
     boot_id: str
@@ -39,7 +39,7 @@ class RescueState(Struct, frozen=True):
     told: tuple[str, ...] = ()
 
     def now(self, boot_id: str, now_ms: int, connected: bool) -> RescueState:
-        """The course a moment later."""
+        """The state updated to this moment."""
         same = boot_id == self.boot_id
         powered = self.powered_ms + max(0, now_ms - self.seen_ms if same else now_ms)
         base = self if same else RescueState(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
@@ -54,7 +54,7 @@ class RescueState(Struct, frozen=True):
 
 
 class RescueFacts(Struct, frozen=True):
-    """What may forbid a reboot. hours: whether the camera may film now; call: an open call for help, or nobody can say."""
+    """Facts that forbid a reboot. hours: the camera may film now; hold: a clip is held; call: for help, open or unknown."""
 
     hours: bool
     hold: bool
@@ -67,7 +67,7 @@ class Decision(Struct, frozen=True):
 
 
 def decide(state: RescueState, facts: RescueFacts) -> Decision:
-    """The highest rung that is due and allowed, and why a reboot that is due is not."""
+    """The strongest step that is due and allowed, and why a reboot that is due is not allowed."""
     refusal = _refusal(state, facts) if state.quiet_ms >= REBOOT_MS else None
     if state.quiet_ms >= REBOOT_MS and refusal is None:
         return Decision("reboot")
@@ -79,7 +79,7 @@ def decide(state: RescueState, facts: RescueFacts) -> Decision:
 
 
 def taken(state: RescueState, rung: Rung) -> RescueState:
-    """The course once a rung was taken: written down before it is, or a power cut in the middle would take it again."""
+    """The state after a step: stored before the step is taken, or a power cut in the middle would repeat it."""
     match rung:
         case "reconnect":
             return msgspec.structs.replace(state, reconnect_ms=state.seen_ms)

@@ -1,4 +1,4 @@
-"""Asking a service how it stands."""
+"""Requests for the status of a service."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ S = TypeVar("S", bound=Status)
 
 
 class AskStatus(Request[Any], frozen=True, tag="status"):
-    """How a service stands: `StatusAnswer` of its own kind of status."""
+    """The status of a service: `StatusAnswer` with the service's own type."""
 
     answer = Any
 
 
 def status_at(path: Path, kind: type[S]) -> StatusAnswer[S]:
-    """Of the service that answers on this socket; `UnreachableError` if none does, or says nonsense."""
+    """The status of the service on this socket; `UnreachableError` if it does not answer, or not in this form."""
     found: StatusAnswer[S] = ask_for(StatusAnswer[kind], path, AskStatus())  # type: ignore[valid-type]
     return found
 
 
 def status_of(layout: Layout, service: str) -> StatusAnswer[Any]:
-    """As a technician asks, of a service by its name."""
+    """The status of a service by its name, over the technicians' socket."""
     return status_at(layout.socket(service, "ctl"), STATUS[service])
 
 

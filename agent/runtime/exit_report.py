@@ -1,6 +1,6 @@
-"""How a unit ended: left in /run by the service manager's failure hook, and read by the uplink, which tells the centre why.
+"""How a unit ended: stored in /run by systemd's failure hook, and read by the uplink, which reports it to the centre.
 
-systemd asks the hook at every automatic start: what has not changed since is written down again, but told only once.
+systemd runs the hook at every automatic restart: an unchanged report is stored again, but sent only once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from privacy.foreign import decode
 from provisioning.layout import Layout
 
 UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
-"""The services that have the hook; data is the partition that /var/lib/lykta lies on."""
+"""The units that have the hook; data is the partition of /var/lib/lykta."""
 FINAL = {"2", "5", "7"}
 """RestartPreventExitStatus= of the units."""
 _SAME_MS = 600_000
@@ -30,7 +30,7 @@ _MANY = 3
 
 
 class ExitReport(Struct, frozen=True):
-    """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, ten minutes apart at most."""
+    """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, at most ten minutes apart."""
 
     result: str
     status: str
@@ -40,7 +40,7 @@ class ExitReport(Struct, frozen=True):
 
 
 def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ) -> int:
-    """The hook. 0, or an error if neither /run nor the outbox takes it."""
+    """The hook: stores the report and sends it. Returns 0; raises if /run or the outbox refuses."""
     if unit not in UNITS:
         raise UsageError(f"last-word: unit: none of ours (got {unit!r})", f"known: {', '.join(UNITS)}")
     clock = SystemClock("host")
@@ -59,7 +59,7 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
 
 
 def last(layout: Layout, unit: str) -> ExitReport | None:
-    """None if there is none; a torn one counts as none."""
+    """The unit's last report; None if it is absent or damaged."""
     try:
         return decode(read(layout.last_exit / f"{unit}.json", "last-word"), ExitReport, "last-word")
     except (OSError, RecordError):
@@ -67,7 +67,7 @@ def last(layout: Layout, unit: str) -> ExitReport | None:
 
 
 def reason(unit: str, report: ExitReport) -> str:
-    """A stable code for the node's state, "" for a failure that starting again may have cured."""
+    """A stable code for the node's state, "" for a failure that a restart may have cured."""
     if unit == "data":
         return "data_mount_failed"
     if report.final:
@@ -78,14 +78,14 @@ def reason(unit: str, report: ExitReport) -> str:
 
 
 def _tell(layout: Layout, failure: Failure) -> None:
-    """Into the outbox; where that is not to be had, what stands in /run must do."""
+    """Put the failure into the outbox; if that is not possible, only the report in /run remains."""
     try:
         config = load(layout.config)
         outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock_of(layout, config, ()))
         outbox.put(failure)
         outbox.close()
     except ConfigError:
-        return  # whose outbox it is cannot be known; the unit's own error names the field
+        return  # site and node are not known; the unit's own error names the field
     except LyktaError as problem:
         number = getattr(problem, "errno", None)
         raise StorageError(
