@@ -1,4 +1,4 @@
-"""Uses of an outbox by the uplink, which must outlive a full disk, a lock, a neighbour that is away: its uploads make room."""
+"""The uplink's use of an outbox. A full disk, a lock or an absent service must not end the uplink, as its uploads free space."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from privacy.errors import StorageError
 
 
 class OutboxAccess:
-    """Whether uses go, and why not."""
+    """Runs operations on an outbox. trouble: the last error, "" after a success."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.trouble = ""
 
     def attempt(self, use: Callable[[], object]) -> bool:
-        """Whether it went. If not, that is told once, and is tried again by whoever wants it."""
+        """Run `use`; whether it succeeded. A failure is logged once; the caller tries again."""
         try:
             use()
         except StorageError as problem:
@@ -31,7 +31,7 @@ class OutboxAccess:
 
 
 class OutboxWriter(OutboxAccess):
-    """The uplink's own messages."""
+    """Puts the uplink's own messages into the outbox."""
 
     def __init__(self, runtime: Runtime, outbox: Outbox) -> None:
         super().__init__(runtime)
