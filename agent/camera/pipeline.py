@@ -1,6 +1,6 @@
 """The frame path of the camera service: capture and release on one thread, the detector on another.
 
-    capture ─► DelayLine ─► Masker ─► who looks at it: encoder ─► Recorder's queue, or a visit's page
+    capture ─► DelayLine ─► Masker ─► listeners: encoder ─► Recorder's queue, or a visit's page
         └─► (one picture at a time) detector ─► answers ┘
 
 Neither waits for the other. A detector that is late, hangs or fails leaves frames without an answer, and those are

@@ -144,7 +144,7 @@ class Runtime:
         def guarded() -> None:
             try:
                 work()
-            except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+            except BaseException as problem:  # noqa: BLE001 - crash-only: logged, and the process ends with its code
                 self.fail(problem)
 
         thread = threading.Thread(target=guarded, name=f"{self.name}-{name}", daemon=True)
@@ -235,7 +235,7 @@ def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> in
     runtime.open_sockets()
     try:
         run(runtime)
-    except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+    except BaseException as problem:  # noqa: BLE001 - crash-only: logged, and the process ends with its code
         runtime.fail(problem)
     _end(runtime)
     lock.close()

@@ -244,7 +244,7 @@ class Uploader:
         return receipt
 
     def _put(self, key: Key, item: Item, part: Part) -> bool:
-        """Send a part, if it may leave now."""
+        """Send a part, if it may be sent now; whether it was."""
         if self._runtime.stop.is_set() or not self._first_still(key) or not self._afford(item, part.size):
             return False
         path = item.file(part.file)
