@@ -1,6 +1,6 @@
-"""How urgent a message is: what leaves first when the link is back, and what goes when the outbox is full.
+"""Priority of a message: the order of sending when the link returns, and of dropping when the outbox is full.
 
-Each message's class has one (`agent.messages`); it follows from the topic alone, so that the messages of one topic never overtake
+Each message class has one (`agent.messages`); it depends only on the topic, so that the messages of one topic never overtake
 each other.
 """
 
@@ -15,14 +15,14 @@ class Rank(IntEnum):
     URGENT = 0
     """Help and alarms: never dropped."""
     STATE = 1
-    """What the node is and answers: state, describe, orders, records, heads of journals."""
+    """The node's state and answers: state, describe, orders, records, heads of journals."""
     EVENT = 2
-    """Clips, tamper, breach and what else happens."""
+    """Clips, tamper, breach and other events."""
     PRESENCE = 3
     """How full the stop is, and its statistics."""
     HEALTH = 4
     TOMBSTONE = 5
-    """What will not come: told when all else is, and never dropped, or the gap would have no cause."""
+    """Tombstones, for messages that will not come: sent after all others, and never dropped, or the gap would have no cause."""
 
 
 DROPS = (Rank.HEALTH, Rank.PRESENCE, Rank.EVENT, Rank.STATE)

@@ -1,4 +1,4 @@
-"""Entry point of `lykta`: errors in the words of the design, with their exit code. A service starts without the command line."""
+"""Entry point of `lykta`: prints errors with hint and exit code. A service starts without the command line's libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provisioning.layout import SERVICES
 
 
 def main() -> None:
-    # Nothing is for everybody to write, whoever starts it; each unit says more.
+    # No file is writable by all users, whoever starts the program; the units restrict more.
     os.umask(os.umask(0o077) | 0o022)
     try:
         if len(sys.argv) == 2 and sys.argv[1] in SERVICES:

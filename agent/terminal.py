@@ -25,12 +25,12 @@ def show(schema_name: str, facts: dict[str, Any], table: Table, as_json: bool) -
     if as_json:
         sys.stdout.write(json.dumps({"schema": f"lykta.{schema_name}/1", **facts}, default=str) + "\n")
     else:
-        # Piped output has no width of its own; 80 columns would break every line of a status.
+        # Piped output has no width; 80 columns would break every line of a status.
         Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 class _Table(Table):
-    """Cells are plain text, whatever they quote: brackets are no markup, and nothing moves the cursor."""
+    """Cells are plain text: brackets are no markup, and control characters are removed."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(Text(lines(str(cell))) for cell in cells), **options)

@@ -1,4 +1,4 @@
-"""One open camera that films: presence and clips come of it, and the state of the service."""
+"""One open camera that films: it yields presence, clips and the state of the service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WANTED = ("profile",)
 
 
 class Parts(Struct, frozen=True):
-    """What filming and a visit share for the life of the service. recipients: to whom clips are sealed."""
+    """Objects that filming and a visit share for the life of the service. recipients: public keys that clips are sealed to."""
 
     runtime: Runtime
     permit: Permit
@@ -50,13 +50,13 @@ class Parts(Struct, frozen=True):
 
 
 class DetectorLog:
-    """A detector that fails is one line in the log until it is well again."""
+    """Logs a failing detector once, until it works again."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._failed = runtime, False
 
     def see(self, seen: Seen) -> bool:
-        """Whether this look gave an answer."""
+        """Whether this detection gave an answer."""
         if seen.cause and not self._failed:
             self._runtime.log("error", f"detector: {seen.cause}: frames are fully masked", detail=seen.detail)
         self._failed = bool(seen.cause)
@@ -64,7 +64,7 @@ class DetectorLog:
 
 
 def listeners(parts: Parts, camera: Camera, saw: Callable[[Seen, int], None], leaves: Callable[[MaskedFrame], None]) -> Listeners:
-    """Who hears of a pipeline: the checks of view and mask, and whoever asks."""
+    """The callbacks of a pipeline: the checks of view and mask, and those of the caller."""
     size = (camera.width, camera.height)
 
     def seen(look: Seen, wall_ns: int) -> str:
@@ -88,12 +88,12 @@ class Filming:
         self._blind_since_s = 0.0
 
     def trigger(self, trigger: Trigger) -> None:
-        """From any thread: keep a clip of this, if something is filmed."""
+        """From any thread: record a clip for this trigger, if the camera films."""
         if recorder := self._recorder:
             recorder.take(trigger)
 
     def run(self, camera: Camera) -> None:
-        """Until the service stops, the law says so, or a visit begins."""
+        """Until the service stops, the records no longer allow filming, or a visit begins."""
         runtime, telling, permit = self._parts.runtime, self._parts.custody.telling, self._parts.permit
         telling.note("capture_on", basis=permit.basis.id, view=permit.view.id)
         masker = Masker(camera.width, camera.height, permit.view, runtime.config.mask.profile)
@@ -158,7 +158,7 @@ class Filming:
             until=self._rulings.now().until,
         )
         found = state_of(facts)
-        # Ready is said by a frame that the ring has taken, not by the absence of trouble.
+        # The service becomes ready with the first frame in the ring, not by the absence of faults.
         if found.state != "ready" or runtime.standing.state != "starting":
             runtime.enter(found.state, found.reason, until=found.until, owner=found.owner)
 
@@ -170,7 +170,7 @@ class Filming:
         return Recorder(custody.spool, config.record, stream, opening.manifest, custody.keeper, custody.telling, self._frame_done)
 
     def _frame_done(self) -> None:
-        """A frame was captured, masked, coded and taken by the ring: only that is finished work."""
+        """A frame was captured, masked, coded and taken by the ring: only then is the work finished."""
         runtime = self._parts.runtime
         if runtime.standing.state == "starting":
             runtime.enter("ready", "filming")

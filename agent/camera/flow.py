@@ -1,4 +1,4 @@
-"""Letting pictures flow through one open camera, and ending its threads in order."""
+"""Runs the threads of one open camera, and ends them in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = Callable[[Callable[[], bool]], None]
 def flow(runtime: Runtime, camera: Camera, pipeline: Pipeline, watch: Callable[[], None], record: Record | None = None) -> None:
     """Until `watch` returns; then the camera is closed. `MediaError` if a thread does not end.
 
-    record  the recorder's thread, which ends once what it is given says so: after the capture thread
+    record  the body of the recorder's thread; it ends when its argument returns true: after the capture thread
     """
     done = threading.Event()
     capture = runtime.spawn("capture", lambda: pipeline.capture(done.is_set))
@@ -26,7 +26,7 @@ def flow(runtime: Runtime, camera: Camera, pipeline: Pipeline, watch: Callable[[
         ending.append(runtime.spawn("recorder", lambda: record(lambda: done.is_set() and not capture.is_alive())))
     watch()
     done.set()
-    # The detector may hang; at the end of the service that is nobody's problem, at the end of the hours it is.
+    # The detector may hang: harmless at the end of the service, an error at the end of the hours.
     _join(runtime, *ending, *(() if runtime.stop.is_set() else (detect,)))
     _join(runtime, runtime.spawn("close", camera.close))
 

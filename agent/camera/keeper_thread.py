@@ -14,7 +14,7 @@ from agent.runtime.service import Runtime
 
 SWEEP_S = 10.0
 STALLED_S = 60.0
-"""A sweep deletes at most twenty clips before the next sign of life."""
+"""A sweep deletes at most twenty clips before the next heartbeat."""
 _SAVE_S = 600.0
 _MOST = 64
 
@@ -28,7 +28,7 @@ class KeeperThread:
         self.lost = 0
 
     def defer(self, work: Work) -> None:
-        """From any thread: have this done here. Beyond the bound it is lost and counted."""
+        """From any thread: queue this work. Beyond the queue's limit it is lost and counted."""
         try:
             self._queue.put_nowait(work)
         except Full:
@@ -36,14 +36,14 @@ class KeeperThread:
             self._runtime.log("warning", "keeper queue full: one journal or outbox write lost", lost=self.lost)
 
     def run(self, save: Callable[[], None]) -> None:
-        """Until the service stops. save: writes down now and then what must outlive the process; `StorageError` if it cannot."""
+        """Until the service stops. save: called periodically to store what must outlive the process; may raise `StorageError`."""
         swept, saved = time.monotonic() - SWEEP_S, time.monotonic()
         keeper = self._custody.keeper
         while not self._runtime.stop.is_set():
             self._runtime.beat("keeper", STALLED_S, vital=False)
             with suppress(Empty):
                 self._queue.get(timeout=0.2)()
-            # Whatever else there is to write: the sweep waits for no queue to be empty.
+            # Also while the queue is not empty: deletion must not wait for it.
             if time.monotonic() - swept >= SWEEP_S:
                 more = self._custody.attend()
                 swept = time.monotonic() - (SWEEP_S if more else 0)

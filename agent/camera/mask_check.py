@@ -1,4 +1,4 @@
-"""How the mask proves itself while the node films: the self-test at start and daily, the leak audit in idle time (R25, R40)."""
+"""Checks of the mask while the node films: the self-test at start and daily, the leak audit in idle time (R25, R40)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MaskCheck:
     """One per camera service.
 
     open_auditor   opens the audit's own detector; called by the audit's thread, so that filming does not wait for it
-    defer          hands writes to the keeper's thread
+    defer          queues writes for the keeper's thread
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class MaskCheck:
         self._defer(lambda: self._telling.note("self_test", stack=self._detector.name, passed=len(checks)))
 
     def looked(self) -> None:
-        """After each look, on the detector's thread: the daily self-test, when it is due."""
+        """After each detection, on the detector's thread: the daily self-test, when it is due."""
         if self._runtime.clock.mono_ms() - self._tested_ms >= DAY_MS:
             self.test()
 
@@ -73,7 +73,7 @@ class MaskCheck:
             self._audit.take(picture, masker.raster(picture.record))
 
     def run(self) -> None:
-        """The audit's thread: at most one look in thirty seconds, so that it needs no priority below the others'."""
+        """The audit's thread: at most one detection in thirty seconds, so that it needs no lower priority than the others."""
         audit = LeakAudit(self._open_auditor())
         self._audit = audit
         while not self._runtime.stop.wait(_IDLE_S):

@@ -1,4 +1,4 @@
-"""What the camera tells io by notices: whether somebody is at the stop, and whether it is dark. Never how many, never where."""
+"""Notices from the camera to io: whether somebody is at the stop, and whether it is dark. Never how many, never where."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from agent.runtime.notices import Sender
 from agent.runtime.service import Runtime
 
 LIGHT_AGAIN_MS = 20_000
-"""Said again before io takes silence for daylight."""
+"""Repeated at this interval, before io takes silence for daylight."""
 
 
 class Neighbour:
-    """Calls come from the capture thread and from the service's."""
+    """Called from the capture thread and the service's main thread."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._sender, self._clock = Sender(runtime.layout.presence), runtime.clock
@@ -20,14 +20,14 @@ class Neighbour:
 
     @property
     def dropped(self) -> int:
-        """Notices that did not get there."""
+        """Notices that were not delivered."""
         return self._sender.dropped
 
     def tell_presence(self, change: Presence) -> None:
         self._sender.send("empty" if change.people == "none" else "waiting", "", self._clock.mono_ms())
 
     def tell_light(self, night: bool | None) -> None:
-        """io lights the infrared lamp by it. night: None where the camera cannot know."""
+        """io switches the infrared lamp by it. night: None where the camera cannot know."""
         now_ms = self._clock.mono_ms()
         if night is not None and (night != self._night or now_ms - self._light_told_ms >= LIGHT_AGAIN_MS):
             self._night, self._light_told_ms = night, now_ms

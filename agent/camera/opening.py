@@ -1,4 +1,4 @@
-"""The manifest that a clip begins with: who films, when, by which records, with which networks, and to whom it is sealed."""
+"""The manifest that a clip begins with: node, time, records in force, networks, and the recipients of the seal."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The frame path of the camera service: capture and release on one thread, the detector on another.
 
-    capture ─► DelayLine ─► Masker ─► who looks at it: encoder ─► Recorder's queue, or a visit's page
+    capture ─► DelayLine ─► Masker ─► listeners: encoder ─► Recorder's queue, or a visit's page
         └─► (one picture at a time) detector ─► answers ┘
 
-Neither waits for the other. A detector that is late, hangs or fails leaves frames without a verdict, and those leave
-fully masked; it can never hold up or lighten the picture.
+Neither waits for the other. A detector that is late, hangs or fails leaves frames without an answer, and those are
+released fully masked; it can never delay the picture or weaken its mask.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from privacy.masking.masker import Masker, Tally
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who hears of what happens in a pipeline. None of them may wait.
+    """Callbacks of a pipeline. None of them may wait.
 
-    saw        the answer of a look, with the UTC time of its picture (ns); says why everything must be masked, or ""
-    painted    a masked frame, before it leaves
-    leaves     the same, to encode or to show; its buffer goes back to the camera afterwards
-    looked     a look is over; on the detector's thread
+    saw        the result of a detection, with the UTC time of its picture (ns); returns why everything must be masked, or ""
+    painted    a masked frame, before its release
+    leaves     the same, to encode or to show; its buffer returns to the camera afterwards
+    looked     a detection is over; on the detector's thread
     """
 
     saw: Callable[[Seen, int], str]
@@ -42,7 +42,7 @@ class Listeners:
 
 
 class Coding:
-    """Encodes what leaves. take: gets each coded picture with its record."""
+    """Encodes released frames. take: called with each coded picture and its mask record."""
 
     def __init__(self, encoder: H264Encoder, take: Callable[[Taken], None]) -> None:
         self._encoder, self._take = encoder, take
@@ -52,13 +52,13 @@ class Coding:
         self._records[picture.mono_ns] = (picture.record, picture.wall_ns)
         for packet in self._encoder.encode(picture):
             record, wall_ns = self._records[packet.mono_ns]
-            # A picture that the encoder gave no packet for is before one that it did.
+            # Pictures for which the encoder gave no packet precede the one for which it did.
             self._records = {at: one for at, one in self._records.items() if at > packet.mono_ns}
             self._take(Taken(packet, record, wall_ns))
 
 
 class Pipeline:
-    """One open camera. `capture` and `detect` are the bodies of two threads."""
+    """The frame path of one open camera. `capture` and `detect` are the bodies of two threads."""
 
     def __init__(self, camera: Camera, detector: Detector, masker: Masker, listeners: Listeners) -> None:
         self._camera, self._detector, self._masker = camera, detector, masker
@@ -77,7 +77,7 @@ class Pipeline:
         return self._path.learned
 
     def capture(self, stopped: Callable[[], bool]) -> None:
-        """Until stopped: pull a picture, ask the detector when it is idle, let go of what has its verdict."""
+        """Until stopped: read a picture, pass it to the detector when that is idle, release frames that have their answer."""
         while not stopped():
             frame = self._camera.capture()
             self._path.push(frame)
@@ -89,7 +89,7 @@ class Pipeline:
             self._let_go(picture)
 
     def detect(self, stopped: Callable[[], bool]) -> None:
-        """Until stopped: look at the one picture that waits."""
+        """Until stopped: run the detector on the one picture that waits."""
         while not stopped():
             try:
                 frame = self._wanted.get(timeout=0.2)

@@ -1,4 +1,4 @@
-"""Presence: how full the stop is, in classes, from what the detector is sure of. Never a count, never a place (R44)."""
+"""Presence: how full the stop is, in classes, from detections of high confidence. Never a count, never a place (R44)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from privacy.masking.detection import Detection
 
 Level = Literal["none", "few", "some", "crowd"]
 LEVELS: tuple[Level, ...] = ("none", "few", "some", "crowd")
-# Masking asks "could this be a person"; an event asks "is it", or every shadow would start a clip.
+# Masking uses a low threshold ("could be a person"), events a high one, or every shadow would start a clip.
 SURE = 0.35
 _STEADY = 2
 
@@ -23,7 +23,7 @@ def level(detections: tuple[Detection, ...]) -> Level:
 
 
 class PresenceWatch:
-    """Turns levels into changes: a new level counts once it was seen twice running."""
+    """Turns levels into changes: a new level counts once it was seen twice in a row."""
 
     def __init__(self) -> None:
         self.now: Level = "none"
@@ -32,7 +32,7 @@ class PresenceWatch:
         self._since: datetime | None = None
 
     def see(self, detections: tuple[Detection, ...], at: datetime) -> Presence | None:
-        """The change that this look completes, dated by the first look that showed it."""
+        """The change that this detection completes, dated by the first detection of the new level; None without one."""
         found = level(detections)
         if found != self._next:
             self._next, self._times, self._since = found, 0, at
@@ -44,5 +44,5 @@ class PresenceWatch:
 
 
 def rises(before: Level, after: Level) -> bool:
-    """Whether a change is one that a clip is kept for: people came."""
+    """Whether a change triggers a clip: more people than before."""
     return LEVELS.index(after) > LEVELS.index(before)

@@ -1,6 +1,6 @@
 """The recorder: a ring of the last seconds, and clips that start with it when something happens.
 
-It runs on a thread of its own, so that a slow card never holds up the frame path; its queue is bounded, and what does not
+It runs on a thread of its own, so that a slow SD card never delays the frame path; its queue is bounded, and what does not
 fit is dropped and counted.
 """
 
@@ -28,13 +28,13 @@ from privacy.records.seal import Recipient
 
 QUEUE = 300
 CHECKPOINT_NS = 10 * SECOND
-# Key pictures, which end a fragment, come each second.
+# A key picture, which ends a fragment, comes each second.
 _SHORTEST_NS, _LONGEST_NS = SECOND // 2, SECOND * 3 // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One coded, masked picture with what was painted over it. wall_ns: UTC of exposure."""
+    """One coded, masked picture with its mask record. wall_ns: UTC of exposure."""
 
     packet: Packet
     record: MaskRecord
@@ -50,7 +50,7 @@ class Trigger:
 
     @property
     def rank(self) -> int:
-        """A clip is named by the weightiest thing that happened in it: it decides what is uploaded and dropped first."""
+        """A clip carries its most important trigger, which decides what is uploaded and dropped first."""
         return {"routine": 0, "presence": 1, "help": 3}.get(self.kind, 2)
 
 
@@ -59,7 +59,7 @@ ROUTINE = Trigger("routine")
 
 @dataclass(frozen=True)
 class Stream:
-    """What does not change while the camera is open."""
+    """Properties of the stream that do not change while the camera is open."""
 
     width: int
     height: int
@@ -69,18 +69,18 @@ class Stream:
 
 
 class Ledger(Protocol):
-    """What becomes of clips: entered in the journal, and told."""
+    """Receives finished and dropped clips: a journal entry and a message for each."""
 
     def recorded(self, manifest: Manifest) -> None: ...
 
     def drop(self, note: ClipNote) -> None:
-        """The same, and the clip's folder goes, at the latest when the disk lets it go."""
+        """The same, and the clip's folder is deleted, at once or as soon as the disk allows."""
 
 
 class _Running:
     """A clip that is being written.
 
-    It is synced where a key picture ends a fragment, each second, so that a power cut costs the running fragment and no more.
+    It is synced where a key picture ends a fragment, each second, so that a power cut costs only the running fragment.
     """
 
     def __init__(self, spool: Spool, opened: Manifest, stream: Stream, trigger: Trigger) -> None:
@@ -107,7 +107,7 @@ class _Running:
             self._full[taken.record.cause] += 1
 
     def keep(self, taken: Taken) -> None:
-        """Write one picture, and sync where it is due, by the pictures' own time: after a fragment, or a camera's stall."""
+        """Write one picture, and sync when due by the pictures' time stamps: after a fragment, or after the camera stalled."""
         self.write(taken)
         since = taken.packet.mono_ns - self._synced_ns
         if since >= _LONGEST_NS or (taken.packet.key and since >= _SHORTEST_NS):
@@ -121,7 +121,7 @@ class _Running:
             self._sign()
 
     def promote(self, trigger: Trigger) -> None:
-        """Something weightier happened: also a torn clip must be known by it."""
+        """A more important trigger came: recorded at once, so that an interrupted clip carries it too."""
         self.trigger = trigger
         self.opened = msgspec.structs.replace(self.opened, trigger=trigger.kind)
         self.sync()
@@ -141,13 +141,13 @@ class _Running:
         self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files), told)
 
     def abandon(self) -> None:
-        """Close what is open without ending it."""
+        """Close the files without completing the clip."""
         self._video.abandon()
         self._masks.abandon()
 
 
 class _Feed:
-    """The seal as a file that PyAV can write to."""
+    """The sealed file as a file object for PyAV."""
 
     def __init__(self, sink: SealedSink) -> None:
         self._sink = sink
@@ -160,7 +160,7 @@ class Recorder:
     """Takes coded pictures in order and makes clips of them.
 
     opening   makes the manifest of a clip that begins with this picture for this trigger
-    fed       called for each picture that the ring has taken: finished work
+    fed       called for each picture that is in the ring: it feeds the watchdog
     """
 
     def __init__(
@@ -185,14 +185,14 @@ class Recorder:
         self.refused_now = False
 
     def take(self, item: Taken | Trigger) -> None:
-        """Hand over from any thread; never waits."""
+        """From any thread: queue a picture or trigger; never waits."""
         try:
             self._queue.put_nowait(item)
         except Full:
             self.dropped += 1
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        """The recorder's thread: until stopped and empty; a running clip is finished."""
+        """The recorder's thread: until stopped and the queue is empty; a running clip is finished."""
         while not (stopped() and self._queue.empty()):
             try:
                 item = self._queue.get(timeout=0.2)
@@ -202,7 +202,7 @@ class Recorder:
         self._guarded(self._finish)
 
     def handle(self, item: Taken | Trigger) -> None:
-        """One item, on the recorder's thread."""
+        """Process one item, on the recorder's thread."""
         if isinstance(item, Trigger):
             self._guarded(lambda: self._begin(item))
         else:
@@ -210,7 +210,7 @@ class Recorder:
             self._fed()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """A disk that refuses a clip costs that clip, counted and told; filming, ring and help go on."""
+        """A disk that refuses a clip costs that clip, which is counted and reported; filming, ring and help go on."""
         try:
             work()
         except (OSError, StorageError) as problem:
@@ -237,14 +237,14 @@ class Recorder:
         return ended or running.seconds >= self._settings.longest
 
     def _trim_ring(self, newest: Taken) -> None:
-        """Keep the seconds wanted and whatever is needed to start at a key picture."""
+        """Keep the pre-roll and the pictures back to its key picture."""
         begin = newest.packet.mono_ns - self._settings.pre_roll * SECOND
         keys = [n for n, taken in enumerate(self._ring) if taken.packet.key and taken.packet.mono_ns <= begin]
         for _ in range(keys[-1] if keys else 0):
             self._ring.popleft()
 
     def _begin(self, trigger: Trigger) -> None:
-        """Begin a clip, or name and prolong the running one. Right after a clip there is no key picture yet to begin with."""
+        """Begin a clip, or promote and prolong the running one. Right after a clip there is no key picture yet to begin with."""
         if self._running:
             self._running.trigger_ns = self._ring[-1].packet.mono_ns
             if trigger.rank > self._running.trigger.rank:
@@ -276,7 +276,7 @@ class Recorder:
         self._ring.clear()
 
     def _drop(self, reason: str) -> None:
-        """Let go of a clip that the disk refused; nobody was told of it yet, so what reached the disk goes too."""
+        """Drop a clip that the disk refused; it was not reported yet, so what reached the disk is deleted too."""
         running = self._running
         opened = running.opened if running else self._opened
         self._opened = self._running = None

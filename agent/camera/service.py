@@ -1,7 +1,7 @@
 """`lykta camera`: the composition root of the service that sees raw frames. No network.
 
-The order is the promise: records first, then the model, then the hours, and only then the camera's `open`. A visit alone opens it
-at another hour: for who stands before it, masked, with neither recorder nor encoder (R35).
+The order is a guarantee: records first, then the model, then the hours, and only then the camera's `open`. Only a visit opens it
+outside the hours: for the person on site, masked, with neither recorder nor encoder (R35).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.camera.ruling import Rulings
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
-from agent.inbox.journal_heads import HeardHeads
+from agent.inbox.journal_heads import OtherHeads
 from agent.runtime.notices import Notice, receive
 from agent.runtime.requests import ConfirmView, Freed, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
 from agent.runtime.service import Runtime, run_service
@@ -44,7 +44,7 @@ from provisioning.layout import Layout
 
 REST_S = 10.0
 
-# With the long side of the picture it looks at; 0 is the stack's own.
+# The argument is the long side of the detector's input, pixels; 0: the stack's default.
 OpenDetector = Callable[[Runtime, int], Detector]
 
 
@@ -53,13 +53,13 @@ def serve(layout: Layout) -> int:
 
 
 def installed_detector(runtime: Runtime, long_side: int) -> Detector:
-    """The stack that the configuration names, from the node's model folder."""
+    """The detector stack that the configuration names, from the node's model folder."""
     mask = runtime.config.mask
     return open_stack(mask.stack, runtime.layout.models, mask.threads, long_side)
 
 
 def run(runtime: Runtime, open_detector: OpenDetector = installed_detector) -> None:
-    """The service: everything that can be refused is refused before the camera is opened."""
+    """Run the service: everything that can be refused is refused before the camera is opened."""
     config = runtime.config
     runtime.enter("starting", "records")
     permit = load_permit(runtime.layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
@@ -68,7 +68,7 @@ def run(runtime: Runtime, open_detector: OpenDetector = installed_detector) -> N
 
 
 class CameraService:
-    """Films while the ruling says so, shows pictures to a visit, rests otherwise."""
+    """Films while the records allow it, shows pictures to a visit, is off otherwise."""
 
     def __init__(self, runtime: Runtime, permit: Permit, detector: Detector, open_auditor: Callable[[], Detector]) -> None:
         layout = runtime.layout
@@ -88,7 +88,7 @@ class CameraService:
 
     def run(self) -> None:
         runtime = self._runtime
-        # Before the lens opens, the mask proves itself.
+        # The self-test must pass before the camera is opened.
         self._mask.test()
         self._custody.keeper.recover()
         basis, view = self._permit.basis, self._permit.view
@@ -112,13 +112,13 @@ class CameraService:
                 self._enter_off(ruling)
                 self._rest()
 
-    # -- what is asked of it -----------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
         runtime = self._runtime
         runtime.answer(GiveReceipt, self._receipt, on="uplink")
         runtime.answer(GiveOrder, self._order, on="uplink")
-        runtime.answer(TellHeads, HeardHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
+        runtime.answer(TellHeads, OtherHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
         runtime.answer(ShowView, self._view.show, on="ctl")
         runtime.answer(ConfirmView, self._view.confirm, on="ctl")
         self._visits.listen()
@@ -145,14 +145,14 @@ class CameraService:
     def _malformed(self, what: str) -> None:
         self._runtime.log("warning", what)
 
-    # -- filming, resting, showing -----------------------------------------------------------------------------------
+    # -- filming, off, visit -----------------------------------------------------------------------------------------
 
     def _film(self) -> None:
         if camera := self._open():
             self._filming.run(camera)
 
     def _open(self) -> Camera | None:
-        """The camera, open; blind, with the reason, if it does not."""
+        """The open camera; None, with the state blind and the reason, if it cannot be opened."""
         runtime = self._runtime
         try:
             return open_camera(runtime)
@@ -164,7 +164,7 @@ class CameraService:
             return None
 
     def _enter_off(self, ruling: Ruling) -> None:
-        """Lawful rest; unless what deletes at the deadlines has stopped: that is never rest."""
+        """The state off, as the records demand; degraded if the thread that deletes at the deadlines has stopped."""
         stalled = self._runtime.stalled()
         if stalled:
             self._runtime.enter("degraded", stalled, owner="technician")
@@ -172,7 +172,7 @@ class CameraService:
             self._runtime.enter("off", ruling.reason, until=ruling.until)
 
     def _rest(self) -> None:
-        """A decision was made that nothing can be filmed now: that is finished work, until the next one, or a visit."""
+        """Wait until the next decision, or a visit. A decision that nothing may be filmed counts as finished work."""
         self._runtime.ready()
         self._runtime.fed()
         visit, end = self._visits.now, time.monotonic() + REST_S
@@ -180,7 +180,7 @@ class CameraService:
             pass
 
     def _receive(self, visit: Visit) -> None:
-        """A visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, nobody's presence told."""
+        """Serve a visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, no presence reported."""
         ruling = self._visits.rule(visit)
         camera = self._open() if ruling.open else None
         if camera:

@@ -1,4 +1,4 @@
-"""How the camera service stands while it films. Pure: facts in, state out."""
+"""The state of the camera service while it films. Pure: facts in, state out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agent.messages import Owner, StateName
 
 CAMERA_FROZEN = "camera_frozen"
 BLIND_S = 5.0
-"""So long nothing may be known of what is filmed before the node counts as blind."""
+"""Time without a detection result after which the node counts as blind."""
 
 
 class CameraFacts(Struct, frozen=True):
-    """cause: why frames are masked as a whole now, "" if they are not; blind_s: for how long nothing was known of them.
+    """cause: why frames are fully masked now, "" if they are not; blind_s: seconds without a detection result.
 
-    stalled   the thread that does not work, as a code; events, clips: why the disk refuses them, as a code; each "" if all is well
+    stalled   the stalled thread, as a code; events, clips: why the disk refuses them, as a code; each "" without a fault
     until     when the hours end
     """
 
@@ -28,8 +28,8 @@ class CameraFacts(Struct, frozen=True):
     until: datetime | None
 
 
-class Judged(Struct, frozen=True):
-    """A state, why, until when, and who has to act."""
+class StateDecision(Struct, frozen=True):
+    """A state, its reason, its end, and who has to act."""
 
     state: StateName
     reason: str
@@ -37,18 +37,18 @@ class Judged(Struct, frozen=True):
     until: datetime | None = None
 
 
-def state_of(facts: CameraFacts) -> Judged:
-    """Frames that are all masked, because nothing is known of them, are a blind node; a dark place is not."""
+def state_of(facts: CameraFacts) -> StateDecision:
+    """Frames fully masked for lack of detection results make the node blind; darkness does not."""
     if facts.cause == CAMERA_FROZEN:
-        return Judged("blind", CAMERA_FROZEN, "technician")
+        return StateDecision("blind", CAMERA_FROZEN, "technician")
     if facts.blind_s > BLIND_S:
         if facts.cause == "dark":
-            return Judged("degraded", "too_dark", "technician")
-        return Judged("blind", facts.cause if facts.cause.startswith("view_") else "detector_down", "technician")
+            return StateDecision("degraded", "too_dark", "technician")
+        return StateDecision("blind", facts.cause if facts.cause.startswith("view_") else "detector_down", "technician")
     if facts.stalled:
-        return Judged("degraded", facts.stalled, "technician")
+        return StateDecision("degraded", facts.stalled, "technician")
     if facts.events:
-        return Judged("degraded", facts.events, "ops")
+        return StateDecision("degraded", facts.events, "ops")
     if facts.clips:
-        return Judged("degraded", facts.clips, "ops")
-    return Judged("ready", "filming", until=facts.until)
+        return StateDecision("degraded", facts.clips, "ops")
+    return StateDecision("ready", "filming", until=facts.until)

@@ -1,5 +1,5 @@
-"""What the camera service watches beside filming: whether the view is still the assessed one, whether the camera repeats itself,
-and what the place looks like empty."""
+"""Checks of the camera service beside filming: whether the view is still the assessed one and whether the camera repeats pictures;
+and the reference picture of the empty place."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ViewCheck:
     """The view guard and the reference picture of one signed view. `seen` and `painted` come from the capture thread, the
     others from any.
 
-    folder   where the guard's memory of edges is kept over a restart; a new view starts anew
-    defer    hands work to the keeper's thread: the frame path waits for no disk
+    folder   where the guard's edges are stored for a restart; a new view begins without
+    defer    queues work for the keeper's thread: the frame path never waits for a disk
     noiseless  whether the source may repeat itself (`camera.noiseless`)
     """
 
@@ -60,7 +60,7 @@ class ViewCheck:
         return self._guard.state
 
     def seen(self, seen: Seen, size: tuple[int, int], wall_ns: int) -> str:
-        """Judge the picture of a look; why everything must be masked from now on, or empty."""
+        """Check the picture of a detection: why everything must be masked from now on, or ""."""
         if seen.luma is None:
             return self._cause()
         self._judge_repetition(seen, wall_ns)
@@ -82,13 +82,13 @@ class ViewCheck:
                 self._defer(lambda: self._write(FROZEN, "", moment(wall_ns)))
 
     def painted(self, picture: MaskedFrame, masker: Masker) -> None:
-        """Sample a masked frame for the reference picture."""
+        """Take a masked frame as a sample for the reference picture."""
         with self._lock:
             if not picture.full and self._reference.due(picture.mono_ns):
                 self._reference.add(picture, masker.raster(picture.record))
 
     def save(self) -> None:
-        """Keep the memory of edges, if all is well with the view."""
+        """Store the edges, if the view is as assessed."""
         with self._lock:
             kept = self._guard.to_bytes() if self._guard.established and not self._guard.state.kind else b""
         if kept:
@@ -97,13 +97,13 @@ class ViewCheck:
                 place(self._path, kept)
 
     def show(self, _request: ShowView) -> ReferencePicture:
-        """The reference picture and the standing of the view."""
+        """The reference picture and the state of the view."""
         with self._lock:
             picture, standing = self._reference.jpeg(), self._guard.state
         return ReferencePicture(standing.kind, standing.hides, picture)
 
     def confirm(self, request: ConfirmView) -> Confirmed:
-        """Take the present view for the right one. Journalled and told: whoever did it stands in the journal."""
+        """Accept the present view as the right one. Reported and journalled, with the name of the person."""
         with self._lock:
             before = self._guard.state
             if not before.kind or (before.hides and before.kind != "moved"):
@@ -128,7 +128,7 @@ class ViewCheck:
         self._defer(lambda: self._write(before.kind, after.kind, moment(wall_ns)))
 
     def _write(self, before: Found, after: Found, at: datetime) -> None:
-        # Of two things at once the alarm stands until both are over.
+        # With two causes at once the alarm lasts until both are over.
         still = after or (FROZEN if self.frozen else self._guard.state.kind)
         alarm = (Alarm("tamper", still, ""),) if still else ()
         if before:
@@ -141,7 +141,7 @@ class ViewCheck:
             self._telling.clear("alarm/tamper")
 
     def _remember(self) -> ViewGuard:
-        """A guard with the edges from before the restart; torn ones are noted and learned anew."""
+        """A guard with the edges from before the restart; damaged ones are journalled and learned again."""
         try:
             return ViewGuard(read(self._path, self._path.name) if self._path.exists() else b"")
         except RecordError as problem:

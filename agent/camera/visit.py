@@ -1,6 +1,6 @@
-"""A visit: who is on site looks, on one phone, while the node is set up. Masked, two pictures a second at most, kept nowhere (R35).
+"""A visit: a person on site sees the view on one phone during setup. Masked, at most two pictures a second, never stored (R35).
 
-It lives in the camera's memory alone: a camera that starts again has none. What follows from it: `basis.rule_visit`.
+It exists only in the camera process's memory: a restart ends it. Its rules: `basis.rule_visit`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from privacy.records.basis import PROFILES, Permit, Profile, Ruling, rule_visit
 LONG_SIDE = 640
 EVERY_NS = 500_000_000
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Of a word: none that looks like another on a phone."""
+"""Letters of the access word: none that is easily confused with another on a phone."""
 _WORD, _MOST_WRONG, _MOST_REFUSALS = 8, 10, 10
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture: JPEG, when it was taken (monotonic), and why it is masked as a whole, or empty."""
+    """A picture: JPEG, time of exposure (monotonic), and why it is fully masked, or ""."""
 
     jpeg: bytes
     mono_ns: int
@@ -55,7 +55,7 @@ class Visit:
 
     begun_ms  since boot
     ended     why, once it is over before its time
-    word      what the one phone must say once; `lykta status` prints it to whoever may command the node
+    word      access word that the phone must send once; `lykta status` prints it to users who may command the node
     """
 
     def __init__(self, begun_ms: int) -> None:
@@ -69,15 +69,15 @@ class Visit:
         self._lock = Lock()
 
     def leaves(self, picture: MaskedFrame) -> None:
-        """Keep one in half a second; the one before is gone."""
+        """Keep one picture per half second; it replaces the one before."""
         if self._shown is None or picture.mono_ns - self._shown.mono_ns >= EVERY_NS:
             self._shown = Shown(jpeg(shrunk(picture, LONG_SIDE)), picture.mono_ns, picture.record.cause)
             self.pictures += 1
 
     def admit(self, phone: str, word: str) -> None:
-        """Take this phone for the one that looks, if it says the word; `AccessError` otherwise. Many wrong words end the visit.
+        """Admit this phone, the only one, if it sends the word; `AccessError` otherwise. Many wrong words end the visit.
 
-        phone  a secret of its own that nobody else has
+        phone  a secret that identifies this phone
         """
         with self._lock:
             if self._phone:
@@ -90,7 +90,7 @@ class Visit:
                 raise AccessError("visit: this is not its word", _ASK)
 
     def check(self, phone: str) -> None:
-        """`AccessError` unless this is the phone that looks."""
+        """`AccessError` unless this is the admitted phone."""
         with self._lock:
             self._check(phone)
 
@@ -101,7 +101,7 @@ class Visit:
             raise AccessError("visit: another phone looks already", "end the visit on that one; then hold the service button")
 
     def newest(self) -> Shown:
-        """`MediaError` before the first."""
+        """The newest picture; `MediaError` before the first."""
         if self._shown is None:
             raise MediaError("visit: no picture yet", "the camera opens: a few seconds")
         return self._shown
@@ -115,11 +115,11 @@ def _same(one: str, other: str) -> bool:
 
 
 class Visits:
-    """Begins, judges and ends a visit, and answers its page. `begin` comes from the ear's thread, the page's requests from its
-    socket's, the others from the service's.
+    """Begins, checks and ends a visit, and answers its page. `begin` is called on the thread that receives notices, the page's
+    requests on their socket's thread, the others on the service's.
 
-    defer  hands a write to the keeper's thread
-    now    the visit that goes on
+    defer  queues a write for the keeper's thread
+    now    the current visit
     """
 
     def __init__(self, runtime: Runtime, permit: Permit, telling: Telling, defer: Callable[[Work], None]) -> None:
@@ -129,11 +129,11 @@ class Visits:
 
     @property
     def profile(self) -> Profile:
-        """The stronger of what runs here and `strict`."""
+        """The stricter of the configured profile and `strict`."""
         return max("strict", self._runtime.config.mask.profile, key=PROFILES.index)
 
     def listen(self) -> None:
-        """Answer the page, once no trace is left of a visit that a crash ended."""
+        """Answer the page, after the marks of a visit that a crash ended are removed."""
         self._runtime.layout.visit.unlink(missing_ok=True)
         replies = (
             Reply(AskVisit, self._status),
@@ -142,11 +142,11 @@ class Visits:
             Reply(EndVisit, self._end),
         )
         self._runtime.open_socket("setup", {verb_of(reply.kind): reply for reply in replies})
-        # Technicians alone learn the word: not the page that asks for it, nor the uplink.
+        # Only technicians may read the word: neither the page that asks for it nor the uplink.
         self._runtime.answer(AskVisitWord, self._word, on="ctl")
 
     def begin(self) -> None:
-        """The service button was held: somebody stands here and wants to see. A second time prolongs nothing."""
+        """The service button was held: begin a visit. Holding it again does not prolong the visit."""
         if self.now:
             return
         visit = Visit(self._runtime.clock.mono_ms())
@@ -169,17 +169,17 @@ class Visits:
         return rule_visit(self._permit.basis, clock.now(), clock.trusted(), visit.begun_ms, clock.mono_ms())
 
     def why_over(self, visit: Visit) -> str:
-        """Empty while it goes on."""
+        """Why the visit is over; "" while it lasts."""
         ruling = self.rule(visit)
         return "service_stops" if self._runtime.stop.is_set() else visit.ended or ("" if ruling.open else ruling.reason)
 
     def show(self) -> None:
-        """Pictures come: systemd may start the page."""
+        """Pictures are available: systemd may start the page."""
         self._runtime.layout.visit.parent.mkdir(parents=True, exist_ok=True)
         self._runtime.layout.visit.touch()
 
     def close(self, visit: Visit) -> None:
-        """If it is over: take it from the page, and journal it."""
+        """If the visit is over: stop its page, and journal it."""
         if why := self.why_over(visit):
             self.now = None
             self._runtime.layout.visit.unlink(missing_ok=True)
@@ -206,7 +206,7 @@ class Visits:
         return Ended()
 
     def _of(self, phone: str) -> Visit:
-        """The visit that goes on, for the one phone that looks."""
+        """The current visit, if this is the admitted phone; else `AccessError`."""
         visit = self._current()
         visit.check(phone)
         return visit

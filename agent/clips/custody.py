@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from agent.clips.keeper import Bounds, Keeper
-from agent.clips.orders import Holds, Obedience, Orders, Unit, answers
+from agent.clips.orders import Holds, Orders, OrderVerifier, Unit, answers
 from agent.clips.spool import Spool
 from agent.inbox.inbox import Inbox
 from agent.outbox.outbox import Outbox
@@ -45,33 +45,33 @@ class Custody:
         revoked: Callable[[str], None],
         signer: Signer | None = None,
     ) -> Custody:
-        """Everything opened with the key of that unit.
+        """Open spool, keeper and orders with the key of that unit.
 
         retention  for a clip whose own manifest cannot be read
-        revoked    told the id of a record that an order took out of force
-        signer     loaded before by who gave up the right to read the key
+        revoked    called with the id of a record that an order revoked
+        signer     loaded earlier by a process that then gave up the right to read the key
         """
         node, record = config.node, config.record
         signer, trusted = signer or load_signer(layout, unit), command_keys(layout)
-        # Deleting waits for no journal (R27); a camera whose journal cannot be read does not begin to film.
+        # Deletion does not depend on the journal (R27); a camera whose journal cannot be read does not begin to film.
         journal = Journal(layout.journal(unit), unit, signer, clock.now, lazy=unit == "retention")
         outbox = Outbox(layout.outbox, node.site, node.id, clock, now=False)
         spool = Spool(layout.spool, signer, load_authority(layout))
         bounds = Bounds(record.quota_mb * 1_000_000, record.quota_share, retention)
-        me = Obedience(unit, signer, trusted, node.site, node.id)
+        me = OrderVerifier(unit, signer, trusted, node.site, node.id)
         holds = Holds(me, answers(layout), load_authority(layout))
         telling = Telling(outbox, journal)
         keeper = Keeper(spool, outbox, telling, clock, bounds, layout.camera, holds.order)
-        # Now, if that can be; deletion and filming wait for no outbox, and a disk that takes no file lets nobody open one.
+        # Opened now, if possible: deletion and filming do not wait for the outbox, and on a full disk none can be opened.
         telling.add(outbox.pending)
         orders = Orders(layout, me, keeper, clock, revoked)
         inboxes = Inbox(layout, "order", telling.note), Inbox(layout, "receipt", telling.note)
         return cls(layout, spool, outbox, journal, telling, keeper, orders, *inboxes)
 
     def attend(self) -> bool:
-        """What is to be done now and then: what is past its time or does not fit, then orders and receipts that were left.
+        """The periodic work: delete clips past their deadline or over the quota, then process orders and receipts in the inbox.
 
-        Deadlines first: they stand behind nothing that somebody else left (R27). Whether there is more to delete.
+        Deadlines first: they must not wait for input of another process (R27). Returns whether there is more to delete.
         """
         more = self.keeper.sweep()
         self.left_orders.empty(self.orders.obey)

@@ -1,7 +1,7 @@
-"""Which holds of a clip stand: judged by the numbers of the orders, not by when they came (R29, decision 0039).
+"""Which holds of a clip are in force: decided by the numbers of the orders, not by when they arrived (R29, decision 0039).
 
-A clip's folder holds `hold.jws`, the standing hold that ends last, `hold-<number>.jws` for each later one that ends before it, and
-`release.jws`, the last release. An order may come twice, late, and before one with a smaller number.
+A clip's folder holds `hold.jws`, the hold in force that ends last, `hold-<number>.jws` for each later one that ends before it, and
+`release.jws`, the last release. An order may arrive twice, late, and before one with a smaller number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from privacy.errors import RecordError
 from privacy.records.order import Order
 
 OrderOf = Callable[[bytes], Order]
-"""The order inside a token, verified; `RecordError` if it is none that counts here."""
+"""The order inside a token, verified; `RecordError` if it is not valid for this node."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Hold:
     token: bytes
 
     def replaces(self, other: Hold) -> bool:
-        """Whether the other is of no use beside this one: every release that frees from this one frees from it."""
+        """Whether the other is redundant beside this one: every release that ends this one also ends the other."""
         return self.number >= other.number and self.until >= other.until
 
 
 @dataclass(frozen=True)
 class Held:
-    """The holds of one clip that stand, and the number of the last release."""
+    """The holds of one clip that are in force, and the number of the last release."""
 
     holds: tuple[Hold, ...] = ()
     released: int = 0
 
     @property
     def until(self) -> datetime | None:
-        """The end of the hold that ends last; None where nothing holds."""
+        """The end of the hold that ends last; None without a hold."""
         return max((hold.until for hold in self.holds), default=None)
 
     def with_hold(self, new: Hold) -> Held:
@@ -53,7 +53,7 @@ class Held:
 
 
 def read_held(spool: Spool, clip: str, order_of: OrderOf, odd: Callable[[Exception], None]) -> Held:
-    """What stands in a clip's folder. A file that is no such order, or cannot be read, goes to `odd` and counts for nothing."""
+    """The holds in a clip's folder. A file that is no such order, or cannot be read, is passed to `odd` and ignored."""
     found = Held()
     for mark in ("hold", *spool.marks(clip, "hold-")) if spool.has_mark(clip, "hold") else ():
         for order, token in _read(spool, clip, mark, "hold", order_of, odd):
@@ -64,7 +64,7 @@ def read_held(spool: Spool, clip: str, order_of: OrderOf, odd: Callable[[Excepti
 
 
 def write_held(spool: Spool, clip: str, held: Held) -> None:
-    """New files first: after a power cut in between the release's number still decides. Raises `StorageError`."""
+    """New files are written first: after a power cut in between, the release's number still decides. Raises `StorageError`."""
     inward = sorted(held.holds, key=lambda hold: hold.until, reverse=True)
     names = {f"hold-{hold.number:08}" if place else "hold": hold.token for place, hold in enumerate(inward)}
     for name, token in names.items():

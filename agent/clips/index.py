@@ -1,7 +1,7 @@
-"""The index of the spool: a card for each complete clip, so that ten thousand clips can be listed and swept at once.
+"""The index of the spool: one entry per complete clip, so that ten thousand clips can be listed and checked in one read.
 
-It is a cache, written without waiting for the disk: a line that is torn or missing costs a look at that clip's own manifest,
-and a line of a clip that is gone means nothing.
+It is a cache, written without fsync: a line that is torn or missing costs a read of that clip's own manifest,
+and the line of a deleted clip is ignored.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LARGEST = 64 << 20
 _OWN = ("index", "head")
 
 
-class Card(Struct, frozen=True, forbid_unknown_fields=True):
-    """What lists and sweeps need of a manifest. size: bytes of the sealed files."""
+class IndexEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of a manifest that listing and deletion need. size: bytes of the sealed files."""
 
     clip: str
     begin: datetime
@@ -42,30 +42,30 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Card:
+    def of(cls, manifest: Manifest) -> IndexEntry:
         size = sum(file.size for file in manifest.files)
         when = (manifest.begin, manifest.end, manifest.frames)
         since = (manifest.deadline, manifest.boot_id, manifest.mono_ms)
         return cls(manifest.clip, *when, manifest.trigger, manifest.state, *since, size)
 
 
-def read_cards(index: Path) -> dict[str, Card]:
-    """The cards by clip id; lines that do not hold are left out."""
+def read_entries(index: Path) -> dict[str, IndexEntry]:
+    """The entries by clip id; lines that are damaged are left out."""
     try:
         lines = read(index, "index", most=_LARGEST).split(b"\n")
     except (OSError, RecordError):  # absent, on a bad spot of the card, or no file
         return {}
-    return {card.clip: card for card in _cards(lines)}
+    return {entry.clip: entry for entry in _entries(lines)}
 
 
-def add_card(index: Path, card: Card) -> None:
+def add_entry(index: Path, entry: IndexEntry) -> None:
     with os.fdopen(append(index), "wb") as file:
-        file.write(_line(card))
+        file.write(_line(entry))
 
 
-def rewrite(index: Path, cards: Iterable[Card]) -> None:
-    """Put an index of just these cards in place."""
-    place(index, b"".join(map(_line, cards)))
+def rewrite(index: Path, entries: Iterable[IndexEntry]) -> None:
+    """Replace the index by one of these entries only."""
+    place(index, b"".join(map(_line, entries)))
 
 
 def clip_names(spool: Path, *files: str) -> list[str]:
@@ -77,7 +77,7 @@ def clip_names(spool: Path, *files: str) -> list[str]:
 
 
 def strange_names(spool: Path) -> list[str]:
-    """What lies in a spool and is neither a clip nor the spool's own. What begins with a dot is being made or deleted."""
+    """Names in a spool that are neither clips nor the spool's own files. A name with a leading dot is being made or deleted."""
     with os.scandir(spool) as found:
         odd = [entry.name for entry in found if not entry.name.startswith(".") and not _is_ours(entry)]
     return sorted(ascii(name)[1:-1] for name in odd)
@@ -89,13 +89,13 @@ def _is_ours(entry: os.DirEntry[str]) -> bool:
     return entry.is_file(follow_symlinks=False) and entry.name in _OWN
 
 
-def _line(card: Card) -> bytes:
-    text = msgspec.json.encode(card)
+def _line(entry: IndexEntry) -> bytes:
+    text = msgspec.json.encode(entry)
     return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
 
 
-def _cards(lines: Iterable[bytes]) -> Iterator[Card]:
+def _entries(lines: Iterable[bytes]) -> Iterator[IndexEntry]:
     for line in lines:
         if line[:9] == f"{zlib.crc32(line[9:]):08x} ".encode():
             with suppress(RecordError):  # of another version
-                yield decode(line[9:], Card, "card")
+                yield decode(line[9:], IndexEntry, "entry")

@@ -1,6 +1,6 @@
-"""Keeping clips: recovery at the start, deadlines, the quota, receipts, holds. What leaves is journalled and told (R27-R29, R32).
+"""Keeping clips: recovery at the start, deadlines, quota, receipts, holds. Each deletion is journalled and reported (R27-R29, R32).
 
-The camera service keeps its clips itself; `lykta retention` does the same work on the same spool while the camera is off.
+The camera service does this for its own clips; `lykta retention` does the same on the same spool while the camera is off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from threading import Lock
 import msgspec
 
 from agent.clips.holds import Held, Hold, OrderOf, read_held, write_held
-from agent.clips.index import Card, strange_names
+from agent.clips.index import IndexEntry, strange_names
 from agent.clips.spool import Spool, ready_folder
 from agent.messages import ClipNote, ClipStage
 from agent.outbox.outbox import Outbox
@@ -34,7 +34,7 @@ _MOST_AT_ONCE = 20
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much the spool may hold: bytes, and a share of the disk, 0..1; and how long by the basis, for a damaged manifest."""
+    """Limits of the spool: bytes, a share of the disk (0..1), and the retention by the basis, for clips with a damaged manifest."""
 
     quota: int
     share: float
@@ -42,10 +42,10 @@ class Bounds:
 
 
 class Keeper:
-    """A clip's life after the recorder.
+    """Everything that happens to a clip after the recorder.
 
-    folder      where the odometer lies
-    order_of    the order inside a token that lies beside a clip; `RecordError` where it counts for nothing
+    folder      of the odometer file
+    order_of    returns the order inside a token stored beside a clip; `RecordError` if it is not valid
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Keeper:
         self._odometer = Odometer()
         self._saved_ms = -SAVE_MS
         self._known: dict[str, Kept] = {}
-        # A receipt that frees a clip in the middle of a sweep would make it look damaged.
+        # A receipt that deletes a clip in the middle of a sweep would make the clip look damaged.
         self._lock = Lock()
         self.dropped = 0
         self._leaving: set[str] = set()
@@ -73,15 +73,15 @@ class Keeper:
     def now(self) -> datetime:
         return self._clock.now()
 
-    # -- words ---------------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     def clip(self, note: ClipNote) -> None:
-        """Journal first: what the centre hears, an auditor must find. A disk that refuses gets both again later."""
+        """Journal first: whatever the centre receives, an auditor must find. Both are retried later if the disk refuses them."""
         self._enter(note)
         self.telling.say(note)
 
     def drop(self, note: ClipNote) -> None:
-        """A clip that goes: in the journal before, told afterwards."""
+        """Delete a clip: journal entry before, message afterwards."""
         self._enter(note)
         self._free(note.clip)
         self.telling.say(note)
@@ -92,7 +92,7 @@ class Keeper:
     # -- the camera's start --------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Finish or drop what a power cut tore; what is no clip is named, and stays for somebody to look at."""
+        """Finish or drop clips that a power cut interrupted; names that are no clip are logged and left for a person to inspect."""
         for name in strange_names(self._spool.folder):
             self.telling.note("spool_strange", name=name)
         with self._alone():
@@ -104,7 +104,7 @@ class Keeper:
                 self._free(clip)
                 self.clip(ClipNote(clip, "dropped", "", f"torn: {problem}", 0))
             except OSError as problem:
-                # The disk refuses now; the clip stays as it is for the next start.
+                # The disk refuses the write; the clip stays as it is until the next start.
                 self.telling.note("clip_waits", clip=clip, reason=str(problem))
         with self._alone():
             self._all()
@@ -113,12 +113,12 @@ class Keeper:
     def recorded(self, manifest: Manifest) -> None:
         """A clip is complete."""
         reason = "torn" if manifest.state == "torn" else ""
-        self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, reason, Card.of(manifest).size))
+        self.clip(ClipNote(manifest.clip, "recorded", manifest.trigger, reason, IndexEntry.of(manifest).size))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> bool:
-        """Delete what is past one of its limits, then what does not fit, in the declared order. Whether there is more to delete:
+        """Delete clips past one of their limits, then clips over the quota, in the declared order. Whether there is more to delete:
 
         a node that was off for days has thousands of clips to delete, and receipts and orders must not wait for all of them.
         """
@@ -137,19 +137,19 @@ class Keeper:
         return len(due) > _MOST_AT_ONCE
 
     def _rebuild(self) -> None:
-        """Say again what is here, once, if the outbox broke and was begun anew: the clip folders know it."""
+        """Report all clips once more, from the clip folders, if the outbox was damaged and replaced by a new one."""
         if self._outbox.needs_rebuild():
             torn = self._spool.torn()
             found = [one for one in self._known.values() if one.clip not in torn]
             self._outbox.rebuild([ClipNote(one.clip, "recorded", one.trigger, "rebuilt", one.size) for one in found])
 
     def save(self) -> None:
-        """Write the odometer down; called at the end, so that an orderly stop costs no charge."""
+        """Save the odometer; called at the end, so that an orderly stop adds no unaccounted time."""
         with self._alone():
             self._advance(at_once=True)
 
     def _advance(self, *, at_once: bool = False) -> Instant:
-        """Move the odometer on, from what another process may have saved, and save it every five minutes."""
+        """Advance the odometer, starting from what another process may have saved, and save it every five minutes."""
         instant = self._instant()
         before = self._read_odometer()
         self._odometer = before.advance(instant)
@@ -164,7 +164,7 @@ class Keeper:
         return Instant(clock.now(), clock.trusted(), clock.boot_id, clock.mono_ms())
 
     def _read_odometer(self) -> Odometer:
-        """The one that is further on: this process's, or what another saved."""
+        """The odometer with the greater value: this process's, or the one that another saved."""
         try:
             stored = read_odometer(read(self._path, "odometer"))
         except FileNotFoundError:
@@ -175,9 +175,9 @@ class Keeper:
         return max(stored, self._odometer, key=lambda one: one.total_ms)
 
     def _set_aside(self, reason: str) -> None:
-        """A damaged odometer: this process goes on with its own."""
+        """Rename a damaged odometer file: this process continues with its own value."""
         self.telling.note("odometer_torn", reason=reason)
-        with suppress(OSError):  # what the disk does not let go of is overwritten with the next save
+        with suppress(OSError):  # a file that cannot be renamed is overwritten by the next save
             self._path.replace(self._path.with_suffix(".damaged"))
 
     def _write_odometer(self) -> None:
@@ -205,7 +205,7 @@ class Keeper:
                 return
 
     def _crowded(self, used: int) -> str:
-        """What there is no more room by, as a stable code; "" if there is."""
+        """Which limit is exceeded, as a stable code; "" if none."""
         disk = room_of(self._spool.folder)
         over = used > min(self._bounds.quota, self._bounds.share * disk.total)
         return "quota" if over else disk.scarce(_LEAST_FREE)
@@ -213,7 +213,7 @@ class Keeper:
     # -- receipts and orders -------------------------------------------------------------------------------------------
 
     def receipt(self, token: str) -> bool:
-        """Free the clip that the centre's signed receipt names; False if a hold keeps it here until it is released."""
+        """Delete the clip that the centre's signed receipt names; False if a hold keeps it until its release."""
         with self._alone():
             one = self._again(self._look(self._spool.check_receipt(token.encode()).clip))
             if one.held is None:
@@ -226,26 +226,26 @@ class Keeper:
             return False
 
     def matching(self, chosen: Callable[[Kept, datetime], bool]) -> list[Kept]:
-        """Clips, torn ones too, that are chosen by what is kept of them and when they ended, oldest first."""
+        """Clips, interrupted ones too, that `chosen` selects by their data and end, oldest first."""
         with self._alone():
-            ends = {clip: card.end for clip, card in self._spool.cards().items()}
+            ends = {clip: entry.end for clip, entry in self._spool.entries().items()}
             return [self._again(one) for one in self._all() if chosen(one, ends.get(one.clip) or self._end_of(one))]
 
     def _end_of(self, one: Kept) -> datetime:
-        """When a clip ended that the index lacks: a power cut may take its last lines."""
+        """The end of a clip that is missing in the index: a power cut may lose its last lines."""
         try:
             return self._spool.manifest(one.clip).end
         except LyktaError:
             return one.begin
 
     def hold(self, clip: str, token: bytes) -> None:
-        """Keep a clip until the hold's end. A release with a higher number, heard before, stands (decision 0039)."""
+        """Keep a clip until the hold's end. A release with a higher number that arrived before takes precedence (decision 0039)."""
         order = self._order_of(token)
         with self._alone():
             self._settle(clip, self._held(clip).with_hold(Hold(order.number, order.until, token)))
 
     def release(self, clip: str, token: bytes) -> None:
-        """End the holds with smaller numbers, also those that come later; a clip whose receipt waits for that is freed."""
+        """End the holds with smaller numbers, also those that arrive later; a clip that already has its receipt is then deleted."""
         number = self._order_of(token).number
         with self._alone():
             before = self._held(clip)
@@ -281,47 +281,47 @@ class Keeper:
     # -- what is there -------------------------------------------------------------------------------------------------
 
     def _all(self) -> list[Kept]:
-        """Every clip of the spool, running and torn ones too, oldest first."""
+        """Every clip of the spool, running and interrupted ones too, oldest first."""
         names = [clip for clip in self._spool.finished_or_torn() if clip not in self._leaving]
-        cards = self._spool.cards() if len(self._known) < len(names) else {}
-        self._known = {clip: self._look(clip, cards.get(clip)) for clip in names}
+        entries = self._spool.entries() if len(self._known) < len(names) else {}
+        self._known = {clip: self._look(clip, entries.get(clip)) for clip in names}
         return list(self._known.values())
 
-    def _look(self, clip: str, card: Card | None = None) -> Kept:
-        """What is known of a clip: looked at once, then remembered.
+    def _look(self, clip: str, entry: IndexEntry | None = None) -> Kept:
+        """The data of a clip: read once, then cached.
 
-        A damaged manifest must neither stop the sweep nor keep its clip: the id holds the time, the basis the retention.
+        A damaged manifest must neither stop the sweep nor keep its clip: the id gives the time, the basis the retention.
         """
         if clip in self._known:
             return self._known[clip]
         try:
-            card = card or Card.of(self._spool.manifest(clip))
+            entry = entry or IndexEntry.of(self._spool.manifest(clip))
         except LyktaError as problem:
             self.telling.note("clip_damaged", clip=clip, reason=str(problem))
             begin = first_moment(clip)
             kept = Kept(clip, "damaged", 0, begin, begin + self._bounds.retention, *self._odometer.boot_of(begin, self._instant()))
         else:
-            kept = Kept(clip, card.trigger, card.size, card.begin, card.deadline, card.boot_id, card.mono_ms)
+            kept = Kept(clip, entry.trigger, entry.size, entry.begin, entry.deadline, entry.boot_id, entry.mono_ms)
         self._known[clip] = kept = self._marked(kept)
         return kept
 
     def _again(self, one: Kept) -> Kept:
-        """The same with its marks read anew, before it is deleted: another process may have obeyed an order about it."""
+        """The same with its marks read again, before it is deleted: another process may have executed an order on it."""
         self._known[one.clip] = one = self._marked(one)
         return one
 
     def _marked(self, kept: Kept) -> Kept:
-        """With its hold and its receipt, if it has them. A hold that is none, or cannot be read, is noted and does not count."""
+        """The clip with its hold and receipt, if it has them. A hold that is invalid or unreadable is journalled and ignored."""
         held = self._held(kept.clip).until if self._spool.has_mark(kept.clip, "hold") else None
         return msgspec.structs.replace(kept, held=held, uploaded=self._spool.has_mark(kept.clip, "receipt"))
 
     def _remove(self, one: Kept, stage: ClipStage, reason: str) -> None:
-        """Journal first: a power cut in between leaves an entry too many, never a clip that is gone in silence."""
+        """Journal first: a power cut in between leaves one entry too many, never a clip deleted without an entry."""
         self.drop(ClipNote(one.clip, stage, one.trigger, reason, one.size))
         self._known.pop(one.clip, None)
 
     def _free(self, clip: str) -> None:
-        """At once, since it may make the room that the journal waits for; where the disk refuses this too, with what waits."""
+        """At once, since the journal may need the space; if the disk refuses that too, it is retried with the pending writes."""
         self._leaving.add(clip)
         try:
             self._end(clip)
@@ -334,6 +334,6 @@ class Keeper:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One keeper at a time, over threads and processes."""
+        """Lock: one keeper at a time, across threads and processes."""
         with self._lock, locked(self._path.parent, "clips.lock"):
             yield

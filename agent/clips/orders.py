@@ -1,7 +1,6 @@
-"""Obeying orders: verified here, obeyed once, answered with a signed record, journalled (R29, R31, R33b).
+"""Execution of orders: verified here, executed once, answered with a signed record, journalled (R29, R31, R33b).
 
-An answer is kept for each number: whoever brings the same order again gets the same answer, and another order under a used
-number is refused.
+The answer is stored by number: the same order gets the same answer again, another order with a used number is refused.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from provisioning.layout import Layout
 
 Unit = Literal["camera", "retention"]
 MOST = 1000
-"""Clips that an answer names; `lykta journal` names the others."""
+"""Most clips that an answer names; `lykta journal` names the others."""
 
 
 @dataclass(frozen=True)
-class Obedience:
-    """Who obeys: the unit's key, and whose orders count."""
+class OrderVerifier:
+    """What orders are verified against, and signed answers are made with: the unit's key, trusted keys, site and node."""
 
     unit: Unit
     signer: Signer
@@ -46,14 +45,16 @@ class Obedience:
 class Orders:
     """The orders of one node, over the clips of its keeper.
 
-    revoked   told the id of a record that is no longer in force
+    revoked   called with the id of a record that is no longer in force
     """
 
-    def __init__(self, layout: Layout, me: Obedience, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]) -> None:
+    def __init__(
+        self, layout: Layout, me: OrderVerifier, keeper: Keeper, clock: SystemClock, revoked: Callable[[str], None]
+    ) -> None:
         self._layout, self._me, self._keeper, self._clock, self._revoked = layout, me, keeper, clock, revoked
 
     def obey(self, token: bytes) -> bytes:
-        """The signed answer; `RecordError` for what is no order to this node, or of a number that another order used."""
+        """Execute the order: the signed answer. `RecordError` if it is not for this node, or its number was used by another."""
         me = self._me
         order = verify_order(token, me.trusted, me.site, me.node)
         with self._alone():
@@ -64,13 +65,13 @@ class Orders:
         answer = (
             _same(read(path, path.name), order, token) if path.exists() else self._answer(order, token, *self._act(order, token))
         )
-        # After the answer, and again with each repetition: a power cut between the two must not leave it undone.
+        # After the answer, and again with each repetition: a power cut between the two must not leave this step undone.
         if peek(answer, ANSWER, Answer).result == "done":
             self._follow(order, token)
         return answer
 
     def _act(self, order: Order, token: bytes) -> tuple[tuple[str, ...], str]:
-        """Ids of the clips that it concerned, and why it was refused, or ""."""
+        """Execute the order: ids of the clips concerned, and the reason of a refusal or ""."""
         if self._clock.trusted() and self._clock.now() > order.until:
             return (), "late"
         if order.act in ("revoke", "wipe"):
@@ -88,14 +89,14 @@ class Orders:
             return (), "no such clip here"
         gone = begun if order.act in ("erase", "release") else ()
         ids = tuple(sorted({*gone, *(one.clip for one in chosen)}))
-        # Written down first: after a power cut in the middle, what is gone already was still erased by this order.
+        # Recorded first: after a power cut in the middle, clips that are deleted already still count as erased by this order.
         _place(self._path(order, "begun"), msgspec.json.encode(ids), order)
         self._on_clips(order, token, chosen)
         return ids, ""
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One order at a time: a slow one comes by the inbox too while it is being obeyed."""
+        """One order at a time: a slow order may also arrive through the inbox while it is being executed."""
         with ExitStack() as stack:
             with on_disk("orders", "check the disk and the folder's rights"):
                 make_folder(answers(self._layout))
@@ -109,7 +110,7 @@ class Orders:
         except FileNotFoundError:
             return ()
         except RecordError as problem:
-            # What it had erased by then stands in the journal; what is still there is concerned by the order itself.
+            # Clips erased by then are in the journal; the remaining ones are selected by the order again.
             path.replace(path.with_suffix(".damaged"))
             self._keeper.telling.note("order_begun_damaged", file=path.name, reason=str(problem))
             return ()
@@ -118,7 +119,7 @@ class Orders:
         return answers(self._layout) / f"{order.number:08}.{kind}"
 
     def _follow(self, order: Order, token: bytes) -> None:
-        """What concerns more than clips: a revoked record is written down; root wipes on the order that is placed for it."""
+        """Effects beyond clips: a revoked record is noted; a wipe order is placed in a file for root, which executes it."""
         if order.act == "revoke":
             _place(revocations(self._layout) / f"{order.number:08}.jws", token, order)
             self._revoked(order.record)
@@ -146,7 +147,7 @@ class Orders:
         )
         signed = sign(answer, me.signer, ANSWER)
         _place(self._path(order, "jws"), signed, order)
-        with suppress(OSError):  # beside an answer it means nothing any more
+        with suppress(OSError):  # not needed once the answer exists
             self._path(order, "begun").unlink(missing_ok=True)
             sync_folder(answers(self._layout))
         people = {"decided": order.decided, "performed": order.performed, "case": order.case, "ground": order.ground}
@@ -158,16 +159,16 @@ class Orders:
 
 
 class Holds:
-    """What an order in a clip's folder is worth.
+    """Decides whether an order in a clip's folder is valid.
 
-    obeyed     where the signed answers lie: one obeyed under a key that was retired since stands all the same
+    obeyed     folder of the signed answers: an order executed under a key that was retired later stays valid
     """
 
-    def __init__(self, me: Obedience, obeyed: Path, authority: Authority) -> None:
+    def __init__(self, me: OrderVerifier, obeyed: Path, authority: Authority) -> None:
         self._me, self._obeyed, self._authority = me, obeyed, authority
 
     def order(self, token: bytes) -> Order:
-        """The order that lies there; `RecordError` if it counts for nothing."""
+        """The order inside this token; `RecordError` if it is not valid."""
         try:
             return verify_order(token, self._me.trusted, self._me.site, self._me.node)
         except RecordError:

@@ -1,6 +1,6 @@
-"""`lykta retention`: deletes clips at their deadlines and obeys orders that were left, whether the camera runs or not.
+"""`lykta retention`: deletes clips at their deadlines and executes orders in the inbox, whether the camera runs or not.
 
-systemd's timer runs it, as the camera's user. It sees no picture and no device.
+systemd's timer runs it, as the camera's user. It has no access to pictures or devices.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _USUAL = timedelta(hours=72)
 
 
 def serve(layout: Layout) -> int:
-    """`lykta retention`: attend once, whether the camera runs or not. Nothing here sees a picture or a device."""
+    """`lykta retention`: one pass, whether the camera runs or not. No access to pictures or devices."""
     signer = load_signer(layout, "retention")
     with as_spool_owner(layout):
         return _serve(layout, signer)
@@ -44,7 +44,7 @@ def _serve(layout: Layout, signer: Signer) -> int:
 
 
 def _head(journal: Journal) -> Head | None:
-    """None while the disk does not say."""
+    """The journal's head; None while the disk cannot be read."""
     try:
         return journal.head
     except StorageError:
@@ -52,7 +52,7 @@ def _head(journal: Journal) -> Head | None:
 
 
 def usual_retention(layout: Layout) -> timedelta:
-    """By the basis, or the 72 hours of the law's usual case where there is none: deleting never waits for a record (R27)."""
+    """The retention by the basis, else the 72 hours of the law's usual case: deletion never waits for a record (R27)."""
     try:
         return timedelta(hours=load_records(layout)[0].retention_hours)
     except RecordError:

@@ -1,8 +1,8 @@
 """Clips on the node's disk, sealed: <clip id>/{clip.age, masks.age, manifest.jws}. A clip is complete once its manifest is there.
 
-While a clip runs, checkpoint.jws holds its signed manifest so far and tail.age what has not filled a chunk yet, so that a power
-cut leaves a torn clip that lacks its last second at most, and not a riddle. Orders leave hold.jws, release.jws and export.jws in a
-clip's folder, and the receipt of a clip that must stay all the same is kept there too.
+While a clip runs, checkpoint.jws holds its signed manifest so far and tail.age the bytes of the unfinished chunk, so that a power
+cut costs at most the last second. Orders add hold.jws, release.jws and export.jws to a clip's folder; the receipt of a clip
+under a hold is stored there too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from threading import Lock
 
 import msgspec
 
-from agent.clips.index import CLIP_ID, Card, add_card, clip_names, read_cards, rewrite
+from agent.clips.index import CLIP_ID, IndexEntry, add_entry, clip_names, read_entries, rewrite
 from privacy.errors import RecordError, SealError, StorageError
 from privacy.files import create, make_folder, on_disk, open_file, place, read, read_own, sync_folder
 from privacy.folders import remove
@@ -34,7 +34,7 @@ _BLOCK = 1 << 20
 
 
 class SealedSink:
-    """One sealed file of a running clip: created exclusively, synced when asked, hashed as it grows."""
+    """One sealed file of a running clip: created exclusively, synced on request, hashed while it is written."""
 
     def __init__(self, path: Path, recipients: Sequence[Recipient]) -> None:
         self._name = path.name
@@ -48,11 +48,11 @@ class SealedSink:
 
     @property
     def file(self) -> SealedFile:
-        """The bytes so far, as a checkpoint names them."""
+        """Size and hash of the bytes so far, for a checkpoint."""
         return SealedFile(self._name, self.seal.size, self.seal.sha256)
 
     def write(self, data: bytes, /) -> int:
-        """Bytes that are sealed already; a short write goes on until the disk refuses."""
+        """Write bytes that are sealed already; a short write is continued until the disk refuses."""
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -62,14 +62,14 @@ class SealedSink:
         os.fdatasync(self._descriptor)
 
     def close(self) -> SealedFile:
-        """End the seal; what is returned is on the disk."""
+        """Write the last chunk and close; size and hash returned are of bytes on the disk."""
         self.seal.close()
         os.fsync(self._descriptor)
         self.abandon()
         return self.file
 
     def abandon(self) -> None:
-        """Close the file as it is. A late write of a dying muxer then meets no file instead of somebody else's."""
+        """Close the file as it is. A late write by a failing muxer then fails, instead of reaching another file's descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -87,9 +87,9 @@ class Spool:
 
     @property
     def previous(self) -> str:
-        """Hash of the last manifest, which the next one carries; empty for the first clip of a node.
+        """Hash of the last manifest, which the next one contains; empty for the first clip of a node.
 
-        Of a damaged note the newest clip that is here tells it; the centre finds the gap if there is none.
+        If its file is damaged, taken from the newest clip here; if there is none, the centre finds the gap.
         """
         try:
             noted = read_own(self._head).decode(errors="replace")
@@ -116,7 +116,7 @@ class Spool:
         return [clip for clip in clip_names(self.folder, _CHECKPOINT) if clip not in self._running and clip not in whole]
 
     def count(self) -> int:
-        """Clips of any state: cheap to ask."""
+        """Number of clips in any state, without reading their files."""
         with os.scandir(self.folder) as found:
             return sum(CLIP_ID.fullmatch(entry.name) is not None for entry in found)
 
@@ -132,65 +132,65 @@ class Spool:
             undo.callback(video.abandon)
             masks = SealedSink(folder / MASKS, recipients)
             undo.callback(masks.abandon)
-            # Last, because it syncs the folder with the names of both files.
+            # Last, because it syncs the folder, which then contains the names of both files.
             place(folder / _CHECKPOINT, sign(opened, self._signer, MANIFEST))
             sync_folder(self.folder)
             undo.pop_all()
         return video, masks
 
     def sync(self, clip: str, video: SealedSink, masks: SealedSink) -> None:
-        """When this returns, everything fed so far survives a power cut."""
+        """When this returns, everything written so far survives a power cut."""
         video.sync()
         masks.sync()
         place(self.folder / clip / TAIL, seal_tail(video.seal, masks.seal))
 
     def checkpoint(self, so_far: Manifest, video: SealedSink, masks: SealedSink) -> None:
-        """Sign what stands on the disk of a running clip; call it right after `sync`."""
+        """Sign what is on the disk of a running clip; call it right after `sync`."""
         signed = msgspec.structs.replace(so_far, files=(video.file, masks.file))
         place(self.folder / so_far.clip / _CHECKPOINT, sign(signed, self._signer, MANIFEST))
 
     def finish(self, manifest: Manifest, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
         """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed.
 
-        told   called once it is: until this returns the checkpoint stays, and a power cut makes `mend` name the clip again
+        told   called then; the checkpoint stays until it returns, and after a power cut `mend` reports the clip again
         """
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
             token = sign(chained, self._signer, MANIFEST)
             place(self.folder / manifest.clip / MANIFEST_FILE, token)
             place(self._head, sha256_hex(token).encode())
-            with suppress(OSError):  # a cache: a card that is missing costs a look at the manifest
-                add_card(self._index, Card.of(chained))
+            with suppress(OSError):  # a cache: a missing entry costs a read of the manifest
+                add_entry(self._index, IndexEntry.of(chained))
             self._running.discard(manifest.clip)
         told(chained)
-        with suppress(OSError):  # the clip is complete and told; the next start tidies up
+        with suppress(OSError):  # the clip is complete and reported; the next start removes these files
             self._tidy(chained)
         return chained
 
     # -- after a power cut ---------------------------------------------------------------------------------------------
 
     def mend(self, told: Callable[[Manifest], None]) -> None:
-        """Finish what a crash interrupted: deletions that had begun, folders without a record, manifests just placed.
+        """Finish what a crash interrupted: begun deletions, folders without a record, manifests just written.
 
-        told   called with those manifests: nobody may have heard of them
+        told   called with those manifests: they may not have been reported yet
         """
         for path in self.folder.iterdir():
             if path.name.startswith(_FREED) or (CLIP_ID.fullmatch(path.name) and not _recorded(path)):
-                # What the disk keeps now is no clip any more; the next start, and `lykta retention`, ask it again.
+                # These files are no clip any more; the next start and `lykta retention` try again to delete them.
                 remove(path)
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / MANIFEST_FILE).exists():
-                with suppress(RecordError, OSError):  # a damaged manifest, or one that cannot be read: the sweep says so
+                with suppress(RecordError, OSError):  # a damaged or unreadable manifest: the sweep reports it
                     self._settle(self.manifest(clip), told)
         kept = set(self.clips())
-        cards = read_cards(self._index)
-        if len(cards) > 2 * len(kept) + 100:
-            rewrite(self._index, (cards[clip] for clip in sorted(kept & cards.keys())))
+        entries = read_entries(self._index)
+        if len(entries) > 2 * len(kept) + 100:
+            rewrite(self._index, (entries[clip] for clip in sorted(kept & entries.keys())))
 
     def recover(self, clip: str, now: datetime, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
-        """Finish a clip that a power cut tore: cut the torn chunk, hash what stands, sign it as torn.
+        """Finish a clip that a power cut interrupted: cut the incomplete chunk, hash the rest, sign it as torn.
 
-        Raises `SealError` if not even a header reached the disk; the clip is then gone and the caller says so.
+        Raises `SealError` if not even a header reached the disk; the clip is then deleted and the caller reports it.
         """
         folder = self.folder / clip
         token, opened = self._read(clip, _CHECKPOINT)
@@ -202,14 +202,14 @@ class Spool:
         return self.finish(whole, told)
 
     def _settle(self, manifest: Manifest, told: Callable[[Manifest], None]) -> None:
-        """The end of a `finish` that was interrupted: the chain's head may be an older one, and nobody may have been told."""
+        """Complete a `finish` that was interrupted: the chain's head may be older, and the clip may not have been reported."""
         if self.previous == manifest.previous:
             place(self._head, sha256_hex(read_own(self.folder / manifest.clip / MANIFEST_FILE)).encode())
         told(manifest)
         self._tidy(manifest)
 
     def _tidy(self, manifest: Manifest) -> None:
-        """Remove what only a running clip needs, the checkpoint last."""
+        """Remove the files that only a running clip needs, the checkpoint last."""
         folder = self.folder / manifest.clip
         if TAIL not in {file.name for file in manifest.files}:
             (folder / TAIL).unlink(missing_ok=True)
@@ -225,12 +225,12 @@ class Spool:
         name = MANIFEST_FILE if (self.folder / clip / MANIFEST_FILE).exists() else _CHECKPOINT
         return self._read(clip, name)[1]
 
-    def cards(self) -> dict[str, Card]:
-        """Cards of clips, by id; some may be gone, and some clips may have none."""
-        return read_cards(self._index)
+    def entries(self) -> dict[str, IndexEntry]:
+        """Entries of the index, by clip id; some clips may be deleted already, and some may have no entry."""
+        return read_entries(self._index)
 
     def check_receipt(self, token: bytes) -> Manifest:
-        """The manifest of the clip that a receipt of the centre frees; `RecordError` if it frees none."""
+        """The manifest of the clip that a receipt of the centre allows to delete; `RecordError` if there is none."""
         receipt = read_receipt(token, self._authority)
         path = self.folder / receipt.id / MANIFEST_FILE
         if not path.exists():
@@ -241,9 +241,9 @@ class Spool:
         return manifest
 
     def free(self, clip: str) -> None:
-        """Delete a clip. It is gone by one rename, on the disk when this returns, so that no half-deleted clip comes back.
+        """Delete a clip, by one rename that is on the disk when this returns, so that no half-deleted clip reappears.
 
-        Raises `StorageError` where the disk does not let go.
+        Raises `StorageError` if files cannot be removed.
         """
         folder, gone = self.folder / clip, self.folder / f"{_FREED}{clip}"
         with on_disk(folder, "mend the disk; the clip goes as soon as it lets go"), self._lock:
@@ -256,7 +256,7 @@ class Spool:
         self._running.discard(clip)
 
     def clear_freed(self) -> None:
-        """The bytes of deleted clips, where a crash or the disk kept them; `StorageError` if it still does."""
+        """Remove the files of deleted clips that a crash or the disk kept; `StorageError` if that fails again."""
         kept = [f"{path}: {one}" for path in sorted(self.folder.glob(f"{_FREED}*")) for one in remove(path)]
         if kept:
             raise StorageError(kept[0], "mend the disk")
@@ -264,7 +264,7 @@ class Spool:
     # -- marks ---------------------------------------------------------------------------------------------------------
 
     def mark(self, clip: str, mark: str, token: bytes) -> None:
-        """Put a signed order or receipt beside a clip: hold, hold-<number>, release, export or receipt."""
+        """Store a signed order or receipt with a clip: hold, hold-<number>, release, export or receipt."""
         path = self.folder / clip / f"{mark}.jws"
         with on_disk(path):
             place(path, token)
@@ -282,7 +282,7 @@ class Spool:
         return (self.folder / clip / f"{mark}.jws").exists()
 
     def marks(self, clip: str, begin: str) -> list[str]:
-        """Names of a clip's marks that begin so, in order."""
+        """Names of a clip's marks with this prefix, sorted."""
         return sorted(path.stem for path in (self.folder / clip).glob(f"{begin}*.jws"))
 
     def _read(self, clip: str, name: str) -> tuple[bytes, Manifest]:
@@ -301,7 +301,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
 
 def _written(path: Path, otherwise: datetime) -> datetime:
-    """When a file was written last; `otherwise` if its inode holds no date."""
+    """When a file was last written; `otherwise` if its inode has no valid date."""
     with suppress(ValueError, OverflowError):
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return otherwise
@@ -312,18 +312,18 @@ def _recorded(folder: Path) -> bool:
 
 
 def ready_folder(folder: Path) -> None:
-    """A folder that clips cannot be kept without; `StorageError` where the disk does not take it."""
+    """Make a folder that is needed for clips; `StorageError` if the disk refuses."""
     with on_disk(f"{folder}: cannot be made", "free space or mend the disk"):
         make_folder(folder)
 
 
 def is_full(problem: BaseException) -> bool:
-    """Whether a write failed because there is no room, which waiting and deleting can mend."""
+    """Whether a write failed for lack of space, which waiting and deleting can solve."""
     return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _trim(path: Path) -> SealedFile:
-    """Cut a sealed file to whole chunks and make that last: the manifest to come names these bytes."""
+    """Cut a sealed file to whole chunks and sync it: the manifest that follows names these bytes."""
     with open_file(path, path.name, write=True) as file:
         head = head_size(file.read(64 * 1024))
         os.ftruncate(file.fileno(), whole_size(head, path.stat().st_size))

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from agent.clips.index import Card, clip_names, read_cards, strange_names
+from agent.clips.index import IndexEntry, clip_names, read_entries, strange_names
 from agent.clips.spool import check_files
 from agent.commands.options import Json
 from agent.terminal import show, table_of
@@ -31,35 +31,35 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sealed clips
 def clips_list(as_json: Json = False) -> None:
     """All complete clips, oldest first."""
     layout = Layout.from_environment()
-    names, known = clip_names(layout.spool, MANIFEST_FILE) if layout.spool.is_dir() else [], read_cards(layout.spool / "index")
-    cards, damaged = [], {}
+    names, known = clip_names(layout.spool, MANIFEST_FILE) if layout.spool.is_dir() else [], read_entries(layout.spool / "index")
+    entries, damaged = [], {}
     for name in strange_names(layout.spool) if layout.spool.is_dir() else []:
         stderr.note(f"{name}: is no clip")
     for clip in names:
         try:
-            cards.append(known.get(clip) or Card.of(read_manifest(layout, clip)))
+            entries.append(known.get(clip) or IndexEntry.of(read_manifest(layout, clip)))
         except (OSError, LyktaError) as problem:
             damaged[clip] = str(problem)
             stderr.note(f"{clip}: {problem}")
     if as_json:
-        clips = [msgspec.to_builtins(card) | {"held": _held(layout, card.clip)} for card in cards]
+        clips = [msgspec.to_builtins(entry) | {"held": _held(layout, entry.clip)} for entry in entries]
         sys.stdout.write(json.dumps({"schema": "lykta.clips/1", "clips": clips, "damaged": damaged}) + "\n")
         return
-    # Not a rich table: ten thousand rows would take it four seconds.
+    # Not a rich table: ten thousand rows would take four seconds.
     line = "{:36}  {:19}  {:>7}  {:>6}  {:10}  {:8}  {:>10}  {:16}  {}\n"
     sys.stdout.write(line.format("clip", "begin (UTC)", "seconds", "frames", "trigger", "state", "bytes", "delete at", "hold"))
-    for card in cards:
-        seconds, last = f"{(card.end - card.begin).total_seconds():.1f}", f"{card.deadline:%Y-%m-%d %H:%M}"
+    for entry in entries:
+        seconds, last = f"{(entry.end - entry.begin).total_seconds():.1f}", f"{entry.deadline:%Y-%m-%d %H:%M}"
         facts = (
             seconds,
-            card.frames,
-            printable(card.trigger),
-            card.state,
-            card.size,
+            entry.frames,
+            printable(entry.trigger),
+            entry.state,
+            entry.size,
             last,
-            "held" if _held(layout, card.clip) else "",
+            "held" if _held(layout, entry.clip) else "",
         )
-        sys.stdout.write(line.format(card.clip, f"{card.begin:%Y-%m-%d %H:%M:%S}", *facts))
+        sys.stdout.write(line.format(entry.clip, f"{entry.begin:%Y-%m-%d %H:%M:%S}", *facts))
 
 
 @app.command("show")
@@ -109,7 +109,7 @@ def clips_copy(
 
 
 def _held(layout: Layout, clip: str) -> bool:
-    """Whether an order holds it: then it stays beyond its deadline and its receipt."""
+    """Whether the clip is under a hold: it then stays beyond its deadline and receipt."""
     return os.path.exists(f"{layout.spool}/{clip}/hold.jws")  # noqa: PTH110 - ten thousand at once
 
 

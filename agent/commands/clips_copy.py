@@ -1,9 +1,9 @@
-"""`lykta clips copy DIR`: sealed clips and closed journal segments on a stick, where no link reaches, and their receipts back.
+"""`lykta clips copy DIR`: sealed clips and closed journal segments on a USB stick for nodes without a link; receipts back.
 
-First visit: everything is copied. `lykta-central ingest DIR` takes it and puts a receipt beside each. Second visit: what the
-receipts name is freed by the camera, and what is new is copied. The stick holds nothing that opens without the centre.
+First visit: everything is copied. `lykta-central ingest DIR` takes it and puts a receipt beside each. Second visit: the
+camera deletes the clips that the receipts name, and new ones are copied. Only the centre can decrypt the stick's files.
 
-Whoever had the stick in hand may have left links and devices on it: everything below its folder is reached by descriptor.
+The stick may have been tampered with, by links or devices: everything below its folder is opened by descriptor.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from provisioning.layout import Layout
 
 _BLOCK = 1 << 20
 _MOST = 100_000
-"""Folders that are looked at on a stick."""
+"""Most folders of a stick that are examined."""
 
 
 def command(layout: Layout, target: Path, as_json: bool) -> int:
-    """0; 1 if a clip could not be copied or freed, which is named on stderr."""
+    """Exit code: 0; 1 if a clip could not be copied or deleted, which is named on stderr."""
     with on_disk(f"clips: {target}", "is the stick mounted, and may you write to it?"):
         make_folder(target, 0o755)
         with opened(target) as stick:
@@ -55,7 +55,7 @@ def _visit(layout: Layout, stick: Folder) -> dict[str, int]:
 
 
 def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
-    """Numbers freed, held and refused. What the centre has signed is handed in; what the node no longer has leaves the stick too.
+    """Counts freed, held and refused. Passes receipts to the camera; removes clips from the stick that the node no longer has.
 
     held   the camera has the receipt, and keeps the clip until its hold ends
     """
@@ -67,7 +67,7 @@ def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
             continue
         if _is_here(layout, clip):
             try:
-                # Left in the inbox of a camera that is away, the clip stays on both until the next visit.
+                # If the camera does not run, the receipt is in the inbox, and the clip stays on both until the next visit.
                 token = _read(stick, clip, RECEIPT_FILE).decode(errors="replace")
                 taken = hand_over_receipt(layout, clip, token) is not None
                 kept = (layout.spool / clip / HOLD_FILE).exists()
@@ -82,7 +82,7 @@ def _return_receipts(layout: Layout, stick: Folder) -> tuple[int, int, int]:
 
 
 def _of_this_node(stick: Folder, clip: str, mine: tuple[str, str]) -> bool:
-    """Whether it is a clip of ours with something beside it for a receipt: one stick may serve several nodes."""
+    """Whether it is a clip of this node with a receipt file: one stick may serve several nodes."""
     try:
         with stick.folder(clip) as folder:
             folder.facts(RECEIPT_FILE)
@@ -102,7 +102,7 @@ def _read(stick: Folder, clip: str, name: str) -> bytes:
 
 
 def _has(stick: Folder, name: str, file: str) -> bool:
-    """Whether a folder of the stick is complete. What is no folder there has nothing: to copy into it then says why."""
+    """Whether a folder of the stick is complete. False for a name that is not a folder: copying into it then gives the error."""
     try:
         with stick.folder(name) as folder:
             return folder.is_file(file)
@@ -120,7 +120,7 @@ def _copy_clips(layout: Layout, stick: Folder) -> tuple[int, int]:
                     _copy(source, stick, clip)
                 copied += 1
             except (OSError, RecordError) as problem:
-                # The camera may free a clip at any moment; a stick may be full.
+                # The camera may delete a clip at any moment; a stick may be full.
                 failed += 1
                 stick.remove(clip)
                 stderr.note(f"{clip}: {problem}")
@@ -129,7 +129,7 @@ def _copy_clips(layout: Layout, stick: Folder) -> tuple[int, int]:
 
 
 def _copy(source: Folder, stick: Folder, clip: str) -> None:
-    """A clip's folder, absent or complete: its manifest is what comes last. No byte more than that names."""
+    """Copy a clip's folder, so that it is absent or complete: the manifest is last. Only the bytes that the manifest names."""
     token = source.read(MANIFEST_FILE, MANIFEST_FILE)
     stick.make(clip, 0o755)
     with stick.folder(clip) as target:
@@ -142,7 +142,7 @@ def _copy(source: Folder, stick: Folder, clip: str) -> None:
 def _copy_segments(layout: Layout, stick: Folder) -> tuple[int, int]:
     """Closed journal segments, each in a folder of its own with the parcel that the uplink would have sent it in: copied, failed.
 
-    They stay on the stick when their receipt comes back: the uplink, not this command, keeps the books of what the centre has.
+    They stay on the stick when their receipt returns: the uplink, not this command, records what the centre has.
     """
     clock = clock_of(layout, settings_in_force(layout))
     parcels = Parcels(layout, settings_in_force(layout).node, load_signer(layout, "uplink"), clock.now)
@@ -158,7 +158,7 @@ def _copy_segments(layout: Layout, stick: Folder) -> tuple[int, int]:
 
 
 def _copy_segment(path: Path, token: bytes, stick: Folder) -> bool:
-    """Whether it was not there yet."""
+    """Whether it was copied; False if it was there already."""
     parcel = peek(token, PARCEL, Parcel)
     if _has(stick, parcel.id, PARCEL_FILE):
         return False
@@ -170,7 +170,7 @@ def _copy_segment(path: Path, token: bytes, stick: Folder) -> bool:
 
 
 def _copy_file(source: BinaryIO, target: Folder, name: str, size: int) -> None:
-    """Exactly so many bytes; `StorageError` if there are fewer."""
+    """Copy exactly `size` bytes; `StorageError` if there are fewer."""
     part = f".{name}.part"
     target.remove(part)
     with os.fdopen(target.create(part, PUBLIC), "wb") as file:

@@ -1,4 +1,4 @@
-"""`lykta demo`: its options; what it does stands in `agent.demo`."""
+"""`lykta demo`: its options; the implementation is in `agent.demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lykta diag`: one file for a technician to attach to an issue. No picture, no clip, no key, nobody to be seen (R37)."""
+"""`lykta diag`: one file for a technician to attach to an issue. No picture, no clip, no key, no personal data (R37)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_LOG = 100_000
 
 
 class _Kept(Struct, frozen=True):
-    """What the uplink answers: the id of the parcel."""
+    """The uplink's answer: the id of the parcel."""
 
     id: str
 
@@ -58,7 +58,7 @@ def diag(
 
 
 def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
-    """Write the file; with --send also leave it to the uplink, which carries it to the centre."""
+    """Write the file; with --send also pass it to the uplink, which sends it to the centre."""
     if out.is_symlink() or (out.exists() and not out.is_file()):
         raise UsageError(f"diag: {out}: is no plain file", "name a new file")
     data = json.dumps(collect(layout), indent=1, default=str).encode()
@@ -72,12 +72,12 @@ def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
 
 
 def hand_in(layout: Layout, kind: Sent, name: str, data: bytes) -> str:
-    """Leave a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
+    """Pass a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
     return ask(layout.socket("uplink", "ctl"), Carry(kind, name, data), timeout=10).id
 
 
 def collect(layout: Layout) -> dict[str, Any]:
-    """What is known of this node; what cannot be read is null, with the reason under `unreadable`."""
+    """The data about this node; a value that cannot be read is null, with the reason under `unreadable`."""
     unreadable: dict[str, str] = {}
 
     def read(name: str, reader: Callable[[], Any]) -> Any:
@@ -126,7 +126,7 @@ def _machine(layout: Layout) -> dict[str, Any]:
 
 
 def _clips(layout: Layout) -> dict[str, int]:
-    """How many, never which: an id holds the time at which somebody was there."""
+    """Counts only, no ids: an id contains the time at which somebody was there."""
     folders = [path for path in layout.spool.glob("*") if path.is_dir()]
     beside = {name: sum((folder / f"{name}.jws").exists() for folder in folders) for name in ("hold", "export")}
     return {
@@ -138,7 +138,7 @@ def _clips(layout: Layout) -> dict[str, int]:
 
 
 def _outbox(layout: Layout, uplink: dict[str, Any] | None) -> dict[str, int | None]:
-    """Both outboxes. The uplink counts; opening them here could leave files behind that are not the services' own."""
+    """Both outboxes, as counted by the uplink; opening them here could leave files that other users own."""
     size = _bytes(layout.outbox.parent, "*") + _bytes(layout.io_outbox.parent, "*")
     return {"pending": (uplink or {}).get("detail", {}).get("pending"), "bytes": size}
 
@@ -148,7 +148,7 @@ def _bytes(folder: Path, pattern: str) -> int:
 
 
 def _log() -> list[str]:
-    """The services' last lines, oldest first, within what can be sent."""
+    """The services' last log lines, oldest first, within the size limit."""
     lines = [line[:_LONGEST_LINE] for line in sysd.recent(SERVICES, _MOST_LINES)]
     while sum(map(len, lines)) > min(_MOST_LOG, MOST_BYTES):
         del lines[0]

@@ -1,4 +1,4 @@
-"""`lykta journal`: the signed chains of the node's units, for whoever stands before the node."""
+"""`lykta journal`: the signed chains of the node's units, for a person on site."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def journal_verify(as_json: Json = False) -> None:
 
 
 def _linked(layout: Layout) -> tuple[dict[str, Chain], CrossCheck]:
-    """The chains, and how many notes of each other hold. A service may write between two reads, so a doubt is looked at twice."""
+    """The chains, and how many cross-references hold. Read twice after a mismatch, as a service may write between two reads."""
     try:
         chains = _chains(layout)
         crossed = cross_check(chains, load_authority(layout))

@@ -1,4 +1,4 @@
-"""`lykta`: the command line of the node. A command's file is loaded when it is asked for."""
+"""`lykta`: the command line of the node. The file of a command is imported only when it runs."""
 
 from __future__ import annotations
 

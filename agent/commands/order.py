@@ -1,5 +1,5 @@
-"""`lykta order apply FILE`: an order that came on a stick. The camera obeys it; while it is away, this command does, with the
-rights of the camera's user: root wipes, and does nothing else in that user's folders."""
+"""`lykta order apply FILE`: an order in a file, from a USB stick. The camera executes it; if that does not run, this command does,
+with the rights of the camera's user: root itself only wipes, and does nothing else in that user's folders."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def order_apply(
 
 
 def obey(layout: Layout, file: Path, as_json: bool) -> int:
-    """0 if it was obeyed, 1 if the node refuses it; `RecordError` (exit 5) if it is no order to this node."""
+    """Exit code: 0 executed, 1 refused by the node; `RecordError` (exit 5) if it is not for this node."""
     try:
         token = read(file, f"order: {file}")
     except OSError as problem:
@@ -63,7 +63,7 @@ def obey(layout: Layout, file: Path, as_json: bool) -> int:
 
 
 def _obeyed(layout: Layout, token: bytes) -> bytes:
-    """The signed answer: the camera's, or that of whoever has the clips in hand while it is away."""
+    """The signed answer: the camera's, or, while it does not run, that of the process that keeps the clips."""
     try:
         return ask(layout.socket("camera", "uplink"), GiveOrder(token.decode()), timeout=10).answer.encode()
     except UnreachableError:

@@ -1,4 +1,4 @@
-"""`lykta outbox`: what waits for the broker. The files are the services' alone, so the uplink is asked."""
+"""`lykta outbox`: messages that wait for the broker. Only the services may open the files, so the uplink is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lykta selftest`: the self-test on demand, alone or with everything that an installation is checked for."""
+"""`lykta selftest`: the self-test on demand, alone or with all checks of an installation."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def selftest(
 
 
 def run_selftest(layout: Layout, models: Path | None, install: bool, report: Path | None, send: bool, as_json: bool) -> int:
-    """0 if all passed, else 1. Without --models: the node's configured stack, or the one `make setup` installed.
+    """Exit code: 0 if all passed, else 1. Without --models: the node's configured stack, or the one `make setup` installed.
 
-    send   also leave the report to the uplink, which carries it to the centre
+    send   also pass the report to the uplink, which sends it to the centre
     """
     from agent.commands.mask.report import write_report
     from agent.commands.mask.run import model_folder

@@ -1,4 +1,4 @@
-"""What systemd's units start: services, and helpers that run to their end."""
+"""Commands that systemd's units start: services, and helpers that end by themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lykta status`: who this node is, and what its services do, why and since when."""
+"""`lykta status`: identity of this node, and what its services do, why and since when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.runtime.control import ask
 from agent.runtime.exit_report import last, reason
 from agent.runtime.requests import AskVisitWord
 from agent.runtime.settings_in_force import effective
-from agent.runtime.status import Status, Told
+from agent.runtime.status import Status, StatusAnswer
 from agent.terminal import show, table_of
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
@@ -37,7 +37,7 @@ def status(
 
 
 def _status(layout: Layout, as_json: bool, watch: bool) -> None:
-    """0 if all three answer, else 4; the others are shown all the same."""
+    """Exit code 0 if all three answer, else 4; the services that answer are shown in any case."""
     while True:
         answers, missing = _ask_all(layout)
         _show_status(layout, answers, missing, as_json)
@@ -49,8 +49,8 @@ def _status(layout: Layout, as_json: bool, watch: bool) -> None:
         raise UnreachableError("; ".join(map(str, missing.values())), first.hint)
 
 
-def _ask_all(layout: Layout) -> tuple[dict[str, Told[Status]], dict[str, LyktaError]]:
-    answers: dict[str, Told[Status]] = {}
+def _ask_all(layout: Layout) -> tuple[dict[str, StatusAnswer[Status]], dict[str, LyktaError]]:
+    answers: dict[str, StatusAnswer[Status]] = {}
     missing: dict[str, LyktaError] = {}
     for name in SERVICES:
         try:
@@ -60,8 +60,8 @@ def _ask_all(layout: Layout) -> tuple[dict[str, Told[Status]], dict[str, LyktaEr
     return answers, missing
 
 
-def _with_word(layout: Layout, status: Told[Status], name: str) -> Told[Status]:
-    """While a visit lasts also the word that its page asks for."""
+def _with_word(layout: Layout, status: StatusAnswer[Status], name: str) -> StatusAnswer[Status]:
+    """The status, during a visit with the access word that the visit's page asks for."""
     if status.standing.reason != "visit":
         return status
     word = ask(layout.socket(name, "ctl"), AskVisitWord()).word
@@ -69,12 +69,12 @@ def _with_word(layout: Layout, status: Told[Status], name: str) -> Told[Status]:
 
 
 def _why(layout: Layout, service: str) -> str:
-    """How the service ended, if the service manager's hook left word."""
+    """How the service ended, if systemd's failure hook left a report; else ""."""
     word = last(layout, service)
     return "" if word is None else reason(service, word) or f"{word.result} {word.status}".strip()
 
 
-def _show_status(layout: Layout, answers: dict[str, Told[Status]], missing: dict[str, LyktaError], as_json: bool) -> None:
+def _show_status(layout: Layout, answers: dict[str, StatusAnswer[Status]], missing: dict[str, LyktaError], as_json: bool) -> None:
     why = {name: _why(layout, name) for name in missing}
     table = table_of("service", "state", "reason", "since", "until", "owner", "detail")
     for name in SERVICES:
@@ -93,7 +93,7 @@ def _show_status(layout: Layout, answers: dict[str, Told[Status]], missing: dict
 
 
 def _flat(status: Status) -> dict[str, object]:
-    """Numbers and words that are there, those of a dictionary each by its own name."""
+    """Values of a status that are set, those of a dictionary each by its own name."""
     found: dict[str, object] = {}
     for key, value in msgspec.to_builtins(status).items():
         found |= {f"{key} {name}": one for name, one in value.items()} if isinstance(value, dict) else {key: value}
@@ -114,7 +114,7 @@ def _minute(at: datetime | None) -> str:
 
 
 class InForce(Struct, frozen=True):
-    """A record by kind and id. end: of the basis alone, the others have none. trouble: why it does not count, or ""."""
+    """A record by kind and id. end: of the basis only, the others have none. trouble: why it is not in force, or ""."""
 
     kind: str
     id: str
@@ -123,7 +123,7 @@ class InForce(Struct, frozen=True):
 
 
 class NodeFacts(Struct, frozen=True):
-    """node: SITE/ID, "" where lykta.toml does not say it."""
+    """node: SITE/ID, "" if lykta.toml does not give it."""
 
     node: str
     version: str
@@ -131,7 +131,7 @@ class NodeFacts(Struct, frozen=True):
 
 
 def node_facts(layout: Layout, now: datetime) -> NodeFacts:
-    """Never an error: what cannot be read stands as trouble."""
+    """Never raises: what cannot be read is reported as trouble."""
     try:
         settings = effective(layout)
     except LyktaError as problem:

@@ -1,4 +1,4 @@
-"""`lykta view`: what the stop looks like without anybody, and whether a moved view is the right one."""
+"""`lykta view`: the picture of the empty stop, and confirmation of a moved view."""
 
 from __future__ import annotations
 

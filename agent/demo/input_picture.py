@@ -1,7 +1,7 @@
-"""The picture of the public input file that belongs to a masked still: for the demo's page alone.
+"""The picture of the public input file that belongs to a masked still: for the demo's page only.
 
 It is cut from the file, never taken from the pipeline, which lets no unmasked picture out (R24). So the moment is searched for: the
-picture of the file whose moving parts lie best under what the clip has painted.
+picture of the file whose moving parts match best with the painted areas of the clip.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from privacy.masking.mask_record import PERSON
 
 Small = npt.NDArray[np.int16]
 _STEP = 4
-"""Every fourth pixel each way is looked at."""
+"""Every fourth pixel in each direction is used."""
 _MOVED, _NEAR = 25, 12
 """Luma levels from the background that count as moving, and levels from the tone of people that count as painted."""
 
 
 def before(video: Path, clip: Path, share: float) -> bytes:
-    """JPEG of the input at nearly the moment that the clip has at that share (0..1) of its length."""
+    """JPEG of the input at about the moment of the clip's picture at `share` (0..1) of its length."""
     painted = _painted(clip, share)
     lumas = np.stack([luma for luma, _ in _small(video)])
     moved = np.abs(lumas - np.median(lumas[:: max(1, len(lumas) // 40)], axis=0)) > _MOVED
@@ -42,7 +42,7 @@ def _painted(clip: Path, share: float) -> npt.NDArray[np.bool_]:
 
 
 def _small(path: Path) -> Iterator[tuple[Small, Small]]:
-    """Luma and blue of each picture, made small."""
+    """Luma and blue-difference planes of each picture, reduced in size."""
     video = VideoFile(path)
     video.open()
     try:

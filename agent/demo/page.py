@@ -1,4 +1,4 @@
-"""The page, in Swedish and English, and the text that a demo ends with: what was measured, and what was not."""
+"""The page, in Swedish and English, and the text printed at the end of a demo: what was measured, and what was not."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ code{overflow-wrap:anywhere}
 
 @dataclass(frozen=True)
 class ClipShown:
-    """An opened clip. proved: pictures that `verify` held against their mask records; held: share (0..1) of the masked pixels that
-    hold the fill."""
+    """An opened clip. proved: pictures that `verify` compared with their mask records; held: share (0..1) of the masked pixels that
+    have the fill's tone."""
 
     manifest: Manifest
     proved: int
@@ -59,7 +59,7 @@ class ClipShown:
 
 
 def facts_of(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """The summary as lines to read."""
+    """The summary as pairs of name and text."""
     clips, peak = summary["clips"], summary["peak_mb"]
     return [
         ("frames in", str(summary["frames"])),

@@ -15,7 +15,7 @@ _READY_S = 30.0
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """A TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -41,7 +41,7 @@ def tool(name: str) -> str:
 
 
 def end(process: Process) -> None:
-    """Ask a process to end; make it, if it will not."""
+    """End a process by SIGTERM, or by SIGKILL if it does not end."""
     process.terminate()
     try:
         process.wait(10)

@@ -1,6 +1,6 @@
 """`lykta demo`: the whole node and a small centre on this machine, as real processes on 127.0.0.1.
 
-Real parts only: keys and records by `lykta-central`, mosquitto as broker, mosquitto_sub as the operator's ear, the three
+Real parts only: keys and records by `lykta-central`, mosquitto as broker, mosquitto_sub as the operator's client, the three
 services, the centre's ingest, and clips opened with the centre's key. Nothing here is reachable from outside.
 """
 
@@ -44,7 +44,7 @@ _UPLOAD_S = 30.0
 
 @dataclass
 class Findings:
-    """What the demo saw."""
+    """What the demo observed."""
 
     frames: int = 0
     masked: int = 0
@@ -142,7 +142,7 @@ class Demo(Site):
         camera.wait(10)
 
     def _await_uploads(self) -> None:
-        """The uplink goes on until the centre has a receipt for each clip; the last ones the camera frees when it is next up."""
+        """Wait until the centre has a receipt for each clip; the camera would delete the last ones at its next start."""
         stderr.note("waiting for the uploads")
         end = time.monotonic() + _UPLOAD_S
         while time.monotonic() < end and self._stored() < self._sealed():
@@ -205,7 +205,7 @@ class Demo(Site):
 
 
 def run(seconds: int, folder: Path, video: Path | None, as_json: bool) -> int:
-    """The command: 0 if every sealed clip was uploaded and opened, and people were masked."""
+    """The command; exit code 0 if every sealed clip was uploaded and opened, and people were masked."""
     project = CODE
     demo = Demo(folder, video or project / "out/demo-video/vtest.avi", project / "out/models")
     stderr.note(f"running the node and a small centre for {seconds} s in {demo.folder}; everything stays on 127.0.0.1")

@@ -34,9 +34,9 @@ class Ports:
 
 
 class Site:
-    """Everything that lies in the folder, and how each process is started; nothing runs yet.
+    """All files in the folder, and how each process is started; nothing runs yet.
 
-    folder  made anew by `prepare`; video: what the camera plays; models: the folder with the networks
+    folder  emptied and filled by `prepare`; video: the camera's source; models: the folder with the networks
     """
 
     def __init__(self, folder: Path, video: Path, models: Path) -> None:
@@ -61,7 +61,7 @@ class Site:
         self.layout.models.symlink_to(self.models)
 
     def _configure(self) -> None:
-        """Where this demo differs from a node at a stop: a file plays camera, pins are the mock's, the host keeps time."""
+        """Differences from a node at a stop: a file as camera, mock pins, the host's clock."""
         known = facts(self.video)
         text = self.layout.config.read_text()
         text += f"""
@@ -112,7 +112,7 @@ trust = "host"
     # -- the centre --------------------------------------------------------------------------------------------------
 
     def start_centre(self, stack: ExitStack) -> dict[str, Process]:
-        """Broker, an operator's ear and the ingest; they end with the stack."""
+        """Start broker, an operator's client and the ingest; they end with the stack."""
         self.broker_files()
         broker = self.start_broker(stack)
         self.start(stack, "messages", [tool("mosquitto_sub"), *self.operator_options(), "-t", "lykta/v1/#", "-F", "%U\t%r\t%t\t%p"])
@@ -133,7 +133,7 @@ trust = "host"
         return self.start(stack, name, [str(_BINARIES / "lykta"), name])
 
     def operator_options(self) -> list[str]:
-        """How stock mosquitto clients connect as the operator."""
+        """Options of the standard mosquitto clients to connect as the operator."""
         tls = [
             "--cafile",
             str(self.centre / "ca.pem"),
@@ -146,7 +146,7 @@ trust = "host"
 
     def broker_files(self) -> None:
         where = ["--nodes", f"127.0.0.1:{self.ports.broker}", "--operators", f"127.0.0.1:{self.ports.operators}"]
-        # Started by root, mosquitto would drop to a user that may not read these keys.
+        # Started by root, mosquitto would change to a user that may not read these keys.
         self._central(
             "broker", str(self.centre), "-o", str(self.broker), *where, *(["--user", "root"] if os.geteuid() == 0 else [])
         )
@@ -169,7 +169,7 @@ def _installed_stack(models: Path) -> str:
 
 
 def _empty(folder: Path) -> None:
-    """Make room for a new run; only a folder that an earlier demo made is emptied."""
+    """Empty the folder for a new run, only if an earlier demo made it."""
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
         raise UsageError(f"demo: --dir: {folder} is not empty and not of a demo", "name a new folder")
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What became of what the centre desired: written by `lykta apply`, read by everybody.
+"""The result for each record that the centre desired: written by `lykta apply`, read by all services.
 
-<applied>/<kind>.json   the last judgement; what is in force lies below /etc/lykta and is never copied here
+<applied>/<kind>.json   the last result; the records in force are below /etc/lykta and are never copied here
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from provisioning.layout import Layout
 
 Kind = Literal["basis", "view", "config"]
 KINDS: tuple[Kind, ...] = ("basis", "view", "config")
-"""In the order of judging: a view, and a configuration, are held against the basis."""
+"""In the order of checking: view and configuration are checked against the basis."""
 
 
 class Applied(Struct, frozen=True):
-    """desired: SHA-256 of the signed text; against: id of the basis it was held against ("" if there was none).
+    """desired: SHA-256 of the signed text; against: id of the basis it was checked against ("" if there was none).
 
-    past  what was ever in force here and may not come back: ids and assessments, or versions
+    past  ids and assessments, or versions, that were in force here before and may not be used again
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ class Applied(Struct, frozen=True):
 
 
 def place_of(layout: Layout, kind: Kind) -> Path:
-    """Where what is in force lies."""
+    """Path of the record in force."""
     return {"basis": layout.basis, "view": layout.view, "config": layout.overlay}[kind]
 
 
@@ -49,7 +49,7 @@ def note_of(layout: Layout, kind: Kind) -> Path:
 
 
 def last_judgement(layout: Layout, kind: Kind) -> Applied | None:
-    """`RecordError` if the note is torn; None if there is none."""
+    """The last result; None if there is none, `RecordError` if the file is damaged."""
     try:
         return decode(
             read(note_of(layout, kind), note_of(layout, kind).name), Applied, note_of(layout, kind).name, hint="delete it"
@@ -61,7 +61,7 @@ def last_judgement(layout: Layout, kind: Kind) -> Applied | None:
 
 
 def names_in(kind: Kind, path: Path) -> tuple[str, ...]:
-    """The names of the record in a file, its own first; () if there is none, or it is torn. Unverified: to list, not to decide."""
+    """The names of the record in a file, its own first; () if absent or damaged. Unverified: for display, not for decisions."""
     try:
         token = read_own(path)
         if kind == "basis":

@@ -1,6 +1,6 @@
-"""The folder between the uplink, which leaves there what the centre signed, and `lykta apply`, which takes it as root.
+"""The folder in which the uplink puts records that the centre signed, and from which `lykta apply` takes them, as root.
 
-The uplink owns the folder, so root follows no link in it and reads nothing but short regular files.
+The uplink owns the folder, so root follows no link in it and reads only short regular files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONGEST = 64 * 1024
 
 
 def leave_certificate(layout: Layout, unit: str, pem: bytes) -> bool:
-    """The same for a certificate, if a key waits for this very one: what stood there for an earlier key is nothing new."""
+    """The same for a certificate, if a key waits for it: one that is retained for an earlier key is ignored."""
     wish = renewal_of(layout, unit)
     if not 0 < len(pem) <= LONGEST or not wish.exists():
         return False
@@ -32,9 +32,9 @@ def leave_certificate(layout: Layout, unit: str, pem: bytes) -> bool:
 
 
 def leave(layout: Layout, kind: Kind, token: bytes) -> bool:
-    """Leave it for `lykta apply`, unless it was judged already; whether it was left. `StorageError` if the disk refuses.
+    """Put a record there for `lykta apply`, unless it has a result already; whether it was put. `StorageError` if the disk refuses.
 
-    A refused one is judged again when another basis is in force: it may have come before the basis it was made for.
+    A refused record is checked again when another basis is in force: it may have arrived before the basis it was made for.
     """
     if not 0 < len(token) <= LONGEST:
         raise RecordError(f"{kind}: 1 to {LONGEST} bytes (got {len(token)})", "sign a shorter one")
@@ -48,7 +48,7 @@ def leave(layout: Layout, kind: Kind, token: bytes) -> bool:
 def _leave(layout: Layout, name: str, token: bytes) -> bool:
     path = layout.desired / name
     with on_disk(f"desired: {path}"):
-        # It comes with every connection: a bad link must not wear out the card.
+        # It arrives with every connection: an unstable link must not wear out the SD card.
         if path.exists() and read_own(path) == token:
             return False
         make_folder(path.parent)
@@ -57,18 +57,18 @@ def _leave(layout: Layout, name: str, token: bytes) -> bool:
 
 
 class Taken:
-    """What lies in the folder, claimed one by one; what was claimed and not let go, for a power cut, is found again."""
+    """The files in the folder, claimed one by one; a file claimed before a power cut is found again."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def claim(self, name: str) -> bytes | None:
-        """The text, None if there is none; `RecordError` if it is no short file."""
+        """The file's content, None if absent; `RecordError` if it is not a short regular file."""
         with suppress(FileNotFoundError):
             self._folder.facts(name)
             if not self._folder.is_file(_claimed(name)):
                 self.let_go(name)
-            # By rename: a newer one that the uplink leaves meanwhile stays for the next run.
+            # By rename: a newer file from the uplink remains for the next run.
             self._folder.rename(name, _claimed(name))
         try:
             return self._folder.read(_claimed(name), f"{name}: desired", most=LONGEST)
@@ -79,7 +79,7 @@ class Taken:
         self._folder.remove(_claimed(name))
 
     def sweep(self) -> None:
-        """Take away what nobody claims: the unit that waits for this folder to be empty would start again for ever."""
+        """Remove all other files: the path unit starts again for as long as this folder is not empty."""
         wanted = {f"{kind}.jws" for kind in KINDS} | {f"{unit}.pem" for unit in TLS_AND_UNITS}
         while unwanted := set(self._folder.names()) - wanted:
             if [left for name in unwanted for left in self._folder.remove(name)]:
@@ -88,7 +88,7 @@ class Taken:
 
 @contextmanager
 def taken(layout: Layout) -> Iterator[Taken | None]:
-    """The folder, held open so that nobody can put another in its place; None if there is none."""
+    """The folder, held open so that it cannot be replaced by another; None if absent."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(opened(layout.var, *layout.desired.relative_to(layout.var).parts))
@@ -105,6 +105,6 @@ def _claimed(name: str) -> str:
 
 @contextmanager
 def alone(layout: Layout) -> Iterator[None]:
-    """One of root's commands at a time; errors of the disk and of missing rights in the words of the design."""
+    """Lock: one of root's commands at a time; errors of the disk and of permissions become `LyktaError`."""
     with on_disk(layout.etc, denied="use sudo"), locked(layout.etc):
         yield

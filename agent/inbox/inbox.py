@@ -1,12 +1,12 @@
-"""Handing on what the centre signed: to the camera at once, or into the inbox if it is away. Nothing is verified here.
+"""Delivery of orders and receipts from the centre: to the camera, or into the inbox if it does not run. Nothing is verified here.
 
-The inbox is read by the camera at its start and every ten seconds, and by `lykta retention` while the camera is off. A file gets
-another name before it is looked into, so that one which ends the process that reads it does so twice at most:
+The inbox is read by the camera at its start and every ten seconds, and by `lykta retention` while the camera is off. A file is
+renamed before it is read, so that one which crashes its reader does so at most twice:
 
-<number>.jws             left by the uplink
-.<number>.jws.first      taken; found at a start, the process before ended with it in hand, by itself or for want of power
-.<number>.jws.again      taken for the second time
-.<number>.jws.damaged    given up; noted in the journal
+<number>.jws             put there by the uplink
+.<number>.jws.first      being processed; if found at a start, the process before ended meanwhile, by a crash or a power cut
+.<number>.jws.again      being processed for the second time
+.<number>.jws.damaged    given up; journalled
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ What = Literal["receipt", "order"]
 Note = Callable[..., None]
 _PATIENCE_S = 10.0
 _AT_ONCE = 20
-"""Files that one look into the inbox takes: what else there is to do does not stand behind a heap of them."""
+"""Files processed in one pass, so that many of them do not delay other work."""
 MOST_NOTES, _HOUR_S = 100, 3600.0
-"""Notes of refused files in an hour, of each kind of them."""
+"""Journal entries on refused files in an hour, of each kind."""
 _FIRST, _AGAIN, _DAMAGED, _PART = ".first", ".again", ".damaged", ".part"
 _OURS = re.compile(r"[A-Za-z0-9-]{1,64}\.jws|\.[A-Za-z0-9-]{1,64}\.jws\.(first|again|damaged|part)")
 MOST_FILES, MOST_BYTES = 512, 4 << 20
-"""What may wait in one folder of the inbox."""
+"""Limits of one folder of the inbox."""
 
 
 def hand_over_order(layout: Layout, number: str, token: str) -> OrderAnswered | None:
-    """The camera's answer, None if it is away and the inbox has the order now; its refusal as `LyktaError`."""
+    """The camera's answer, None if it does not run and the order is now in the inbox; a refusal as `LyktaError`."""
     found: OrderAnswered | None = _hand_over(layout, "order", number, GiveOrder(token))
     return found
 
 
 def hand_over_receipt(layout: Layout, clip: str, token: str) -> Freed | None:
-    """The same of the centre's receipt for a clip."""
+    """The same for the centre's receipt of a clip."""
     found: Freed | None = _hand_over(layout, "receipt", clip, GiveReceipt(token))
     return found
 
@@ -68,7 +68,7 @@ def _hand_over(layout: Layout, what: What, name: str, request: GiveOrder | GiveR
 
 
 def _check_room(folder: Folder, what: What, name: str, size: int) -> None:
-    """`StorageError` if the folder holds as much as may wait: the camera takes it, or the centre says it again."""
+    """`StorageError` if the folder is at its limit: the camera will empty it, or the centre sends the file again."""
     others = [folder.facts(other).st_size for other in folder.names(MOST_FILES + 1) if other != f"{name}.jws"]
     if len(others) >= MOST_FILES or sum(others) + size > MOST_BYTES:
         raise StorageError(f"inbox: {what}s: {len(others)} wait, no more are taken", "is the camera or its timer running?")
@@ -79,7 +79,7 @@ def folder_of(layout: Layout, what: What) -> Path:
 
 
 class Inbox:
-    """One folder of the inbox, for whoever has the clips in hand. note: writes an entry of the journal."""
+    """One folder of the inbox, for the process that keeps the clips. note: writes a journal entry."""
 
     def __init__(self, layout: Layout, what: What, note: Note) -> None:
         self._layout, self._what, self._note = layout, what, note
@@ -87,9 +87,9 @@ class Inbox:
         self._refused = Limit(MOST_NOTES, _HOUR_S)
 
     def empty(self, take: Callable[[bytes], object]) -> None:
-        """Give the oldest files to `take`. What it refuses is noted and thrown away, what the disk refuses waits.
+        """Pass the oldest files to `take`. Those it refuses are journalled and deleted; after `StorageError` they stay.
 
-        The folder is the uplink's: no link in it is followed, nothing but short regular files is read, other names are removed.
+        The folder is the uplink's: no link in it is followed, only short regular files are read, other names are removed.
         """
         try:
             make_folder(self._layout.camera)
@@ -102,12 +102,12 @@ class Inbox:
                 for name in self._waiting(folder):
                     self._take(folder, name, take)
         except (FileNotFoundError, BlockingIOError):
-            return  # nothing was ever left, or another process is at it
+            return  # nothing was put there yet, or another process empties it
         except (OSError, RecordError) as problem:
             self._note_once("folder", f"{self._what}s_unreadable", str(problem))
 
     def _clear(self, folder: Folder) -> None:
-        """What nobody of ours leaves here, and what was given up long ago: it would take the room of orders and receipts."""
+        """Remove unknown names and files given up long ago: they would use up the limits of the folder."""
         names = folder.names()
         for name in [name for name in names if not _OURS.fullmatch(name)]:
             folder.remove(name)
@@ -134,7 +134,7 @@ class Inbox:
                 take(folder.read(taken, self._what))
         except OSError as problem:
             folder.rename(taken, plain)
-            # Once for each file: on a full disk the notes themselves wait, and must not push out one another.
+            # Once per file: on a full disk the entries themselves are queued, and must not displace one another.
             self._note_once(plain, f"{self._what}_waits", str(problem))
         except LyktaError as problem:
             self._note_some("refused", plain, str(problem))
@@ -143,7 +143,7 @@ class Inbox:
             folder.remove(taken)
 
     def _note_some(self, end: str, name: str, reason: str) -> None:
-        """Some in an hour, each with how many went unnoted before it: each is signed and synced."""
+        """A limited number in an hour, each with how many were omitted before it: each is signed and synced."""
         unnoted = self._refused.take(time.monotonic())
         if unnoted is not None:
             facts: dict[str, Any] = {"unnoted": unnoted} if unnoted else {}

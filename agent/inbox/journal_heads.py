@@ -1,6 +1,6 @@
-"""Heads of the other units' journals, as the uplink tells them: hearsay, noted at most once an hour (R32).
+"""Heads of the other units' journals as the uplink reports them: unverified, noted at most once an hour (R32).
 
-Whoever has the uplink could else fill the card with notes, each signed and synced.
+Without the limit a compromised uplink could fill the SD card with entries, each signed and synced.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from provisioning.identity import UNITS
 EVERY_MS = 3_600_000
 
 
-class HeardHeads:
-    """unit: whose journal it is; note: writes an entry with these facts."""
+class OtherHeads:
+    """unit: owner of the journal; note: writes a journal entry with these facts."""
 
     def __init__(self, unit: str, note: Callable[[dict[str, Fact]], None], now_ms: Callable[[], int]) -> None:
         self._unit, self._note, self._now_ms = unit, note, now_ms
         self._due_ms = 0
 
     def take(self, request: TellHeads) -> HeadsNoted:
-        """How many were noted, 0 within an hour of the last. `RecordError` if they are none."""
+        """How many were noted, 0 within an hour of the last. `RecordError` if they are not valid heads."""
         others, told = set(UNITS) - {self._unit}, read_heads(request.heads)
         known: dict[str, Fact] = {unit: str(head) for unit, head in told.items() if unit in others}
         now_ms = self._now_ms()

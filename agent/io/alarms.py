@@ -1,4 +1,4 @@
-"""Which alarms of io's stand at the broker by its word, kept over its starts: one that is over meanwhile is told when it starts."""
+"""The active alarms of io at the broker, stored over restarts: an alarm that ended while io was off is cleared at its start."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ OF_PARTS: Mapping[str, Input] = {
     "alarm/help_button": "help_button",
     "alarm/light": "light_current",
 }
-"""Alarms that a contact raises and ends; that of a call for help ends with the call."""
+"""Alarms that a contact raises and clears; the alarm of a call for help ends with the call."""
 
 
 class StandingAlarms:
-    """By topic, with what each refers to. Kept before one is told, forgotten after its end was: too many, never too few."""
+    """By topic, with what each refers to. Stored before an alarm is sent, removed after its end: too many, never too few."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.trouble = ""
-        """Why what stood before is not known; empty where it is."""
+        """Why the alarms of the last process are not known; "" if they are."""
         self.before = self._read()
-        """What stood when the last process ended."""
+        """The alarms active when the last process ended."""
         self._now = dict(self.before)
 
     def raised(self, alarm: Alarm) -> None:
-        """`StorageError` if the disk refuses it: whoever keeps writes for later does this one again."""
+        """Store an alarm; `StorageError` if the disk refuses: the backlog of writes then repeats it."""
         self._keep({**self._now, alarm.tail: alarm.ref})
 
     def cleared(self, tail: str) -> None:
@@ -47,7 +47,7 @@ class StandingAlarms:
         self._now = now
 
     def _read(self) -> dict[str, str]:
-        """A damaged file begins anew: what stood before it then stays until it changes again."""
+        """A damaged file counts as empty: an alarm raised before then stays until its contact changes again."""
         try:
             return decode(read(self._path, "alarms"), dict[str, str], "alarms")
         except FileNotFoundError:

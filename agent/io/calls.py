@@ -1,4 +1,4 @@
-"""The help point: a press, the call that it opens, its lamp and its end; and the weekly test of the path."""
+"""The help point: a press, the call that it opens, its lamp and its end; and the weekly test of the help path."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from drivers.clock import SystemClock
 from drivers.gpio.port import Pins
 
 TEST_MS = 7 * 24 * 3_600_000
-"""Between two tests of the help path; the first comes ten minutes after the start."""
+"""Time between two tests of the help path; the first is ten minutes after the start."""
 _FIRST_TEST_MS = 600_000
 
 
 class HelpPoint:
-    """Used by io's one thread that owns the call and the lamps. call: the one that stands, or None."""
+    """Used only by io's main thread, which owns the call and the lamps. call: the open call, or None."""
 
     def __init__(self, clock: SystemClock, store: IoStore, pins: Pins, camera: Sender) -> None:
         self._clock, self._store, self._pins, self._camera = clock, store, pins, camera
@@ -29,7 +29,7 @@ class HelpPoint:
         self._test_ms = clock.mono_ms() + _FIRST_TEST_MS
 
     def pressed(self) -> None:
-        """The lamp first: it is what the person sees. A second press while a call is open is part of it."""
+        """The lamp first, since the person sees it. A second press while a call is open is part of that call."""
         self.presses += 1
         if again(self.call):
             return
@@ -40,7 +40,7 @@ class HelpPoint:
         self._store.note("help_pressed", press=call.press)
 
     def take(self, press: str) -> bool:
-        """Whether that press was still open."""
+        """An operator takes the call; False if that press is no longer open."""
         if self.open_press != press:
             return False
         assert self.call is not None
@@ -71,7 +71,7 @@ class HelpPoint:
         self._pins.show("help_lamp", self.call.lamp if self.call else "off")
 
     def test(self) -> str:
-        """The path, not the lamp: a message as a press would send, that alarms nobody."""
+        """Test the path, not the lamp: a message on the way of a press, without an alarm."""
         name = uuid.uuid4().hex
         self._test_ms = self._clock.mono_ms() + TEST_MS
         self._store.say(HelpTest(name, "closed" if self._pins.closed("help_button") else "open"))

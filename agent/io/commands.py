@@ -1,4 +1,4 @@
-"""Whether io obeys a command: facts in, decision out. And the number of the last one, which outlives io but not the boot."""
+"""Whether io executes a command: facts in, decision out. And the number of the last one, kept over restarts of io within a boot."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _HINTS: dict[Reason, str] = {
 
 
 class Situation(Struct, frozen=True):
-    """What is known when a command comes.
+    """The facts when a command arrives.
 
-    now_ms  since boot; last: number of the last command of this boot; press: the call for help that nobody has taken, "" if none
+    now_ms  since boot; last: number of the last command of this boot; press: the open call that no operator has taken, "" if none
     """
 
     boot_id: str
@@ -43,23 +43,23 @@ class Situation(Struct, frozen=True):
 
 
 class Ack(Struct, frozen=True):
-    """An operator takes that press."""
+    """An operator takes the call of that press."""
 
     press: str
 
 
 class Light(Struct, frozen=True):
-    """The light is on or off for so many minutes, whatever the hours say."""
+    """The light is on or off for `minutes`, regardless of its hours."""
 
     on: bool
     minutes: int
 
 
 class Decision(Struct, frozen=True):
-    """What to do, or None and why not.
+    """The action, or None and the reason.
 
     new  the command belongs to this boot and has a number that no other had: it is answered, once. Any other gets no answer,
-         so that nobody who repeats old ones can fill the outbox
+         so that replayed commands cannot fill the outbox
     """
 
     act: Ack | Light | None
@@ -107,24 +107,24 @@ class _Kept(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LastNumber:
-    """The number of the last command of this boot, in a file below /run: a service that starts again obeys none twice."""
+    """The number of the last command of this boot, in a file below /run: a restarted service executes none twice."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
         self._path, self._boot_id = path, boot_id
         self.value = self._read()
 
     def keep(self, number: int) -> bool:
-        """Whether it is on the disk; in any case this process remembers it."""
+        """Store the number: whether it is on the disk; this process remembers it in any case."""
         self.value = number
         try:
             place(self._path, canonical(_Kept(self._boot_id, number)), mode=PRIVATE)
-        except OSError:  # /run is full: who asks decides whether the command may still count
+        except OSError:  # /run is full: the caller decides whether the command is still valid
             return False
         return True
 
     def _read(self) -> int:
         try:
             kept = decode(read(self._path, "last command"), _Kept, "last command")
-        except (OSError, RecordError):  # none in this boot yet, or torn: what it forbids is bounded by each command's own end
+        except (OSError, RecordError):  # none in this boot yet, or damaged: replay is then limited by each command's own end time
             return 0
         return kept.number if kept.boot_id == self._boot_id else 0

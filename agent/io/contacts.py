@@ -1,8 +1,8 @@
-"""What the edges of a contact come to. The decider is pure: facts in, decision out; times are milliseconds since boot.
+"""Debouncing of contacts. The decision is pure: facts in, decision out; times are milliseconds since boot.
 
-A change counts at once. Where each change costs a message (door, case), one that comes soon after another rests first, the longer
-the contact chatters, so that it cannot fill the outbox. What is told last is always how the contact stands, and a change that went
-back before it was told is told too.
+A change is reported at once. Where each change costs a message (door, case), one soon after another is delayed, the longer the
+contact chatters, so that it cannot fill the outbox. The last report is always the contact's position, and a change that was
+reversed before it was reported is reported too.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from drivers.gpio.port import INPUTS, Input
 REST_MS = 500
 LONGEST_REST_MS = 60_000
 RESTS: frozenset[Input] = frozenset({"door", "tamper"})
-"""Contacts of which each change is a message. A help button never rests: a press counts at its first edge."""
+"""Contacts of which each change is a message. A help button is never delayed: a press counts at its first edge."""
 NORMAL: frozenset[Input] = frozenset({"door", "tamper"})
-"""Closed when nothing is the matter; the others are open."""
+"""Contacts that are closed in the normal state; the others are open."""
 
 
 class Contact(Struct, frozen=True):
     """One contact.
 
-    told     closed, as it was last told; `told_ms` is when
-    closed   as it stands
-    moved    it stood otherwise than was told at some time since
-    rest_ms  from one telling to the next; 0 for a contact that never rests
-    late     its change has been waiting for that
+    told     whether closed, as last reported; `told_ms` is when
+    closed   its position now
+    moved    its position differed from the last report at some time since
+    rest_ms  least time between two reports; 0 for a contact that is never delayed
+    late     a change waits for the end of that time
     """
 
     told: bool
@@ -42,12 +42,12 @@ class Contact(Struct, frozen=True):
 
 
 def seen(contact: Contact, closed: bool) -> Contact:
-    """It was seen to be closed or open: an edge, or a look."""
+    """The contact after it was read as closed or open, at an edge or by polling."""
     return msgspec.structs.replace(contact, closed=closed, moved=contact.moved or closed != contact.told)
 
 
 def decided(contact: Contact, now_ms: int) -> tuple[Contact, tuple[bool, ...]]:
-    """The changes to tell now, in order, each closed or open; none while nothing changed or it rests."""
+    """The changes to report now, in order, each closed or open; none without a change or during the delay."""
     if not contact.moved:
         return contact, ()
     if contact.told_ms and now_ms - contact.told_ms < contact.rest_ms:
@@ -58,9 +58,9 @@ def decided(contact: Contact, now_ms: int) -> tuple[Contact, tuple[bool, ...]]:
 
 
 class Contacts:
-    """All fitted contacts, each for itself: edges come from several threads, one thread takes the changes.
+    """All fitted contacts, each debounced by itself: edges come from several threads, one thread takes the changes.
 
-    as_found   contacts of which the first look is no change: nobody holds what was closed before anybody watched
+    as_found   contacts whose first reading is no change, with the position that is assumed
     """
 
     def __init__(self, fitted: Iterable[str], as_found: Mapping[Input, bool]) -> None:
@@ -68,18 +68,18 @@ class Contacts:
         self._contacts = {part: _untold(part, as_found.get(part, part in NORMAL)) for part in INPUTS if part in fitted}
 
     def edge(self, part: Input, closed: bool) -> None:
-        """Waits for nothing but another edge."""
+        """An edge of a contact; waits only for the lock, which edges and readings hold briefly."""
         with self._lock:
             self._contacts[part] = seen(self._contacts[part], closed)
 
     def look(self, closed: Callable[[Input], bool]) -> None:
-        """How each stands, whatever edge was lost: read under the lock, so that no edge that is on its way is older."""
+        """Poll each contact, as edges may be lost: read under the lock, so that no edge still to come is older than the reading."""
         for part in self._contacts:
             with self._lock:
                 self._contacts[part] = seen(self._contacts[part], closed(part))
 
     def changes(self, now_ms: int) -> Iterator[tuple[Input, bool]]:
-        """What is to be told now, the help button first."""
+        """The changes to report now, the help button first."""
         for part in self._contacts:
             with self._lock:
                 self._contacts[part], told = decided(self._contacts[part], now_ms)
@@ -87,5 +87,5 @@ class Contacts:
 
 
 def _untold(part: Input, closed: bool) -> Contact:
-    """Before the first look: as if nothing were the matter, so that whatever is gets told."""
+    """A contact before the first reading: assumed in the normal state, so that any other position is reported."""
     return Contact(closed, closed, REST_MS if part in RESTS else 0)

@@ -1,7 +1,7 @@
-"""A call for help: what the lamp says of it, and when it is over. Pure: time comes from outside.
+"""A call for help: the state of its lamp, and when it is over. Pure: the time is an argument.
 
-Pressed: blinking. Taken by an operator: steady, for five minutes. Not taken in a minute, because nobody answers or nobody can
-be reached: off, and the words on the sign hold: ring 112.
+Pressed: blinking. Taken by an operator: steady, for five minutes. Not taken in a minute, because nobody answers or the
+link is down: off; the sign tells people to ring 112.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Lapse = Literal["", "unanswered", "over"]
 
 
 class Call(Struct, frozen=True):
-    """A press that is under way. press: its name in event, alarm, clip and acknowledgement; since_ms: monotonic."""
+    """An open call. press: its id in event, alarm, clip and acknowledgement; since_ms: monotonic."""
 
     press: str
     since_ms: int
@@ -30,7 +30,7 @@ class Call(Struct, frozen=True):
 
 
 def again(call: Call | None) -> bool:
-    """Whether a press is part of the call that is open; once taken, a press is a new call."""
+    """Whether a press is part of the open call; after it is taken, a press is a new call."""
     return call is not None and not call.taken
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.io.stop_light import LampWatch, Sight, lit
+from agent.io.stop_light import LampFacts, LampWatch, lit
 from agent.io.store import IoStore
 from agent.io.switches import Switches, fan_on
 from agent.messages import Alarm, Switch
@@ -14,9 +14,9 @@ _STALE_MS = 60_000
 
 
 class Lights:
-    """Used by io's one thread; the two times may come from another.
+    """Used by io's main thread; the two times may be set by another.
 
-    waiting_ms  when the camera last said that somebody waits; dark_ms: that it is dark, None by day
+    waiting_ms  when the camera last reported a waiting person; dark_ms: when it last reported darkness, None by day
     """
 
     def __init__(self, clock: SystemClock, settings: Light, store: IoStore, pins: Pins, switches: Switches) -> None:
@@ -27,13 +27,13 @@ class Lights:
         self._forced: tuple[bool, int] | None = None
 
     def force(self, on: bool, until_ms: int) -> None:
-        """By command, for a while."""
+        """Set the light by command, until `until_ms`."""
         self._forced = (on, until_ms)
 
     def tick(self, now_ms: int, *, call: bool) -> None:
-        """Light and infrared light as they should be now. call: whether somebody called for help."""
+        """Switch light and infrared light as decided. call: whether a call for help is open."""
         if "light" in self._pins.fitted:
-            on = lit(self._settings, self._sight(now_ms, call))
+            on = lit(self._settings, self._lamp_facts(now_ms, call))
             if on != (self._pins.shown("light") == "steady"):
                 self._pins.show("light", "steady" if on else "off")
                 self._store.say(Switch("light", "on" if on else "off"))
@@ -51,14 +51,14 @@ class Lights:
             self._store.say(Switch("light", "mended"))
             self._store.clear("alarm/light")
 
-    def _sight(self, now_ms: int, call: bool) -> Sight:
+    def _lamp_facts(self, now_ms: int, call: bool) -> LampFacts:
         seen = [when for when in (self._switches.moved_ms, self.waiting_ms) if when is not None]
         if self._switches.moving and self._pins.closed("motion"):
             seen.append(now_ms)
         if self._forced and now_ms >= self._forced[1]:
             self._forced = None
         clock = self._clock
-        return Sight(
+        return LampFacts(
             now=clock.now(),
             trusted=clock.trusted(),
             now_ms=now_ms,
@@ -71,7 +71,7 @@ class Lights:
     def cool(self) -> None:
         """The fan, by the board's temperature."""
         if "fan" in self._pins.fitted:
-            # Loaded by who has a fan alone: io is small.
+            # Imported only if a fan is fitted, to keep io's memory small.
             from drivers import board
 
             try:

@@ -1,7 +1,7 @@
-"""io's outbox as it answers the uplink: io alone opens the file, so that nobody else can lock it.
+"""io's answers to the uplink about its outbox: only io opens the file, so that no other process can lock it.
 
-io does not believe the uplink beyond the form: it deletes what it is told the broker has (the uplink could as well not send it),
-and nothing that is asked makes it wait or write without bound.
+io trusts the uplink only so far: it deletes messages that the uplink says are delivered (the uplink could as well not send them),
+and no request makes it wait or write without bound.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from agent.outbox.remote import End, Find, Found, Key, LetGo, Look, Take, Taken,
 from agent.runtime.requests import AskOutbox
 
 _MOST_BYTES = 32_000
-"""Of payloads in one answer, or a single one that is larger."""
+"""Bytes of payloads in one answer, or a single larger payload."""
 _TELLS_S = 10.0
-"""Tombstones are asked for each minute: more often io does not write any."""
+"""Tombstones are requested each minute; io does not write them more often."""
 
 
 class OutboxAnswers:
@@ -53,7 +53,7 @@ class OutboxAnswers:
 
 
 def _within(rows: Sequence[Waiting]) -> tuple[Waiting, ...]:
-    """As many as one answer holds."""
+    """As many messages as one answer holds."""
     size = 0
     taken: list[Waiting] = []
     for row in rows:

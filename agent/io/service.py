@@ -1,8 +1,8 @@
-"""`lykta io`: the composition root of the service that helps. No pixels, no network; it goes on when the camera is off.
+"""`lykta io`: the composition root of the service for the help point. No pixels, no network; it runs also when the camera is off.
 
 A press: the lamp blinks at once, the event and the alarm go into the outbox in one transaction, the camera is told by a
-datagram that may be lost. Taken by an operator (a signed ack, verified here): the lamp stands. Nobody in a minute: it goes
-out, and the sign's words hold: ring 112. Neither a disk, nor a key, nor a neighbour can keep the lamp from answering.
+datagram that may be lost. Taken by an operator (a signed ack, verified here): the lamp is steady. Not taken in a minute: it
+is off; the sign says to ring 112. The lamp works also without disk, key or another service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from threading import Event
 
 import msgspec
 
-from agent.inbox.journal_heads import HeardHeads
+from agent.inbox.journal_heads import OtherHeads
 from agent.io.alarms import OF_PARTS
 from agent.io.calls import HelpPoint
 from agent.io.commands import Ack, Decision, LastNumber, Light, Situation, decide
@@ -68,8 +68,8 @@ def run(runtime: Runtime) -> None:
 
 
 class Io:
-    """One thread owns the call and the lamps. Contacts leave how they stand, the neighbour when it spoke, sockets work in a queue:
-    none of them takes another's place."""
+    """The main thread owns the call and the lamps. Other threads only store contact positions and times of notices, or queue work
+    from the sockets: no source can displace another."""
 
     def __init__(self, runtime: Runtime, store: IoStore, pins: Pins) -> None:
         self._runtime, self._store, self._pins = runtime, store, pins
@@ -84,14 +84,14 @@ class Io:
         self._slow_ms = 0
 
     def _as_found(self) -> dict[Input, bool]:
-        """Nobody holds a service button that was closed before anybody watched; a case whose alarm stands was open."""
+        """Positions assumed at the start: a closed service button is not being held; a case with an active alarm was open."""
         found: dict[Input, bool] = {"service_button": self._pins.closed("service_button")}
         return found | ({"tamper": False} if "alarm/case" in self._store.stood else {})
 
     def run(self) -> None:
         runtime = self._runtime
         self._pins.on_change(self._edge)
-        heads = HeardHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
+        heads = OtherHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
         runtime.answer(GiveCommand, self._command, on="uplink")
         runtime.answer(TellHeads, heads.take, on="uplink")
         runtime.answer(AskOutbox, OutboxAnswers(self._store.outbox).answer, on="uplink")
@@ -111,7 +111,7 @@ class Io:
             runtime.fed()
 
     def _do(self, work: Callable[[], None]) -> bool:
-        """Whether there was room for it."""
+        """Queue work for the main thread: whether there was room."""
         try:
             self._queue.put_nowait(work)
         except Full:
@@ -123,14 +123,14 @@ class Io:
         return True
 
     def _work(self) -> None:
-        """What the sockets asked for; a press goes before each."""
+        """Execute requests of the sockets; contact changes are handled before each."""
         with suppress(Empty):
             for _ in range(_MOST_WORK):
                 self._queue.get_nowait()()
                 self._tell_changes()
 
     def _begin(self) -> None:
-        """How everything stands. A help button that is closed now may have been pressed, or be jammed: help and technician."""
+        """Read all contacts at the start. A closed help button may be pressed or jammed: a call, and a jam check."""
         self._end_what_stood()
         if self._pins.closed("help_button"):
             self._switches.found_closed("help_button")
@@ -139,7 +139,7 @@ class Io:
         self._show_state()
 
     def _end_what_stood(self) -> None:
-        """A call for help ends with the process that had it; an alarm of a contact that is not fitted any more has no other end."""
+        """Clear alarms of the last process: a call for help ended with it; one of an unfitted contact has no other end."""
         stood = self._store.stood
         if "alarm/help" in stood:
             self._help.end(stood["alarm/help"], "unanswered")
@@ -215,7 +215,7 @@ class Io:
     # -- neighbours --------------------------------------------------------------------------------------------------
 
     def _noticed(self, notice: Notice) -> None:
-        """From its own thread: a time each, which the lamps' thread reads."""
+        """On the thread of notices: stores a time for each, which the main thread reads."""
         now_ms = self._runtime.clock.mono_ms()
         if notice.kind == "waiting":
             self._lights.waiting_ms = now_ms
@@ -228,7 +228,7 @@ class Io:
         self._runtime.log("warning", what)
 
     def _command(self, request: GiveCommand) -> CommandTaken:
-        """A signed command from ops, handed on by the uplink: verified here, obeyed once, answered once on rsp/<id>."""
+        """A signed command from ops, passed on by the uplink: verified here, executed once, answered once on rsp/<id>."""
         layout, clock, node = self._runtime.layout, self._runtime.clock, self._runtime.config.node
         command = verify_command(request.jws.encode(), command_keys(layout), node.site, node.id)
         decision = self._kept(
@@ -245,7 +245,7 @@ class Io:
         raise RecordError(f"command: {command.name}: refused: {decision.reason}", decision.hint)
 
     def _kept(self, command: Command, decision: Decision) -> Decision:
-        """Its number first. Where that cannot be written only an ack counts: a press is taken once in any case."""
+        """Store its number first. If that fails only an ack is executed: a press can be taken only once in any case."""
         if decision.new and not self._last.keep(command.number) and not isinstance(decision.act, Ack):
             return Decision(None, "not_kept", new=True)
         return decision

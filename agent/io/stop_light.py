@@ -1,7 +1,7 @@
-"""The stop's light and the infrared one: when they are lit, and whether the lamp is dead. Pure: time and contacts from outside.
+"""The stop's light and the infrared one: when they are lit, and whether the lamp is faulty. Pure: time and contacts are arguments.
 
-Lit in its hours, and for a while after motion or while somebody waits, in both cases only while it is dark where a sensor can
-tell; always while a call for help is open. Where the time is not known, hours count as come: light is the safe side.
+Lit in its hours, and for a while after motion or while somebody waits, in both cases only while it is dark if there is a
+sensor; always while a call for help is open. While the time is not known, it counts as within the hours: light is safer.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from agent.runtime.config import Light
 from agent.runtime.hours import in_hours
 
 SETTLE_MS = 2_000
-"""After switching, a lamp and its current sensor may take so long."""
+"""Time for a lamp and its current sensor to settle after switching."""
 
 
-class Sight(Struct, frozen=True):
-    """What is known now.
+class LampFacts(Struct, frozen=True):
+    """The inputs of the decision.
 
-    dark     None without a sensor
-    seen_ms  when somebody was last noticed, None if not since the start
-    forced   what ops said by a command that still stands, None without
+    dark     whether it is dark; None without a sensor
+    seen_ms  when motion or a person was last detected, None if not since the start
+    forced   on or off by a command of ops that is still valid, None without
     """
 
     now: datetime
@@ -35,28 +35,28 @@ class Sight(Struct, frozen=True):
     forced: bool | None
 
 
-def lit(settings: Light, sight: Sight) -> bool:
-    if sight.call:
+def lit(settings: Light, facts: LampFacts) -> bool:
+    if facts.call:
         return True
-    if sight.forced is not None:
-        return sight.forced
-    waiting = sight.seen_ms is not None and sight.now_ms - sight.seen_ms < settings.presence_s * 1000
-    return sight.dark is not False and (waiting or _scheduled(settings, sight))
+    if facts.forced is not None:
+        return facts.forced
+    waiting = facts.seen_ms is not None and facts.now_ms - facts.seen_ms < settings.presence_s * 1000
+    return facts.dark is not False and (waiting or _scheduled(settings, facts))
 
 
-def _scheduled(settings: Light, sight: Sight) -> bool:
-    return bool(settings.hours) and (not sight.trusted or in_hours(settings.hours, sight.now))
+def _scheduled(settings: Light, facts: LampFacts) -> bool:
+    return bool(settings.hours) and (not facts.trusted or in_hours(settings.hours, facts.now))
 
 
 class LampWatch:
-    """Whether current flows when it should: switched on for two seconds without any, the lamp is dead."""
+    """Checks the lamp's current: switched on for two seconds without current, the lamp is faulty."""
 
     def __init__(self, *, fault: bool = False) -> None:
         self._since_ms: int | None = None
         self.fault = fault
 
     def see(self, on: bool, current: bool, now_ms: int) -> Literal["", "fault", "mended"]:
-        """What changed. A lamp that is off tells nothing of itself."""
+        """The change of the lamp's condition. A lamp that is off cannot be checked."""
         if not on or current:
             self._since_ms = None
             mended = on and self.fault

@@ -1,7 +1,7 @@
-"""Where io writes: messages and its journal. Help waits for neither: what the disk refuses is kept and written when it can be.
+"""io's messages and journal. Help waits for neither: writes that the disk refuses are kept in memory and repeated.
 
-Both are opened when they can be: a disk that is full, read-only or not there at the start must not keep help down. Nobody but io
-opens its outbox: what others may lock or write cannot stop it.
+Both are opened as soon as possible: a disk that is full, read-only or missing at the start must not stop the help point. Only io
+opens its outbox, so that no other process can lock or change it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class IoStore:
         if self._alarms.trouble:
             runtime.log("warning", f"alarms of the last start are not known: {self._alarms.trouble}")
         self.enrolment: LyktaError | None = None
-        """Why there is no key to sign the journal with; None if there is one."""
+        """Why there is no key to sign the journal; None if there is one."""
         self._telling = Telling(self.outbox, self._open_journal(), apart=True)
         self._telling.add(self.outbox.pending)
 
@@ -47,7 +47,7 @@ class IoStore:
 
     @property
     def stood(self) -> Mapping[str, str]:
-        """The alarms that stood when io was last there, by topic, with what each refers to."""
+        """The alarms that were active when io last ended, by topic, with what each refers to."""
         return self._alarms.before
 
     def say(self, *bodies: Body) -> None:
@@ -58,7 +58,7 @@ class IoStore:
 
     def clear(self, tail: str) -> None:
         self._telling.clear(tail)
-        # Only once the message is in the outbox, as whatever follows it.
+        # Only after the message is in the outbox; writes are done in order.
         self._telling.add(lambda: self._memory.add(lambda: self._alarms.cleared(tail)))
 
     def note(self, kind: str, **facts: Fact) -> None:

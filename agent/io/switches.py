@@ -1,5 +1,5 @@
-"""Door, case, motion, the service button, the fan: what each change of a contact, and each second, comes to. Pure but for what
-it says through the two functions that it is given.
+"""Door, case, motion, the service button, the fan: the messages for each change of a contact, and the checks of each second. Pure
+except for the two functions that it calls.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from agent.messages import Alarm, Switch, Tamper
 from drivers.gpio.port import Input
 
 QUIET_MS = 60_000
-"""Without motion for so long, it is over."""
+"""Motion ends after this time without any."""
 HELD_MS = 5_000
-"""The service button is held once it was closed for so long."""
+"""The service button counts as held after it was closed for this time."""
 JAMMED_MS = 60_000
-"""A help button that is closed for so long is not pressed by anybody."""
+"""A help button that is closed for this time counts as jammed."""
 _LONG_AGO_MS = -JAMMED_MS
 FAN_ON, FAN_OFF = 60.0, 50.0
-"""Degrees Celsius; the gap keeps it from starting and stopping at each other look."""
+"""Degrees Celsius; the hysteresis keeps the fan from toggling at every check."""
 
 Clear = Callable[[str], None]
 
 
 class Switches:
-    """say: put messages into the outbox; clear: an alarm's topic; jammed: the alarm of a jammed button stands already."""
+    """say: put messages into the outbox; clear: clear the alarm of a topic; jammed: its alarm is active already."""
 
     def __init__(self, say: Callable[..., None], clear: Clear, *, jammed: bool = False) -> None:
         self._say, self._clear = say, clear
@@ -39,7 +39,7 @@ class Switches:
 
     @property
     def moved_ms(self) -> int | None:
-        """When something last moved; None if nothing did since the start."""
+        """When motion was last detected; None if not since the start."""
         return self._moved_ms
 
     def changed(self, part: Input, closed: bool, now_ms: int, at: datetime) -> None:
@@ -56,11 +56,11 @@ class Switches:
             self._moved(now_ms)
 
     def found_closed(self, part: Input) -> None:
-        """It was closed before anybody watched, nobody knows for how long."""
+        """The contact was closed already at the start, for an unknown time."""
         self._held[part] = _LONG_AGO_MS
 
     def tick(self, now_ms: int) -> bool:
-        """Whether the service button is held, once for each time."""
+        """Whether the service button is held; True once for each time."""
         if self._moving and self._moved_ms is not None and "motion" not in self._held and now_ms - self._moved_ms >= QUIET_MS:
             self._moving = False
             self._say(Switch("motion", "over"))
@@ -95,7 +95,7 @@ class Switches:
 
 
 def fan_on(was_on: bool, celsius: float | None) -> bool:
-    """celsius: of the board; None if it cannot be read, and then the fan runs."""
+    """Whether the fan should run. celsius: of the board; None if it cannot be read: then it runs."""
     if celsius is None:
         return True
     return celsius >= FAN_ON if not was_on else celsius > FAN_OFF

@@ -1,4 +1,4 @@
-"""Writes that a full or failing disk must not turn into a crash: done now, or in order as soon as the disk takes them."""
+"""Writes that must not crash the process on a full or failing disk: done now, or in order as soon as the disk accepts them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST = 256
 
 
 class Backlog:
-    """A bounded line of writes. May be used from several threads.
+    """A bounded queue of writes. May be used from several threads.
 
-    Beyond the bound the oldest is lost and counted. So is work that fails with anything else than `StorageError`, which is raised.
+    Beyond the limit the oldest is lost and counted. So is work that fails with another error than `StorageError`; that is raised.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class Backlog:
         """Why the disk refused the first write that waits; None while nothing waits."""
 
     def add(self, work: Work) -> None:
-        """Do it now, or behind what waits already."""
+        """Do it now, or queue it behind the writes that wait."""
         with self._lock:
             self.lost += len(self._waiting) == _MOST
             self._waiting.append(work)
         self.retry()
 
     def retry(self) -> None:
-        """Do everything that waits, in order, until the disk refuses."""
+        """Do all writes that wait, in order, until the disk refuses."""
         with self._lock:
             while self._waiting:
                 try:
@@ -42,7 +42,7 @@ class Backlog:
                     self.trouble = problem
                     return
                 except BaseException:
-                    # No disk's trouble but a fault of this work: it would fail for ever, and what waits behind it with it.
+                    # Not a disk error but a fault of this work: it would fail for ever and block the writes behind it.
                     self._waiting.popleft()
                     self.lost += 1
                     raise

@@ -1,7 +1,7 @@
-"""An outbox's file that cannot be used: whether it can, where it is put, and what it still tells.
+"""Damaged outbox files: detecting them, renaming them, and recovering their epoch and last number.
 
 Works by descriptor in a folder that several users may write: a link, a FIFO, a file of gigabytes and thousands of names there
-are refused, put aside or left, and hold nobody up.
+are refused, renamed or ignored, and block nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from privacy.errors import LyktaError, StorageError
 from privacy.folders import Folder
 
 KEPT_ASIDE = 2
-"""Corrupt files that stay for whoever wants to look into them; older ones make room."""
+"""Corrupt files that are kept for analysis; older ones are deleted."""
 LONGEST_FILE = 128 << 20
-"""Of the database and of its log, each: three times what they take at most."""
+"""Limit of the database and of its log, each: three times their normal maximum."""
 FILES = ("", "-wal", "-shm")
 _MOST_REMOVED = 64
 _EPOCH = re.compile(r"[0-9a-f]{32}")
 
 
 class Lost(Struct, frozen=True):
-    """What a file that was put aside still tells: its epoch ("" if unreadable) and the last number given in it (0)."""
+    """Recovered from a file that was put aside: its epoch ("" if unreadable) and the last number given in it (0)."""
 
     epoch: str
     last: int
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Device and inode of what stands at the path now; zeros if nothing does."""
+    """Device and inode of the file at the path now; zeros if there is none."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def usable(path: Path) -> bool:
-    """Whether there is a database with something in it. `DamagedError` if one of its files is none, or too large."""
+    """Whether there is a database that is not empty. `DamagedError` if one of its files is not a regular file, or too large."""
     sizes = [_size(path.with_name(path.name + ending)) for ending in FILES]
     return bool(sizes[0])
 
@@ -67,7 +67,7 @@ def _size(path: Path) -> int:
 
 
 def last_lost(path: Path) -> Lost | None:
-    """What the newest file put aside tells of itself; None if there is none."""
+    """Epoch and last number of the newest file put aside; None if there is none."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         newest = _put_aside_before(Folder(folder), path.name)[-1:]
@@ -93,10 +93,10 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 def put_aside(folder: int, path: Path, problem: Exception) -> None:
-    """Under another name, never repaired by guessing. Its log goes with it, so that SQLite still finds it.
+    """Rename a damaged database; it is never repaired by guessing. Its log is renamed too, so that SQLite still finds it.
 
-    The file itself first: a log without its file, after a power cut in between, is thrown away by SQLite with the new, empty
-    file; a file without its log would give the log's numbers again.
+    The database first: after a power cut in between, SQLite discards a log without its database together with the new, empty
+    file; a database without its log would give the log's numbers again.
     """
     here, aside = Folder(folder), f"{path.name}.corrupt-{time.time_ns()}"
     for ending in FILES:
@@ -110,7 +110,7 @@ def put_aside(folder: int, path: Path, problem: Exception) -> None:
 
 
 def _shorten(folder: int, name: str) -> None:
-    """A file beyond the bound is not kept: it would hold the room that the new one needs."""
+    """Truncate a file beyond the size limit: it would take the space that the new one needs."""
     with suppress(OSError):
         file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
@@ -121,7 +121,7 @@ def _shorten(folder: int, name: str) -> None:
 
 
 def _put_aside_before(folder: Folder, name: str) -> list[str]:
-    """Names of databases, oldest first."""
+    """Names of the databases put aside, oldest first."""
     form = re.compile(re.escape(name) + r"\.corrupt-([0-9]{1,20})")
     found = [(int(match[1]), match[0]) for match in map(form.fullmatch, folder.names()) if match]
     return [aside for _, aside in sorted(found)]

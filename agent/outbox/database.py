@@ -1,9 +1,9 @@
-"""The outbox's SQLite file: opened, written and read by several processes, and put aside when it is corrupt, also while they run.
+"""The outbox's SQLite file: opened, written and read by several processes, and replaced when it is corrupt, also while they run.
 
-WAL and synchronous=FULL: what `write` returned survives a power cut. Every use holds a shared lock on the folder, and looks
-whether the file is still the one that was opened: no message is written into a file that another process has put aside.
+WAL and synchronous=FULL: what `write` returned survives a power cut. Every use holds a shared lock on the folder and checks
+that the file is still the one that was opened: no message is written into a file that another process has put aside.
 
-Nobody waits for a lock longer than `LOCK_S`: whoever may open the folder may hold it for ever.
+No caller waits for a lock longer than `LOCK_S`: any process that may open the folder could hold the lock for ever.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from privacy.files import make_folder, on_disk, sync_folder
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
 LOCK_S = 4.0
-"""What a use waits for the folder's lock, and again for SQLite's."""
+"""Longest wait of a use for the folder's lock, and again for SQLite's."""
 _REST_S = 4.0
-"""After a wait in vain uses are refused at once for so long: many threads of one service must not stand in line."""
+"""After a timeout, uses are refused at once for this time: many threads of one service must not wait one after another."""
 _POLL_S = 0.01
 _ATTEMPTS = 5
 SHARED = 0o660
-"""Services of several users share the file by its group."""
+"""Mode of the shared file: services of several users share it by its group."""
 PRIVATE = 0o600
-# Our statements fit our tables: one that does not go, or a row that they refuse, is of a file that is not ours any more.
+# Our statements fit our tables: if one fails, or a row is refused, the file was changed by another program.
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_ERROR}
 _HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-# What a long transaction grew the log to is given back at the next checkpoint.
+# The next checkpoint truncates a log that a long transaction made large.
 _LONGEST_LOG = 4 << 20
-# The schema of a file is not to be believed: no function with effects from it, every cell's size looked at.
+# The schema in the file is not trusted: it may call no function with side effects, and every cell's size is checked.
 _PRAGMAS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", f"journal_size_limit={_LONGEST_LOG}")
 
 
@@ -49,15 +49,15 @@ class _UnmadeError(sqlite3.DatabaseError):
 
 
 class _ChangedError(sqlite3.DatabaseError):
-    """Somebody changed the tables since they were checked."""
+    """The tables were changed since they were checked."""
 
 
 class OutboxFile:
     """May be used from several threads and processes.
 
-    begin  makes the tables or finds them, and checks what stands in them, in the first transaction on a file; returns its epoch
+    begin  makes or finds the tables and checks their content, in the first transaction on a file; returns its epoch
     mode   of the file
-    now    whether it is opened now, and fails if it cannot be; else at the first use
+    now    open it now, and fail if that is not possible; else at the first use
     """
 
     def __init__(self, path: Path, begin: Work[str], mode: int = SHARED, *, now: bool = True) -> None:
@@ -74,7 +74,7 @@ class OutboxFile:
         return self._do(lambda: _transact(self._database, "IMMEDIATE", self._checked(work)))
 
     def look(self, work: Work[T]) -> T:
-        """Read, all of it in one epoch."""
+        """Read in one transaction, so that all of it is of one epoch."""
         return self._do(lambda: _transact(self._database, "DEFERRED", self._checked(work)))
 
     def read(self, statement: str, *values: int) -> list[tuple[Any, ...]]:
@@ -117,7 +117,7 @@ class OutboxFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One thread at a time, and none for a while after a lock was waited for in vain."""
+        """Lock: one thread at a time, and none for a while after a timeout."""
         if time.monotonic() < self._rest_until or not self._lock.acquire(timeout=2 * LOCK_S):
             raise _held(self.path)
         try:
@@ -147,7 +147,7 @@ class OutboxFile:
             self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _open(self) -> None:
-        """Connect, and check it all; a corrupt file makes place for a new one."""
+        """Connect and check the whole file; a corrupt one is replaced by a new one."""
         self._opened, found = None, identity(self.path)
         try:
             with self._locked(fcntl.LOCK_SH):
@@ -164,9 +164,9 @@ class OutboxFile:
             raise DamagedError(found)
 
     def _replace(self, found: tuple[int, int] | None, problem: sqlite3.DatabaseError) -> None:
-        """Put the corrupt file aside, unless another process was quicker: then its new one is ours too.
+        """Put the corrupt file aside, unless another process did so first: then its new file is used.
 
-        One process at a time: after a power cut several start at once, on a file that may not be there yet.
+        One process at a time: after a power cut several start at once, and the file may not exist yet.
         """
         with self._locked(fcntl.LOCK_EX):
             if not isinstance(problem, _UnmadeError) and found == identity(self.path):
@@ -181,7 +181,7 @@ class OutboxFile:
                 self._connect(make=True)
 
     def _connect(self, *, make: bool) -> None:
-        """Only a file that is wholly ready counts as opened. make: under the exclusive lock, also one that is not there yet."""
+        """Only a completely prepared file counts as opened. make: create it if missing, under the exclusive lock."""
         self._opened = None
         if not usable(self.path) and not make:
             raise _UnmadeError("not made yet")
@@ -241,7 +241,7 @@ def _transact(database: sqlite3.Connection, how: str, work: Work[T]) -> T:
         result = work(cursor)
         cursor.execute("COMMIT")
     except BaseException:
-        # SQLite has rolled back already where the disk was full.
+        # SQLite has rolled back already if the disk was full.
         if database.in_transaction:
             cursor.execute("ROLLBACK")
         raise
@@ -257,7 +257,7 @@ def _corrupt(problem: sqlite3.DatabaseError) -> bool:
 
 
 def _make(path: Path, mode: int) -> None:
-    """See that there is a file which those may write who are to, whatever our umask."""
+    """Make sure that the file exists with this mode, regardless of our umask."""
     with suppress(FileExistsError):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         os.fchmod(file, mode)

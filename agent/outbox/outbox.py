@@ -1,11 +1,11 @@
-"""An outbox: every message is on the disk before it counts as said, and leaves only when the broker has acknowledged it.
+"""An outbox: every message is on the disk before it counts as sent, and is deleted only when the broker has acknowledged it.
 
-A node has two: one SQLite file for camera, retention, uplink and the helpers of root, one that io alone opens. seq is given in the
-insert transaction and never reused; epoch names the database, so that a lost one shows. Every number given is accounted for: its
-message is heard, or waits, or a tombstone names it.
+A node has two: one SQLite file for camera, retention, uplink and the helpers of root, one that only io opens. seq is given in the
+insert transaction and never reused; epoch is the database's id, so that its loss is visible. Every number given is accounted for:
+its message is delivered, or waits, or a tombstone names it.
 
-Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest goes in the order
-of `agent.ranks.DROPS`, help and alarms never.
+Bounds: health older than a day is thinned to one batch an hour; beyond the rows or bytes below, the oldest is deleted in
+the order of `agent.ranks.DROPS`, help and alarms never.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TAKE = (
 
 
 class Numbered(Protocol):
-    """What names a message."""
+    """Anything that identifies a message."""
 
     @property
     def epoch(self) -> str: ...
@@ -75,7 +75,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far somebody has taken: the last number of each rank, in one epoch."""
+    """A reader's position: the last number taken of each rank, in one epoch."""
 
     epoch: str = ""
     taken: tuple[int, ...] = (0,) * len(Rank)
@@ -86,7 +86,7 @@ class Mark:
 
 
 class Class(Struct, frozen=True):
-    """What waits of one rank. oldest_ms: wall clock when it was put, None if nothing waits; bytes of topics and payloads."""
+    """Waiting messages of one rank. oldest_ms: wall clock when the oldest was put, None if none; bytes: topics and payloads."""
 
     name: str
     rows: int
@@ -95,7 +95,7 @@ class Class(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """An outbox for a person who asks. dropped: by cause, since its database was made."""
+    """An overview of an outbox for a person. dropped: by cause, since its database was made."""
 
     epoch: str
     pending: int
@@ -108,7 +108,7 @@ class Outbox:
     """May be used from several threads and processes.
 
     mode  of the file
-    now   whether it is opened now, and fails if it cannot be; else at the first use
+    now   open it now, and fail if that is not possible; else at the first use
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Outbox:
         return self._file.write(lambda cursor: self._put(cursor, self.epoch, bodies, expiry_s))
 
     def will(self, body: Body) -> bytes:
-        """A message that the broker keeps and sends in our place: its number is given now, and told as the will's."""
+        """The payload of an MQTT will, which the broker sends in our place: its number is given now, and recorded as the will's."""
 
         def work(cursor: sqlite3.Cursor) -> bytes:
             [number] = table.numbers(cursor, 1)
@@ -147,7 +147,7 @@ class Outbox:
         return self._file.write(work)
 
     def clear(self, tail: str) -> None:
-        """An empty retained message: what stood at this topic is over. It has no place for its number: a tombstone tells it."""
+        """Put an empty retained message, which clears a topic. It cannot carry its number: a tombstone names it."""
         row = (tail, True, self._now_ms(), None, b"")
         self._file.write(lambda cursor: table.insert(cursor, [(rank_of(tail), *table.numbers(cursor, 1), *row)]))
 
@@ -168,7 +168,7 @@ class Outbox:
         return self._file.look(work)
 
     def delete(self, heard: Sequence[Numbered]) -> None:
-        """What the broker has acknowledged."""
+        """Delete messages that the broker has acknowledged."""
 
         def work(cursor: sqlite3.Cursor) -> None:
             gone = table.remove(cursor, self._mine(heard))
@@ -177,28 +177,28 @@ class Outbox:
         self._file.write(work)
 
     def expire(self, late: Sequence[Numbered]) -> None:
-        """What nobody needs any more."""
+        """Delete messages that are no longer of use."""
         self._file.write(lambda cursor: table.drop(cursor, self._mine(late), "expired"))
 
     def give_up(self, unreadable: Sequence[Numbered]) -> None:
-        """What cannot be sent as it lies here: a bad spot of the disk, or a hand in the file."""
+        """Delete messages that cannot be sent: damaged by the disk, or changed by another program."""
         self._file.write(lambda cursor: table.drop(cursor, self._mine(unreadable), "corrupt"))
 
     def set_aside(self, broke: Sequence[Numbered]) -> None:
-        """What broke the link each time it was sent."""
+        """Delete messages that broke the link each time they were sent."""
         self._file.write(lambda cursor: table.drop(cursor, self._mine(broke), "set_aside"))
 
     def tell_gone(self) -> None:
-        """Put tombstones for all numbers whose messages went since the last time, or that never had one."""
+        """Put tombstones for all numbers whose messages were dropped since the last time, or that never had a message."""
         if self._file.read("SELECT 1 FROM gone LIMIT 1"):
             self._file.write(self._entomb)
 
     def needs_rebuild(self) -> bool:
-        """Whether this database is new, so that what stands in the clip folders must be said again."""
+        """Whether this database is new, so that the clips in the clip folders must be reported again."""
         return bool(self._file.read("SELECT 1 FROM meta WHERE name = 'rebuild'"))
 
     def rebuild(self, bodies: Sequence[Body]) -> None:
-        """Say what the clip folders hold, once, in one transaction; nothing if that was done already."""
+        """Put the messages about the clip folders, once, in one transaction; nothing if that was done already."""
 
         def work(cursor: sqlite3.Cursor) -> None:
             if cursor.execute("DELETE FROM meta WHERE name = 'rebuild'").rowcount:
@@ -210,7 +210,7 @@ class Outbox:
         return self._file.look(lambda cursor: table.count(cursor, "rows"))
 
     def dropped(self) -> int:
-        """Messages that will never be heard, since this database was made."""
+        """Messages that will never be delivered, since this database was made."""
         return sum(self.drops().values())
 
     def drops(self) -> dict[str, int]:
@@ -222,7 +222,7 @@ class Outbox:
         return self._file.size
 
     def classes(self) -> list[Class]:
-        """What waits, by rank. Reads the whole database: for a person who asks."""
+        """The messages that wait, by rank. Reads the whole database: only for requests of a person."""
         text = "SELECT rank, count(*), sum(length(tail) + length(payload)), min(put_ms) FROM messages GROUP BY rank"
         found = {rank: counts for rank, *counts in self._file.read(text)}
         return [Class(rank.name.lower(), *found.get(rank, (0, 0, None))) for rank in Rank]
@@ -235,7 +235,7 @@ class Outbox:
         self._file.close()
 
     def _begin(self, cursor: sqlite3.Cursor) -> str:
-        """Tables, epoch and all that a new file must say of the one that it replaces. `DamagedError` for what is not ours."""
+        """Tables and epoch; a new file also reports the one it replaces. `DamagedError` for a file not made by this program."""
         refuse_programs(cursor)
         known = cursor.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() if table.tables(cursor) else None
         version = int(cursor.execute("PRAGMA user_version").fetchone()[0])
@@ -306,7 +306,7 @@ class Outbox:
         self._put(cursor, self.epoch, tombstones)
 
     def _mine(self, messages: Iterable[Numbered]) -> list[tuple[int, int]]:
-        """Keys of what lies in this database; another epoch's numbers mean nothing here."""
+        """Keys of the messages of this database; numbers of another epoch are ignored."""
         return [(one.rank, one.seq) for one in messages if one.epoch == self.epoch]
 
 

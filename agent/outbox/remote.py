@@ -1,4 +1,4 @@
-"""An outbox that another process holds: what may be asked of it, and its answers, as they pass between io and the uplink."""
+"""Requests to an outbox in another process, and its answers, as sent between io and the uplink."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ End = Literal["heard", "expired", "corrupt", "set_aside"]
 Epoch = Annotated[str, Meta(max_length=64)]
 Seq = Annotated[int, Meta(ge=0, le=GREATEST)]
 MOST_KEYS = 200
-"""Messages that one request lets go of."""
+"""Most messages that one request releases."""
 MOST_TAKEN = 50
 
 
@@ -27,7 +27,7 @@ class Take(Struct, frozen=True, forbid_unknown_fields=True, tag="take"):
 
 
 class LetGo(Struct, frozen=True, forbid_unknown_fields=True, tag="let_go"):
-    """Rank and number of messages that the broker has, or that nobody will get."""
+    """Rank and number of messages that the broker has, or that will not be sent."""
 
     epoch: Epoch
     keys: Annotated[tuple[tuple[Rank, Seq], ...], Meta(max_length=MOST_KEYS)]
@@ -35,11 +35,11 @@ class LetGo(Struct, frozen=True, forbid_unknown_fields=True, tag="let_go"):
 
 
 class TellGone(Struct, frozen=True, forbid_unknown_fields=True, tag="tell_gone"):
-    """Put tombstones for what went."""
+    """Put tombstones for dropped messages."""
 
 
 class Look(Struct, frozen=True, forbid_unknown_fields=True, tag="look"):
-    """How much waits; all of it by class."""
+    """Counts of what waits. whole: also by class."""
 
     whole: bool
 
@@ -60,7 +60,7 @@ class Taken(Struct, frozen=True, tag="taken"):
 
 
 class Found(Struct, frozen=True, tag="found"):
-    """What waits and was dropped, in messages; file_bytes: on the disk. All of it by class only where that was asked for."""
+    """Counts of messages that wait and were dropped; file_bytes: on the disk. By class only if that was requested."""
 
     pending: Annotated[int, Meta(ge=0, le=GREATEST)]
     dropped: Annotated[int, Meta(ge=0, le=GREATEST)]
@@ -72,7 +72,7 @@ Answer = Taken | Found
 
 
 class Key(Struct, frozen=True):
-    """A message's name."""
+    """The key of a message."""
 
     epoch: str
     rank: int

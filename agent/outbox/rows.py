@@ -1,4 +1,4 @@
-"""The rows of an outbox: counts, numbers, messages, and ranges of numbers that are gone. Each function is part of a transaction."""
+"""The rows of an outbox: counts, numbers, messages, and ranges of dropped numbers. Each function is part of a transaction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def upgrade(cursor: sqlite3.Cursor) -> None:
 
 
 def recount(cursor: sqlite3.Cursor) -> None:
-    """What waits, as it is: the bounds go by these two counts."""
+    """Count rows and bytes again: the limits are checked by these two counts."""
     text = "SELECT count(*), coalesce(sum(length(tail) + length(payload)), 0) FROM messages"
     for name, found in zip(("rows", "bytes"), cursor.execute(text).fetchone(), strict=True):
         if count(cursor, name) != found:
@@ -45,7 +45,7 @@ def recount(cursor: sqlite3.Cursor) -> None:
 
 
 def numbers(cursor: sqlite3.Cursor, many: int) -> range:
-    """The next numbers of this outbox's one sequence; `DamagedError` where none follows."""
+    """The next numbers of this outbox's sequence; `DamagedError` if it is exhausted."""
     if count(cursor, "seq") > GREATEST - many:
         raise DamagedError("meta: seq: no number follows")
     last = add(cursor, "seq", many)
@@ -53,7 +53,7 @@ def numbers(cursor: sqlite3.Cursor, many: int) -> range:
 
 
 def add(cursor: sqlite3.Cursor, name: str, number: int) -> int:
-    """A counter after adding to it."""
+    """Add to a counter; its new value."""
     cursor.execute(
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
         (name, number),
@@ -73,7 +73,7 @@ def insert(cursor: sqlite3.Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 class Gone(NamedTuple):
-    """A deleted row. empty: it cleared a topic."""
+    """A deleted row. empty: its payload was empty, to clear a topic."""
 
     seq: int
     size: int
@@ -81,7 +81,7 @@ class Gone(NamedTuple):
 
 
 def remove(cursor: sqlite3.Cursor, keys: Iterable[tuple[int, int]]) -> list[Gone]:
-    """Delete rows; those that were there."""
+    """Delete rows; returns those that existed."""
     text = """DELETE FROM messages WHERE rank = ? AND seq = ?
         RETURNING seq, length(tail) + length(payload), length(payload) = 0"""
     found = [Gone(seq, size, bool(empty)) for key in keys for seq, size, empty in cursor.execute(text, key).fetchall()]
@@ -96,7 +96,7 @@ def drop(cursor: sqlite3.Cursor, keys: Iterable[tuple[int, int]], cause: Cause) 
 
 
 def bury(cursor: sqlite3.Cursor, seqs: Sequence[int], cause: Cause) -> None:
-    """Note numbers for a tombstone, as ranges that join their neighbours of the same cause."""
+    """Store numbers for a tombstone, as ranges merged with adjacent ones of the same cause."""
     if not seqs:
         return
     for _, run in groupby(enumerate(sorted(seqs)), key=lambda pair: pair[1] - pair[0]):
@@ -110,7 +110,7 @@ def bury(cursor: sqlite3.Cursor, seqs: Sequence[int], cause: Cause) -> None:
 
 
 def least(cursor: sqlite3.Cursor, rows: int, size: int) -> Iterator[tuple[Rank, int]]:
-    """Keys of what goes first, until so many rows and so many bytes are free."""
+    """Keys of the messages to drop first, until `rows` rows and `size` bytes are free."""
     text = "SELECT seq, length(tail) + length(payload) FROM messages WHERE rank = ? ORDER BY seq"
     for rank in DROPS:
         for seq, length in cursor.execute(text, (rank,)):

@@ -1,8 +1,8 @@
-"""What an outbox's database may hold: its two or three tables, and numbers within bounds. Everything else counts as damage.
+"""What an outbox's database may contain: its tables, and numbers within limits. Everything else counts as damage.
 
-The shared outbox is a file that several users may write. SQLite obeys what stands in it: a trigger, a view in a table's place, a
-constraint that refuses every row, a number that no next one follows. So all of it is looked at before it is used, and again when
-it changes.
+The shared outbox is a file that several users may write. SQLite executes what is in it: a trigger, a view in a table's place, a
+constraint that refuses every row, a number without successor. So the schema is checked before it is used, and again when it
+changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from agent.ranks import Rank
 
 GREATEST = 2**53 - 1
-"""Of seq and every count: what JSON carries without loss. A number a millisecond would take 285,000 years."""
+"""Limit of seq and every count: what JSON carries without loss. A number a millisecond would take 285,000 years."""
 LONGEST_TAIL = 200
 LONGEST_PAYLOAD = 1 << 20
 META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID"
@@ -31,17 +31,17 @@ _NUMBER = re.compile(r"[0-9]{1,16}")
 
 
 class DamagedError(sqlite3.DatabaseError):
-    """The file is whole, but what stands in it is not ours, or contradicts itself."""
+    """The file is readable, but its content was not made by this program, or contradicts itself."""
 
 
 def refuse_programs(cursor: sqlite3.Cursor) -> None:
-    """Nothing that acts by itself, in whatever version of the tables."""
+    """Refuse triggers and views, in any version of the tables."""
     for (name,) in cursor.execute("SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index') LIMIT 1"):
         raise DamagedError(f"schema: {_shown(name)} does not belong there")
 
 
 def check_schema(cursor: sqlite3.Cursor) -> None:
-    """Exactly our tables, word for word: no other column, constraint, index, trigger, view or table."""
+    """Check that the tables are exactly as made: no other column, constraint, index, trigger, view or table."""
     known = {"meta": {_plain(META), _plain(_META_0_1)}, "messages": {_plain(MESSAGES)}, "gone": {_plain(GONE)}}
     found = cursor.execute("SELECT name, sql FROM sqlite_schema LIMIT 10").fetchall()
     for name, sql in found:
@@ -53,7 +53,7 @@ def check_schema(cursor: sqlite3.Cursor) -> None:
 
 
 def check_numbers(cursor: sqlite3.Cursor) -> None:
-    """The epoch, the counts, and that every message has a rank and a number that was given."""
+    """Check the epoch, the counts, and that every message has a valid rank and a number that was given."""
     meta = dict(cursor.execute("SELECT name, value FROM meta LIMIT ?", (_MOST_META,)).fetchall())
     if not _EPOCH.fullmatch(str(meta.pop("epoch", ""))):
         raise DamagedError("meta: epoch: none")
@@ -68,7 +68,7 @@ def _given(first: object, last: object, counts: dict[str, int]) -> bool:
 
 
 def number(value: object, what: str) -> int:
-    """A count, from 0 to `GREATEST`."""
+    """The value as a count from 0 to `GREATEST`; else `DamagedError`."""
     found = int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
     if isinstance(found, int) and 0 <= found <= GREATEST:
         return found
@@ -76,7 +76,7 @@ def number(value: object, what: str) -> int:
 
 
 def check_row(row: tuple[Any, ...]) -> None:
-    """One message as it was put, with a topic that a broker takes."""
+    """Check one message: types, limits, and a topic that is valid in MQTT."""
     rank, seq, tail, retain, put_ms, expiry_s, payload = row
     numbers = {"rank": rank, "seq": seq, "retain": retain, "put_ms": put_ms, "expiry_s": expiry_s or 0}
     for name, value in numbers.items():
@@ -88,7 +88,7 @@ def check_row(row: tuple[Any, ...]) -> None:
 
 
 def text(data: bytes) -> str:
-    """SQLite's text as Python's; what is no UTF-8 is damage, not a fault of a statement."""
+    """SQLite's text as Python's; invalid UTF-8 counts as damage, not as a fault of a statement."""
     try:
         return data.decode()
     except UnicodeDecodeError as problem:

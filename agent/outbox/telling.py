@@ -1,4 +1,4 @@
-"""What a service says: messages to the centre and entries of its journal, now or as soon as the disk takes them."""
+"""Output of a service: messages to the centre and journal entries, now or as soon as the disk accepts them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from privacy.records.journal import Fact, Journal
 class Telling:
     """May be used from several threads.
 
-    journal  None: there is no key to sign it with, and no entry is written
-    apart    whether messages and entries wait for each other: what the centre hears of a clip an auditor must find, so they do;
-             help waits for no journal, so io's do not
+    journal  None: there is no key to sign with, and no entry is written
+    apart    whether messages and entries are queued separately. For clips they are not: what the centre receives an auditor must
+             find in the journal; for io they are: help does not wait for the journal
     """
 
     def __init__(self, outbox: Outbox, journal: Journal | None, *, apart: bool = False) -> None:
@@ -34,24 +34,24 @@ class Telling:
         self._messages.add(lambda: self._outbox.put(*bodies))
 
     def clear(self, tail: str) -> None:
-        """What stood at this topic is over."""
+        """Clear a retained message."""
         self._messages.add(lambda: self._outbox.clear(tail))
 
     def add(self, work: Callable[[], object]) -> None:
-        """Another write that must wait for the same disk, in its order among the messages; it raises `StorageError`."""
+        """Queue another write in order among the messages; it may raise `StorageError`."""
         self._messages.add(work)
 
     def retry(self) -> None:
-        """Everything that waits, in order, until the disk refuses."""
+        """Do all writes that wait, in order, until the disk refuses."""
         self._messages.retry()
         self._entries.retry()
 
     @property
     def trouble(self) -> StorageError | None:
-        """Why the disk refused what waits first; None while nothing waits."""
+        """Why the disk refused the first write that waits; None while nothing waits."""
         return self._messages.trouble or self._entries.trouble
 
     @property
     def lost(self) -> int:
-        """Writes that there was no room for while the disk refused."""
+        """Writes lost because the queue was full while the disk refused."""
         return self._messages.lost + (self._entries.lost if self._entries is not self._messages else 0)

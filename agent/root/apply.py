@@ -1,7 +1,7 @@
-"""`lykta apply`: root, once, without a network. Verifies what the centre desires and places it, or says why not: records,
-settings, and the certificates that `lykta renew` asked for.
+"""`lykta apply`: one run as root, without a network. Verifies and places what the centre desires, or reports why not: records,
+settings, and the certificates that `lykta renew` requested.
 
-Each step may be the last before a power cut: a file is the old or the new one, whole, and the next run goes on from there.
+A power cut may come after any step: each file is completely the old or the new one, and the next run continues from there.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _TYPES: dict[str, Kind] = {BASIS: "basis", VIEW: "view", CONFIG: "config"}
 
 
 def command(layout: Layout, files: list[Path], only: Kind | None, as_json: bool) -> int:
-    """0 if all was placed, 1 if something was refused. files: by hand, judged by the same rules as what the uplink left."""
+    """Exit code: 0 if all was placed, 1 if something was refused. files: given by hand, under the same rules as the uplink's."""
     return _judge(layout, dict(_read(path, only) for path in files), as_json)[0]
 
 
 def paced(layout: Layout, as_json: bool) -> int:
-    """The same for the unit: it lasts longer with each run that changed nothing, also one that failed, since systemd starts no
-    second one as long as it runs.
+    """The same for the unit: it waits longer at its end after each run in a row that changed nothing, also a failed one, since
+    systemd starts no second one while it runs.
     """
     useful = False
     try:
@@ -55,7 +55,7 @@ def paced(layout: Layout, as_json: bool) -> int:
 
 
 def _judge(layout: Layout, by_hand: dict[Kind, bytes], as_json: bool) -> tuple[int, bool]:
-    """The exit code, and whether anything that is in force changed: what stands already is placed each time that it is left."""
+    """The exit code, and whether anything in force changed: a record that is in force already is placed again without effect."""
     with alone(layout), taken(layout) as left:
         before = _in_force(layout)
         said = apply(layout, by_hand, None if by_hand else left)
@@ -69,19 +69,19 @@ def _judge(layout: Layout, by_hand: dict[Kind, bytes], as_json: bool) -> tuple[i
 
 
 def _in_force(layout: Layout) -> list[str]:
-    """What lies where the records and settings in force lie."""
+    """The contents of the files of records and settings in force."""
     return [sha256_hex(_lying(path) or b"") for path in (place_of(layout, kind) for kind in KINDS)]
 
 
 def _lying(path: Path) -> bytes | None:
-    """What lies there; None for nothing, and for what cannot be read: the next one takes its place."""
+    """The file's content; None if it is absent or unreadable: the next one replaces it."""
     with suppress(OSError):
         return read_own(path)
     return None
 
 
 def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> list[Applied]:
-    """Judge and place in the order of KINDS; then note what became of each, and only then let go of it."""
+    """Check and place in the order of KINDS; then store each result, and only then delete the desired file."""
     said = []
     for kind in KINDS:
         try:
@@ -102,13 +102,13 @@ def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> lis
 
 
 def _with_standing(one: Applied, closed: str) -> Applied:
-    """A basis is placed also where it closes the lens, since the law comes first; but that is said."""
+    """A basis is placed also if it forbids filming, since the law comes first; the result then says so."""
     said = f"the camera stays closed: {closed}" if closed and one.kind == "basis" and one.result == "placed" else one.reason
     return msgspec.structs.replace(one, reason=said)
 
 
 def why_closed(layout: Layout) -> str:
-    """Why the records in force and the settings in force do not open the lens; "" if they do, hours aside."""
+    """Why the records and settings in force do not permit filming; "" if they do, regardless of hours."""
     try:
         config = effective(layout).config
         load_permit(layout, config.node.site, config.node.id, config.mask.profile, config.mask.stack)
@@ -138,7 +138,7 @@ def _judgement(layout: Layout, kind: Kind, token: bytes, reason: str) -> Applied
 
 
 def _used(layout: Layout, kind: Kind) -> tuple[str, ...]:
-    """What was in force here before, oldest first; also what a run that was cut off had not yet noted."""
+    """Names that were in force here before, oldest first, also those that an interrupted run had not stored yet."""
     try:
         before = last_judgement(layout, kind)
     except RecordError as problem:
@@ -198,7 +198,7 @@ def _basis_in_force(layout: Layout) -> Basis | None:
 
 
 def _read(path: Path, only: Kind | None) -> tuple[Kind, bytes]:
-    """What a file is, by its own header, and its text."""
+    """The kind of a file, by its own header, and its text."""
     try:
         token = read_own(path).strip()
     except OSError as problem:

@@ -1,6 +1,6 @@
-"""How often systemd may start `lykta apply`: whoever has the uplink's folder could else have root start Python all day.
+"""How often systemd may start `lykta apply`: a compromised uplink could otherwise make root start Python all day.
 
-The pause is part of the run: a path unit starts nothing that still runs, and a stop of the system ends it at once.
+The pause is part of the run: a path unit does not start a unit that still runs, and a shutdown ends the pause at once.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ AT_ONCE = 4
 SHORTEST_S, LONGEST_S = 2.0, 300.0
 FORGOTTEN_S = 3600.0
 UNNOTED_S = 30.0
-"""Where the disk refuses the note, each run is as long as this."""
+"""Pause of each run if the disk refuses to store the count."""
 
 
-class Runs(Struct, frozen=True):
+class ApplyRate(Struct, frozen=True):
     """How many runs in a row changed nothing, and when the last of them began (seconds since 1970)."""
 
     useless: int = 0
     at_s: float = 0.0
 
-    def after(self, now_s: float, *, useful: bool) -> Runs:
-        """Another one at `now_s`. A clock that was set, either way, forgets what was before."""
+    def after(self, now_s: float, *, useful: bool) -> ApplyRate:
+        """The count after another run at `now_s`. A clock that was set, forward or back, resets it."""
         if useful:
-            return Runs()
-        return Runs(1 if abs(now_s - self.at_s) > FORGOTTEN_S else self.useless + 1, now_s)
+            return ApplyRate()
+        return ApplyRate(1 if abs(now_s - self.at_s) > FORGOTTEN_S else self.useless + 1, now_s)
 
     @property
     def pause_s(self) -> float:
-        """The first few come as they come."""
+        """Seconds to pause; 0 for the first few runs."""
         return 0.0 if self.useless < AT_ONCE else min(LONGEST_S, SHORTEST_S * 2.0 ** min(self.useless - AT_ONCE, 10))
 
 
 def back_off(layout: Layout, *, useful: bool) -> float:
-    """Note this run; the seconds that it must last on."""
+    """Store this run; returns the seconds it must still last."""
     path = layout.applied / "runs.json"
     try:
-        before = decode(read(path, "runs"), Runs, "runs")
+        before = decode(read(path, "runs"), ApplyRate, "runs")
     except (OSError, RecordError):
-        before = Runs()
+        before = ApplyRate()
     runs = before.after(time.time(), useful=useful)
     try:
         if runs != before:

@@ -1,7 +1,7 @@
-"""`lykta link`: looks how long the broker has been away, and takes the rung that is due. systemd's timer runs it each minute.
+"""`lykta link`: checks how long the broker has been unreachable, and takes the rescue step that is due. Timer: each minute.
 
-Root, without a network: it asks the services over their sockets. Each rung is an event, and so is a reboot that a rule forbids;
-root notes them in its own folder, and the uplink takes them from there into the outbox (`agent/runtime/rescue_log.py`).
+Root, without a network: it asks the services over their sockets. Each step is an event, and so is a reboot that a rule forbids;
+root stores them in its own folder, and the uplink puts them from there into the outbox (`agent/runtime/rescue_log.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agent.messages import Rescue
-from agent.root.link_rescue import Course, Decision, Facts, decide, taken
+from agent.root.link_rescue import Decision, RescueFacts, RescueState, decide, taken
 from agent.runtime import rescue_log
 from agent.runtime.ask_status import io_status, uplink_status
 from agent.runtime.clocks import clock_of
@@ -33,20 +33,20 @@ from provisioning.layout import Layout
 
 
 def command(layout: Layout, dry: bool, as_json: bool) -> int:
-    """0; 1 if a rung that was due could not be taken."""
+    """Exit code: 0; 1 if a step that was due failed."""
     config = settings_in_force(layout)
     clock = clock_of(layout, config)
-    course = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
-    decision = decide(course, facts_of(layout, clock))
-    result = "" if dry else _act(layout, config, course, decision)
-    found = {"quiet_s": course.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
+    state = _remembered(layout, clock).now(clock.boot_id, clock.mono_ms(), _connected(layout))
+    decision = decide(state, facts_of(layout, clock))
+    result = "" if dry else _act(layout, config, state, decision)
+    found = {"quiet_s": state.quiet_ms // 1000, "rung": decision.rung, "refused": decision.refusal, "result": result}
     line = msgspec.json.encode({"schema": "lykta.link/1", **found}).decode() if as_json else _line(found)
     sys.stdout.write(f"{line}\n")
     return int(result == "failed")
 
 
-def facts_of(layout: Layout, clock: SystemClock) -> Facts:
-    """Without valid records, or without trusted time, nothing is filmed, and a reboot costs no assessed minute."""
+def facts_of(layout: Layout, clock: SystemClock) -> RescueFacts:
+    """What may forbid a reboot. Without valid records or trusted time nothing is filmed, and a reboot costs no assessed minute."""
     try:
         basis, _ = load_records(layout)
         hours = rule(basis, clock.now(), clock.trusted()).open
@@ -57,22 +57,22 @@ def facts_of(layout: Layout, clock: SystemClock) -> Facts:
         call = io_status(layout).detail.call != "none"
     except LyktaError:
         call = True
-    return Facts(hours, hold, call)
+    return RescueFacts(hours, hold, call)
 
 
 def _anything_held(layout: Layout) -> bool:
-    """Whether a hold lies beside a clip; no link of the camera's user is followed."""
+    """Whether any clip is under a hold; no link made by the camera's user is followed."""
     try:
         with opened(layout.spool) as spool:
             return any(_is_held(spool, clip) for clip in spool.names())
     except FileNotFoundError:
         return False
-    except OSError:  # who cannot look must take it for held: that forbids a reboot and nothing else
+    except OSError:  # unreadable counts as held: that forbids a reboot and nothing else
         return True
 
 
 def _is_held(spool: Folder, clip: str) -> bool:
-    """What is no folder, or goes meanwhile, is no clip that is held."""
+    """Whether this clip is under a hold; False for a name that is no folder or is deleted meanwhile."""
     try:
         with spool.folder(clip) as folder:
             return folder.is_file(HOLD_FILE)
@@ -82,16 +82,16 @@ def _is_held(spool: Folder, clip: str) -> bool:
         return True
 
 
-def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> str:
-    told = course.told
+def _act(layout: Layout, config: Config, state: RescueState, decision: Decision) -> str:
+    told = state.told
     if decision.refusal and decision.refusal not in told:
         told = (*told, decision.refusal)
-        _tell(layout, Rescue("reboot", decision.refusal, course.quiet_ms // 1000))
-    course = msgspec.structs.replace(course, told=told)
+        _tell(layout, Rescue("reboot", decision.refusal, state.quiet_ms // 1000))
+    state = msgspec.structs.replace(state, told=told)
     if decision.rung is None:
-        _remember(layout, course)
+        _remember(layout, state)
         return ""
-    _remember(layout, taken(course, decision.rung))
+    _remember(layout, taken(state, decision.rung))
     result: Any = "done"
     try:
         fitted = _climb(layout, config, decision)
@@ -99,18 +99,18 @@ def _act(layout: Layout, config: Config, course: Course, decision: Decision) -> 
     except LyktaError as problem:
         result = "failed"
         stderr.error(problem)
-    if result != "not_fitted" or "not_fitted" not in course.told:
-        _tell(layout, Rescue(decision.rung, result, course.quiet_ms // 1000))
+    if result != "not_fitted" or "not_fitted" not in state.told:
+        _tell(layout, Rescue(decision.rung, result, state.quiet_ms // 1000))
     if result == "not_fitted":
-        _remember(layout, msgspec.structs.replace(taken(course, decision.rung), told=(*course.told, "not_fitted")))
+        _remember(layout, msgspec.structs.replace(taken(state, decision.rung), told=(*state.told, "not_fitted")))
     return str(result)
 
 
 def _climb(layout: Layout, config: Config, decision: Decision) -> bool:
-    """Whether there was something to act on."""
+    """Take the step; False if the device for it is not fitted."""
     match decision.rung:
         case "reconnect":
-            # A new process: new names, new sockets, nothing of what may have hung.
+            # A new process: name resolution and sockets begin anew, nothing that may hang is kept.
             systemctl("restart", "lykta-uplink.service")
         case "modem":
             return _cut_modem(layout, config.modem, config.pins.chip)
@@ -142,26 +142,26 @@ def _path(layout: Layout) -> Path:
     return layout.link / "course.json"
 
 
-def _remembered(layout: Layout, clock: SystemClock) -> Course:
-    """Without a memory it begins now: a boot in which nothing was heard yet. A damaged one may have held the day's reboot."""
+def _remembered(layout: Layout, clock: SystemClock) -> RescueState:
+    """The stored state; without one a new state as of now. A damaged one may have contained the day's reboot, so that counts."""
     try:
-        return decode(read(_path(layout), "link"), Course, "link: course.json", hint="it begins anew")
+        return decode(read(_path(layout), "link"), RescueState, "link: course.json", hint="it begins anew")
     except FileNotFoundError:
-        return Course(clock.boot_id)
+        return RescueState(clock.boot_id)
     except (OSError, RecordError) as problem:
         stderr.note(f"{printable(problem)}: begins anew, and no reboot for a day")
-        return Course(clock.boot_id, rebooted_ms=0)
+        return RescueState(clock.boot_id, rebooted_ms=0)
 
 
-def _remember(layout: Layout, course: Course) -> None:
-    # Without a memory the day's reboot would not be counted: then no rung is taken at all.
+def _remember(layout: Layout, state: RescueState) -> None:
+    # Without a stored state the day's reboot would not be counted: if this fails, no step is taken at all.
     with on_disk(f"link: {_path(layout)}"):
         make_folder(_path(layout).parent, 0o755)
-        place(_path(layout), msgspec.json.encode(course), mode=PUBLIC)
+        place(_path(layout), msgspec.json.encode(state), mode=PUBLIC)
 
 
 def _tell(layout: Layout, event: Rescue) -> None:
-    """A rung is taken whether or not the disk takes its event."""
+    """Store the event; a failure of the disk does not stop the step."""
     try:
         rescue_log.note(layout, event)
     except StorageError as problem:

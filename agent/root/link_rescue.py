@@ -1,8 +1,8 @@
-"""The rungs of a dead link's rescue: which is due, and what forbids it. Pure: facts in, decision out.
+"""The steps (rungs) to restore a dead link: which is due, and what forbids it. Pure: facts in, decision out.
 
-15 minutes without a broker: a fresh connection. 30: the modem's power, a modem that hangs being the commonest fault of a remote
-node. 6 hours: the board starts again, at most once in a day of powered time, not in assessed hours, nor while something is held or
-somebody calls for help. A day is counted in powered time, so that no wrong clock can bring it early.
+15 minutes without a broker: a new connection. 30: a power cycle of the modem, as a hanging modem is the commonest fault of a
+remote node. 6 hours: a reboot, at most once in a day of powered time, not in assessed hours, nor while a clip is under a hold or a
+call for help is open. The day is counted in powered time, so that a wrong clock cannot shorten it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Rung = Literal["reconnect", "modem", "reboot"]
 Refusal = Literal["hours", "hold", "help", "daily"]
 
 
-class Course(Struct, frozen=True):
-    """What is remembered from minute to minute, and over a boot.
+class RescueState(Struct, frozen=True):
+    """State that is kept from run to run, and over a reboot.
 
-    heard_ms      since boot: when the broker was last there, or the boot itself
-    tried_ms      since boot: of the last connection and the last modem cut
-    powered_ms    in all boots together; rebooted_ms: of it, when the board was last started again from here, None if never
-    told          refusals of this quiet time that were told already
+    heard_ms      since boot: when the broker was last connected, or the boot itself
+    reconnect_ms, modem_ms   since boot: of the last new connection and the last power cycle of the modem, None if not in this boot
+    powered_ms    in all boots together; rebooted_ms: its value at the last reboot by this command, None if never
+    told          refusals in this outage that were reported already
     """
 
     boot_id: str
@@ -38,11 +38,11 @@ class Course(Struct, frozen=True):
     rebooted_ms: Count | None = None
     told: tuple[str, ...] = ()
 
-    def now(self, boot_id: str, now_ms: int, connected: bool) -> Course:
-        """The course a moment later."""
+    def now(self, boot_id: str, now_ms: int, connected: bool) -> RescueState:
+        """The state updated to this moment."""
         same = boot_id == self.boot_id
         powered = self.powered_ms + max(0, now_ms - self.seen_ms if same else now_ms)
-        base = self if same else Course(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
+        base = self if same else RescueState(boot_id, rebooted_ms=self.rebooted_ms, told=self.told)
         base = msgspec.structs.replace(base, seen_ms=now_ms, powered_ms=powered)
         if connected:
             return msgspec.structs.replace(base, heard_ms=now_ms, reconnect_ms=None, modem_ms=None, told=())
@@ -53,8 +53,8 @@ class Course(Struct, frozen=True):
         return self.seen_ms - self.heard_ms
 
 
-class Facts(Struct, frozen=True):
-    """What may forbid a reboot. hours: whether the camera may film now; call: an open call for help, or nobody can say."""
+class RescueFacts(Struct, frozen=True):
+    """Facts that forbid a reboot. hours: the camera may film now; hold: a clip is held; call: for help, open or unknown."""
 
     hours: bool
     hold: bool
@@ -66,40 +66,40 @@ class Decision(Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-def decide(course: Course, facts: Facts) -> Decision:
-    """The highest rung that is due and allowed, and why a reboot that is due is not."""
-    refusal = _refusal(course, facts) if course.quiet_ms >= REBOOT_MS else None
-    if course.quiet_ms >= REBOOT_MS and refusal is None:
+def decide(state: RescueState, facts: RescueFacts) -> Decision:
+    """The strongest step that is due and allowed, and why a reboot that is due is not allowed."""
+    refusal = _refusal(state, facts) if state.quiet_ms >= REBOOT_MS else None
+    if state.quiet_ms >= REBOOT_MS and refusal is None:
         return Decision("reboot")
-    if course.quiet_ms >= MODEM_MS and _due(course, course.modem_ms, MODEM_AGAIN_MS):
+    if state.quiet_ms >= MODEM_MS and _due(state, state.modem_ms, MODEM_AGAIN_MS):
         return Decision("modem", refusal)
-    if course.quiet_ms >= RECONNECT_MS and _due(course, course.reconnect_ms, RECONNECT_AGAIN_MS):
+    if state.quiet_ms >= RECONNECT_MS and _due(state, state.reconnect_ms, RECONNECT_AGAIN_MS):
         return Decision("reconnect", refusal)
     return Decision(None, refusal)
 
 
-def taken(course: Course, rung: Rung) -> Course:
-    """The course once a rung was taken: written down before it is, or a power cut in the middle would take it again."""
+def taken(state: RescueState, rung: Rung) -> RescueState:
+    """The state after a step: stored before the step is taken, or a power cut in the middle would repeat it."""
     match rung:
         case "reconnect":
-            return msgspec.structs.replace(course, reconnect_ms=course.seen_ms)
+            return msgspec.structs.replace(state, reconnect_ms=state.seen_ms)
         case "modem":
-            return msgspec.structs.replace(course, modem_ms=course.seen_ms, reconnect_ms=course.seen_ms)
+            return msgspec.structs.replace(state, modem_ms=state.seen_ms, reconnect_ms=state.seen_ms)
         case "reboot":
-            return msgspec.structs.replace(course, rebooted_ms=course.powered_ms)
+            return msgspec.structs.replace(state, rebooted_ms=state.powered_ms)
 
 
-def _due(course: Course, last_ms: int | None, again_ms: int) -> bool:
-    return last_ms is None or course.seen_ms - last_ms >= again_ms
+def _due(state: RescueState, last_ms: int | None, again_ms: int) -> bool:
+    return last_ms is None or state.seen_ms - last_ms >= again_ms
 
 
-def _refusal(course: Course, facts: Facts) -> Refusal | None:
+def _refusal(state: RescueState, facts: RescueFacts) -> Refusal | None:
     if facts.call:
         return "help"
     if facts.hold:
         return "hold"
     if facts.hours:
         return "hours"
-    if course.rebooted_ms is not None and course.powered_ms - course.rebooted_ms < REBOOT_AGAIN_MS:
+    if state.rebooted_ms is not None and state.powered_ms - state.rebooted_ms < REBOOT_AGAIN_MS:
         return "daily"
     return None

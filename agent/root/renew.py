@@ -1,7 +1,7 @@
-"""`lykta renew`: root, daily, without a network. A new key beside the old at two thirds of a certificate's life, then the swap.
+"""`lykta renew`: as root, daily, without a network. A new key beside the old at two thirds of a certificate's life, then the swap.
 
-The wish lies in <applied>/<unit>.renewal.jws until its certificate has come: the uplink carries it to the centre and leaves the
-answer with what else is desired, where `lykta apply` takes it.
+The request is in <applied>/<unit>.renewal.jws until its certificate has arrived: the uplink sends it to the centre and puts the
+answer into the folder of desired records, from which `lykta apply` takes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Said = dict[str, tuple[str, str]]
 
 
 def command(layout: Layout, files: list[Path], as_json: bool) -> int:
-    """0; 1 if a certificate that came was refused. files: certificates by hand, <unit>.pem."""
+    """Exit code: 0; 1 if a certificate was refused. files: certificates given by hand, <unit>.pem."""
     by_hand = dict(_read(path) for path in files)
     with alone(layout):
         said = attend(layout, by_hand)
@@ -38,7 +38,7 @@ def command(layout: Layout, files: list[Path], as_json: bool) -> int:
 
 
 def attend(layout: Layout, by_hand: dict[str, bytes]) -> Said:
-    """What was done for each key: kept, asked, waits, swapped, fell_back or refused; and why."""
+    """The result for each key: kept, asked, waits, swapped, fell_back or refused; and why."""
     for unit in TLS_AND_UNITS:
         _end_swap(UnitKeys.of(layout, unit))
     gone = _judge_connection(layout, UnitKeys.of(layout, "tls"))
@@ -48,7 +48,7 @@ def attend(layout: Layout, by_hand: dict[str, bytes]) -> Said:
 
 
 def take_answers(layout: Layout, left: Taken) -> Said:
-    """The certificates that the uplink left: swapped or refused. For `lykta apply`: no private key is read."""
+    """The results for certificates from the uplink: swapped or refused. For `lykta apply`: no private key is read."""
     said: Said = {}
     for unit in TLS_AND_UNITS:
         try:
@@ -71,13 +71,13 @@ def _taken(layout: Layout, unit: str, answer: bytes) -> tuple[str, str]:
 
 
 def _end_swap(keys: UnitKeys) -> None:
-    """What a power cut left between the two steps of a swap."""
+    """Finish a swap that a power cut interrupted between its two steps."""
     if keys.pem(".next").exists():
         keys.swap(keep=keys.unit == "tls")
 
 
 def _wish(layout: Layout, keys: UnitKeys) -> tuple[str, str]:
-    """Two phases: the new key first, on the disk; then the wish."""
+    """Two phases: the new key first, on the disk; then the signed request."""
     if renewal_of(layout, keys.unit).exists() and keys.key(".next").exists():
         return "waits", "for the centre's certificate"
     config = settings_in_force(layout)
@@ -100,7 +100,7 @@ def _ends(end: datetime, now: datetime) -> str:
 
 
 def _take(layout: Layout, keys: UnitKeys, answer: bytes) -> tuple[str, str]:
-    """A certificate that came: for the key that waits, by our centre, for this node and unit; else `RecordError`."""
+    """Take a certificate if it is for the waiting key, by our centre, for this node and unit; else `RecordError`."""
     node = settings_in_force(layout).node
     chain, wish = load_chain(answer), renewal_of(layout, keys.unit)
     _end_swap(keys)
@@ -120,13 +120,13 @@ def _take(layout: Layout, keys: UnitKeys, answer: bytes) -> tuple[str, str]:
 
 
 def _judge_connection(layout: Layout, keys: UnitKeys) -> tuple[str, str] | None:
-    """Whether the broker takes the new TLS certificate: then the one before is destroyed, and comes back if it does not."""
+    """Check whether the broker accepts the new TLS certificate: if so the old one is destroyed, if not it is restored."""
     if not keys.key(".previous").exists():
         return None
     try:
         standing = status_of(layout, "uplink").standing
     except LyktaError:
-        return None  # the uplink is away: judged the next day
+        return None  # the uplink does not answer: checked the next day
     if standing.reason == "certificate_refused":
         keys.restore_previous()
         return "fell_back", "the broker refuses the new certificate; the one before is in force again"

@@ -1,7 +1,7 @@
 """Wiping a node (R31): by a signed order or on site, as root. The last entry first, then keys, then the rest, then discard.
 
-Without its keys the node can neither speak nor sign, and without the centre's identity nobody ever could open its clips; the
-rest is tidiness. Models and settings stay: they are nobody's data.
+Without its keys the node can neither connect nor sign, and its clips can be opened only with the centre's identity; deleting
+the rest is an additional measure. Models and settings stay: they are no personal data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LAST_WORD_S = 3.0
 
 
 def wipe_by_order(layout: Layout, token: bytes, as_json: bool) -> int:
-    """Obey a wipe order that was verified before; it is verified here again, because this is root."""
+    """Execute a wipe order that was verified before; it is verified here again, because this runs as root."""
     node = settings_in_force(layout).node
     order = verify_order(token, command_keys(layout), node.site, node.id)
     if order.act != "wipe":
@@ -43,7 +43,7 @@ def wipe_by_order(layout: Layout, token: bytes, as_json: bool) -> int:
 
 
 def decommission(layout: Layout, decided: str, performed: str, case: str, sure: bool, as_json: bool) -> int:
-    """The same by a technician on site."""
+    """Wipe by a technician on site."""
     if not sure:
         raise UsageError("decommission: removes this node's keys and all its clips for ever", "say --yes if that is meant")
     if decided.strip().lower() == performed.strip().lower():
@@ -52,9 +52,9 @@ def decommission(layout: Layout, decided: str, performed: str, case: str, sure: 
 
 
 def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
-    """0; 1 if something could not be removed, which is named."""
+    """Exit code: 0; 1 if something could not be removed, which is named."""
     entry = _last_entry(layout, facts)
-    # Before anything is gone: from here on the printed line is the only proof that stays with whoever wipes.
+    # Before anything is deleted: from here on the printed line is the only proof for the person who wipes.
     stderr.line(f"last entry: {printable(entry, LONGEST)}")
     _last_word(layout)
     seconds: dict[str, float] = {}
@@ -83,7 +83,7 @@ def _wipe(layout: Layout, facts: dict[str, Fact], as_json: bool) -> int:
 
 
 def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
-    """The signed entry; or why there is none: a wipe that a power cut broke has no key left, and no journal may prevent one."""
+    """The signed entry, or why there is none: after an interrupted wipe there is no key left, and no journal may prevent a wipe."""
     try:
         clock = clock_of(layout, settings_in_force(layout))
         signer = load_signer(layout, "retention")
@@ -94,7 +94,7 @@ def _last_entry(layout: Layout, facts: dict[str, Fact]) -> str:
 
 
 def _last_word(layout: Layout) -> None:
-    """Give a connected uplink a moment to send what waits; a wipe waits for no network longer than that."""
+    """Give a connected uplink a short time to send what waits; a wipe waits no longer for the network."""
     end = time.monotonic() + _LAST_WORD_S
     while time.monotonic() < end:
         try:
@@ -109,12 +109,12 @@ def _last_word(layout: Layout) -> None:
 def _stop_services(layout: Layout) -> None:
     if layout.root == Path("/") and Path("/run/systemd/system").exists():
         units = [f"lykta-{name}.service" for name in SERVICES]
-        with suppress(OSError, subprocess.SubprocessError):  # they end by themselves without their keys
+        with suppress(OSError, subprocess.SubprocessError):  # without their keys they end by themselves
             subprocess.run(["systemctl", "stop", "--no-block", *units], check=False, timeout=5)
 
 
 def _remove(folder: Path, left: list[str]) -> None:
-    """Delete a folder's content; what the disk refuses is named, and the rest goes on."""
+    """Delete a folder's content; failures are collected in `left`, and the rest goes on."""
     if folder.parent.is_dir():
         left += [f"{folder}: {one}" for one in remove(folder)]
         sync_folder(folder.parent)

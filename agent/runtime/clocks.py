@@ -1,4 +1,4 @@
-"""This node's clock: the machine's, with the floor that the node's own journals and certificates set (R07)."""
+"""This node's clock: the machine's, not earlier than the node's own journals and certificates (R07)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from provisioning.layout import Layout
 
 
 def clock_of(layout: Layout, config: Config, units: Sequence[str] = UNITS, service: str = "") -> SystemClock:
-    """units: whose journals count; a service may read its own only. service: who keeps the boot's first time in its folder."""
+    """units: units whose journals are read; a service may read only its own. service: keeps the boot's first time in its folder."""
     kept = layout.run / service / "first-time.json" if service else None
     return SystemClock(config.clock.trust, floor_of(layout, [unit for unit in UNITS if unit in units]), kept=kept)
 
 
 def floor_of(layout: Layout, units: Sequence[Unit]) -> datetime:
-    """The newest of the last entries, and of the certificates' begins: the bundle carries a minimum time where no journal is yet.
+    """The newest time of the last entries and the certificates' start: the bundle gives a minimum before there is a journal.
 
-    What cannot be read sets no floor: `lykta check` names it, and help waits for none of it.
+    Unreadable files are ignored: `lykta check` names them, and help does not depend on them.
     """
     found = [BEGINNING]
     for unit in units:

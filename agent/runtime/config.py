@@ -27,8 +27,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     """source "file" plays `file` in a loop as if it were a camera: for demo, tests and acceptance on site.
 
-    number    which camera, as `rpicam-hello --list-cameras` counts; must be said where there are several
-    rotation  degrees: 180 if it hangs upside down; a quarter turn is none that the sensor can do
+    number    index of the camera in `rpicam-hello --list-cameras`; required if there are several
+    rotation  degrees: 180 if mounted upside down; the sensor cannot do quarter turns
     noiseless  the file may repeat the same picture (colour bars, a still): no `camera_frozen`; refused for a real camera
     """
 
@@ -64,16 +64,16 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pins(Struct, frozen=True, forbid_unknown_fields=True):
-    """BCM pin numbers (lines of the chip); without a number a part is not fitted, and nothing is said of it.
+    """BCM pin numbers (lines of the chip); without a number a part is not fitted, and not reported.
 
-    factory "mock" is the fake that ships; its inputs are worked through `lykta`'s control socket.
+    factory "mock" is the fake that ships; its inputs are set through `lykta`'s control socket.
 
-    service_button  inside the cabinet: held for 5 s it stands in the journal, so that somebody was on site
+    service_button  inside the cabinet: holding it for 5 s is journalled, as proof that somebody was on site
     light           the stop's own light; light_current: an input that is closed while current flows through it
     ir_light        lit while the camera films in the dark
-    tamper, door    switches that are closed while all is well
+    tamper, door    switches that are closed in the normal state
     light_sensor    closed while it is dark; motion: closed while something moves
-    status_led      what the node does, in blinks; fan: cools the board
+    status_led      the node's state, as blink codes; fan: cools the board
     """
 
     factory: Literal["gpio", "mock"] = "gpio"
@@ -93,7 +93,7 @@ class Pins(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def fitted(pins: Pins) -> tuple[str, ...]:
-    """What is wired, in words: every sensor in use is declared (R15)."""
+    """Names of the fitted parts: every sensor in use is declared (R15)."""
     values = msgspec.structs.asdict(pins)
     return tuple(name.replace("_", " ") for name, line in values.items() if name not in ("factory", "chip") and line is not None)
 
@@ -101,7 +101,7 @@ def fitted(pins: Pins) -> tuple[str, ...]:
 class Light(Struct, frozen=True, forbid_unknown_fields=True):
     """When the stop's light is lit: in these hours, written as in the basis, while it is dark if there is a light sensor.
 
-    presence_s  so long after motion or a waiting person, at other dark times too; 0: never
+    presence_s  seconds after motion or a waiting person, also outside the hours while dark; 0: never
     """
 
     hours: Annotated[tuple[Hours, ...], Meta(max_length=14)] = ()
@@ -109,7 +109,7 @@ class Light(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Modem(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the modem's power is cut when the link is dead: a port of a USB hub that switches power ("1-1.2"), or a pin."""
+    """How the modem is power-cycled when the link is dead: a port of a USB hub with power switching ("1-1.2"), or a pin."""
 
     power: Literal["none", "usb", "gpio"] = "none"
     usb_port: Annotated[str, Meta(pattern=r"^([0-9]+-[0-9]+(\.[0-9]+)*)?$")] = ""
@@ -127,12 +127,12 @@ class Ingest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Upload(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which clips leave, and what the link can bear.
+    """Which clips are uploaded, and the limits of the link.
 
     what           events: all but routine ones; a clip that an order exports is always sent
     hours          local time for what is not urgent, written as in the basis; none: at any time
     kbit_s         of the uploads together; 0: no limit
-    budget_mb_day  on a metered link, which help does not wait for; 0: none
+    budget_mb_day  limit a day on a metered link, which help ignores; 0: none
     """
 
     what: Literal["events", "help", "all", "nothing"] = "events"
@@ -142,7 +142,7 @@ class Upload(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Clock(Struct, frozen=True, forbid_unknown_fields=True):
-    """What makes the time trusted (R07): systemd-timesyncd's mark, a real-time clock, or the host that runs this node."""
+    """Source that makes the time trusted (R07): systemd-timesyncd's mark, a real-time clock, or the host that runs this node."""
 
     trust: Literal["timesync", "rtc", "host"] = "timesync"
 
@@ -170,7 +170,7 @@ def parse(text: str, name: str = "lykta.toml") -> Config:
 
 
 def tree(text: str, name: str = "lykta.toml") -> dict[str, Any]:
-    """What the TOML says, by section; not yet whether it is valid."""
+    """The parsed TOML, by section, before validation."""
     try:
         return toml(text, name)
     except RecordError as problem:
@@ -192,7 +192,7 @@ def build(data: dict[str, Any], name: str) -> Config:
 
 
 def _check_modem(config: Config, name: str) -> None:
-    """A switch must be named, and a line has one use."""
+    """The device that switches must be given, and a pin may have only one use."""
     modem, lines = config.modem, msgspec.structs.asdict(config.pins)
     if modem.power == "usb" and not modem.usb_port:
         raise ConfigError(f'{name}: modem.usb_port: must be set when modem.power is "usb" (got "")', 'for instance "1-1.2"')
@@ -204,7 +204,7 @@ def _check_modem(config: Config, name: str) -> None:
 
 
 def load(path: Path) -> Config:
-    """One file alone; what is in force is `agent.runtime.settings_in_force.effective`."""
+    """Load one file; the settings in force are `agent.runtime.settings_in_force.effective`."""
     return parse(read(path), path.name)
 
 

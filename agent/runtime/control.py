@@ -1,7 +1,7 @@
-"""Asking a service on this machine: one JSON line each way over a Unix socket.
+"""Requests to a service on this machine: one JSON line each way over a Unix socket.
 
-Both sides bound what they read, in bytes, and how long an exchange takes as a whole: neither a byte a second nor a line without
-end holds anybody up, and callers of one socket are served side by side.
+Both sides limit the bytes they read and the duration of the whole exchange: neither slow nor endless input blocks a service, and
+clients of one socket are served in parallel.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from privacy.foreign import decode, printable
 
 T = TypeVar("T")
 LONGEST_REQUEST = 72 * 1024
-"""A signed record and the words around it."""
+"""Bytes of a request: a signed record and the fields around it."""
 LONGEST_ANSWER = 640 * 1024
-"""A visit's picture of nothing but noise, 640 pixels each way, in base64."""
+"""Bytes of an answer: a visit's picture of pure noise, 640 x 640 pixels, in base64."""
 EXCHANGE_S = 2.0
-"""How long a caller may take to say its request, and again to take its answer."""
+"""Time a client may take to send its request, and again to read its answer."""
 _MOST_CALLERS = 32
 _POLL_S = 0.2
 _LONGEST_ERROR = 1000
@@ -41,7 +41,7 @@ class Request(Struct, Generic[T], frozen=True, forbid_unknown_fields=True, tag_f
 
 
 class Reply(NamedTuple):
-    """What a socket answers to one kind of request. `give` takes the request, and gives its answer or raises `LyktaError`."""
+    """Handler of one kind of request. `give` takes the request, and returns the answer or raises `LyktaError`."""
 
     kind: type[Request[Any]]
     give: Callable[[Any], object]
@@ -56,14 +56,14 @@ class _Verb(Struct, frozen=True):
 
 
 class _Refusal(Struct, frozen=True):
-    """An answer that is none."""
+    """An answer that carries an error."""
 
     error: str = ""
     hint: str = ""
 
 
 def ask(path: Path, request: Request[T], timeout: float = EXCHANGE_S) -> T:
-    """The service's answer; its error as `LyktaError`; nobody there, none in that time or of another form as `UnreachableError`.
+    """The service's answer; its error as `LyktaError`; `UnreachableError` without a service, after a timeout or for another form.
 
     timeout  of the whole exchange, seconds
     """
@@ -72,7 +72,7 @@ def ask(path: Path, request: Request[T], timeout: float = EXCHANGE_S) -> T:
 
 
 def ask_for(into: Any, path: Path, request: Request[Any], timeout: float = EXCHANGE_S) -> Any:
-    """The same, of that type."""
+    """The same, with the answer decoded as this type."""
     name = path.parent.name
     try:
         data = _exchange(path, msgspec.json.encode(request) + b"\n", time.monotonic() + timeout)
@@ -103,7 +103,7 @@ def _exchange(path: Path, request: bytes, end_s: float) -> bytes:
 
 
 def _connect(line: socket.socket, path: Path, end_s: float) -> None:
-    """Where others stand in line before us, Linux waits for none of them (EAGAIN)."""
+    """Connect, repeating while the queue of the socket is full: Linux then refuses at once (EAGAIN)."""
     while True:
         line.settimeout(_left_s(end_s))
         try:
@@ -120,9 +120,9 @@ def _left_s(end_s: float) -> float:
 
 
 def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQUEST) -> None:
-    """Answer requests on a socket until stopped. One reply at a time: each is quick.
+    """Answer requests on a socket until stopped. One handler at a time: each is fast.
 
-    The path may be a link into a folder that others may enter than those of this one. longest: bytes of a request.
+    The path may be a link into a folder with other permissions than this one. longest: bytes of a request.
     """
     path = path.resolve()
     path.unlink(missing_ok=True)
@@ -131,7 +131,7 @@ def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQ
         path.chmod(0o660)
         door.listen(_MOST_CALLERS)
         door.setblocking(False)
-        desk = _Desk(door, waits, replies, longest)
+        desk = _RequestHandler(door, waits, replies, longest)
         while not stop.is_set():
             desk.serve()
         desk.close()
@@ -139,7 +139,7 @@ def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQ
 
 
 class _Caller:
-    """One connection: what it has said so far, then what is left of its answer. end_s: when it is let go (monotonic)."""
+    """One connection: the request so far, then the rest of the answer. end_s: when it is closed (monotonic)."""
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
@@ -148,21 +148,21 @@ class _Caller:
         self.end_s = time.monotonic() + EXCHANGE_S
 
     def read(self, longest: int) -> bool:
-        """Whether the request is whole. Of one that is too long only that is kept, and its end is waited for."""
+        """Read; whether the request is complete. Bytes beyond the limit are discarded, up to the request's end."""
         part = self.line.recv(65536)
         if len(self.said) <= longest:
             self.said += part
         return not part or part.endswith(b"\n")
 
     def send(self) -> bool:
-        """Whether the answer is sent."""
+        """Send; whether the whole answer is sent."""
         with suppress(BlockingIOError):
             self.answer = self.answer[self.line.send(self.answer) :]
         return not self.answer
 
 
-class _Desk:
-    """The callers of one socket. Beyond `_MOST_CALLERS` the one that has been here longest is let go."""
+class _RequestHandler:
+    """The connections of one socket. Beyond `_MOST_CALLERS` the oldest is closed."""
 
     def __init__(self, door: socket.socket, waits: selectors.BaseSelector, replies: Replies, longest: int) -> None:
         self._door, self._waits, self._replies, self._longest = door, waits, replies, longest
@@ -170,7 +170,7 @@ class _Desk:
         waits.register(door, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """What can be done now, after a short wait for it."""
+        """Handle all connections that are ready, after a short wait."""
         for key, _ in self._waits.select(_POLL_S):
             if key.data is None:
                 self._admit()
@@ -185,7 +185,7 @@ class _Desk:
             self._let_go(caller)
 
     def _admit(self) -> None:
-        with suppress(OSError):  # it went away before it was let in
+        with suppress(OSError):  # the client disconnected before it was accepted
             line, _ = self._door.accept()
             line.setblocking(False)
             self._callers.append(caller := _Caller(line))
@@ -197,10 +197,10 @@ class _Desk:
         try:
             if not caller.answer and caller.read(self._longest):
                 self._reply(caller)
-            # At once: a reply may end the service, and its answer must leave before.
+            # At once: a request may end the service, and its answer must be sent before.
             done = bool(caller.answer) and caller.send()
         except OSError:
-            done = True  # a caller that goes away before its answer is the caller's business, not a fault of the service
+            done = True  # a client that disconnects before its answer is no fault of the service
         if done:
             self._let_go(caller)
 
@@ -210,7 +210,7 @@ class _Desk:
         self._waits.modify(caller.line, selectors.EVENT_WRITE, caller)
         now_s = time.monotonic()
         caller.end_s = now_s + EXCHANGE_S
-        for other in self._callers:  # nobody listened to them meanwhile
+        for other in self._callers:  # they could not be served meanwhile
             other.end_s += now_s - before_s
 
     def _let_go(self, caller: _Caller) -> None:
@@ -220,7 +220,7 @@ class _Desk:
 
 
 def _answer(text: bytes, replies: Replies, longest: int) -> bytes:
-    """Any failure is the answer, and ends nothing."""
+    """The answer; an error becomes an answer too, and ends nothing."""
     try:
         with handling("request"):
             return msgspec.json.encode(_replied(text, replies, longest)) + b"\n"

@@ -1,6 +1,6 @@
-"""How a unit ended: left in /run by the service manager's failure hook, and read by the uplink, which tells the centre why.
+"""How a unit ended: stored in /run by systemd's failure hook, and read by the uplink, which reports it to the centre.
 
-systemd asks the hook at every automatic start: what has not changed since is written down again, but told only once.
+systemd runs the hook at every automatic restart: an unchanged report is stored again, but sent only once.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from privacy.foreign import decode
 from provisioning.layout import Layout
 
 UNITS = ("camera", "io", "uplink", "retention", "apply", "renew", "link", "setup", "data")
-"""The services that have the hook; data is the partition that /var/lib/lykta lies on."""
+"""The units that have the hook; data is the partition of /var/lib/lykta."""
 FINAL = {"2", "5", "7"}
 """RestartPreventExitStatus= of the units."""
 _SAME_MS = 600_000
 _MANY = 3
 
 
-class Word(Struct, frozen=True):
-    """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, ten minutes apart at most."""
+class ExitReport(Struct, frozen=True):
+    """result, status: as in the message `Failure`. t_ms: since boot. times: how often in a row, at most ten minutes apart."""
 
     result: str
     status: str
@@ -40,7 +40,7 @@ class Word(Struct, frozen=True):
 
 
 def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ) -> int:
-    """The hook. 0, or an error if neither /run nor the outbox takes it."""
+    """The hook: stores the report and sends it. Returns 0; raises if /run or the outbox refuses."""
     if unit not in UNITS:
         raise UsageError(f"last-word: unit: none of ours (got {unit!r})", f"known: {', '.join(UNITS)}")
     clock = SystemClock("host")
@@ -49,43 +49,43 @@ def leave(layout: Layout, unit: str, environment: Mapping[str, str] = os.environ
     before = last(layout, unit)
     again = before is not None and (before.result, before.status) == (result, status) and clock.mono_ms() - before.t_ms < _SAME_MS
     times = before.times + 1 if before and again else 1
-    word = Word(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
+    report = ExitReport(result, status, result == "exit-code" and status in FINAL, clock.mono_ms(), times)
     path = layout.last_exit / f"{unit}.json"
     with on_disk(f"last-word: {path}", "systemd-tmpfiles --create makes the folder"):
-        place(path, msgspec.json.encode(word), mode=PUBLIC)
+        place(path, msgspec.json.encode(report), mode=PUBLIC)
     if not again:
-        _tell(layout, Failure(unit, word.result, word.status, word.final))
+        _tell(layout, Failure(unit, report.result, report.status, report.final))
     return 0
 
 
-def last(layout: Layout, unit: str) -> Word | None:
-    """None if there is none; a torn one counts as none."""
+def last(layout: Layout, unit: str) -> ExitReport | None:
+    """The unit's last report; None if it is absent or damaged."""
     try:
-        return decode(read(layout.last_exit / f"{unit}.json", "last-word"), Word, "last-word")
+        return decode(read(layout.last_exit / f"{unit}.json", "last-word"), ExitReport, "last-word")
     except (OSError, RecordError):
         return None
 
 
-def reason(unit: str, word: Word) -> str:
-    """A stable code for the node's state, "" for a failure that starting again may have cured."""
+def reason(unit: str, report: ExitReport) -> str:
+    """A stable code for the node's state, "" for a failure that a restart may have cured."""
     if unit == "data":
         return "data_mount_failed"
-    if word.final:
-        return {"5": "records_or_settings_invalid", "7": "not_enrolled"}.get(word.status, "second_instance")
-    if word.times < _MANY:
+    if report.final:
+        return {"5": "records_or_settings_invalid", "7": "not_enrolled"}.get(report.status, "second_instance")
+    if report.times < _MANY:
         return ""
-    return f"{unit}_" + {"watchdog": "hangs", "signal": "crashes", "core-dump": "crashes"}.get(word.result, "fails")
+    return f"{unit}_" + {"watchdog": "hangs", "signal": "crashes", "core-dump": "crashes"}.get(report.result, "fails")
 
 
 def _tell(layout: Layout, failure: Failure) -> None:
-    """Into the outbox; where that is not to be had, what stands in /run must do."""
+    """Put the failure into the outbox; if that is not possible, only the report in /run remains."""
     try:
         config = load(layout.config)
         outbox = Outbox(layout.outbox, config.node.site, config.node.id, clock_of(layout, config, ()))
         outbox.put(failure)
         outbox.close()
     except ConfigError:
-        return  # whose outbox it is cannot be known; the unit's own error names the field
+        return  # site and node are not known; the unit's own error names the field
     except LyktaError as problem:
         number = getattr(problem, "errno", None)
         raise StorageError(

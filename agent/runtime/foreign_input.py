@@ -1,4 +1,4 @@
-"""Input of another trust domain ends nothing but itself (R47): whatever fails while it is handled comes out as `LyktaError`."""
+"""Input from another trust domain cannot crash a service (R47): any failure while it is handled becomes a `LyktaError`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from privacy.files import on_disk
 
 @contextmanager
 def handling(what: str) -> Iterator[None]:
-    """What is refused in words of ours passes as it is; the disk's errors as `StorageError`; a fault of ours with its traceback.
+    """`LyktaError` passes unchanged; disk errors become `StorageError`; any other error is logged with its traceback.
 
     what   names the input in the error
     """

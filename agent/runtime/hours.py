@@ -1,4 +1,4 @@
-"""Hours of the day by local time, as a setting states them. Pure: the moment comes from outside."""
+"""Hours of the day by local time, as in the settings. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from privacy.records.zone import stockholm
 
 
 def in_hours(hours: Sequence[Hours], now: datetime) -> bool:
-    """Whether what can wait may leave at `now` (aware). No hours: always.
+    """Whether `now` (aware) is within the hours. No hours: always.
 
-    By the local clock as it stands, trusted or not: a wrong one shifts the hours, and still leaves as many of them. Without the
-    zone's rules every hour counts as come.
+    By the local clock, trusted or not: a wrong one shifts the hours, but does not shorten them. Without time-zone data the result
+    is always True.
     """
     try:
         local = now.astimezone(stockholm())

@@ -1,8 +1,8 @@
-"""Notices: a small datagram from a service to its neighbour, each way on a socket of its own: what, which, when. None is answered.
+"""Notices: a small datagram between camera and io, each way on a socket of its own: kind, name, time. None is answered.
 
 io to camera: help (a press), visit (the service button was held). Camera to io: waiting, empty (is somebody at the stop, never how
 many), dark, bright.
-A neighbour that is off, full or gone does not get it; neither ever waits for the other.
+A service that is off or whose queue is full does not receive it; neither ever waits for the other.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Notice(Struct, frozen=True):
 
 
 class Sender:
-    """Sends notices to one neighbour. May be used from several threads."""
+    """Sends notices to one service. May be used from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self.dropped = 0
 
     def send(self, kind: str, name: str, t_ms: int) -> None:
-        """Waits for nothing; a notice that does not get there is counted."""
+        """Never waits; a notice that is not delivered is counted."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
             line.setblocking(False)
             try:
@@ -52,7 +52,7 @@ class Sender:
 
 
 def receive(path: Path, stop: Event, take: Callable[[Notice], None], on_malformed: Callable[[str], None]) -> None:
-    """Until stopped. on_malformed: told of datagrams that are no notices, or could not be handled, some a minute at most."""
+    """Receive until stopped. on_malformed: called for invalid datagrams and failed handling, at a limited rate per minute."""
     limit = Limit(_MOST_MALFORMED, 60.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def receive(path: Path, stop: Event, take: Callable[[Notice], None], on_malforme
             try:
                 data = line.recv(_LONGEST + 1)
             except TimeoutError:
-                continue  # nobody spoke: look whether to stop
+                continue  # timeout without a notice: check whether to stop
             try:
                 with handling("datagram"):
                     take(decode(data, Notice, "datagram: not understood", most=_LONGEST))

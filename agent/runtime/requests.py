@@ -1,6 +1,6 @@
-"""What may be asked of a service over its sockets, and the answers: one type each. The verb is the type's tag.
+"""Requests to a service over its sockets, and their answers: one type each. The verb is the type's tag.
 
-uplink   for the uplink: what came signed from the centre, and the heads of other units' journals
+uplink   for the uplink: signed input from the centre, and the heads of other units' journals
 ctl      for technicians, who are in the group lykta-cli
 setup    for the visit's page
 """
@@ -25,7 +25,7 @@ Code = Annotated[str, Meta(pattern=r"^[a-z0-9_]{0,64}" + END)]
 
 
 class Freed(Struct, frozen=True):
-    """freed: whether the clip is gone now; not while an order holds it."""
+    """freed: whether the clip was deleted; False while it is under a hold."""
 
     freed: bool
 
@@ -57,21 +57,21 @@ class HeadsNoted(Struct, frozen=True):
 
 
 class TellHeads(Request[HeadsNoted], frozen=True, tag="heads"):
-    """Where the other units' journals stand: by unit, a number and a hash, or a whole signed line."""
+    """Heads of the other units' journals: by unit, a number and a hash, or a whole signed line."""
 
     answer = HeadsNoted
     heads: dict[str, str]
 
 
 class CommandTaken(Struct, frozen=True, omit_defaults=True):
-    """obeyed: whether io takes it in hand; reason: why not, of one that came before."""
+    """obeyed: whether io executes it; reason: why not, for a repeated command."""
 
     obeyed: bool
     reason: Code = ""
 
 
 class GiveCommand(Request[CommandTaken], frozen=True, tag="command"):
-    """A command that the centre signed. name: as its topic has it."""
+    """A command that the centre signed. name: from its topic."""
 
     answer = CommandTaken
     jws: str
@@ -79,7 +79,7 @@ class GiveCommand(Request[CommandTaken], frozen=True, tag="command"):
 
 
 class AskOutbox(Request[remote.Answer], frozen=True, tag="outbox"):
-    """io's outbox, for the uplink: which answer follows from what is asked."""
+    """A request to io's outbox, from the uplink; its type determines the type of the answer."""
 
     answer = remote.Answer
     ask: remote.Ask
@@ -89,7 +89,7 @@ class AskOutbox(Request[remote.Answer], frozen=True, tag="outbox"):
 
 
 class ReferencePicture(Struct, frozen=True):
-    """kind: what the view is taken for, "" as known; hides: whether all is masked because of it; jpeg: of masked frames."""
+    """kind: state of the view, "" as known; hides: whether all is masked because of it; jpeg: of masked frames."""
 
     kind: Code
     hides: bool
@@ -97,7 +97,7 @@ class ReferencePicture(Struct, frozen=True):
 
 
 class ShowView(Request[ReferencePicture], frozen=True, tag="view"):
-    """The stop without anybody."""
+    """The reference picture of the empty stop."""
 
     answer = ReferencePicture
 
@@ -107,20 +107,20 @@ class Confirmed(Struct, frozen=True):
 
 
 class ConfirmView(Request[Confirmed], frozen=True, tag="view_confirm"):
-    """Take the present view of a moved camera for the right one. by: who says so."""
+    """Accept the present view of a moved camera. by: name of the person who confirms."""
 
     answer = Confirmed
     by: str = ""
 
 
 class VisitWord(Struct, frozen=True):
-    """word: None without a visit."""
+    """word: access word; None without a visit."""
 
     word: str | None
 
 
 class AskVisitWord(Request[VisitWord], frozen=True, tag="visit"):
-    """The word that a visit's page asks for."""
+    """The access word that a visit's page asks for."""
 
     answer = VisitWord
 
@@ -142,7 +142,7 @@ class ContactSet(Struct, frozen=True):
 
 
 class SetContact(Request[ContactSet], frozen=True, tag="set"):
-    """Work a contact of the fake pins."""
+    """Set a contact of the fake pins."""
 
     answer = ContactSet
     name: str
@@ -150,13 +150,13 @@ class SetContact(Request[ContactSet], frozen=True, tag="set"):
 
 
 class HelpTested(Struct, frozen=True):
-    """test: its name, by which the centre shows whether it came."""
+    """test: its id, under which the centre shows whether it arrived."""
 
     test: str
 
 
 class TestHelp(Request[HelpTested], frozen=True, tag="help_test"):
-    """Send a test down the help path."""
+    """Send a test along the help path."""
 
     answer = HelpTested
 
@@ -168,7 +168,7 @@ class Kept(Struct, frozen=True):
 
 
 class Carry(Request[Kept], frozen=True, tag="carry"):
-    """A technician's report or diagnosis, which the uplink keeps until the centre has it. data: in base64 on the line."""
+    """A technician's report or diagnosis, which the uplink stores until the centre has it. data: base64 in JSON."""
 
     answer = Kept
     kind: Literal["report", "diag"]
@@ -177,7 +177,7 @@ class Carry(Request[Kept], frozen=True, tag="carry"):
 
 
 class ClassWaiting(Struct, frozen=True):
-    """What waits of one class. oldest: as text, of when it was put."""
+    """The waiting messages of one class. oldest: time of the oldest, as text."""
 
     name: str = field(name="class")
     rows: int
@@ -186,7 +186,7 @@ class ClassWaiting(Struct, frozen=True):
 
 
 class NextMessage(Struct, frozen=True):
-    """A message that is sent soon. put: when it was put, as text."""
+    """A message among the next to be sent. put: time of storing, as text."""
 
     outbox: str
     seq: int
@@ -197,7 +197,7 @@ class NextMessage(Struct, frozen=True):
 
 
 class OutboxSurvey(Struct, frozen=True):
-    """All outboxes together, each of them, and why one could not be reached."""
+    """All outboxes together, each by itself, and why one could not be reached."""
 
     epoch: str | None
     pending: int
@@ -210,7 +210,7 @@ class OutboxSurvey(Struct, frozen=True):
 
 
 class SurveyOutboxes(Request[OutboxSurvey], frozen=True, tag="outbox"):
-    """What waits by class, what is sent next, what was dropped."""
+    """Waiting messages by class, the next to be sent, and dropped ones."""
 
     answer = OutboxSurvey
 
@@ -238,7 +238,7 @@ class ShowMessage(Request[WaitingMessage], frozen=True, tag="outbox_message"):
 
 
 class VisitState(Struct, frozen=True):
-    """until: when the visit ends, None without one; how the camera stands."""
+    """until: end of the visit, None without one; state and reason of the camera."""
 
     until: datetime | None
     state: StateName
@@ -246,7 +246,7 @@ class VisitState(Struct, frozen=True):
 
 
 class AskVisit(Request[VisitState], frozen=True, tag="status"):
-    """How it stands with the visit."""
+    """The state of the visit."""
 
     answer = VisitState
 
@@ -256,7 +256,7 @@ class Admitted(Struct, frozen=True):
 
 
 class Admit(Request[Admitted], frozen=True, tag="admit"):
-    """Take this phone for the one that looks, if it says the word. phone: a secret of its own."""
+    """Admit this phone, the only one, if it sends the word. phone: a secret that identifies it."""
 
     answer = Admitted
     phone: str
@@ -264,7 +264,7 @@ class Admit(Request[Admitted], frozen=True, tag="admit"):
 
 
 class VisitPicture(Struct, frozen=True):
-    """jpeg: in base64 on the line; mono_ms: when it was taken; cause: why all of it is masked, or empty."""
+    """jpeg: base64 in JSON; mono_ms: when it was taken; cause: why it is fully masked, or ""."""
 
     jpeg: bytes
     mono_ms: int

@@ -1,6 +1,6 @@
-"""Which rungs of the link's rescue were taken: written by `lykta link` in root's own folder, told to the centre by the uplink.
+"""The link's rescue steps (rungs) that were taken: written by `lykta link` in root's own folder, sent to the centre by the uplink.
 
-Root opens no outbox: that is a file of services with fewer rights. A reboot is told by the uplink of the next boot.
+Root opens no outbox: that file belongs to services with fewer rights. A reboot is reported by the uplink after the boot.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from provisioning.layout import Layout
 
 T = TypeVar("T")
 _MOST = 100
-"""The latest that are kept: two days of a dead link, should the uplink be away for as long."""
+"""Number of steps kept: two days of a dead link, if the uplink does not run for that time."""
 
 
 class Rung(Struct, frozen=True):
-    """id: of this one rung, however often it is read."""
+    """One step. id: unique, the same at each reading."""
 
     id: str
     event: Rescue
 
 
 def note(layout: Layout, event: Rescue) -> None:
-    """Root's side; `StorageError` if the disk refuses it."""
+    """Store a step, by root; `StorageError` if the disk refuses."""
     path = _path(layout)
     with on_disk(f"link: {path}"):
         make_folder(path.parent, 0o755)
@@ -39,8 +39,8 @@ def note(layout: Layout, event: Rescue) -> None:
         place(path, msgspec.json.encode(rungs[-_MOST:]), mode=PUBLIC)
 
 
-class RungTeller:
-    """The uplink's side, asked each second: looks at the file only when it changed."""
+class RescueReporter:
+    """Reads the steps, for the uplink, each second: opens the file only when it changed."""
 
     def __init__(self, layout: Layout) -> None:
         self._path, self._memory = _path(layout), layout.uplink / "rungs-told.json"
@@ -49,14 +49,14 @@ class RungTeller:
         self._rungs: tuple[Rung, ...] = ()
 
     def news(self) -> list[Rung]:
-        """What was not `told` yet, oldest first."""
+        """Steps not yet marked by `told`, oldest first."""
         mark = _mark(self._path)
         if mark != self._seen:
             self._seen, self._rungs = mark, _read(self._path, tuple[Rung, ...])
         return [one for one in self._rungs if one.id not in self._told]
 
     def told(self) -> None:
-        """All of it is in the outbox. `StorageError` if that cannot be written down: it is known until this process ends."""
+        """Mark all as put into the outbox. `StorageError` if that cannot be stored: then only this process knows it."""
         self._told = {one.id for one in self._rungs}
         with on_disk(f"link: {self._memory}"):
             make_folder(self._memory.parent)
@@ -76,7 +76,7 @@ def _mark(path: Path) -> tuple[int, int] | None:
 
 
 def _read(path: Path, kind: type[tuple[T, ...]]) -> tuple[T, ...]:
-    """() if there is none; a damaged one begins anew: what only remembers keeps nothing from working."""
+    """The file's steps; () if it is absent or damaged: losing the log must not stop the service."""
     try:
         return decode(read(path, path.name), kind, path.name)
     except (OSError, RecordError):

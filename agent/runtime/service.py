@@ -1,4 +1,4 @@
-"""What the three services share: one instance, signals, threads that end, states, systemd's notifications, two sockets.
+"""Common parts of the three services: single instance, signals, threads, states, systemd's notifications, two sockets.
 
 Crash-only: the first failure of a thread ends the process with its exit code, and systemd starts it again. READY and
 WATCHDOG are never sent by a timer: only `ready` and `fed`, which a service calls when work is finished.
@@ -27,26 +27,26 @@ from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
 from agent.runtime.settings_in_force import effective, for_help
-from agent.runtime.status import STATUS, ServiceState, Status, Told
+from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE
 from provisioning.layout import Layout
 
 _END_S, _TURN_S = 6.0, 0.1
-"""Threads may take that long to end, in turns of waiting; TimeoutStopSec= is longer, and WatchdogSec= at the end of the hours."""
+"""Time for threads to end, counted in waits; TimeoutStopSec= is longer, and so is WatchdogSec= at the end of the hours."""
 _LONGEST_PATH = 107
 """Bytes of a Unix socket's path (sun_path of unix(7), without the NUL)."""
 _PR_SET_DUMPABLE = 4
 _LONGEST = {"ctl": 288 * 1024}
-"""Bytes of a request where they are more than elsewhere: a technician hands in a diagnosis, in base64."""
+"""Bytes of a request to the sockets with larger ones: a technician's diagnosis, in base64."""
 
 
 R = TypeVar("R", bound=Request[Any])
 
 
 class Beat(Struct, frozen=True):
-    """due_s: monotonic time until which a thread must have worked again; vital: else the service ends by the watchdog."""
+    """due_s: monotonic time of the next heartbeat that a thread must send; vital: if it is late, the watchdog ends the service."""
 
     due_s: float
     vital: bool
@@ -76,7 +76,7 @@ class Runtime:
         return self._standing
 
     def enter(self, state: StateName, reason: str, *, until: datetime | None = None, owner: Owner = "nobody") -> None:
-        """Take a new standing; the same state and reason keep their `since`."""
+        """Set the state; the same state and reason keep their `since`."""
         with self._lock:
             old = self._standing
             same = (old.state, old.reason) == (state, reason)
@@ -88,7 +88,7 @@ class Runtime:
             self.log("info", f"state {state}", reason=reason, owner=owner)
 
     def ready(self) -> None:
-        """The service does what it is for."""
+        """Notify systemd that the service is ready."""
         if not self._ready:
             self._ready = True
             sysd.notify("READY=1")
@@ -101,15 +101,15 @@ class Runtime:
             sysd.notify("WATCHDOG=1")
 
     def beat(self, thread: str, within_s: float, *, vital: bool = True) -> None:
-        """A thread works, and will say so again within so many seconds.
+        """Heartbeat of a thread, which must send the next within `within_s` seconds.
 
-        vital   it waits for nobody: should it stop, starting the service again may help. One that waits for a disk, a lock or a
-                neighbour is not: `stalled` tells it, and the service degrades, since its other threads are still of use
+        vital   the thread waits for no other party: if it stops, a restart may help. A thread that waits for a disk, a lock or
+                another service is not vital: `stalled` reports it, and the service is degraded, as its other threads still work
         """
         self._beats[thread] = Beat(time.monotonic() + within_s, vital)
 
     def stalled(self) -> str:
-        """The first thread that did not keep its word, as a stable code (`keeper_stalled`); "" if all work."""
+        """The first thread with a late heartbeat, as a stable code (`keeper_stalled`); "" if all work."""
         late = self._late(time.monotonic())
         return f"{late[0]}_stalled" if late else ""
 
@@ -117,7 +117,7 @@ class Runtime:
         return sorted(name for name, beat in list(self._beats.items()) if now > beat.due_s and (beat.vital or not vital))
 
     def report(self, status: Status) -> None:
-        """What the status answer says from now on. What every service says of its settings stays."""
+        """Set the detail of the status answer. The fields about settings are kept."""
         with self._lock:
             old = self._detail
             self._detail = msgspec.structs.replace(status, config_version=old.config_version, config_trouble=old.config_trouble)
@@ -127,7 +127,7 @@ class Runtime:
         return self._detail
 
     def settings(self, version: int, trouble: str) -> None:
-        """Which signed settings are in force, or why none are."""
+        """Set which signed settings are in force, or why none are."""
         with self._lock:
             self._detail = msgspec.structs.replace(self._detail, config_version=version, config_trouble=trouble)
 
@@ -139,12 +139,12 @@ class Runtime:
         sysd.log(self.name, level, message, **fields)
 
     def spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        """A named thread whose failure is the service's."""
+        """Start a named thread; its failure ends the service."""
 
         def guarded() -> None:
             try:
                 work()
-            except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+            except BaseException as problem:  # noqa: BLE001 - crash-only: logged, and the process ends with its code
                 self.fail(problem)
 
         thread = threading.Thread(target=guarded, name=f"{self.name}-{name}", daemon=True)
@@ -161,8 +161,8 @@ class Runtime:
     def hear_signals(self) -> None:
         """SIGTERM and SIGINT end the service.
 
-        Through a wake-up socket and a thread: the kernel may give the signal to a thread of numpy's, and the main thread,
-        which alone runs Python's handlers, would then sleep on; nor may a handler take the event's lock.
+        By a wake-up socket and a thread: the kernel may deliver the signal to a thread of numpy, and the main thread, which
+        alone runs Python's handlers, would then not wake up; and a handler must not take the event's lock.
         """
         ends = socket.socketpair()
         for end in ends:
@@ -188,9 +188,9 @@ class Runtime:
         self.spawn(name, lambda: listen(path, replies, self.stop, _LONGEST.get(name, LONGEST_REQUEST)))
 
     def late(self, *threads: threading.Thread) -> list[str]:
-        """Wait for these threads; the names of those that did not end in time. Once told to stop, all have one time together.
+        """Wait for these threads; returns the names of those that did not end in time. After the stop all share one timeout.
 
-        Turns are counted, not the clock: a process that the machine gave no turn has not waited, and its threads did not work.
+        Waits are counted, not clock time: a process that got no processor time has not waited, and its threads did not run.
         """
         turns = self._turns if self.stop.is_set() else round(_END_S / _TURN_S)
         for thread in threads:
@@ -208,24 +208,24 @@ class Runtime:
             self.log("error", "threads did not end", threads=",".join(late))
             self.exit_code = self.exit_code or 1
 
-    def _status(self, _request: AskStatus) -> Told[Status]:
+    def _status(self, _request: AskStatus) -> StatusAnswer[Status]:
         with self._lock:
             detail = msgspec.structs.replace(self._detail, clock=self.clock.state())
-            return Told(self._standing, detail, service=self.name, pid=os.getpid())
+            return StatusAnswer(self._standing, detail, service=self.name, pid=os.getpid())
 
 
 def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> int:
-    """Run a service until it is told to stop or fails; returns the exit code."""
+    """Run a service until it is stopped or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
         settings = for_help(layout) if name == "io" else effective(layout)
         if settings.trouble and name == "camera":
-            # It may have asked for a stronger mask: every failure makes the picture darker. Help and the link go on without it.
+            # These settings may have demanded a stronger mask: the camera must not film without them. Help and the link go on.
             raise settings.trouble
     except LyktaError as problem:
         tell(problem)
         return problem.exit_code
-    # No core dump and no debugger: a core of the camera would hold unmasked frames (R17).
+    # No core dump and no debugger: a core of the camera would contain unmasked frames (R17).
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     runtime = Runtime(name, layout, settings.config)
     if settings.trouble:
@@ -235,7 +235,7 @@ def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> in
     runtime.open_sockets()
     try:
         run(runtime)
-    except BaseException as problem:  # noqa: BLE001 - crash-only: told, and the process ends with its code
+    except BaseException as problem:  # noqa: BLE001 - crash-only: logged, and the process ends with its code
         runtime.fail(problem)
     _end(runtime)
     lock.close()
@@ -243,7 +243,7 @@ def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> in
 
 
 def tell(problem: BaseException) -> None:
-    """An error in the words of the design; an unforeseen one with its traceback."""
+    """Print an error and its hint; an unexpected one with its traceback."""
     if isinstance(problem, LyktaError):
         stderr.error(problem)
     else:
@@ -261,7 +261,7 @@ def _end(runtime: Runtime) -> None:
 
 
 def _only_instance(layout: Layout, name: str) -> TextIO:
-    """The lock that keeps a second instance out; held until the process ends."""
+    """The lock against a second instance; held until the process ends."""
     folder = layout.run / name
     longest = max((os.fsencode(path) for path in (layout.socket("uplink", "uplink"), layout.trigger, layout.presence)), key=len)
     if len(longest) > _LONGEST_PATH:
@@ -269,7 +269,7 @@ def _only_instance(layout: Layout, name: str) -> TextIO:
         raise UsageError(f"LYKTA_ROOT: its sockets' paths would be {over} bytes too long (got {layout.root})", "a shorter folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # For its owner alone: whoever may read it could hold it, and keep the service from starting.
+        # Readable by its owner only: another user who can open it could hold the lock and prevent the service's start.
         lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE), "w")
         os.fchmod(lock.fileno(), PRIVATE)
     except OSError as problem:

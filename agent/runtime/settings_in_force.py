@@ -1,7 +1,7 @@
-"""The settings in force: lykta.toml, and over it the signed configuration that `lykta apply` placed last.
+"""The settings in force: lykta.toml, overridden by the signed configuration that `lykta apply` placed last.
 
-Its signature was verified when root placed it beside a lykta.toml that has none: who can write the one can write the other.
-So no key is needed to read it, and retiring a command key stops no node. Its form, its node and its values are checked each time.
+Its signature was verified when root placed it beside lykta.toml, which has none: write access is the same for both. So no key
+is needed to read it, and retiring a command key stops no node. Its form, its node and its values are checked each time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.layout import Layout
 
 _OF_HELP = ("node", "broker", "ingest", "pins", "light", "clock")
-"""Sections that io reads, and those without which there is no configuration at all."""
+"""Sections that io reads, and those that are required."""
 
 
 @dataclass(frozen=True)
 class Effective:
-    """version: of the configuration that lies over lykta.toml, 0 if none does; trouble: why one that is there does not."""
+    """version: of the configuration that overrides lykta.toml, 0 without one; trouble: why one that exists is not in force."""
 
     config: Config
     settings: dict[str, dict[str, Any]]
@@ -30,14 +30,14 @@ class Effective:
     trouble: LyktaError | None = None
 
     def source(self, layout: Layout, section: str, key: str) -> str:
-        """Which of the files gave a setting its value; "default" if neither did."""
+        """The file that gives a setting its value, or "default"."""
         if key in self.settings.get(section, {}):
             return f"{layout.overlay.name} {self.version}"
         return layout.config.name if key in tree(read(layout.config)).get(section, {}) else "default"
 
 
 def effective(layout: Layout) -> Effective:
-    """`ConfigError` only for lykta.toml: help and the link go on without a configuration that does not hold."""
+    """`ConfigError` only for lykta.toml: help and the link go on without an invalid signed configuration."""
     plain = load(layout.config)
     try:
         token = read_own(layout.overlay)
@@ -53,7 +53,7 @@ def effective(layout: Layout) -> Effective:
 
 
 def for_help(layout: Layout) -> Effective:
-    """The same for io, which a slip in what it does not read must not keep down: then those sections alone that it needs."""
+    """The same for io, which must start also if a section that it does not read is invalid: then only its sections are parsed."""
     try:
         return effective(layout)
     except ConfigError as problem:
@@ -63,7 +63,7 @@ def for_help(layout: Layout) -> Effective:
 
 
 def laid_over(layout: Layout, said: Settings) -> Config:
-    """The configuration that would be in force with these settings; `ConfigError` if it would not be one."""
+    """The configuration that would be in force with these settings; `ConfigError` if it would be invalid."""
     below = load(layout.config)
     if (said.site, said.node) != (below.node.site, below.node.id):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""What each service says of itself, typed: how it stands, and its numbers. Whatever else comes counts as no answer.
+"""The status of each service, typed: its state and its numbers. An answer in another form counts as none.
 
-Each number says here where it goes: into a group of health messages, or that it stays on the node, and why. `agent.uplink.health`
-makes the groups from these types alone.
+Each number declares its use: a group of health messages, or only on the node, with the reason. `agent.uplink.health`
+makes the groups from these types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Part = Literal["open", "closed", "off", "blinking", "steady"]
 
 
 class Route(Struct, frozen=True):
-    """Where a number goes. groups: of health; name: there, if it has another; reason: why it stays on the node."""
+    """The use of a number. groups: of health messages; name: used there, if different; reason: why it is not published."""
 
     groups: tuple[HealthGroup, ...] = ()
     name: str = ""
@@ -29,12 +29,12 @@ class Route(Struct, frozen=True):
 
 
 def published(*groups: HealthGroup, name: str = "") -> Meta:
-    """A number of these groups. Of a dictionary each key is a number, behind `name` and an underscore."""
+    """Annotation: published in these groups. Each key of a dictionary is a number, prefixed by `name` and an underscore."""
     return Meta(extra={"route": Route(groups, name)})
 
 
 def local(reason: str) -> Meta:
-    """A number that leaves the node in another way, or not at all."""
+    """Annotation: not in health messages; the number is sent in another way, or not at all."""
     return Meta(extra={"route": Route(reason=reason)})
 
 
@@ -49,7 +49,7 @@ class ServiceState(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What every service says. config_version: of the signed settings in force; config_trouble: why those are not."""
+    """Fields of every service. config_version: of the signed settings in force; config_trouble: why they are not in force."""
 
     clock: ClockState = "unknown"
     config_version: Annotated[int, local("config/reported says it")] = 0
@@ -57,14 +57,14 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class CameraStatus(Status, frozen=True, kw_only=True):
-    """Counts since the lens was opened last, but for those of losses, which count since the start.
+    """Counts since the camera was last opened, except those of losses, which count since the start.
 
-    full_by_cause      frames masked as a whole, by why
-    look_ms            the mean time of a look of the detector
-    pictures_lost      by the camera; broken: of no use, and dropped
+    full_by_cause      fully masked frames, by cause
+    look_ms            the mean time of a detection
+    pictures_lost      lost by the camera; broken: damaged, and dropped
     queue_dropped      pictures that the recorder's queue had no room for: they are in no clip
     writes_lost        entries and messages that the keeper's queue had no room for; events_lost: that the disk refused for too long
-    view               as_known, or what the view guard takes it for
+    view               as_known, or the finding of the view guard
     self_test_minutes  since the self-test passed
     """
 
@@ -94,12 +94,12 @@ class CameraStatus(Status, frozen=True, kw_only=True):
 
 
 class IoStatus(Status, frozen=True, kw_only=True):
-    """Of the help point.
+    """Status of the help point.
 
-    call               open until io says otherwise: a node with an open call does not boot
-    parts              fitted contacts and lamps, as they stand
-    requests_lost      that the queue had no room for: a press on the socket, or a signed command
-    dropped_datagrams  to the camera; events_lost: messages and entries that the disk refused for too long
+    call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
+    parts              state of the fitted contacts and lamps
+    requests_lost      lost because the queue was full: a press on the socket, or a signed command
+    dropped_datagrams  lost on the way to the camera; events_lost: messages and entries that the disk refused for too long
     """
 
     lamp: str = ""
@@ -112,16 +112,16 @@ class IoStatus(Status, frozen=True, kw_only=True):
 
 
 class UplinkStatus(Status, frozen=True, kw_only=True):
-    """Of the link, and of the uploads.
+    """Status of the link and of the uploads.
 
-    refused, expired, too_large, set_aside  messages that did not come to the centre, by why
+    refused, expired, too_large, set_aside  messages that were not delivered, by cause
     unreadable                              messages from the broker that could not be read
     breaks                                  of the link, by cause
-    ignored_commands, _orders, _desired     that came and were not handed on
-    orders_lost                             that the courier's queue had no room for; the ingest names them again
-    uploaded                                objects since the start, None before the first; upload_waiting: that wait
-    diag_dropped                            what technicians handed in, and there was no room for
-    journals_aside                          segments that the centre does not take, by unit
+    ignored_commands, _orders, _desired     received and not passed on
+    orders_lost                             lost because the courier's queue was full; the ingest lists them again
+    uploaded                                objects since the start, None before the first; upload_waiting: objects that wait
+    diag_dropped                            technicians' diagnoses dropped for lack of room
+    journals_aside                          damaged segments that are not sent, by unit
     """
 
     connected: Annotated[bool, published("link")] = False
@@ -145,11 +145,11 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
 
 
 STATUS: dict[str, type[Status]] = {"camera": CameraStatus, "io": IoStatus, "uplink": UplinkStatus}
-"""What each service's answer is, by its name."""
+"""The status type of each service, by its name."""
 
 
-class Told(Struct, Generic[S], frozen=True):
-    """A service's answer to the verb status. detail: the numbers and words beside its state."""
+class StatusAnswer(Struct, Generic[S], frozen=True):
+    """A service's answer to the verb status. detail: numbers and texts beside its state."""
 
     standing: ServiceState
     detail: S
@@ -160,7 +160,7 @@ class Told(Struct, Generic[S], frozen=True):
 
 @cache
 def routes(kind: type[Status]) -> dict[str, Route]:
-    """Where each field of a status goes, by its name; words, which are no numbers, go nowhere."""
+    """The route of each field of a status, by its name; fields that are not numbers have none."""
     hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
     found = {name: _route(hints[name]) for name in kind.__struct_fields__}
     return {name: route for name, route in found.items() if route}

@@ -1,8 +1,8 @@
 """The installer's page: what the camera sees, masked, while a visit lasts (R35).
 
-One page, one script, no request to anywhere else. It knows no key and no picture but the one that it hands on. It answers to the
-names of this machine alone and to its own pages alone, so that another site in the same browser gets nothing, also one whose name
-was pointed at this address (DNS rebinding); and the camera shows pictures only to the phone that said the visit's word.
+One page, one script, no request to another server. It has no key and stores no picture. It answers only requests with a host name
+of this machine and from its own pages, so that another site in the same browser gets nothing, also by DNS rebinding; and the
+camera gives pictures only to the phone that sent the visit's word.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agent.runtime.requests import Admit, AskPicture, AskVisit, EndVisit, VisitP
 from privacy.errors import AccessError, LyktaError
 
 Ask = Callable[[Any], Any]
-"""One request of `agent.runtime.requests` to the camera, its answer; `LyktaError` if it refuses or is away."""
+"""Sends a request of `agent.runtime.requests` to the camera: its answer; `LyktaError` if it refuses or does not run."""
 PHONE = "phone"
 HOSTS = ("localhost", "127.0.0.1")
 _LONGEST_WORD = 64
@@ -40,7 +40,7 @@ _PRIVATE = {
 
 
 class SetupPage:
-    """The page's calls. node: who it is, as site/node."""
+    """The HTTP endpoints of the page. node: site/node."""
 
     def __init__(self, node: str, ask: Ask) -> None:
         self._node, self._ask = node, ask
@@ -55,14 +55,14 @@ class SetupPage:
         return Starlette(routes=routes, middleware=[hosts], exception_handlers={LyktaError: _refused, ClientDisconnect: _gone})
 
     def page(self, request: Request) -> Response:
-        """The page; a browser that has none gets a secret of its own, by which the camera knows it again."""
+        """The page; a browser without one gets a secret as a cookie, by which the camera recognises it."""
         response = Response(_PAGE.format(node=escape(self._node)), media_type="text/html", headers=_PRIVATE)
         if not request.cookies.get(PHONE):
             response.set_cookie(PHONE, secrets.token_urlsafe(24), httponly=True, samesite="strict")
         return response
 
     async def admit(self, request: Request) -> Response:
-        """Say the visit's word, the body's text, for this browser."""
+        """Send the visit's word, which is the body, for this browser."""
         _check_origin(request)
         word = b""
         async for part in request.stream():
@@ -73,14 +73,14 @@ class SetupPage:
         return _json(await run_in_threadpool(self._ask, Admit(phone, word.decode(errors="replace"))))
 
     def picture(self, request: Request) -> Response:
-        """The newest picture; its age and, where all of it is masked, why, stand in its headers."""
+        """The newest picture; its age and the cause of a full mask are in its headers."""
         _check_origin(request)
         shown: VisitPicture = self._ask(AskPicture(request.cookies.get(PHONE, "")))
         facts = {"X-Taken-Ms": str(shown.mono_ms), "X-Masked-Because": shown.cause}
         return Response(shown.jpeg, media_type="image/jpeg", headers=_PRIVATE | facts)
 
     def state(self, request: Request) -> Response:
-        """Until when the visit lasts, None if it is over, and how the camera stands."""
+        """The end of the visit, None if it is over, and the camera's state."""
         _check_origin(request)
         return _json(self._ask(AskVisit()))
 
@@ -91,7 +91,7 @@ class SetupPage:
 
 
 def _check_origin(request: Request) -> None:
-    """`AccessError` for what a page of another site sends: a browser says where a request comes from."""
+    """`AccessError` for a request from another site, by the headers in which a browser names the origin."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
     own = f"http://{request.headers.get('host', '')}"
     if origin not in (None, own) or site not in ("none", "same-origin"):
@@ -115,7 +115,7 @@ def _refused(_request: Request, problem: Exception) -> Response:
 
 
 def _gone(_request: Request, _problem: Exception) -> Response:
-    """Who goes away in the middle of a request hears nothing, and is no line in the log."""
+    """A client that disconnects during a request gets no answer and no log line."""
     return Response(status_code=400)
 
 

@@ -26,13 +26,13 @@ from provisioning.layout import Layout
 
 _LOOK_S = 1.0
 _GONE_S = 15.0
-"""A camera that starts again has no visit any more; one that hangs says nothing for so long."""
+"""Time without an answer of the camera after which the visit counts as over: a restarted camera has no visit."""
 _MOST = 32
-"""Connections; a browser has six."""
+"""Most connections; a browser uses six."""
 
 
 class _Bounded(H11Protocol):
-    """One connection. Where there are too many the one that has said nothing for longest is cut off: nobody locks a phone out."""
+    """One connection. Beyond the limit the one that is idle for longest is closed, so that idle clients cannot block a phone."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,7 +47,7 @@ class _Bounded(H11Protocol):
 
 
 def serve(layout: Layout) -> int:
-    """0 once the visit is over; `UnreachableError` if the camera does not answer at the start."""
+    """Serve the page; 0 when the visit is over, `UnreachableError` if the camera does not answer at the start."""
     camera = layout.socket("camera", "setup")
 
     def going_on() -> bool:
@@ -59,7 +59,7 @@ def serve(layout: Layout) -> int:
     page = SetupPage(f"{node.site}/{node.id}", partial(ask, camera))
     log = log_of("uvicorn")
     settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "access_log": False, "server_header": False}
-    # So many at once are taken in before those that are too many are cut off.
+    # Backlog of connections that are accepted before those beyond the limit are closed.
     config = uvicorn.Config(page.app(), http=_Bounded, backlog=_MOST, log_config=log, **settings)
     server, stop = uvicorn.Server(config), Event()
     watch = Thread(target=lambda: _until_over(going_on, stop, server), name="setup-watch")
@@ -75,7 +75,7 @@ def serve(layout: Layout) -> int:
 
 
 def _listening(path: Path) -> socket.socket:
-    """Open to its folder's group and nobody else; uvicorn's own would be open to all."""
+    """A socket with access for its folder's group only; uvicorn's own would be open to all users."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,7 +1,7 @@
-"""Which message breaks the link: after a break, what was on its way goes alone, one after another, until each is acknowledged.
+"""Which message breaks the link: after a break, messages in flight are sent alone, one after another, until each is acknowledged.
 
 One that broke three links alone is put by, so that others pass. When another has passed, it is tried once more; if it breaks that
-link too, it is the message and not the line, and it is set aside for good.
+link too, the message is the cause and not the line, and it is set aside permanently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def key_of(waiting: Waiting) -> Key:
     return waiting.epoch, waiting.seq
 
 
-class Suspects:
+class BadMessages:
     """Facts in, decision out; the publisher sends."""
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class Suspects:
         self._condemned: set[Key] = set()
 
     def lost(self, on_their_way: Sequence[Waiting], *, blamed: bool) -> tuple[list[Waiting], list[Waiting]]:
-        """A link ended with these unanswered: what is to be sent again, and what is set aside for good.
+        """A link ended with these unanswered: the messages to send again, and those to set aside permanently.
 
-        blamed   the way in which it ended may be the fault of a message
+        blamed   whether a message may have caused the end
         """
         if not blamed:
             return list(on_their_way), []
@@ -50,7 +50,7 @@ class Suspects:
         return [], []
 
     def passed(self, waiting: Waiting) -> list[Waiting]:
-        """The broker took this one: the line is well; what was put by before, to be tried once more."""
+        """The broker acknowledged this one, so the link works: returns the messages put by, to be tried once more."""
         self._forget(key_of(waiting))
         again = list(self._put_by.values())
         self._condemned.update(self._put_by)
@@ -58,7 +58,7 @@ class Suspects:
         return again
 
     def idle(self) -> list[Waiting]:
-        """Nothing else waits and the link has held: what was put by, to be tried again, without a judgement."""
+        """Nothing else waits and the link has held: returns the messages put by, to be tried again without a conclusion."""
         again = list(self._put_by.values())
         self._put_by.clear()
         return again

@@ -1,6 +1,6 @@
-"""From the broker to the services: signed commands, orders and records, handed on as they came. Nothing is verified here.
+"""From the broker to the services: signed commands, orders and records, passed on unchanged. Nothing is verified here.
 
-The link's thread may wait for nothing, a service may take its time: each kind has a bounded queue and a thread of its own,
+The link's thread must never wait, and a service may be slow: each kind has a bounded queue and a thread of its own,
 so that an acknowledgement of a press never waits behind an order.
 """
 
@@ -19,12 +19,12 @@ from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
 from agent.runtime.requests import GiveCommand
 from agent.runtime.service import Runtime
-from agent.uplink.desired_rate import Pace
+from agent.uplink.desired_rate import DesiredRate
 from privacy.errors import LyktaError
 from privacy.records.jws import sha256_hex
 from provisioning.identity import TLS_AND_UNITS
 
-# Who obeys a command; anything else is refused here and counted.
+# The service that executes a command; any other command is refused here and counted.
 COMMANDS = {"ack": "io", "light": "io"}
 SUBSCRIBED = ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS), "cert/+/desired")
 _MOST = 256
@@ -37,9 +37,9 @@ _AGAIN_S = 10.0
 
 
 class Lane:
-    """A line of (name, token), bounded in number and bytes, and who takes them. What finds it full or is refused is counted.
+    """A queue of (name, token), bounded in number and bytes, and its consumer. Tokens that are refused or find it full are counted.
 
-    An order lost here comes again: it is retained, and the ingest names those without an answer.
+    An order lost here arrives again: it is retained, and the ingest lists those without an answer.
     """
 
     def __init__(self, runtime: Runtime, what: str, take: Callable[[str, bytes], object]) -> None:
@@ -51,7 +51,7 @@ class Lane:
         self.ignored = 0
 
     def put(self, name: str, token: bytes) -> None:
-        """From any thread; waits for nothing. A signed text is ASCII and not long: anything else is none."""
+        """Queue a token, from any thread, without waiting. Signed text is short and ASCII: anything else is ignored."""
         with self._some:
             if not 0 < len(token) <= LONGEST or not token.isascii() or len(self._line) >= _MOST or self._bytes > _MOST_BYTES:
                 self.ignored += 1
@@ -88,17 +88,17 @@ class Lane:
                 self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint, ignored=self.ignored)
 
 
-class Standing:
-    """What the centre desires, by kind of record or by unit, as long as this process hears of it.
+class DesiredRecords:
+    """The records that the centre desires, by kind of record or by unit, as received since this process started.
 
-    Left again as long as that may change something: the disk was full, or a view came before the basis that it was drawn for.
-    Others than the one before are left with growing pauses, the newest of them: each costs a run of `lykta apply`.
+    Passed to `lykta apply` again while that may help: the disk was full, or a view arrived before its basis. Of changed records
+    only the newest is passed, with growing pauses, as each costs a run of `lykta apply`.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stands: dict[str, bytes] = {}
-        self._paces: dict[str, Pace] = {}
+        self._rates: dict[str, DesiredRate] = {}
 
     def take(self, name: str, token: bytes) -> None:
         self._stands[name] = token
@@ -123,17 +123,17 @@ class Standing:
                     told.pop(name, None)
 
     def _leave(self, name: str, token: bytes) -> None:
-        pace, now_s = self._paces.get(name, Pace()), time.monotonic()
-        if not pace.allows(token, now_s):
+        rate, now_s = self._rates.get(name, DesiredRate()), time.monotonic()
+        if not rate.allows(token, now_s):
             return
         layout = self._runtime.layout
         left = leave_certificate(layout, name, token) if name in TLS_AND_UNITS else leave(layout, name, token)  # type: ignore[arg-type]
         if left:
-            self._paces[name] = pace.after(token, now_s)
+            self._rates[name] = rate.after(token, now_s)
 
 
 class Ignored(NamedTuple):
-    """How many came and were not handed on, by kind."""
+    """Counts of messages received and not passed on, by kind."""
 
     commands: int
     orders: int
@@ -141,7 +141,7 @@ class Ignored(NamedTuple):
 
 
 class Downlink:
-    """A lane for commands, for orders and for the records and settings that `lykta apply` judges."""
+    """A lane each for commands, for orders, and for the records and settings that `lykta apply` checks."""
 
     def __init__(self, runtime: Runtime) -> None:
         layout = runtime.layout
@@ -152,18 +152,18 @@ class Downlink:
         handed: dict[str, str] = {}
 
         def order(name: str, token: bytes) -> None:
-            # It stands retained and comes with every connection: a bad link must not wear out the card.
+            # It is retained and arrives with every connection: an unstable link must not wear out the SD card.
             if handed.get(name) != sha256_hex(token):
                 hand_over_order(layout, name, token.decode())
                 handed[name] = sha256_hex(token)
                 for old in list(handed)[:-_MOST]:
                     del handed[old]
 
-        self._runtime, self._standing = runtime, Standing(runtime)
+        self._runtime, self._desired = runtime, DesiredRecords(runtime)
         self._lanes = {
             "cmd": Lane(runtime, "command", command),
             "order": Lane(runtime, "order", order),
-            "desired": Lane(runtime, "desired", self._standing.take),
+            "desired": Lane(runtime, "desired", self._desired.take),
         }
         self._unknown = 0
 
@@ -175,14 +175,14 @@ class Downlink:
     def start(self) -> None:
         for kind, lane in self._lanes.items():
             self._runtime.spawn(kind, lane.run)
-        self._runtime.spawn("standing", self._standing.run)
+        self._runtime.spawn("standing", self._desired.run)
 
     def received(self, tail: str, payload: bytes) -> None:
-        """From the link's thread. tail: the topic after site and node."""
+        """Dispatch a message, on the link's thread. tail: the topic after site and node."""
         kind, _, name = tail.partition("/")
         if not payload and (kind == "order" or name.endswith("desired")):
-            self._standing.drop(kind if kind in KINDS else name.removesuffix("/desired"))
-            return  # the centre took it back, or it was answered
+            self._desired.drop(kind if kind in KINDS else name.removesuffix("/desired"))
+            return  # the centre withdrew it, or it was answered
         if kind == "order" and name.isdecimal() and name.isascii() and len(name) <= 8:
             self._lanes[kind].put(f"{int(name):08}", payload)
         elif name == "desired" and kind in KINDS:
@@ -195,7 +195,7 @@ class Downlink:
             self._count_unknown(tail)
 
     def _count_unknown(self, tail: str) -> None:
-        """Told at the first, the tenth, the hundredth …: a flood must not fill the system's log."""
+        """Logged at the first, the tenth, the hundredth …: a flood must not fill the system's log."""
         self._unknown += 1
         if str(self._unknown).strip("0") == "1":
             self._runtime.log("warning", "command: unknown, ignored", name=tail[:_LONGEST_NAME], times=self._unknown)

@@ -1,4 +1,4 @@
-"""Health groups: flat numbers; null with the reason beside it where something cannot be read."""
+"""Health groups: flat numbers; null with the reason beside it for a value that cannot be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Numbers = dict[str, float | int | None]
 
 
 def group(name: HealthGroup, readers: dict[str, Reader], numbers: Numbers | None = None) -> Health:
-    """One group from its readers, and from numbers that are known; a reader that fails costs its own value only."""
+    """One group from its readers and from known numbers; a reader that fails loses only its own value."""
     values: Numbers = {**(numbers or {})}
     unreadable: dict[str, str] = {}
     for key, read in readers.items():
@@ -36,7 +36,7 @@ def group(name: HealthGroup, readers: dict[str, Reader], numbers: Numbers | None
 
 
 class Writes:
-    """How much is written to a device: what wears a card out.
+    """How much is written to a device, which determines the wear of an SD card.
 
     written  MB since the machine started
     mono_s   seconds that only count up
@@ -47,7 +47,7 @@ class Writes:
         self._seen: deque[tuple[float, float]] = deque()
 
     def mb_day(self) -> float:
-        """MB a day, by what was written in the last day as far as it was watched; `ValueError` in the first ten minutes."""
+        """MB a day, from the writes observed in the last day; `ValueError` in the first ten minutes."""
         now = (self._mono_s(), self.mb())
         self._seen.append(now)
         while now[0] - self._seen[0][0] > _DAY_S:
@@ -59,7 +59,7 @@ class Writes:
 
 
 class PowerEdges:
-    """How often the power was low since this service started; counted at each reading."""
+    """How often the supply voltage was low since this service started; counted at each reading."""
 
     def __init__(self, bits: Callable[[], int] = board.throttled) -> None:
         self._bits, self._edges = bits, board.PowerEventCounter()
@@ -92,9 +92,9 @@ def of_machine(storage: Path, writes: Writes, edges: PowerEdges) -> list[Health]
 
 
 def of_outbox(outbox: Outbox, io: Callable[[], Found] | None = None, numbers: Numbers | None = None) -> Health:
-    """What waits, what was dropped by cause, and the file's size; the same of io's outbox, where one can be asked.
+    """Waiting messages, dropped ones by cause, and the file's size; the same of io's outbox if `io` is given.
 
-    numbers: what the services say that they lost
+    numbers: losses reported by the services
     """
     found = cache(outbox.drops)
     drops: dict[str, Reader] = {cause: (lambda cause=cause: found()[cause]) for cause in LOSSES}  # type: ignore[misc]
@@ -104,7 +104,7 @@ def of_outbox(outbox: Outbox, io: Callable[[], Found] | None = None, numbers: Nu
 
 
 def _of_io(look: Callable[[], Found]) -> dict[str, Reader]:
-    """Asked once for all three."""
+    """One request for all three numbers."""
     found = cache(look)
     return {
         "io_pending": lambda: found().pending,
@@ -114,7 +114,7 @@ def _of_io(look: Callable[[], Found]) -> dict[str, Reader]:
 
 
 def numbers_of(statuses: Iterable[Status]) -> dict[HealthGroup, Numbers]:
-    """What the services' own types publish, by group; of a dictionary each key as a number of its own."""
+    """The numbers that the services' status types publish, by group; each key of a dictionary is a number of its own."""
     found: dict[HealthGroup, Numbers] = {}
     for status in statuses:
         for name, route in routes(type(status)).items():
@@ -130,7 +130,7 @@ def _flat(name: str, value: Any) -> Numbers:
 
 
 def of_camera(numbers: Mapping[HealthGroup, Numbers]) -> list[Health]:
-    """The groups of the camera service; without it a number that says why there are none."""
+    """The groups of the camera service; if it does not answer, a null with the reason."""
     why = "the camera service does not answer"
     if "camera" not in numbers:
         return [Health("camera", {"frames": None}, {"frames": why}), Health("privacy", {"masked": None}, {"masked": why})]

@@ -1,4 +1,4 @@
-"""io's outbox as the uplink reaches it: through io's socket, since io alone opens the file. Each answer is checked."""
+"""The uplink's access to io's outbox: through io's socket, since only io opens the file. Each answer is checked."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from privacy.errors import LyktaError, StorageError
 
 T = TypeVar("T")
 _LOOK_S = 2.0
-"""The file's times have a grain of some milliseconds: the outbox is asked so often even if they did not change."""
+"""The file's time stamps have a resolution of some milliseconds: io is asked at this interval even if they did not change."""
 _RESTS = 5.0
-"""Times as long as a wait in vain was."""
+"""Pause after a timeout, as a multiple of its duration."""
 
 
 class IoOutbox:
-    """What `Outbox` offers to who reads it. `StorageError` while io does not answer.
+    """The reader's methods of `Outbox`. `StorageError` while io does not answer.
 
     path   io's socket
-    file   io's database, which is not opened: whether its log changed tells when to ask
+    file   io's database, which is not opened: a change of its log tells when to ask
     """
 
     def __init__(self, path: Path, file: Path) -> None:
@@ -69,7 +69,7 @@ class IoOutbox:
         return self._pending[2]
 
     def look(self) -> Found:
-        """How much there is, without reading all of it."""
+        """Counts, without reading the whole outbox."""
         return self._ask(Look(False), Found)
 
     def summary(self) -> Summary:
@@ -85,7 +85,7 @@ class IoOutbox:
                 self._ask(LetGo(epoch, tuple(keys[at : at + MOST_KEYS]), end), Found)
 
     def _ask(self, asked: Ask, into: type[T]) -> T:
-        """One that takes its time is not asked again at once: the other outbox has messages, too."""
+        """After a slow answer io is not asked again at once: the other outbox has messages too."""
         began_s = time.monotonic()
         if began_s < self._rest_until:
             raise StorageError("outbox: io: does not answer", "systemctl status lykta-io")
@@ -100,7 +100,7 @@ class IoOutbox:
         return time.monotonic() - asked_s < _LOOK_S and changed == self._changed()
 
     def _changed(self) -> object:
-        """Another value whenever io has written; None if that cannot be seen from here."""
+        """A value that changes whenever io has written; None if the file cannot be examined."""
         try:
             found = self._log.lstat()
         except OSError:

@@ -1,4 +1,4 @@
-"""Heads of the journals: each unit signs where the others' chains stand, and the centre hears it (R32).
+"""Heads of the journals: each unit signs the heads of the others' chains, and the centre receives them (R32).
 
 A chain that is cut at its end or written anew on the node then disagrees with what was signed elsewhere.
 """
@@ -11,7 +11,7 @@ from agent.messages import ChainHead, Heads
 from agent.runtime.control import ask
 from agent.runtime.requests import TellHeads
 from agent.runtime.service import Runtime
-from agent.uplink.storing import Writer
+from agent.uplink.storing import OutboxWriter
 from privacy.errors import LyktaError
 from privacy.records.journal import HEADS, Head, Journal, head_of, last_line
 from provisioning.identity import UNITS
@@ -19,7 +19,7 @@ from provisioning.layout import Layout
 
 EVERY_S = 3600.0
 FIRST_S, RETRY_S = 5.0, 60.0
-"""To a witness that has not heard, doubling; and after our own disk refused."""
+"""Pause before asking a unit again that did not answer, doubling; and after our own disk refused."""
 WHOLE_EVERY = 6
 _MOST_EARLY = 5
 _STALLED_S = 120.0
@@ -27,13 +27,13 @@ _MINE = "uplink"
 _WITNESSES = ("camera", "io")
 
 
-class HeadTeller:
-    """One thread's work: at the start, then hourly; a witness that has not heard yet is told sooner, with doubling pauses.
+class HeadReporter:
+    """Work of one thread: at the start, then hourly; a unit that did not answer is tried sooner, with doubling pauses.
 
-    Now and then each is noted with its whole last line: signed by its own unit, it proves what a number and a hash only claim.
+    Periodically each head is noted with its whole last line: signed by its own unit, it proves what a number and a hash only claim.
     """
 
-    def __init__(self, runtime: Runtime, journal: Journal, storing: Writer) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, storing: OutboxWriter) -> None:
         self._runtime, self._journal, self._storing = runtime, journal, storing
         self._told = 0
         self._early = _MOST_EARLY
@@ -55,18 +55,18 @@ class HeadTeller:
             self._runtime.stop.wait(wait_s)
 
     def _next_s(self, known: dict[str, str]) -> float:
-        """An hour; a minute after our own disk refused, and, a few times, while a unit has not begun its journal yet."""
+        """Seconds to the next round: an hour; a minute after our disk refused, and a few times if a unit has no journal yet."""
         if known and (self._early == 0 or set(_WITNESSES) <= known.keys()):
             return EVERY_S
         self._early -= bool(known)
         return RETRY_S
 
     def _tell(self) -> dict[str, str]:
-        """Note and publish where the chains stand; what the witnesses are to hear, nothing if our own disk refuses."""
+        """Note and publish the heads; returns them for the other units, empty if our own disk refuses."""
         layout, whole = self._runtime.layout, self._told % WHOLE_EVERY == 0
         others = {unit: head for unit, head in heads(layout).items() if unit != _MINE}
         noted = {unit: (last_line(layout.journal(unit)) if whole else "") or str(head) for unit, head in others.items()}
-        if not self._storing.do(lambda: self._journal.append(HEADS, **noted)):
+        if not self._storing.attempt(lambda: self._journal.append(HEADS, **noted)):
             return {}
         self._told += 1
         known = {**others, _MINE: self._journal.head}
@@ -79,14 +79,14 @@ class HeadTeller:
         try:
             ask(self._runtime.layout.socket(witness, "uplink"), TellHeads(heads))
         except LyktaError as problem:
-            # It hears the next ones.
+            # It gets the next ones.
             self._runtime.log("info", f"heads: {witness}: {problem}")
             return False
         return True
 
 
 def heads(layout: Layout) -> dict[str, Head]:
-    """Where each unit's chain stands; no chain that has not begun, or cannot be read."""
+    """The head of each unit's chain, without chains that have not begun or cannot be read."""
     found: dict[str, Head] = {}
     for unit in UNITS:
         try:

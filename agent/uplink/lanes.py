@@ -1,4 +1,4 @@
-"""Several outboxes on their way to one broker: the most urgent of all first, and the troubles of one cost the others nothing."""
+"""Several outboxes for one broker: the most urgent message of all first, and a fault of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 from agent.outbox.outbox import Mark, Waiting
 from agent.outbox.remote import End
 from agent.runtime.service import Runtime
-from agent.uplink.storing import Storing
+from agent.uplink.storing import OutboxAccess
 
 
 class Source(Protocol):
-    """An outbox as the publisher needs it. Each method raises `StorageError` while it cannot be reached."""
+    """Port to an outbox for the publisher. Each method raises `StorageError` while it cannot be reached."""
 
     def take(self, after: Mark, limit: int) -> list[Waiting]: ...
     def delete(self, heard: Sequence[Waiting]) -> None: ...
@@ -23,17 +23,17 @@ class Source(Protocol):
 
 
 class Lane:
-    """One outbox: how far it was taken, and the epochs that were its own."""
+    """One outbox: the position in it, and its epochs."""
 
-    def __init__(self, runtime: Runtime, source: Source, storing: Storing) -> None:
-        self._source, self._storing, self._reading = source, storing, Storing(runtime)
+    def __init__(self, runtime: Runtime, source: Source, storing: OutboxAccess) -> None:
+        self._source, self._storing, self._reading = source, storing, OutboxAccess(runtime)
         self._mark = Mark()
         self._epochs: set[str] = set()
 
     def next(self, limit: int) -> list[Waiting]:
-        """Nothing while it cannot be reached."""
+        """The next messages; none while it cannot be reached."""
         found: list[Waiting] = []
-        self._reading.do(lambda: found.extend(self._source.take(self._mark, limit)))
+        self._reading.attempt(lambda: found.extend(self._source.take(self._mark, limit)))
         return found
 
     def taken(self, waiting: Waiting) -> None:
@@ -41,27 +41,27 @@ class Lane:
         self._epochs.add(waiting.epoch)
 
     def pending(self) -> int:
-        """0 while it cannot be reached: nothing that waits there can be sent."""
+        """Messages that wait; 0 while it cannot be reached, as none can be sent."""
         found = [0]
-        self._reading.do(lambda: found.append(self._source.pending()))
+        self._reading.attempt(lambda: found.append(self._source.pending()))
         return found[-1]
 
     def let_go(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
-        """Those of its own that it could not let go of now."""
+        """Delete those of its own messages; returns those that could not be deleted now."""
         source = self._source
         ends = {"heard": source.delete, "expired": source.expire, "corrupt": source.give_up, "set_aside": source.set_aside}
         mine = [one for one in messages if one.epoch in self._epochs]
-        return mine if mine and not self._storing.do(lambda: ends[end](mine)) else []
+        return mine if mine and not self._storing.attempt(lambda: ends[end](mine)) else []
 
 
 class Lanes:
-    """All of them, in the order in which they go where they are equally urgent."""
+    """All lanes, in the order of sending for messages of equal urgency."""
 
     def __init__(self, *lanes: Lane) -> None:
         self._lanes = lanes
 
     def take(self, limit: int) -> list[Waiting]:
-        """What was not taken before, at most so many."""
+        """Messages that were not taken before, at most `limit`."""
         found = [(lane, waiting) for lane in self._lanes for waiting in lane.next(limit)]
         chosen = sorted(found, key=lambda one: one[1].rank)[:limit]
         for lane, waiting in chosen:
@@ -69,9 +69,9 @@ class Lanes:
         return [waiting for _, waiting in chosen]
 
     def let_go(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
-        """What has to be let go of later; what lies in none of them any more is gone."""
+        """Delete messages; returns those to delete later. A message of none of the lanes is ignored."""
         return [one for lane in self._lanes for one in lane.let_go(messages, end)]
 
     def pending(self) -> int:
-        """Messages in all that can be reached."""
+        """Messages that wait in all outboxes that can be reached."""
         return sum(lane.pending() for lane in self._lanes)

@@ -1,4 +1,4 @@
-"""What the uplink says of its link: well, or why not. A cause stays until a link has held."""
+"""The state of the link: good, or the cause of the fault. A cause stays until a link has held."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HINTS = {
     "subscription_refused": "the broker lets us hear nothing: orders and commands do not come; mend its access list",
     "messages_refused": "mend its access list for this node; what was refused waits in the outbox",
 }
-"""What to do about a cause; one that is missing here is for the broker's operators."""
+"""Hints by cause; one that is missing here is for the broker's operators."""
 
 
 def hint_of(cause: str) -> str:
@@ -44,15 +44,15 @@ def hint_of(cause: str) -> str:
 
 
 class LinkState:
-    """`changed` is for the link's thread; the rest may be asked from any."""
+    """`changed` is for the link's thread; the rest may be called from any."""
 
     def __init__(self) -> None:
         self._up_since: float | None = None
         self._short = False
         self.cause = ""
-        """Why the last link ended, or why there was none; "" before the first attempt has ended."""
+        """Why the last link ended, or could not be made; "" before the first attempt has ended."""
         self.breaks: Counter[str] = Counter()
-        """How many links ended in this run, by cause."""
+        """Links that ended since the start, by cause."""
 
     def changed(self, connected: bool, cause: str) -> None:
         now, up_since = time.monotonic(), self._up_since
@@ -65,7 +65,7 @@ class LinkState:
         self.cause, self._up_since = cause, None
 
     def trouble(self) -> str:
-        """The cause that stands; "" if the link is well, or nothing is known yet."""
+        """The present cause; "" if the link is good, or nothing is known yet."""
         since = self._up_since
         if since is None:
             return self.cause

@@ -1,4 +1,4 @@
-"""How the node stands, by what its services say of themselves, and by the word that the failure hook of one that ended has left."""
+"""The state of the node, from the status of its services and the exit reports of systemd's failure hook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.messages import State
 from agent.runtime.ask_status import status_at
 from agent.runtime.exit_report import last, reason
 from agent.runtime.service import Runtime
-from agent.runtime.status import STATUS, ServiceState, Status, Told
+from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from privacy.errors import LyktaError
 
 NEIGHBOURS = ("camera", "io")
@@ -22,7 +22,7 @@ class NodeState:
     """Used by the uplink's main thread.
 
     told    the state that was last put into the outbox, None before the first
-    detail  what the services said last, by name, of those that answer
+    detail  the last status of the services that answer, by name
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -37,16 +37,16 @@ class NodeState:
         detail: dict[str, Status] = {}
         for name in NEIGHBOURS:
             try:
-                answer: Told[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
+                answer: StatusAnswer[Status] = status_at(self._runtime.layout.socket(name, "uplink"), STATUS[name])
             except LyktaError:
-                continue  # silence is judged by how long it lasts
+                continue  # no answer counts only after some time
             found[name], detail[name] = answer.standing, answer.detail
             self._seen[name] = time.monotonic()
         self.detail = detail
         return found
 
     def state(self) -> State:
-        """Of the node now: the camera's, unless what stands around it says more."""
+        """The state of the node now: the camera's, unless another service or an exit report overrides it."""
         found = self._ask()
         services: dict[str, str] = {name: found[name].state if name in found else "silent" for name in NEIGHBOURS}
         services["uplink"] = self._runtime.standing.state
@@ -68,18 +68,18 @@ class NodeState:
         return state
 
     def _last_word(self, camera: str) -> str:
-        """Why there is no camera, if a failure hook left word since it was last well; "" otherwise. camera: its state."""
+        """The reason by the camera's exit report, if there is one since it last worked; "" otherwise. camera: its state."""
         if camera in _WELL:
             self._well_ms = self._runtime.clock.mono_ms()
         for unit in ("data", "camera"):
             word = last(self._runtime.layout, unit)
-            # A camera that answers has been started again: only one that fails again and again is still what the word says.
+            # A camera that answers was restarted: then the report counts only if it fails repeatedly.
             if word and word.t_ms > self._well_ms and not (camera and word.final) and (code := reason(unit, word)):
                 return code
         return ""
 
     def _since(self, state: State) -> State:
-        """Keep the moment at which this state began."""
+        """Keep the time at which this state began."""
         old = self.told
         same = old is not None and (old.state, old.reason) == (state.state, state.reason)
         since = old.since if old is not None and same else self._runtime.clock.now()

@@ -1,6 +1,6 @@
-"""From the outboxes to the broker: a full window while there is a link, and nothing let go before the broker has it.
+"""From the outboxes to the broker: a full window while there is a link; no message is deleted before the broker has it.
 
-At least once: what was in flight when the link or the service went is sent again, with its id.
+At least once: messages in flight when the link or the service ended are sent again, with the same id.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from agent.messages import Envelope, Message, decode, encode
 from agent.outbox.outbox import Waiting
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
-from agent.uplink.bad_messages import Suspects, key_of
+from agent.uplink.bad_messages import BadMessages, key_of
 from agent.uplink.lanes import Lanes
 from agent.uplink.link_state import hint_of
 from agent.uplink.retained import Retained
-from agent.uplink.storing import Storing
+from agent.uplink.storing import OutboxAccess
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Limits
 from drivers.mqtt.disconnect_causes import NOT_OF_A_MESSAGE
@@ -33,17 +33,17 @@ from privacy.errors import LyktaError
 WINDOW = 20
 LATE_S = 60.0
 SILENT_S = 60.0
-"""Without one acknowledgement, while messages are on their way: then the broker is left."""
+"""Time without an acknowledgement, while messages are in flight, after which the publisher disconnects."""
 STALLED_S = 120.0
-"""Of the outbox's bounded waits for a lock, and a disk that takes its time."""
+"""Allows for the outbox's bounded waits for locks, and a slow disk."""
 _POLL_S = 0.1
-# Acknowledged messages leave the disk in one transaction: when all are answered, or beyond one of these.
+# Acknowledged messages are deleted in one transaction: when all are answered, or beyond one of these limits.
 _MOST_TAKEN = 100
 _HELD_S = 1.0
 
 
 class Wire(Protocol):
-    """The link as the publisher needs it. held: it stands, and has for a while."""
+    """Port to the link for the publisher. held: whether it has been up for a while."""
 
     @property
     def limits(self) -> Limits: ...
@@ -52,22 +52,22 @@ class Wire(Protocol):
     def held(self) -> bool: ...
 
     def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
-        """Hand over one message; the token by which the broker's answer will be known."""
+        """Send one message; returns the token that identifies the broker's answer."""
 
     def size(self, tail: str, payload: bytes) -> int:
-        """Bytes of its packet, at most."""
+        """Upper bound of its packet, bytes."""
 
     def disconnect(self, cause: str) -> None:
         """End this connection; a new one is made."""
 
 
 class Publisher:
-    """One thread's work; the link's thread only leaves the broker's answers in the queue."""
+    """Work of one thread; the link's thread only queues the broker's answers."""
 
-    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: Storing, wire: Wire) -> None:
+    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: OutboxAccess, wire: Wire) -> None:
         self._runtime, self._outboxes, self._storing, self._wire = runtime, outboxes, storing, wire
         self._retained = Retained(runtime.layout)
-        self._suspects = Suspects()
+        self._bad = BadMessages()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._flying: dict[int, Waiting] = {}
         self._again: deque[Waiting] = deque()
@@ -81,21 +81,21 @@ class Publisher:
 
     @property
     def too_large(self) -> int:
-        """Messages that this broker's packets have no room for: they wait for another limit, or another broker."""
+        """Number of messages larger than this broker's limit: they wait for a higher limit, or another broker."""
         return len(self._oversized)
 
     def answered(self, token: int, refusal: str) -> None:
-        """The broker's answer to one message. From the link's thread; waits for nothing."""
+        """The broker's answer to one message. On the link's thread; never waits."""
         self._news.put(partial(self._answered, token, refusal))
 
     def returned(self, tokens: tuple[int, ...], cause: str) -> None:
-        """A new connection, and what had no answer on those before. From the link's thread; waits for nothing."""
+        """A new connection, and the tokens without an answer on the last ones. On the link's thread; never waits."""
         self._news.put(partial(self._returned, tokens, cause))
 
     def run(self, connected: Event) -> None:
         while not self._runtime.stop.is_set():
             self._runtime.beat("publisher", STALLED_S)
-            # In this order: a new connection leaves what it returns before it counts as connected.
+            # In this order: a new connection queues its returned tokens before it counts as connected.
             up = connected.is_set()
             self._settle(0.0)
             if up:
@@ -105,7 +105,7 @@ class Publisher:
         self._let_go()
 
     def flush(self, within_s: float) -> bool:
-        """Send all that waits, when the thread has ended; whether the broker has it all."""
+        """Send all that waits, after the thread has ended; whether the broker has acknowledged all."""
         end = time.monotonic() + within_s
         while self._outboxes.pending() and time.monotonic() < end:
             self._send_waiting()
@@ -133,10 +133,10 @@ class Publisher:
             self._again.extend(self._outboxes.take(room))
 
     def _may_go(self, waiting: Waiting) -> bool:
-        """What may have broken the link goes alone."""
-        if self._suspects.goes_alone(waiting):
+        """Whether it may be sent now: a message that may have broken the link is sent alone."""
+        if self._bad.goes_alone(waiting):
             return not self._flying
-        return not any(self._suspects.goes_alone(one) for one in self._flying.values())
+        return not any(self._bad.goes_alone(one) for one in self._flying.values())
 
     def _send(self, waiting: Waiting) -> None:
         payload, left = prepared(waiting, self._runtime.clock)
@@ -155,17 +155,17 @@ class Publisher:
             self._flying[self._wire.send(waiting.tail, payload, retain=waiting.retain, expiry_s=left)] = waiting
 
     def _watch(self) -> None:
-        """A broker that acknowledges nothing is left; what was put by is tried again when nothing else waits."""
+        """Disconnect from a broker that acknowledges nothing; retry messages that were put by when nothing else waits."""
         if self._flying and time.monotonic() - self._quiet_since > SILENT_S:
             self._quiet_since = time.monotonic()
             self._wire.disconnect("no_puback")
         if not self._flying and not self._again and self._wire.held:
-            self._again.extend(self._suspects.idle())
+            self._again.extend(self._bad.idle())
 
     # -- from the broker -----------------------------------------------------------------------------------------------
 
     def _settle(self, wait_s: float) -> None:
-        """Wait a little for the broker's answers and let go of what it took, many in one write."""
+        """Wait briefly for the broker's answers and delete acknowledged messages, many in one write."""
         for work in _drain(self._news, wait_s):
             work()
         if not self._flying or len(self._heard) >= _MOST_TAKEN or time.monotonic() - self._held_since > _HELD_S:
@@ -176,21 +176,21 @@ class Publisher:
         if waiting is None:
             return
         self._quiet_since = time.monotonic()
-        self._again.extend(self._suspects.passed(waiting))
+        self._again.extend(self._bad.passed(waiting))
         if refusal:
-            # It stays in the outbox, for a broker that is set right, and is tried again at the next start.
+            # It stays in the outbox until the broker's configuration is corrected, and is tried again at the next start.
             self.refused += 1
             self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
             return
-        self._storing.do(lambda: self._retained.taken(waiting))
+        self._storing.attempt(lambda: self._retained.taken(waiting))
         if not self._heard:
             self._held_since = time.monotonic()
         self._heard.append(waiting)
 
     def _returned(self, tokens: tuple[int, ...], cause: str) -> None:
-        """First what stood before, so that what changes it since comes after; then what was on its way, then what was to come."""
+        """Send again: first retained messages, so that later changes follow them; then those in flight, then the waiting ones."""
         on_their_way = [self._flying.pop(token) for token in tokens if token in self._flying]
-        again, broke = self._suspects.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
+        again, broke = self._bad.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
         order = {key_of(one): one for one in (*self._retained.all(), *again, *self._oversized, *self._again)}
         self._oversized.clear()
         self._again = deque(order.values())
@@ -207,7 +207,7 @@ class Publisher:
 
 
 def prepared(waiting: Waiting, clock: SystemClock) -> tuple[bytes, int | None]:
-    """The payload, marked as history if it is sent late, and the seconds until it is pointless: paho counts none down."""
+    """The payload, marked as history if it is sent late, and the seconds to its expiry, as paho does not count them down."""
     if not waiting.payload:
         return waiting.payload, waiting.expiry_s
     message = decode(waiting.payload)
@@ -220,14 +220,14 @@ def prepared(waiting: Waiting, clock: SystemClock) -> tuple[bytes, int | None]:
 
 
 def _age_s(envelope: Envelope, clock: SystemClock) -> float:
-    """Since it was put, ≥ 0. Within one boot by the clock that is never set: a node that learns the time ages nothing."""
+    """Seconds since it was put, ≥ 0. Within one boot by the monotonic clock: setting the time changes no age."""
     if envelope.boot_id == clock.boot_id:
         return (clock.mono_ms() - envelope.mono_ms) / 1000
     return max(0.0, (clock.now() - envelope.t).total_seconds())
 
 
 def _drain(news: SimpleQueue[Callable[[], None]], wait_s: float) -> Iterator[Callable[[], None]]:
-    """The next answer, waited for a little, and what has come with it."""
+    """The next answer, after a short wait, and all others that are queued."""
     with suppress(Empty):
         yield news.get(timeout=wait_s) if wait_s else news.get_nowait()
         while True:

@@ -1,4 +1,4 @@
-"""What the node says of its records and settings: what is in force, and what became of what was desired."""
+"""The node's reports on records and settings: what is in force, and the result for each desired record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Seen = tuple[tuple[int, int] | None, ...]
 
 
 class Reporter:
-    """Asked each second: looks at the files only when they changed."""
+    """Called each second: reads the files only when they changed."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -23,7 +23,7 @@ class Reporter:
         self._told: dict[Kind, Reported] = {}
 
     def news(self, *, birth: bool) -> list[Reported]:
-        """What is to be said: all of it at birth, else what changed since it was `told`."""
+        """The reports to send: all at birth, else those that changed since they were marked by `told`."""
         return [said for kind in KINDS if (said := self._of(kind)) != self._told.get(kind) or birth]
 
     def told(self, said: list[Reported]) -> None:
@@ -37,21 +37,21 @@ class Reporter:
         return self._told[kind]
 
 
-class Wishes:
-    """Which units wait for a certificate of their next key."""
+class CertificateRequests:
+    """The pending certificate requests of units for their next key."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._told: dict[str, tuple[int, int] | None] = {}
 
     def news(self, *, birth: bool) -> list[CertificateWanted]:
-        """Wishes that were not told yet; at birth all."""
+        """Requests not yet marked by `told`; all at birth."""
         waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
         due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
         return [CertificateWanted(unit, wish) for unit in due if (wish := self._wish(unit))]
 
     def _wish(self, unit: str) -> str:
-        """The signed wish; "" for one that is damaged: root makes it anew."""
+        """The signed request; "" if it is damaged: root makes a new one."""
         try:
             return read(renewal_of(self._layout, unit), "renewal").decode("ascii")
         except (OSError, RecordError, UnicodeDecodeError):

@@ -1,6 +1,6 @@
-"""What stands at the broker by this node's word, kept beside the outbox: a broker that lost its store is told again.
+"""Copies of this node's retained messages, stored beside the outbox: they are sent again to a broker that lost its store.
 
-The outbox lets go of a message when the broker has it; the alarm that it raised may stand for weeks after that.
+The outbox deletes a message when the broker has it; its alarm may be active for weeks after that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_BYTES = 256 * 1024
 
 
 class Kept(Struct, frozen=True):
-    """One retained message as the broker took it."""
+    """One retained message as the broker acknowledged it."""
 
     epoch: str
     seq: int
@@ -31,14 +31,14 @@ class Kept(Struct, frozen=True):
 
 
 class Retained:
-    """Alarms and the heads of journals; state, description and reports are told at each birth anyway."""
+    """Alarms and the heads of journals; state, description and reports are sent at each birth anyway."""
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.uplink / "retained.json"
         self._kept = {one.tail: one for one in self._read()}
 
     def taken(self, waiting: Waiting) -> None:
-        """The broker has it. `StorageError` if that cannot be written down: it is known until this process ends."""
+        """The broker has it. `StorageError` if that cannot be stored: then only this process knows it."""
         if not (waiting.tail == "journal" or waiting.tail.startswith("alarm/")):
             return
         before = self._kept.pop(waiting.tail, None)
@@ -48,14 +48,14 @@ class Retained:
             self._write()
 
     def all(self) -> list[Waiting]:
-        """To be told again."""
+        """All stored messages, to be sent again."""
         return [
             Waiting(one.epoch, rank_of(one.tail), one.seq, one.tail, True, one.put_ms, None, one.payload.encode())
             for one in self._kept.values()
         ]
 
     def _read(self) -> tuple[Kept, ...]:
-        """A damaged file costs a broker that lost its store the alarms of before; the next ones are written anew."""
+        """The stored messages; none if the file is damaged: a broker that lost its store then misses earlier alarms."""
         try:
             kept = decode(read(self._path, "retained", most=_MOST_BYTES), tuple[Kept, ...], "retained", most=_MOST_BYTES)
             for one in kept:

@@ -1,7 +1,7 @@
-"""`lykta uplink`: the composition root of the service that has the network. No devices, no keys but TLS and its journal's.
+"""`lykta uplink`: the composition root of the service with network access. No devices, no keys but for TLS and its journal.
 
-It carries: messages from the outbox to the broker, sealed clips to the ingest, receipts and signed commands, unchanged, to
-the service concerned, which verifies them itself.
+It sends messages from the outbox to the broker and sealed clips to the ingest, and passes receipts and signed commands
+unchanged to the service concerned, which verifies them itself.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import fitted
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
-from agent.runtime.rescue_log import RungTeller
+from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.status import UplinkStatus
 from agent.uplink import health
 from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
-from agent.uplink.journal_heads import HeadTeller
+from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.link_state import LinkState, hint_of
 from agent.uplink.node_state import NodeState
 from agent.uplink.publisher import Publisher
-from agent.uplink.reporting import Reporter, Wishes
-from agent.uplink.storing import Storing, Writer
+from agent.uplink.reporting import CertificateRequests, Reporter
+from agent.uplink.storing import OutboxAccess, OutboxWriter
 from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
 from agent.uplink.wire import BrokerWire
@@ -38,7 +38,7 @@ from provisioning.layout import Layout
 
 HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
-"""Of names, connections and handshakes that are waited for, each with a bound of its own."""
+"""Time for name resolution, connection and handshake, each of which has a timeout of its own."""
 
 
 def serve(layout: Layout) -> int:
@@ -49,24 +49,24 @@ def run(runtime: Runtime) -> None:
     node, layout = runtime.config.node, runtime.layout
     files = tls_files(layout)
     journal = Journal(layout.journal("uplink"), "uplink", load_signer(layout, "uplink"), runtime.clock.now, lazy=True)
-    # Opened when it can be: what others may write or lock must not keep the help button's messages here.
+    # Opened as soon as possible: a file that other users may write or lock must not delay the help button's messages.
     outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
     uploader = Uploader(runtime, outbox, files, journal)
     uplink = Uplink(runtime, outbox, credentials, uploader)
     runtime.answer(Carry, uploader.carry, on="ctl")
-    # A full disk must not keep down the service whose uploads make room.
-    uplink.storing.do(lambda: journal.append("service_on"))
+    # A full disk must not stop the service whose uploads free space.
+    uplink.storing.attempt(lambda: journal.append("service_on"))
     publisher = runtime.spawn("publisher", uplink.publish)
     runtime.spawn("uploader", uploader.run)
     runtime.spawn("health", uplink.tell_health)
     runtime.spawn("link-watch", uplink.watch_link)
-    runtime.spawn("heads", HeadTeller(runtime, journal, uplink.storing).run)
+    runtime.spawn("heads", HeadReporter(runtime, journal, uplink.storing).run)
     uplink.watch_node()
     uploader.abort()
     publisher.join()
     uplink.close()
-    uplink.storing.do(lambda: journal.append("service_off"))
+    uplink.storing.attempt(lambda: journal.append("service_off"))
 
 
 class Uplink:
@@ -78,13 +78,13 @@ class Uplink:
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
-        self.storing, self._io_storing = Writer(runtime, outbox), Storing(runtime)
+        self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         wire = BrokerWire(self._prefix)
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._downlink = Downlink(runtime)
-        self._reporter, self._wishes = Reporter(runtime.layout), Wishes(runtime.layout)
-        self._rungs = RungTeller(runtime.layout)
+        self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
+        self._rungs = RescueReporter(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
         self._edges = health.PowerEdges()
         self._born = False
@@ -105,10 +105,10 @@ class Uplink:
         runtime.answer(ShowMessage, lambda asked: message(self._outboxes, asked), on="ctl")
 
     def _will(self) -> Will | None:
-        """What the broker says of us if we are lost; without room for its number, nothing until the next start."""
+        """The MQTT will, sent by the broker if the node is lost; None until the next start if its number cannot be stored."""
         numbered: list[bytes] = []
         lost = State("lost", "link_lost", None, None, "ops", {})
-        if not self.storing.do(lambda: numbered.append(self._outbox.will(lost))):
+        if not self.storing.attempt(lambda: numbered.append(self._outbox.will(lost))):
             return None
         return Will(f"{self._prefix}/state", numbered[0])
 
@@ -134,7 +134,7 @@ class Uplink:
             self._runtime.log("info" if connected else "warning", f"broker: {cause}")
 
     def watch_link(self) -> None:
-        """Say how the link is; the link itself goes on trying."""
+        """Report the state of the link, which reconnects by itself."""
         place, runtime = self._runtime.config.broker, self._runtime
         self._downlink.start()
         self._link.open(place.host, place.port)
@@ -155,7 +155,7 @@ class Uplink:
             self._report_link()
 
     def _trouble(self) -> str:
-        """Why the uplink is not well, as a stable code; "" if it is, or nothing is known yet."""
+        """The fault of the uplink, as a stable code; "" if none, or nothing is known yet."""
         trouble = self._state_of_link.trouble()
         if trouble or not self._connected.is_set():
             return trouble or self._runtime.stalled()
@@ -194,7 +194,7 @@ class Uplink:
         )
 
     def close(self) -> None:
-        """Say that we stop, let that leave, and go in order so that no will is sent; unless it could not be said."""
+        """Send the state `stopping` and disconnect cleanly, so that no will is sent; if the state was not sent, the will is."""
         said = False
         if self._connected.is_set():
             stopping = State("stopping", "told_to", self._runtime.clock.now(), None, "nobody", {})
@@ -211,7 +211,7 @@ class Uplink:
         runtime.ready()
         while not runtime.stop.is_set():
             state, birth = self._node.state(), self._connected.is_set() and not self._born
-            # Through the outbox, not past it: states then reach the broker in the order in which they happened.
+            # By way of the outbox: states then reach the broker in the order in which they happened.
             if (state != self._node.told or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
                 self._node.told, self._born = state, self._born or birth
             if self._born:
@@ -223,21 +223,21 @@ class Uplink:
             runtime.stop.wait(1.0)
 
     def _tell_gone(self) -> None:
-        self.storing.do(self._outbox.tell_gone)
-        self._io_storing.do(self._io.tell_gone)
+        self.storing.attempt(self._outbox.tell_gone)
+        self._io_storing.attempt(self._io.tell_gone)
 
     def _tell_rungs(self) -> None:
-        """Without a link too: what the rescue did waits in the outbox for the link that it is about."""
+        """Also without a link: the rescue steps wait in the outbox until it is restored."""
         news = self._rungs.news()
         if news and self.storing.put(*(one.event for one in news)):
-            self.storing.do(self._rungs.told)
+            self.storing.attempt(self._rungs.told)
 
     def _report(self, *, birth: bool) -> None:
-        """What is in force, and what became of what the centre desired."""
-        news, wishes = self._reporter.news(birth=birth), self._wishes.news(birth=birth)
-        if (news or wishes) and self.storing.put(*news, *wishes):
+        """Report what is in force, and the results for desired records and certificates."""
+        news, requests = self._reporter.news(birth=birth), self._requests.news(birth=birth)
+        if (news or requests) and self.storing.put(*news, *requests):
             self._reporter.told(news)
-            self._wishes.told(wishes)
+            self._requests.told(requests)
 
     def _describe(self) -> Describe:
         config = self._runtime.config
@@ -247,7 +247,7 @@ class Uplink:
         return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
 
     def tell_health(self) -> None:
-        """The health thread: all groups in one write, soon after the start and then each minute; and what was dropped since."""
+        """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
         pause = 2.0
         while not self._runtime.stop.wait(pause):
             self._runtime.beat("health", HEALTH_S + LINK_STALLED_S, vital=False)

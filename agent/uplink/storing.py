@@ -1,4 +1,4 @@
-"""Uses of an outbox by the uplink, which must outlive a full disk, a lock, a neighbour that is away: its uploads make room."""
+"""The uplink's use of an outbox. A full disk, a lock or an absent service must not end the uplink, as its uploads free space."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from agent.runtime.service import Runtime
 from privacy.errors import StorageError
 
 
-class Storing:
-    """Whether uses go, and why not."""
+class OutboxAccess:
+    """Runs operations on an outbox. trouble: the last error, "" after a success."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.trouble = ""
 
-    def do(self, use: Callable[[], object]) -> bool:
-        """Whether it went. If not, that is told once, and is tried again by whoever wants it."""
+    def attempt(self, use: Callable[[], object]) -> bool:
+        """Run `use`; whether it succeeded. A failure is logged once; the caller tries again."""
         try:
             use()
         except StorageError as problem:
@@ -30,12 +30,12 @@ class Storing:
         return True
 
 
-class Writer(Storing):
-    """The uplink's own messages."""
+class OutboxWriter(OutboxAccess):
+    """Puts the uplink's own messages into the outbox."""
 
     def __init__(self, runtime: Runtime, outbox: Outbox) -> None:
         super().__init__(runtime)
         self._outbox = outbox
 
     def put(self, *bodies: Body) -> bool:
-        return self.do(lambda: self._outbox.put(*bodies))
+        return self.attempt(lambda: self._outbox.put(*bodies))

@@ -1,4 +1,4 @@
-"""The uplink's answer to a technician who asks what waits in the outboxes. Nothing here changes anything."""
+"""The uplink's answer to a technician's request about the outboxes. Read-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LATEST_MS = LATEST.timestamp() * 1000
 
 
 class Source(Protocol):
-    """An outbox as it is looked at; `StorageError` while it cannot be reached."""
+    """Port to an outbox for reading; `StorageError` while it cannot be reached."""
 
     def summary(self) -> Summary: ...
     def take(self, after: Mark, limit: int) -> list[Waiting]: ...
@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 def survey(outboxes: Mapping[str, Source]) -> OutboxSurvey:
-    """What waits by class, what would be sent next, what was dropped, of each outbox and together.
+    """Waiting messages by class, the next to be sent, and dropped ones, of each outbox and together.
 
     An outbox that cannot be reached is named with the reason.
     """
@@ -45,7 +45,7 @@ def survey(outboxes: Mapping[str, Source]) -> OutboxSurvey:
 
 
 def _together(found: Mapping[str, Summary], following: tuple[NextMessage, ...], unreachable: dict[str, str]) -> OutboxSurvey:
-    """As of one outbox; `epoch` is the first one's."""
+    """The sums over all outboxes; `epoch` is the first one's."""
     all_ = list(found.values())
     causes = dict.fromkeys(cause for one in all_ for cause in one.dropped)
     names = dict.fromkeys(row.name for one in all_ for row in one.classes)
@@ -78,7 +78,7 @@ def _line(name: str, one: Waiting) -> NextMessage:
 
 
 def message(outboxes: Mapping[str, Source], asked: ShowMessage) -> WaitingMessage:
-    """One message by its number, which each outbox counts for itself."""
+    """One message by its number, which is unique only within an outbox."""
     seq, wanted = asked.seq, asked.outbox
     if wanted and wanted not in outboxes:
         raise UsageError(f"outbox: none of that name (got {wanted!r})", f"known: {', '.join(outboxes)}")
@@ -94,7 +94,7 @@ def message(outboxes: Mapping[str, Source], asked: ShowMessage) -> WaitingMessag
 
 
 def _in(outbox: Source, seq: int) -> Waiting | None:
-    """None too where it cannot be reached: then nothing can be shown of it."""
+    """The message; None also if the outbox cannot be reached."""
     try:
         return outbox.find(seq)
     except StorageError:
@@ -102,5 +102,5 @@ def _in(outbox: Source, seq: int) -> Waiting | None:
 
 
 def _moment(ms: int | None) -> str | None:
-    """None too for a time of nobody's: whoever may write into the database chooses it."""
+    """The time as text; None also for an impossible time: any program with write access to the database may have set it."""
     return None if ms is None or ms >= _LATEST_MS else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

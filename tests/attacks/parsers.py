@@ -17,15 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from agent import messages
-from agent.clips.index import Card, read_cards, rewrite
+from agent.clips.index import IndexEntry, read_entries, rewrite
 from agent.messages import Envelope, Message
-from agent.root.link_rescue import Course, Facts, decide
+from agent.root.link_rescue import RescueFacts, RescueState, decide
 from agent.runtime.config import Config, build, load, parse
-from agent.runtime.exit_report import Word as LastWord
-from agent.runtime.exit_report import reason
+from agent.runtime.exit_report import ExitReport, reason
 from agent.runtime.notices import Notice
-from agent.runtime.status import CameraStatus, ServiceState, Told
-from agent.uplink.upload.ingest_client import Said
+from agent.runtime.status import CameraStatus, ServiceState, StatusAnswer
+from agent.uplink.upload.ingest_client import IngestAnswer
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
 from central.keys.keygen import authority, signer
 from drivers.https import endpoint_of
@@ -112,9 +111,9 @@ def _files(shelf: Shelf) -> dict[str, Parser]:
         "edges": Parser(lambda data: ViewGuard(data).to_bytes(), (_edges(),)),
         "sealed": Parser(lambda data: whole_size(head_size(data), len(data)), (sealed,)),
         "cards": Parser(lambda data: _cards(root / "fuzz.index", data), (_card_lines(shelf),)),
-        "course": Parser(_course, (msgspec.json.encode(Course("b", 1, 2, 3, 4, 5, 6, ("hours",))),)),
+        "course": Parser(_course, (msgspec.json.encode(RescueState("b", 1, 2, 3, 4, 5, 6, ("hours",))),)),
         "spent": Parser(_spent, (msgspec.json.encode(Spent(1.5, 1e9, "b", 7)),)),
-        "last word": Parser(_last_word, (msgspec.json.encode(LastWord("exit-code", "5", True, 7, 3)),)),
+        "last word": Parser(_last_word, (msgspec.json.encode(ExitReport("exit-code", "5", True, 7, 3)),)),
         "clip id": Parser(lambda data: f"{first_moment(data.decode(errors='replace')):%Y}", (CLIP.encode(), b"ffffffff-ffff")),
     }  # fmt: skip
 
@@ -147,7 +146,7 @@ def _records(shelf: Shelf) -> dict[str, Parser]:
         "configuration": row(
             command, CONFIG, settings, lambda token: over(token, CONFIG, Settings, lambda said: _laid(said.settings))
         ),
-        "manifest": row(camera, MANIFEST, manifest, lambda token: Card.of(read_manifest(token, ca)[0])),
+        "manifest": row(camera, MANIFEST, manifest, lambda token: IndexEntry.of(read_manifest(token, ca)[0])),
         "parcel": row(camera, PARCEL, parcel, lambda token: read_parcel(token, ca)),
         "receipt": row(
             receipt, RECEIPT, Receipt(CLIP, "clip", "city", "stop-1", ZEROS, (file,), now), lambda t: read_receipt(t, ca)
@@ -189,8 +188,8 @@ def _node(shelf: Shelf) -> dict[str, Parser]:
         "recipient": Parser(lambda data: Recipient.parse(data.decode(errors="replace")), (_recipient(shelf),)),
         "message": Parser(lambda data: messages.encode(messages.decode(data)), (messages.encode(Message(envelope, HELP)),)),
         "datagram": Parser(lambda data: foreign.decode(data, Notice, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
-        "status": Parser(_status, (msgspec.json.encode(Told(standing, CameraStatus(frames=7, view="as_known"))),)),
-        "ingest": Parser(lambda data: foreign.decode(data, Said, "ingest"), (msgspec.json.encode(said),)),
+        "status": Parser(_status, (msgspec.json.encode(StatusAnswer(standing, CameraStatus(frames=7, view="as_known"))),)),
+        "ingest": Parser(lambda data: foreign.decode(data, IngestAnswer, "ingest"), (msgspec.json.encode(said),)),
         "url": Parser(lambda data: endpoint_of(data.decode(errors="replace")), (b"https://store:443/bucket/key?X-Sig=1",)),
         "any": Parser(
             lambda data: msgspec.json.encode(foreign.decode(data, dict[str, Any], "any")), (b'{"a":[1,2.5,"x",null,{}]}',)
@@ -273,8 +272,8 @@ def _odometer(data: bytes) -> object:
 
 
 def _course(data: bytes) -> object:
-    course = foreign.decode(data, Course, "course").now("b", 60_000, False)
-    return decide(course, Facts(False, False, False)), course.quiet_ms
+    course = foreign.decode(data, RescueState, "course").now("b", 60_000, False)
+    return decide(course, RescueFacts(False, False, False)), course.quiet_ms
 
 
 def _spent(data: bytes) -> object:
@@ -283,17 +282,17 @@ def _spent(data: bytes) -> object:
 
 
 def _last_word(data: bytes) -> object:
-    return reason("camera", foreign.decode(data, LastWord, "last-word"))
+    return reason("camera", foreign.decode(data, ExitReport, "last-word"))
 
 
 def _cards(path: Path, data: bytes) -> object:
     path.write_bytes(data)
-    return read_cards(path)
+    return read_entries(path)
 
 
 def _card_lines(shelf: Shelf) -> bytes:
     path = shelf.layout.root / "seed.index"
-    rewrite(path, [Card(CLIP, NOON, NOON, 1, "help", "complete", NOON, "b", 1, 2)] * 2)
+    rewrite(path, [IndexEntry(CLIP, NOON, NOON, 1, "help", "complete", NOON, "b", 1, 2)] * 2)
     return path.read_bytes()
 
 
@@ -302,7 +301,7 @@ def _heads(data: bytes) -> object:
 
 
 def _status(data: bytes) -> object:
-    return msgspec.json.encode(foreign.decode(data, Told[CameraStatus], "status"))
+    return msgspec.json.encode(foreign.decode(data, StatusAnswer[CameraStatus], "status"))
 
 
 def _recipient(shelf: Shelf) -> bytes:

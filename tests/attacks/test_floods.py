@@ -10,7 +10,7 @@ from queue import Queue
 import psutil
 import pytest
 
-from agent.root.apply_rate import FORGOTTEN_S, Runs
+from agent.root.apply_rate import FORGOTTEN_S, ApplyRate
 from drivers.mqtt.packet_limits import MOST_PACKET
 from privacy.records.journal import segments
 from tests.support.asking import ask
@@ -94,7 +94,7 @@ def test_a_flood_of_junk_records_costs_root_few_runs(meet: Callable[..., FakeBro
 
 def test_roots_runs_grow_rare_while_they_change_nothing() -> None:
     """Whoever has the uplink leaves what he likes, always: a run lasts until the next may begin. Without a clock of its own."""
-    runs, now_s, count = Runs(), 1_000_000.0, 0
+    runs, now_s, count = ApplyRate(), 1_000_000.0, 0
     while now_s < 1_000_000.0 + 24 * 3600:
         runs, count = runs.after(now_s, useful=False), count + 1
         now_s += 1.0 + runs.pause_s

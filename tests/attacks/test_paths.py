@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from agent.clips.index import clip_names
-from agent.root.link_rescue import MINUTE, Course
+from agent.root.link_rescue import MINUTE, RescueState
 from drivers.clock import SystemClock
 from privacy.errors import LyktaError
 from privacy.records.journal import segments
@@ -123,7 +123,7 @@ def test_the_links_rescue_touches_nothing_in_the_services_outbox(shelf: Shelf, t
     (tmp_path / "systemctl").chmod(0o755)
     clock, course = SystemClock("host"), shelf.layout.var / "link/course.json"
     course.parent.mkdir()
-    course.write_bytes(msgspec.json.encode(Course(clock.boot_id, clock.mono_ms(), clock.mono_ms() - 16 * MINUTE)))
+    course.write_bytes(msgspec.json.encode(RescueState(clock.boot_id, clock.mono_ms(), clock.mono_ms() - 16 * MINUTE)))
     done = lykta(shelf, "link", "--json", path=tmp_path)
     assert json.loads(done.stdout)["result"] == "done", done.stderr
     assert list(shelf.layout.outbox.parent.iterdir()) == []

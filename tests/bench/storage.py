@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.clips.index import Card, rewrite
+from agent.clips.index import IndexEntry, rewrite
 from privacy.ids import new_clip_id
 from privacy.records.jws import sign
 from privacy.records.seal import Recipient, Seal
@@ -83,7 +83,7 @@ def torn_gigabyte(node: Node) -> tuple[float, float]:
 
 def shelve(node: Node, count: int) -> None:
     """So many small complete clips, signed, without waiting for the disk."""
-    signer, folder, cards = load_signer(node.layout, "camera"), node.layout.spool, []
+    signer, folder, entries = load_signer(node.layout, "camera"), node.layout.spool, []
     for number in range(count):
         clip = new_clip_id(time.time_ns() + number * 1_000_000)
         one = manifest(clip, node.name, recipients(node.layout), state="complete")
@@ -91,8 +91,8 @@ def shelve(node: Node, count: int) -> None:
         (folder / clip / "clip.age").write_bytes(b"x")
         (folder / clip / "masks.age").write_bytes(b"x")
         (folder / clip / "manifest.jws").write_bytes(sign(one, signer, "lykta-manifest"))
-        cards.append(Card.of(one))
-    rewrite(folder / "index", cards)
+        entries.append(IndexEntry.of(one))
+    rewrite(folder / "index", entries)
 
 
 @contextmanager

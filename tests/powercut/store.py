@@ -14,7 +14,7 @@ import msgspec
 import pyrage
 
 from agent.clips.keeper import Bounds, Keeper
-from agent.clips.orders import Holds, Obedience, Orders, answers
+from agent.clips.orders import Holds, Orders, OrderVerifier, answers
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.outbox.outbox import Mark, Outbox, Waiting
@@ -93,7 +93,7 @@ class Store:
         self.journals = {unit: Journal(self.layout.journal(unit), unit, home.signers[unit], self.clock.now) for unit in UNITS}
         self.spool = Spool(self.layout.spool, home.signers["camera"], home.authority)
         bounds = Bounds(1_000_000_000, 1.0, RETENTION)
-        me = Obedience("camera", home.signers["camera"], home.trusted, SITE, NODE)
+        me = OrderVerifier("camera", home.signers["camera"], home.trusted, SITE, NODE)
         journal, folder = self.journals["camera"], self.layout.camera
         holds = Holds(me, answers(self.layout), home.authority)
         self.keeper = Keeper(self.spool, self.outbox, Telling(self.outbox, journal), self.clock, bounds, folder, holds.order)

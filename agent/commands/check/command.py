@@ -51,7 +51,7 @@ def _keys(layout: Layout, _config: Config) -> list[Finding]:
 
 
 def _ca_expiry(authority: Authority, now: datetime) -> list[Finding]:
-    """A CA that is over trusts nobody; one of several may be over while it is replaced."""
+    """An expired CA verifies nothing; one of several may be expired while it is being replaced."""
     end = max(ca.not_valid_after_utc for ca in authority.cas)
     if now + _SOON < end:
         return []
@@ -60,7 +60,7 @@ def _ca_expiry(authority: Authority, now: datetime) -> list[Finding]:
 
 
 def _expiry(layout: Layout, unit: str, now: datetime) -> Finding | None:
-    """What is wrong with the age of a certificate."""
+    """A finding for a certificate that is expired or was not renewed; None if it is valid."""
     leaf = load_chain(read_own(layout.certificates / f"{unit}.pem"))[0]
     end = leaf.not_valid_after_utc
     if now >= end:
@@ -77,7 +77,7 @@ def _records(layout: Layout, config: Config) -> list[Finding]:
 
 
 def _standing(permit: Permit, now: datetime, trusted: bool) -> Finding:
-    """How long the basis still opens the lens; at an unknown time nobody can say whether it is over."""
+    """How long the basis still permits filming; unknown while the time is not trusted."""
     basis, view = permit.basis, permit.view
     what = f"basis {basis.id} until {basis.end:%Y-%m-%d %H:%M} UTC, view {view.id}"
     if not trusted:
@@ -96,7 +96,7 @@ def _standing(permit: Permit, now: datetime, trusted: bool) -> Finding:
 
 
 def _refused(layout: Layout) -> list[Finding]:
-    """What the centre desires and the node did not take."""
+    """Records that the centre desires and the node refused."""
     said = [last for kind in KINDS if (last := last_judgement(layout, kind))]
     hint = "`lykta-central sign` a better one"
     return [Finding("records", "warn", f"refused: {last.reason}", hint) for last in said if last.result == "refused"]
@@ -160,7 +160,7 @@ def _services(layout: Layout, _config: Config) -> list[Finding]:
         except LyktaError as problem:
             found.append(Finding("services", "fail", str(problem), problem.hint))
             continue
-        # Off for any other reason is no rest that was assessed: the basis is over, or nobody knows the time.
+        # Off for any other reason is a fault: the basis is over, or the time is not known.
         good = standing.state == "ready" or (standing.state, standing.reason) == ("off", "outside_hours")
         found.append(Finding("services", "ok" if good else "warn", f"{name}: {standing.state} ({standing.reason})"))
     return found
@@ -195,7 +195,7 @@ def check(
 
 
 def run_check(layout: Layout, groups: list[str], as_json: bool, strict: bool) -> int:
-    """0 all good, 1 something fails, 3 only warnings and --strict."""
+    """Exit code: 0 no findings, 1 a failure, 3 only warnings and --strict."""
     known = ["config", *CHECKS]
     for group in groups:
         if group not in known:
@@ -210,7 +210,7 @@ def run_check(layout: Layout, groups: list[str], as_json: bool, strict: bool) ->
 
 
 def look(layout: Layout, groups: list[str]) -> list[Finding]:
-    """The findings of these groups. The other checks need the configuration: without it there is one finding."""
+    """The findings of these groups. All other checks need the configuration: without a valid one there is one finding."""
     try:
         settings = effective(layout)
     except LyktaError as problem:

@@ -1,4 +1,4 @@
-"""Does the view keep out whoever would be too small to be found (R46)? As far as view and settings can say it."""
+"""Checks whether the view masks the zone where people are too small to be detected (R46), as far as view and settings tell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provisioning.layout import Layout
 
 
 def camera(layout: Layout, config: Config) -> list[Finding]:
-    """Findings about the signed view; `RecordError` where there is none. It needs no camera and opens none."""
+    """Findings about the signed view; `RecordError` if there is none. Opens no camera."""
     _, view = load_records(layout)
     picture = config.camera
     least = least_height(picture.width, picture.height, stack_of(config.mask.stack).long_side)
@@ -32,7 +32,7 @@ def camera(layout: Layout, config: Config) -> list[Finding]:
 
 
 def _hidden(view: View, far: FarLine) -> Iterator[Finding]:
-    """Areas of which nothing is shown: a corner on the line shows nothing either."""
+    """Findings for areas that lie wholly above the far line; a corner on the line counts as above."""
     for number, area in enumerate(view.areas):
         if all(y <= far.at(x) for x, y in area.polygon):
             what = f"view {view.id}: areas[{number}]: lies above the far line: nothing of it is shown"

@@ -1,4 +1,4 @@
-"""Who may change a file: its owner, who may write to it, and the same of every folder above it and of where links lead."""
+"""Who may change a file: its owner and users with write permission, also of every folder above it and of link targets."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def changeable(path: str, owners: Collection[int] = (0,)) -> str:
-    """Why somebody else than these users may change what lies here, "" if nobody may. A link's own mode says nothing."""
+    """Why another user than these owners may change the file at `path`, or "". The mode of a link itself does not count."""
     facts = os.lstat(path)
     if facts.st_uid not in owners:
         return f"{path} belongs to user {facts.st_uid}"
     if stat.S_ISLNK(facts.st_mode) or not facts.st_mode & _OTHERS:
         return ""
-    # Sticky, as /tmp: only who owns a name there may change it.
+    # Sticky, as /tmp: only the owner of a name there may change it.
     return "" if stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX else f"{path} may be written by others"
 
 
 def changeable_program(program: Path, owners: Collection[int] = (0,)) -> list[str]:
-    """The same of a virtual environment, of the code that runs now with all that it imports, and of every folder above them."""
+    """The same for a virtual environment, the running code with all its imports, and every folder above them."""
     code = CODE
-    # Of a checkout the packages alone: beside them lie its tests' and builds' files, which nothing imports.
+    # In a checkout only the packages: its tests and build files are never imported.
     packages = {package.parent for package in code.glob("*/__init__.py")}
     trees = {program, Path(sys.prefix), *packages, *(Path(entry) for entry in sys.path if entry)} - {code}
     starts = {*trees, code, Path(sys.executable), program / "bin/python", program / "bin/lykta"}
@@ -39,7 +39,7 @@ def changeable_program(program: Path, owners: Collection[int] = (0,)) -> list[st
 
 @cache
 def _way(path: Path) -> frozenset[Path]:
-    """A path, where it leads if it is a link, and all folders above both."""
+    """A path, its target if it is a link, and all folders above both."""
     path = path.absolute()
     above = _way(path.parent) if path != path.parent else frozenset[Path]()
     if not path.is_symlink():

@@ -1,4 +1,4 @@
-"""`lykta check security`: what would let a stranger in. What it may not see, it says; it changes nothing."""
+"""`lykta check security`: finds settings that let an attacker in. Reports what it has no permission to read; changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROOT = "run it as root: sudo lykta check security"
 
 
 class _Ruleset(Struct, frozen=True):
-    """What nft says in JSON."""
+    """The output of `nft` in JSON."""
 
     nftables: list[dict[str, Any]]
 
@@ -69,7 +69,7 @@ def _unseen(what: str, why: str) -> Finding:
 
 
 def _told(*words: str) -> str:
-    """What a program prints; `LyktaError` with its own words if it fails."""
+    """The output of a program; `LyktaError` with its stderr if it fails."""
     done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=10, check=False)
     if done.returncode:
         raise LyktaError(done.stderr or f"{words[0]} ended with {done.returncode}")
@@ -89,7 +89,7 @@ def _firewall(_layout: Layout) -> list[Finding]:
 
 
 def _ports(rules: list[dict[str, Any]]) -> set[Any]:
-    """TCP ports that an accepting rule of our table names; what is no single port counts as its text."""
+    """TCP ports that accepting rules of our table name; anything but a single port is returned as text."""
     found: set[Any] = set()
     for one in rules:
         rule = one.get("rule", {})
@@ -129,12 +129,12 @@ def _credentials(layout: Layout) -> list[Finding]:
 
 
 def _owners(layout: Layout) -> set[int]:
-    """Root; of a node in a folder, which somebody runs without root, that somebody too."""
+    """User ids that may own files: root; for a node in a folder, run without root, also the user who runs it."""
     return {0} if layout.root == Path("/") else {0, os.geteuid()}
 
 
 def _trust(layout: Layout) -> list[Finding]:
-    """What the node believes: nobody but root may change it."""
+    """Settings, records, keys and certificates: only root may change them."""
     places = [layout.etc, layout.trust, layout.certificates]
     places += layout.etc.parents if layout.root == Path("/") else []
     files = [layout.config, layout.basis, layout.view, layout.overlay]
@@ -146,7 +146,7 @@ def _trust(layout: Layout) -> list[Finding]:
 
 
 def _program(layout: Layout) -> list[Finding]:
-    """What root's units run: who may change it is root. Every folder above it counts, and what a link leads to."""
+    """The code that root's units run: a user who can change it becomes root. Folders above and link targets count too."""
     loose = changeable_program(layout.root / "opt/lykta", _owners(layout))
     if loose:
         more = f" and {len(loose) - _SHOWN} more" if len(loose) > _SHOWN else ""

@@ -1,4 +1,4 @@
-"""Which file `lykta mask` makes of which, and what it refuses before it begins: no slip of the pen loses a file."""
+"""Which output `lykta mask` makes of which input, and checks before it begins: no mistake in the arguments loses a file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FORCE = "--force replaces it; to mask several files, name a folder as the last 
 class Job:
     """One file to mask.
 
-    masks   where its masks go, or None
-    force   what stands at an output may be replaced
-    learn   where the background goes that was learned from it, or None
+    masks   path for the masks, or None
+    force   an existing output may be replaced
+    learn   path for the background learned from it, or None
     """
 
     source: Path
@@ -41,17 +41,17 @@ class Job:
 
     @property
     def parts(self) -> tuple[Path, ...]:
-        """The outputs while they are written."""
+        """The temporary files of the outputs while they are written."""
         return tuple(path.with_name(f".lykta-{self.token}-{number}.part") for number, path in enumerate(self.outputs))
 
     def begin(self) -> None:
-        """Make the parts. Raises OSError."""
+        """Create the temporary files. Raises OSError."""
         for part, final in zip(self.parts, self.outputs, strict=True):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             os.close(create(part, PRIVATE) if final == self.learn else os.open(part, flags, PUBLIC))
 
     def publish(self) -> None:
-        """Put the complete parts in their place, on the disk when this returns. Raises OSError, `MediaError`."""
+        """Rename the complete files to their names, on the disk when this returns. Raises OSError, `MediaError`."""
         for part, final in zip(self.parts, self.outputs, strict=True):
             _sync(part, os.O_RDONLY)
             if self.force:
@@ -69,11 +69,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for.
+    """The work that a command line asks for.
 
-    folders   to be made first, if they are not there
-    report    where the report goes, or None
-    given     the background to begin with, or None: read, like each IN
+    folders   to be made first, if absent
+    report    path for the report, or None
+    given     path of the background to begin with, or None; an input, like each IN
     """
 
     jobs: tuple[Job, ...]
@@ -83,7 +83,7 @@ class Plan:
     given: Path | None = None
 
     def check(self) -> None:
-        """Raise `UsageError` for what would lose a file, `MediaError` for a folder that cannot be written to."""
+        """Raise `UsageError` if a file would be lost, `MediaError` for a folder that cannot be written to."""
         outputs = [*chain.from_iterable(job.outputs for job in self.jobs), *([self.report] if self.report else [])]
         _refuse_inputs([*(job.source for job in self.jobs), *([self.given] if self.given else [])], outputs)
         for one, other in combinations(outputs, 2):
@@ -104,7 +104,7 @@ class Plan:
 
 
 def plan(words: Sequence[str], out: str, masks: Path | None, report: Path | None, force: bool) -> Plan:
-    """Which file becomes which: NAME.mp4, and NAME.mkv for its masks, where OUT is a folder."""
+    """Assign outputs to inputs: NAME.mp4, and NAME.mkv for its masks, if OUT is a folder."""
     *names, last = words if not out else (*words, out)
     sources, target = [Path(name) for name in names], Path(last)
     if not sources:
@@ -123,7 +123,7 @@ def plan(words: Sequence[str], out: str, masks: Path | None, report: Path | None
 
 
 def with_background(wanted: Plan, given: Path | None, learn: Path | None) -> Plan:
-    """The same with a background to begin with, and one to write: of one file, since each would be of another place."""
+    """The same with a background to begin with, and one to write: only with one input, since each shows another place."""
     if not learn:
         return replace(wanted, given=given)
     if wanted.folders:
@@ -139,7 +139,7 @@ def _refuse_inputs(sources: Sequence[Path], outputs: Sequence[Path]) -> None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether both names lead to one file: by its number, so that hard links and links are seen."""
+    """Whether both paths are one file, by inode, so that hard links and symbolic links are found."""
     return one.exists() and other.exists() and one.samefile(other)
 
 
@@ -162,20 +162,20 @@ def _refuse_standing(path: Path, force: bool) -> None:
 
 
 def _refuse_special(path: Path) -> None:
-    """A link, a device, a pipe or a folder is never replaced."""
+    """Refuse an output that is a link, a device, a pipe or a folder: these are never replaced."""
     with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise UsageError(f"mask: {path} is no plain file", "only a plain file is ever replaced; --json writes to stdout")
 
 
 def _put(part: Path, final: Path) -> None:
-    """Name a file that must not exist yet: a link fails if it does, a rename would replace it."""
+    """Give a file a name that must not exist yet: link() fails if it does, rename() would replace it."""
     try:
         final.hardlink_to(part)
     except FileExistsError as problem:
         raise MediaError(f"{final}: was made by somebody else meanwhile", "nothing was written; name another file") from problem
     except OSError:
-        # A disk without hard links.
+        # A file system without hard links.
         if os.path.lexists(final):
             raise
         part.replace(final)

@@ -1,6 +1,6 @@
-"""A file in a process of its own: what crashes FFmpeg, hangs it, or takes all memory, ends that process and not the batch.
+"""Each file in its own process: an input that crashes or hangs FFmpeg, or takes all memory, ends that process, not the batch.
 
-The child is forked from a parent that has decoded nothing and loaded no network, so it costs 7 ms and no second start.
+The child is forked from a parent that has decoded nothing and loaded no network, so it costs 7 ms and no second startup.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PATIENCE_S = 5.0
 _LONGEST = 1 << 20
 _WAIT_S, _TELL_S = 1.0, 0.25
 _PICTURE, _READ = b"p", b"r"
-"""What a child says before its answer, which begins with a brace."""
+"""Progress bytes that a child sends before its answer, which begins with a brace."""
 _FORK = multiprocessing.get_context("fork")
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What a child says at its end: the report of its file, or why there is none."""
+    """The answer of a child: the report of its file, or the error."""
 
     facts: dict[str, Any] | None = None
     error: str = ""
@@ -37,24 +37,24 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """How far the work on a file has come, as its child tells the parent. Without a connection nobody listens.
+    """Reports progress on a file from child to parent. Without a connection it does nothing.
 
-    A child that says nothing for long is ended, until it has read all: how long a disk takes for what is written is not the
-    fault of the file.
+    A child that reports nothing for long is ended, but only until it has read the whole input: a slow disk for the output is
+    not the fault of the file.
     """
 
     def __init__(self, there: Connection | None = None) -> None:
         self._there, self._told = there, time.monotonic()
 
     def picture(self) -> None:
-        """One more was read. Told four times a second."""
+        """One more picture was read. Sent at most four times a second."""
         now = time.monotonic()
         if now - self._told >= _TELL_S:
             self._told = now
             self._tell(_PICTURE)
 
     def read(self) -> None:
-        """There are no more."""
+        """The whole input was read."""
         self._tell(_READ)
 
     def _tell(self, what: bytes) -> None:
@@ -66,7 +66,7 @@ Work = Callable[[Progress], dict[str, Any]]
 
 
 def apart(what: str, work: Work, give_up_s: int) -> dict[str, Any]:
-    """The result of `work`, done in a child. Raises `ModelError` for models, `MediaError` for anything else that went wrong.
+    """The result of `work`, run in a child. Raises `ModelError` for models, `MediaError` for any other failure.
 
     give_up_s  seconds from one picture to the next after which the child is ended
     """
@@ -95,16 +95,16 @@ def apart(what: str, work: Work, give_up_s: int) -> dict[str, Any]:
 
 
 def stop_on(*signals: signal.Signals) -> None:
-    """Let these end the command like Ctrl-C: cleaned up."""
+    """Make these signals end the command like Ctrl-C, with cleanup."""
     for number in signals:
         signal.signal(number, signal.default_int_handler)
 
 
 def _child(work: Work, there: Connection) -> None:
-    # The parent hears Ctrl-C and ends its child.
+    # The parent handles Ctrl-C and ends its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # A core dump would hold clear pictures.
+    # A core dump would contain unmasked pictures.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     there.send_bytes(msgspec.json.encode(_answer(work, Progress(there))))
 
@@ -119,7 +119,7 @@ def _answer(work: Work, progress: Progress) -> _Answer:
 
 
 def _text(said: str) -> str:
-    """Text that every encoder takes: file names may be any bytes."""
+    """Text that can be encoded: file names may be any bytes."""
     return said.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -127,7 +127,7 @@ def _received(here: Connection, what: str, give_up_s: int) -> bytes:
     """The child's answer; empty if it ended without one. Raises `MediaError` if it makes no progress."""
     quiet, reading = 0, True
     with here:
-        # Counted in seconds that were waited for: the time that a stopped command stood still is not one of them.
+        # Counts seconds of waiting, not wall time: the time in which the command was stopped (Ctrl-Z) does not count.
         while quiet < give_up_s or not reading:
             if not here.poll(_WAIT_S):
                 quiet += 1

@@ -1,4 +1,4 @@
-"""What `lykta mask` says of a file when it is done: the report (schema lykta.mask/1) and its two lines of text."""
+"""The result of `lykta mask` for a file: the report (schema lykta.mask/1) and its two lines of text."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NOT_MEASURED = (
     "were upright, lit, tall enough and in view for longer than a look nobody's head was bare (at most 15 % of such people, 95 %); "
     "people who are small or far, lie, sit or are seen from above are missed more often (docs/MASKING.md)"
 )
-"""Said wherever masks are handed out; the figures are those of docs/MASKING.md."""
+"""Part of every report; the figures are those of docs/MASKING.md."""
 
 
 @dataclass
 class Account:
-    """What is counted while a file is masked: looks, frames by `Tally`, painted boxes by part, time by clock and of processor.
+    """Counts while a file is masked: detections, frames by `Tally`, painted boxes by part, wall-clock and processor time.
 
     constant   share of each picture that is always masked, 0..1
     seen       share of the picture that `strict` saw without people by the end, 0..1; None in other profiles
@@ -55,7 +55,7 @@ class Account:
         self.boxes.update(str(box[0]) for box in picture.record.boxes)
 
     def painted(self) -> float:
-        """The mean share of a picture that is masked, at most: overlaps count twice."""
+        """Upper bound of the mean masked share of a picture, as overlaps count twice."""
         boxed = self.tally.painted + self.constant * (self.tally.frames - self.tally.full.total())
         return min(1.0, boxed / self.tally.frames)
 
@@ -65,7 +65,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file was masked with. far: the line above which all is masked, 0..1 from the top, or None.
+    """The settings a file was masked with. far: the line above which all is masked, 0..1 from the top, or None.
 
     background   what `strict` knew of the empty place at the start, or None
     """
@@ -133,7 +133,7 @@ def _input(video: VideoFile) -> dict[str, Any]:
 
 
 def _gaps(tally: Tally) -> list[str]:
-    """A film of stills is masked whole; whoever meant it can say so."""
+    """A note if long gaps between pictures caused full masks: --fps tells that they were intended."""
     alone = tally.full["gap"]
     if not alone:
         return []
@@ -159,7 +159,7 @@ def text(facts: dict[str, Any]) -> str:
 
 
 def printable(path: Path) -> str:
-    """A file's name as text that every encoder and terminal takes, whatever its bytes are."""
+    """A file's name as text that can be encoded and is safe on a terminal, whatever its bytes are."""
     return plain(os.fsencode(path.name).decode(errors="replace"))
 
 

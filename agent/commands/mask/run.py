@@ -1,4 +1,4 @@
-"""`lykta mask`: the node's own engine over files. It looks by the file's time stamps and has no threads of its own."""
+"""`lykta mask`: the node's own engine over files. Detections follow the file's time stamps; it has no threads of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from privacy.records.basis import PROFILES, Profile
 from privacy.records.far_zone import FarLine
 from provisioning.layout import CODE, Layout
 
-# Bytes of pictures that wait in the delay line, at most: an 8K picture is looked at more often than the time between looks asks.
+# Limit of the delay line, bytes: with 8K pictures the detector therefore runs more often than its interval asks.
 _WAITING = 512 << 20
 GIVE_UP_S = 300
 """An 8K picture in JPEG 2000 takes 20 s on a desktop, and six times as long on a Raspberry Pi 4."""
@@ -45,8 +45,8 @@ GIVE_UP_S = 300
 class Options:
     """How files are masked.
 
-    fps         instead of their time stamps, or None
-    far         above it all is masked, 0..1 from the top, or None
+    fps         frames a second instead of the time stamps, or None
+    far         line above which all is masked, 0..1 from the top, or None
     give_up_s   see `apart`
     background  what `strict` knows of the empty place at the start, or None
     """
@@ -61,7 +61,7 @@ class Options:
 
 
 class _OnlySound:
-    """A detector that gives no answer about damaged pictures, which are blacked out: nobody found there says nothing."""
+    """A detector that refuses damaged pictures, which are blacked out: finding nobody there proves nothing."""
 
     def __init__(self, detector: Detector, damaged: set[int]) -> None:
         self.name, self.models, self.parts = detector.name, detector.models, detector.parts
@@ -91,7 +91,7 @@ class _Film:
 
 
 class _Outputs:
-    """The masked video or picture and, if wanted, its masks, as parts that are not in their place yet."""
+    """The masked video or picture and, if wanted, its masks, as temporary files."""
 
     def __init__(self, job: Job, video: VideoFile, settings: Settings, masker: Masker) -> None:
         self._masker, ending = masker, job.target.suffix.lower()
@@ -123,9 +123,9 @@ def mask_file(
     profile: Profile = "standard",
     fps: float | None = None,
 ) -> dict[str, Any]:
-    """Mask a whole file in this process and replace what stands at the target; returns the report.
+    """Mask a whole file in this process and replace an existing target; returns the report.
 
-    Raises `UsageError` for a target that may not be replaced, `MediaError` for what cannot be read or written.
+    Raises `UsageError` for a target that may not be replaced, `MediaError` for files that cannot be read or written.
     """
     job = Job(source, target, masks, force=True)
     Plan((job,), force=True).check()
@@ -133,7 +133,7 @@ def mask_file(
 
 
 def mask_job(job: Job, options: Options, detector: Detector, title: str, come: Progress) -> dict[str, Any]:
-    """Mask one file of a plan; nothing is left of it if that fails. Returns the report; raises `MediaError`."""
+    """Mask one file of a plan; on failure its outputs are removed. Returns the report; raises `MediaError`."""
     video = VideoFile(job.source, fps=options.fps, threads=options.threads)
     video.open()
     _refuse_other_size(options.background, video, job)
@@ -197,7 +197,7 @@ def _take(pictures: Iterable[MaskedFrame], outputs: _Outputs, account: Account) 
 
 
 def model_folder(given: Path | None) -> Path:
-    """The folder given, the node's own, or the one `make setup` fills."""
+    """The folder given, else the node's, else the one that `make setup` fills."""
     if given:
         return given
     own = Layout.from_environment().models
@@ -233,7 +233,7 @@ def command(
         options = replace(options, background=read_background(background))
     installed(model_folder(options.models))
     _make(wanted.folders)
-    runtime()  # once, and not in the process of each file
+    runtime()  # once, not in the process of each file
     stop_on(signal.SIGTERM, signal.SIGHUP)
     results = Results(wanted)
     try:
@@ -255,7 +255,7 @@ def _make(folders: Sequence[Path]) -> None:
 
 
 class Results:
-    """What became of each file of a plan, as far as it got."""
+    """The results of the files of a plan so far."""
 
     def __init__(self, wanted: Plan) -> None:
         self._plan, self._files = wanted, list[dict[str, Any]]()
@@ -265,7 +265,7 @@ class Results:
         return sum("error" in facts for facts in self._files)
 
     def work(self, options: Options) -> None:
-        """Each file in turn; one that fails is told and does not stop the others."""
+        """Mask each file in turn; a failure is printed and does not stop the others."""
         jobs = self._plan.jobs
         for number, job in enumerate(jobs, 1):
             count = f" ({number} of {len(jobs)})" if self._plan.folders else ""
@@ -281,14 +281,14 @@ class Results:
                 job.discard()
 
     def left(self) -> str:
-        """What is there after an interruption."""
+        """A text on which outputs exist after an interruption."""
         done, jobs = len(self._files) - self.failed, self._plan.jobs
         next_ = jobs[len(self._files)].target if len(self._files) < len(jobs) else None
         before = f"{done} of {len(jobs)} files are masked; " if self._plan.folders else ""
         return f"{before}nothing is left of {next_}" if next_ else f"{before}nothing else was begun"
 
     def show(self, as_json: bool) -> None:
-        """The report of what is done, also after an interruption."""
+        """Print the report of the finished files, also after an interruption."""
         facts = self._facts()
         if facts:
             sys.stdout.write(msgspec.json.encode(facts).decode() + "\n" if as_json else self._text())

@@ -1,4 +1,4 @@
-"""`lykta decommission`: its options; what it does stands in `agent.root`."""
+"""`lykta decommission`: its options; the implementation is in `agent.root`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lykta link`: its options; what it does stands in `agent.root`."""
+"""`lykta link`: its options; the implementation is in `agent.root`."""
 
 from __future__ import annotations
 

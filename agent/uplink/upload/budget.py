@@ -1,4 +1,4 @@
-"""The day's budget on a metered link, kept over restarts: written before the bytes leave, so that no kill makes it cheaper."""
+"""The daily budget on a metered link, kept over restarts: stored before the bytes are sent, so that a kill loses no count."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from privacy.files import place, read
 from privacy.foreign import decode
 
 
-class Allowance:
-    """budget_mb: of a day; 0: no limit, and nothing is written. told: hears of a disk that does not take the count."""
+class Budget:
+    """budget_mb: per day; 0: no limit, and nothing is stored. told: called if the disk refuses to store the count."""
 
     def __init__(self, path: Path, budget_mb: int, clock: SystemClock, told: Callable[[StorageError], None]) -> None:
         self._path, self._per_day, self._clock, self._told = path, budget_mb * 1_000_000, clock, told
         self._spent = self._load()
 
     def wait_s(self, size: int) -> float:
-        """How long until `size` bytes may leave that are not urgent."""
+        """Seconds until `size` bytes that are not urgent may be sent."""
         return wait_s(self._settled(), size, self._per_day) if self._per_day else 0.0
 
     def spend(self, size: int, *, urgent: bool) -> None:
-        """Count `size` bytes that are about to leave; less than none for what did not leave after all."""
+        """Count `size` bytes before they are sent; a negative number takes back bytes that were not sent."""
         if not self._per_day or not size:
             return
         self._spent = charge(self._settled(), size, self._per_day, urgent=urgent)
@@ -34,14 +34,14 @@ class Allowance:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             place(self._path, msgspec.json.encode(self._spent))
         except OSError as problem:
-            # They count until the next start all the same; and a disk without room is the best reason to upload.
+            # They still count until the next start; and uploads free space on a full disk.
             self._told(StorageError(f"upload: {self._path}: {problem.strerror}", "free space or check the disk"))
 
     def _settled(self) -> Spent:
         return settle(self._spent, self._reading(), self._per_day)
 
     def _load(self) -> Spent:
-        """What stood there; all of the budget counts as spent if that cannot be read."""
+        """The stored count; if it cannot be read, the whole budget counts as spent."""
         now = self._reading()
         fresh = Spent(0.0, now.wall_s or 0.0, now.boot_id, now.mono_ms)
         try:

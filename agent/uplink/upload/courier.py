@@ -1,7 +1,7 @@
 """The courier: orders from the centre to the camera, which verifies them itself, and its signed answers back.
 
-An order is handed over once between two polls. If it stays unanswered, because the camera was away and the inbox has it, the
-next poll hands it over again: the camera obeys once and gives the answer that it gave before.
+An order is passed on once between two polls. If it stays unanswered, because the camera did not run and the inbox has it, the
+next poll passes it on again: the camera executes it once and repeats its answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Courier:
         self._due_s = 0.0
 
     def hear(self, orders: Iterable[str]) -> None:
-        """Orders that came with an answer, or another way. What there is no room for the ingest names again."""
+        """Queue orders that came with an answer or over MQTT. The ingest lists those again for which there is no room."""
         for order in orders:
             if len(self._heard) >= _MOST_HEARD:
                 self.lost += 1
@@ -43,7 +43,7 @@ class Courier:
                 self._heard.append(order)
 
     def poll(self, now_s: float, ask: Callable[[], None]) -> None:
-        """Each hour ask for what has no answer yet; after trouble in a minute, so that an ingest without orders hurts no upload."""
+        """Each hour ask for orders without an answer; after an error in a minute, so that a failing request delays no upload."""
         if now_s < self._due_s:
             return
         self._due_s = now_s + _RETRY_S
@@ -54,18 +54,18 @@ class Courier:
         except LyktaError as problem:
             self._log("warning", f"orders: {problem}", hint=problem.hint)
         self._carried.clear()
-        # Never in step with the rest of the fleet.
+        # With random jitter, so that the nodes of a fleet do not ask at the same time.
         self._due_s = now_s + _POLL_S * random.uniform(0.9, 1.1)
 
     def work(self, answer: Callable[[int, str], None]) -> int:
-        """Carry all orders that were heard; how many. answer: takes an order's number and the camera's answer to the centre."""
+        """Pass on all queued orders; returns how many. answer: sends an order's number and the camera's answer to the centre."""
         count = 0
         while self._heard:
             count += self._carry(self._heard.popleft(), answer)
         return count
 
     def _carry(self, order: str, answer: Callable[[int, str], None]) -> bool:
-        """Whether it was one to carry. `UnreachableError` if the ingest does not take the answer: it gives the order again."""
+        """Whether it was a valid order. `UnreachableError` if the ingest does not accept the answer: it lists the order again."""
         mark = sha256_hex(order.encode())
         if mark in self._carried:
             return False

@@ -1,4 +1,4 @@
-"""The ingest's calls as the node makes them. Each may be repeated; whatever breaks is simply done again."""
+"""Client of the ingest's HTTP interface. Each call is idempotent and repeated after a failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OTHER = "is this lykta-central's ingest, of a version that fits?"
 
 
 class Part(Struct, frozen=True):
-    """A piece of a file that the ingest asks for. url: a path on the ingest, or the whole one of an object store."""
+    """A part of a file that the ingest asks for. url: a path on the ingest, or a full URL of an object store."""
 
     file: FileName
     offset: Annotated[int, Meta(ge=0)]
@@ -35,29 +35,29 @@ class Part(Struct, frozen=True):
     headers: Annotated[dict[HeaderName, HeaderValue], Meta(max_length=32)] = field(default_factory=dict)
 
 
-class Said(Struct, frozen=True):
-    """What an answer holds: the parts with what the centre has of them, the receipt if it has all; orders for this node."""
+class IngestAnswer(Struct, frozen=True):
+    """An answer: the parts, each with whether the centre has it; the receipt if it has all; orders for this node."""
 
     parts: tuple[Part, ...] = ()
     receipt: Token | None = None
     orders: Tokens = ()
 
 
-class Calls:
-    """hear: is given the orders that come with any answer."""
+class IngestClient:
+    """hear: called with the orders that come with any answer."""
 
     def __init__(self, place: Ingest, files: TlsFiles, hear: Callable[[Tokens], None]) -> None:
         self._ca, self._hear = files.ca, hear
         self._ingest = Client("ingest", place.host, place.port, mutual(files.ca, files.certificate, files.key))
-        # The last one used: an ingest has one.
+        # The object store last used: an ingest has one.
         self._store: tuple[tuple[str, int], Client] | None = None
         self._ended = False
 
-    def announce(self, item: Item, md5: dict[str, list[str]]) -> Said:
-        """What is still to send.
+    def announce(self, item: Item, md5: dict[str, list[str]]) -> IngestAnswer:
+        """Announce an object: the parts still to send.
 
-        A journal segment is asked for first: if our record of it was lost after it was announced, the centre would take the
-        parcel that was packed anew for a second chain of the same node.
+        For a journal segment the centre is asked first: if our record of it was lost after it was announced, the centre would take
+        a newly packed parcel for a second chain of the same node.
         """
         if item.kind == "journal":
             try:
@@ -83,7 +83,7 @@ class Calls:
         return receipt
 
     def orders(self) -> None:
-        """Ask for the orders that have no answer yet; they are heard."""
+        """Ask for the orders that have no answer yet; they are passed to `hear`."""
         self._say("GET", "/v1/orders")
 
     def answer(self, number: int, token: str) -> None:
@@ -94,7 +94,7 @@ class Calls:
             client.close()
 
     def abort(self) -> None:
-        """From another thread, for good: end a call that is under way."""
+        """From another thread: abort a running call; no further call is possible."""
         self._ended = True
         for client in self._clients():
             client.abort()
@@ -111,10 +111,10 @@ class Calls:
             self._store[1].abort()
         return self._store[1]
 
-    def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> Said:
+    def _say(self, method: str, path: str, body: dict[str, Any] | None = None) -> IngestAnswer:
         data = b"" if body is None else msgspec.json.encode(body)
         answer = self._ingest.call(method, path, data, {"Content-Type": "application/json"} if data else {})
-        said = decode(answer or b"{}", Said, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
+        said = decode(answer or b"{}", IngestAnswer, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
         if said.orders:
             self._hear(said.orders)
         return said

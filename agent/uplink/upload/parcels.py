@@ -1,7 +1,7 @@
-"""Parcels: what the uplink packs, signs and sends beside clips. Closed journal segments, once each; reports and diagnoses.
+"""Parcels: signed objects that the uplink sends beside clips: closed journal segments, once each; reports and diagnoses.
 
 <uplink>/journal/<unit>/<first>.parcel.jws    packed; with <first>.receipt.jws the centre has it
-<uplink>/journal/<unit>/<first>.aside         that segment is damaged, and why: the next one is sent, it stays where it is
+<uplink>/journal/<unit>/<first>.aside         that segment is damaged, and why: it stays on the disk, and the next one is sent
 <uplink>/outgoing/<id>/                       a report or a diagnosis; parcel.jws comes last, and the receipt deletes all
 """
 
@@ -37,7 +37,7 @@ from provisioning.layout import Layout
 
 Sent = Literal["report", "diag"]
 MOST_BYTES = 190_000
-"""Of one report or diagnosis: as much as a line of the control socket holds in base64."""
+"""Limit of one report or diagnosis: what fits into a request of the control socket in base64."""
 _MOST_PARCELS = 20
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,11 +52,11 @@ class Parcels:
         self._lock = Lock()
         self._segments: list[Key] = []
         self.trouble: LyktaError | None = None
-        """A journal that is there and cannot be read."""
+        """Error of a journal that exists and cannot be read."""
         self.dropped = 0
-        """Diagnoses that gave way to newer ones since the start."""
+        """Diagnoses deleted for newer ones since the start."""
         self.aside: dict[str, int] = {}
-        """How many segments of each unit were set aside, when it was last looked; the uplink's journal names them."""
+        """Segments of each unit that were set aside, as of the last scan; the uplink's journal names them."""
         self._clear()
 
     @property
@@ -64,14 +64,14 @@ class Parcels:
         return [*((Rank.HANDED_IN, parcel) for parcel in self._kept()), *self._segments]
 
     def look_through(self) -> None:
-        """Of each unit the oldest closed segment that the centre has not got: a chain is sent in its order."""
+        """Scan: of each unit the oldest closed segment that the centre does not have, as a chain is sent in order."""
         self.trouble = None
         self.aside = dict(Counter(path.parent.name for path in self._journals.glob("*/*.aside")))
         keys = [self._next_of(unit) for unit in UNITS]
         self._segments = sorted(key for key in keys if key)
 
     def keep(self, kind: Sent, name: str, data: bytes) -> str:
-        """Take a report or a diagnosis to send: its id. It is on the disk when this returns."""
+        """Store a report or a diagnosis for sending; returns its id. It is on the disk when this returns."""
         _check(name, data)
         with self._lock, _told(self._outgoing):
             self._make_room(kind)
@@ -112,17 +112,17 @@ class Parcels:
                 self._delete(item.id)
 
     def gone(self, key: Key) -> bool:
-        """Whether a diagnosis has given way to a newer one meanwhile."""
+        """Whether the object was deleted meanwhile, for a newer diagnosis."""
         return key[0] is not Rank.JOURNAL and not (self._outgoing / key[1] / "parcel.jws").exists()
 
     def pack_anew(self, key: Key) -> None:
-        """The ingest refused a segment's parcel: it may have been signed with a certificate, or at a time, that was not good."""
+        """Delete a segment's parcel that the ingest refused: it may have been signed with an invalid certificate or time."""
         unit, first = key[1].split("/")
         with _told(self._journals):
             (self._journals / unit / f"{first}.parcel.jws").unlink(missing_ok=True)
 
     def damage(self, key: Key) -> str:
-        """What is wrong with a segment; "" if nothing is: then it is offered again."""
+        """The damage of a segment; "" if there is none: it is then offered again."""
         unit, first = key[1].split("/")
         path = self._layout.journal(unit) / f"{first}.jws"
         try:
@@ -154,7 +154,7 @@ class Parcels:
         return self._receipt_of(unit, first).exists() or (self._journals / unit / f"{first}.aside").exists()
 
     def _packed(self, unit: str, first: str) -> bytes:
-        """The signed parcel of a segment: packed once, so that each try announces the same; anew if either was damaged since."""
+        """The signed parcel of a segment: packed once, so that each try announces the same; again if either was damaged since."""
         path, segment = self._journals / unit / f"{first}.parcel.jws", self._layout.journal(unit) / f"{first}.jws"
         with _told(path):
             if not (path.exists() and _is_of(path, segment)):
@@ -165,7 +165,7 @@ class Parcels:
     def pack(self, segment: Path, unit: str) -> bytes:
         """The signed parcel of a closed segment. The same segment gives the same id, also after this record of it was lost.
 
-        Where it belongs says its name, also where its lines are damaged; `DamageError` if it has none, or is no segment at all.
+        Its name gives its place in the chain, also if lines are damaged; `DamageError` for an invalid name or no segment.
         """
         data = _segment(segment, unit)
         lines = data.removesuffix(b"\n").split(b"\n")
@@ -190,7 +190,7 @@ class Parcels:
         return sorted(path.parent.name for path in self._outgoing.glob("*/parcel.jws"))
 
     def _make_room(self, kind: Sent) -> None:
-        """Bounded, in number and so in bytes: the oldest diagnosis gives way, a report never does."""
+        """Keep the number, and so the bytes, within the limit: the oldest diagnosis is deleted, never a report."""
         kept = self._kept()
         if len(kept) < _MOST_PARCELS:
             return
@@ -202,21 +202,21 @@ class Parcels:
         raise UsageError(f"{kind}: {len(kept)} reports wait already", "is the ingest reachable? `lykta status` says why not")
 
     def _delete(self, parcel: str) -> None:
-        """The record first: what is left without one was never complete."""
+        """The record first: a folder without one counts as incomplete."""
         folder = self._outgoing / parcel
         (folder / "parcel.jws").unlink()
         remove(folder)
         sync_folder(self._outgoing)
 
     def _clear(self) -> None:
-        """What a power cut left half made or half deleted."""
+        """Delete folders that a power cut left half written or half deleted."""
         for folder in self._outgoing.glob("*"):
             if not (folder / "parcel.jws").exists():
                 remove(folder)
 
 
 def _is_of(packed: Path, segment: Path) -> bool:
-    """Whether a parcel can be read, and is of a segment of that size."""
+    """Whether a parcel can be read, and names a segment of that size."""
     try:
         return [file.size for file in peek(read(packed, packed.name), PARCEL, Parcel).files] == [segment.stat().st_size]
     except RecordError:
@@ -224,7 +224,7 @@ def _is_of(packed: Path, segment: Path) -> bool:
 
 
 def _segment(path: Path, unit: str) -> bytes:
-    """The bytes of a closed segment; `DamageError` if it is no segment, or lies where the disk cannot read it any more."""
+    """The bytes of a closed segment; `DamageError` if it is no segment, or the disk can no longer read it."""
     what = f"journal {unit}: {path.name}"
     try:
         data = read(path, what, most=MOST_SEGMENT)
@@ -240,7 +240,7 @@ def _segment(path: Path, unit: str) -> bytes:
 
 
 def _entry(line: bytes) -> Entry | None:
-    """Unverified; None if the line is damaged."""
+    """The entry of a line, unverified; None if the line is damaged."""
     try:
         return peek(line, ENTRY, Entry)
     except RecordError:

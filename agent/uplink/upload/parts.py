@@ -1,4 +1,4 @@
-"""Pieces of files that are uploaded: read block by block, hashed once. Never a whole part in memory."""
+"""Parts of files for upload: read block by block, hashed once. A whole part is never in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_REMEMBERED = 1000
 
 
 class Item(Struct, frozen=True):
-    """An object on this node, ready to go: its signed record and the files that this names. rank: how soon it leaves."""
+    """An object on this node, ready for upload: its signed record and the files that this names. rank: priority."""
 
     rank: Rank
     kind: Kind
@@ -32,16 +32,16 @@ class Item(Struct, frozen=True):
     files: tuple[SealedFile, ...]
 
     def file(self, name: str) -> Path:
-        """Only what the record names is ever read, whatever the ingest asks for. `StorageError` for all else."""
+        """Path of a file that the record names; `StorageError` for any other that the ingest asks for."""
         if name not in {file.name for file in self.files}:
             raise StorageError(f"{self.kind} {self.id}: has no file {name}", "is this an ingest of a version that fits?")
         return self.folder / name
 
 
 def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
-    """`size` bytes from `offset`; `StorageError` if they are not all there, `RecordError` for a link and what is no file."""
+    """`size` bytes from `offset`; `StorageError` if there are fewer, `RecordError` for a link or anything but a regular file."""
     left = size
-    # The camera may free or expire a clip at any moment.
+    # The camera may delete a clip at any moment.
     with (
         on_disk(f"{path.parent.name}: {path.name}", "was it freed or expired?"),
         opened(path.parent.parent, path.parent.name) as folder,
@@ -56,7 +56,7 @@ def blocks(path: Path, offset: int, size: int) -> Iterator[bytes]:
 
 
 class Digests:
-    """Content-MD5 of parts, in base64; each counted once while the object is on its way. stop: ends it in the middle."""
+    """Content-MD5 of parts, in base64; each computed once while the object is uploaded. stop: aborts the computation."""
 
     def __init__(self, stop: Event) -> None:
         self._stop = stop
@@ -76,7 +76,7 @@ class Digests:
         return self._known[key]
 
     def of_all(self, item: Item) -> dict[str, list[str]]:
-        """Of each part of each file, as they are announced."""
+        """The MD5 of each part of each file, for the announcement."""
         return {
             file.name: [
                 self.of(item.file(file.name), offset, min(PART, file.size - offset)) for offset in range(0, max(1, file.size), PART)

@@ -1,7 +1,7 @@
 """What is uploaded, in which order, when and how fast. Pure: no file, no clock, no network.
 
-Help first, then what somebody handed in or ordered, the journal, events, routine; among equals the oldest first, for it is
-the next to reach its deadline and the next that a full spool would drop.
+Help first, then reports, diagnoses and exports, the journal, events, routine; among equals the oldest first, as it reaches
+its deadline first and a full spool would drop it first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONGEST_PAUSE_S = 60.0
 
 
 class Rank(IntEnum):
-    """The lower, the sooner."""
+    """Priority: the lower, the sooner."""
 
     HELP = 0
     HANDED_IN = 1
@@ -28,12 +28,12 @@ class Rank(IntEnum):
 
     @property
     def urgent(self) -> bool:
-        """Somebody waits for it: neither hours nor budget hold it up."""
+        """Whether a person waits for it: neither hours nor budget delay it."""
         return self <= Rank.HANDED_IN
 
 
 def rank_of_clip(trigger: str, exported: bool, what: What) -> Rank | None:
-    """None: it stays on the node until it is asked for or expires. exported: an order to export it lies beside it."""
+    """None: it stays on the node until its export is ordered or it expires. exported: whether there is such an order."""
     if trigger == "help" and (exported or what != "nothing"):
         return Rank.HELP
     if exported:
@@ -44,14 +44,14 @@ def rank_of_clip(trigger: str, exported: bool, what: What) -> Rank | None:
 
 
 class Rate:
-    """The bandwidth limit: at most kbit_s on average, no burst; 0: none."""
+    """The bandwidth limit: at most kbit_s on average, without bursts; 0: no limit."""
 
     def __init__(self, kbit_s: int) -> None:
         self._bytes_s = kbit_s * 125
         self._free_s = 0.0
 
     def pause_s(self, size: int, now_s: float) -> float:
-        """How long to wait before the next `size` bytes leave. now_s: monotonic."""
+        """Seconds to wait before the next `size` bytes are sent. now_s: monotonic."""
         if not self._bytes_s:
             return 0.0
         begin = max(now_s, self._free_s)
@@ -60,7 +60,7 @@ class Rate:
 
 
 class Reading(Struct, frozen=True):
-    """What the clocks say: seconds since 1970 if they can be trusted, milliseconds since the boot that is named."""
+    """A reading of the clocks: seconds since 1970, None if not trusted; milliseconds since boot, and the boot's id."""
 
     wall_s: float | None
     boot_id: str
@@ -68,7 +68,7 @@ class Reading(Struct, frozen=True):
 
 
 class Spent(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many bytes still count against the day's budget, and when that was so. wall_s: the latest trusted time ever seen."""
+    """The bytes that count against the daily budget, as of a time. wall_s: the latest trusted time ever seen."""
 
     bytes: Annotated[float, Meta(ge=0, le=1e15)]
     wall_s: Annotated[float, Meta(ge=0, le=1e11)]
@@ -77,10 +77,10 @@ class Spent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def settle(spent: Spent, now: Reading, per_day: int) -> Spent:
-    """What still counts now: a day's budget wears off in a day, evenly.
+    """The bytes that still count now: a day's budget is restored evenly over a day.
 
-    Within one boot only the monotonic clock counts, so that no step of the wall clock gives anything. Over a boot it is the
-    time by which a trusted clock passed the latest time ever seen: setting it back and forth gives nothing either.
+    Within one boot only the monotonic clock counts, so that a step of the wall clock has no effect. Over a reboot it is the time
+    by which a trusted clock exceeds the latest time ever seen: setting it back and forth has no effect either.
     """
     if now.boot_id == spent.boot_id:
         passed_s = (now.mono_ms - spent.mono_ms) / 1000
@@ -91,12 +91,12 @@ def settle(spent: Spent, now: Reading, per_day: int) -> Spent:
 
 
 def wait_s(spent: Spent, size: int, per_day: int) -> float:
-    """How long until `size` bytes may be spent; what is larger than the whole budget waits until all of it is there."""
+    """Seconds until `size` bytes may be spent; more than the whole budget waits until all of it is available."""
     return max(0.0, spent.bytes - max(0, per_day - size)) / per_day * DAY_S
 
 
 def charge(spent: Spent, size: int, per_day: int, *, urgent: bool) -> Spent:
-    """The same with `size` bytes more. Urgent ones use up the budget, but leave no debt for the days after."""
+    """The count with `size` bytes more. Urgent ones use the budget, but leave no debt for later days."""
     total = max(0.0, spent.bytes + size)
     if urgent:
         total = max(spent.bytes, min(total, float(per_day)))
@@ -104,5 +104,5 @@ def charge(spent: Spent, size: int, per_day: int, *, urgent: bool) -> Spent:
 
 
 def back_off_s(failures: int, chance: float, longest_s: float = _LONGEST_PAUSE_S) -> float:
-    """After each failure twice as long, never in step with others. chance: 0..1, drawn anew each time."""
+    """Seconds to wait: doubled after each failure, with jitter. chance: 0..1, random, new each time."""
     return float(min(longest_s, 2.0 ** min(failures, 16)) * (0.5 + chance / 2))

@@ -1,7 +1,7 @@
-"""The uploader: sealed clips and parcels to the centre's ingest, part by part, and the signed receipts to whom they free.
+"""The uploader: sealed clips and parcels to the centre's ingest, part by part, and the signed receipts to the camera.
 
-It reads the spool and can delete no clip: the camera frees one, on a receipt that it verifies itself. Whatever breaks is done
-again, with growing pauses; one object's failure keeps no other waiting, and something more urgent goes first after each part.
+It can read the spool but delete no clip: the camera does that, on a receipt that it verifies itself. Failures are repeated
+with growing pauses; one object's failure delays no other, and after each part a more urgent object goes first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
 from agent.runtime.requests import Carry, Kept
 from agent.runtime.service import Runtime
-from agent.uplink.upload.budget import Allowance
+from agent.uplink.upload.budget import Budget
 from agent.uplink.upload.courier import Courier
-from agent.uplink.upload.ingest_client import Calls, Part
+from agent.uplink.upload.ingest_client import IngestClient, Part
 from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
-from agent.uplink.upload.waiting_clips import Key, Shelf
+from agent.uplink.upload.waiting_clips import Key, WaitingClips
 from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError
 from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
@@ -38,11 +38,11 @@ _LONGEST_DELAY_S = 3600.0
 _MOST_REFUSED = 5
 _STALLED_S = 600.0
 _DAMAGED = 422
-"""What the ingest answers where a journal segment is damaged; elsewhere: where bytes did not arrive as they were announced."""
+"""The ingest's answer for a damaged journal segment; for other objects: the bytes differ from the announced ones."""
 
 
 class Delay(Struct, frozen=True):
-    """An object that was refused: how often, until when (monotonic) it waits, and why."""
+    """The delay of a refused object: how often refused, until when it waits (monotonic), and why."""
 
     failures: int
     until_s: float
@@ -50,7 +50,7 @@ class Delay(Struct, frozen=True):
 
 
 class UploadFacts(NamedTuple):
-    """As in `UplinkStatus`."""
+    """Numbers for `UplinkStatus`."""
 
     uploaded: int | None
     upload_waiting: int | None
@@ -61,19 +61,19 @@ class UploadFacts(NamedTuple):
 
 
 class Uploader:
-    """One thread's work; `carry` and `abort` are for others.
+    """Work of one thread; `carry` and `abort` are for others.
 
-    journal   the uplink's own, for what is set aside
+    journal   the uplink's own, for entries on segments set aside
     """
 
     def __init__(self, runtime: Runtime, outbox: Outbox, files: TlsFiles, journal: Journal) -> None:
         config, layout = runtime.config, runtime.layout
         self._runtime, self._outbox, self._settings, self._journal = runtime, outbox, config.upload, journal
         self._courier = Courier(runtime)
-        self._calls = Calls(config.ingest, files, self._courier.hear)
-        self._shelf = Shelf(layout, config.upload.what)
+        self._ingest = IngestClient(config.ingest, files, self._courier.hear)
+        self._clips = WaitingClips(layout, config.upload.what)
         self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
-        self._allowance = Allowance(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
+        self._budget = Budget(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
         self._rate = Rate(config.upload.kbit_s)
         self._digests = Digests(runtime.stop)
         self._delayed: dict[Key, Delay] = {}
@@ -88,25 +88,25 @@ class Uploader:
     def run(self) -> None:
         while not self._runtime.stop.wait(self._works(self._pause())):
             self._say(self._round())
-            # A server closes what is idle; the next round begins with a connection that stands.
-            self._calls.close()
+            # Servers close idle connections; the next round begins with a new one.
+            self._ingest.close()
 
     def _works(self, pause_s: float = 0.0) -> float:
-        """A sign of life, the next one after that pause at the latest. A line or a neighbour may take its time: not vital."""
+        """Send a heartbeat, valid for that pause. Not vital, as the link or the camera may be slow."""
         self._runtime.beat("uploader", pause_s + _STALLED_S, vital=False)
         return pause_s
 
     def abort(self) -> None:
-        """End a call that is under way, when the service stops; the next start goes on from there."""
-        self._calls.abort()
+        """Abort a running call when the service stops; the next start continues from there."""
+        self._ingest.abort()
 
     def carry(self, request: Carry) -> Kept:
-        """Answer to a technician's report or diagnosis: kept until the centre has it."""
+        """Store a technician's report or diagnosis until the centre has it."""
         return Kept(self._parcels.keep(request.kind, request.name, request.data))
 
     @property
     def facts(self) -> UploadFacts:
-        """For the uplink's status. From any thread."""
+        """Numbers for the uplink's status. From any thread."""
         parcels = self._parcels
         aside, lost = parcels.aside, self._courier.lost
         return UploadFacts(self.uploaded or None, self._waiting, self._trouble, parcels.dropped, aside, lost)
@@ -114,11 +114,11 @@ class Uploader:
     # -- one round -------------------------------------------------------------------------------------------------------
 
     def _round(self) -> LyktaError | None:
-        """Everything that may leave now; the trouble that stands."""
+        """Send everything that may be sent now; returns the remaining error."""
         try:
-            # Neither a folder that cannot be looked into nor what an ingest says may end the service that tells of it.
+            # Neither an unreadable folder nor an ingest's answer may end the service, which has to report them.
             with handling("upload"):
-                self._courier.poll(time.monotonic(), self._calls.orders)
+                self._courier.poll(time.monotonic(), self._ingest.orders)
                 self._errands()
                 while not self._runtime.stop.is_set() and (key := self._next()):
                     self._try(key)
@@ -131,22 +131,22 @@ class Uploader:
         return self._standing_trouble()
 
     def _errands(self) -> None:
-        """What comes before the next object: orders, and a look at what came and went."""
+        """Work before the next object: orders, and a scan for new and deleted objects."""
         now_s = time.monotonic()
         self._works()
-        self._shelf.look()
-        if self._courier.work(self._calls.answer) or now_s >= self._look_through_s:
+        self._clips.look()
+        if self._courier.work(self._ingest.answer) or now_s >= self._look_through_s:
             self._look_through_s = now_s + _LOOK_THROUGH_S
-            self._shelf.look_through(now_s)
+            self._clips.look_through(now_s)
             self._parcels.look_through()
 
     def _next(self) -> Key | None:
-        """The most urgent that may leave now. Where the line broke last time comes last: it may be the cause."""
+        """The most urgent object that may be sent now. One that broke the link last time comes last, as it may be the cause."""
         now_s, last = time.monotonic(), None
         open_for_all = self._open_for_all(now_s)
-        for key in heapq.merge(self._parcels.waiting, self._shelf.waiting):
+        for key in heapq.merge(self._parcels.waiting, self._clips.waiting):
             if not key[0].urgent and not open_for_all:
-                break  # and neither may what comes after it
+                break  # nor may the less urgent ones after it
             if key in self._delayed and now_s < self._delayed[key].until_s:
                 continue
             if key != self._broke_at:
@@ -155,7 +155,7 @@ class Uploader:
         return last
 
     def _open_for_all(self, now_s: float) -> bool:
-        """Whether what is not urgent may leave."""
+        """Whether objects that are not urgent may be sent."""
         return now_s >= self._closed_until_s and in_hours(self._settings.hours, self._runtime.clock.now())
 
     def _try(self, key: Key) -> None:
@@ -175,11 +175,11 @@ class Uploader:
             self._broke_at, self._refused = None, 0
             self._delayed.pop(key, None)
 
-    def _of(self, key: Key) -> Shelf | Parcels:
-        return self._shelf if key[0] in (Rank.HELP, Rank.EXPORT, Rank.EVENT, Rank.ROUTINE) else self._parcels
+    def _of(self, key: Key) -> WaitingClips | Parcels:
+        return self._clips if key[0] in (Rank.HELP, Rank.EXPORT, Rank.EVENT, Rank.ROUTINE) else self._parcels
 
     def _fail(self, key: Key, problem: LyktaError) -> None:
-        """Set one object aside for a while, unless it is gone. Many in a row are the ingest's trouble, not theirs."""
+        """Delay one object, unless it was deleted. Many failures in a row count as a fault of the ingest, not of the objects."""
         if self._of(key).gone(key):
             self._delayed.pop(key, None)
             return
@@ -195,9 +195,9 @@ class Uploader:
             raise UnreachableError(str(problem), problem.hint) from problem
 
     def _aside(self, key: Key, problem: LyktaError) -> LyktaError | None:
-        """Set a segment aside if it is damaged; otherwise, or if the disk takes no note of it, the trouble that stands.
+        """Set a segment aside if it is damaged; otherwise, or if the disk refuses to store that, returns the error.
 
-        The ingest is believed no further than we see ourselves: a word of its must not get a journal out of the way.
+        The damage is checked here too: an ingest must not be able to suppress a journal by its answer alone.
         """
         refused = isinstance(problem, IngestRefusedError) and problem.status == _DAMAGED
         if not refused and not isinstance(problem, DamageError | StorageError):
@@ -220,7 +220,7 @@ class Uploader:
         return None
 
     def _standing_trouble(self) -> LyktaError | None:
-        """Why the longest refused object waits; what has gone meanwhile waits no longer."""
+        """Why the object waits that was refused first; deleted objects are removed from the list."""
         while self._delayed:
             key, delay = next(iter(self._delayed.items()))
             if not self._of(key).gone(key):
@@ -231,47 +231,47 @@ class Uploader:
     # -- one object ------------------------------------------------------------------------------------------------------
 
     def _send(self, key: Key, item: Item) -> str | None:
-        """One object from wherever it stands to its receipt; None if it has to wait in the middle."""
-        said = self._calls.announce(item, self._digests.of_all(item))
+        """Send one object from where it stopped, up to its receipt; None if it has to wait in between."""
+        said = self._ingest.announce(item, self._digests.of_all(item))
         if said.receipt:
             return said.receipt
         self._tell(item)
         for part in said.parts:
             if not part.done and not self._put(key, item, part):
                 return None
-        receipt = self._calls.complete(item)
+        receipt = self._ingest.complete(item)
         self.uploaded += 1
         return receipt
 
     def _put(self, key: Key, item: Item, part: Part) -> bool:
-        """Send a part, if it may leave now."""
+        """Send a part, if it may be sent now; whether it was."""
         if self._runtime.stop.is_set() or not self._first_still(key) or not self._afford(item, part.size):
             return False
         path = item.file(part.file)
         md5, data = self._digests.of(path, part.offset, part.size), blocks(path, part.offset, part.size)
         self._unsent = part.size
         try:
-            self._calls.put(part, md5, self._paced(data))
+            self._ingest.put(part, md5, self._paced(data))
         except LyktaError:
-            # A line that breaks each minute must not use up the budget with what it never carried.
-            self._allowance.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
+            # A link that breaks each minute must not use up the budget with bytes that it did not transfer.
+            self._budget.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
             raise
         self._failures = 0
         self._delayed.pop(key, None)
         return True
 
     def _first_still(self, key: Key) -> bool:
-        """Whether nothing more urgent has come, and the hours have not ended."""
-        self._shelf.look()
+        """Whether no more urgent object has arrived, and the hours have not ended."""
+        self._clips.look()
         first = self._next()
         return (first is None or first[0] >= key[0]) and (key[0].urgent or self._open_for_all(time.monotonic()))
 
     def _afford(self, item: Item, size: int) -> bool:
-        wait_s = 0.0 if item.rank.urgent else self._allowance.wait_s(size)
+        wait_s = 0.0 if item.rank.urgent else self._budget.wait_s(size)
         if wait_s:
             self._closed_until_s = time.monotonic() + wait_s
             return False
-        self._allowance.spend(size, urgent=item.rank.urgent)
+        self._budget.spend(size, urgent=item.rank.urgent)
         return True
 
     def _paced(self, data: Iterator[bytes]) -> Iterator[bytes]:
@@ -287,10 +287,10 @@ class Uploader:
             self._parcels.received(key, item, receipt)
             return
         hand_over_receipt(self._runtime.layout, item.id, receipt)
-        self._shelf.handed_over(key, time.monotonic())
+        self._clips.handed_over(key, time.monotonic())
         self._told.discard(item.id)
 
-    # -- telling ---------------------------------------------------------------------------------------------------------
+    # -- reports -----------------------------------------------------------------------------------------------------------
 
     def _tell(self, item: Item) -> None:
         if item.kind != "clip" or item.id in self._told:
@@ -300,21 +300,21 @@ class Uploader:
         try:
             self._outbox.put(ClipNote(item.id, "uploading", "", "", size))
         except StorageError as problem:
-            # A disk without room for the note is the best reason to upload.
+            # A full disk must not stop uploads, which free space.
             self._warn(problem)
 
     def _warn(self, problem: LyktaError) -> None:
         self._runtime.log("warning", f"upload: {problem}", hint=problem.hint)
 
     def _say(self, trouble: LyktaError | None) -> None:
-        """Each trouble once in the log, the last one in the status."""
+        """Log each error once, and put the last one into the status."""
         text = str(trouble or "")
         if trouble and text != self._trouble and not self._runtime.stop.is_set():
             self._runtime.log("warning", f"upload: {text}", hint=trouble.hint)
-        self._trouble, self._waiting = text, len(self._shelf.waiting) + len(self._parcels.waiting)
+        self._trouble, self._waiting = text, len(self._clips.waiting) + len(self._parcels.waiting)
 
     def _pause(self) -> float:
-        """Half a second when all is well, growing ones after failures, and never less than the ingest asked for."""
+        """Seconds to the next round: half a second normally, growing after failures, never less than the ingest asked for."""
         if not self._failures:
             return _IDLE_S
         return max(self._after_s, back_off_s(self._failures, random.random()))

@@ -1,7 +1,7 @@
 """The clips that wait in the spool to be uploaded, most urgent first. It reads; it changes nothing.
 
-Each manifest is peeked at once, unverified: to sort by. With ten thousand clips that stay on the node, a look costs a few
-calls: the spool's folder tells when clips come and go, and only what is still running is looked at by name.
+Each manifest is read once, unverified, to sort the clips. With ten thousand clips on the node a scan costs a few system
+calls: the spool folder's mtime shows when clips were added or deleted, and only running ones are examined by name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from privacy.records.manifest import MANIFEST, MANIFEST_FILE, Manifest
 from provisioning.layout import Layout
 
 Key = tuple[Rank, str]
-"""Rank and id: sorted, the oldest of the most urgent first."""
+"""Rank and id; in sorted order the oldest of the most urgent come first."""
 _AGAIN_S = 3600.0
 _MOST_AT_ONCE = 500
 
@@ -31,8 +31,8 @@ class _Triggered(Struct, frozen=True):
     trigger: str
 
 
-class Shelf:
-    """`look` often, `look_through` now and then: only that one sees what orders have laid beside clips."""
+class WaitingClips:
+    """Call `look` often, `look_through` periodically: only the latter finds orders that were stored with clips."""
 
     def __init__(self, layout: Layout, what: What) -> None:
         self._spool, self._receipts, self._what = layout.spool, folder_of(layout, "receipt"), what
@@ -43,20 +43,20 @@ class Shelf:
         self._seen = self._seen_before = -1
 
     def look(self) -> None:
-        """See what came and went."""
+        """Find new and deleted clips."""
         changed = self._changed()
-        # Once more than the folder tells: two changes within one tick of the file system's clock look like one.
+        # Once more after a change: two changes within one tick of the file system's clock have the same mtime.
         if changed != self._seen or self._seen != self._seen_before:
             self._scan()
         self._seen_before, self._seen = self._seen, changed
-        # The newest first: in a long row, what has just been pressed for comes first.
+        # The newest first: in a long list the clip of a press just now comes first.
         complete = (clip for clip in sorted(self._running, reverse=True) if self._complete(clip))
         for clip in list(islice(complete, _MOST_AT_ONCE)):
             self._running.discard(clip)
             self._place(clip)
 
     def look_through(self, now_s: float) -> None:
-        """See also which clips are to be exported by now, and which receipts freed nothing. now_s: monotonic."""
+        """Find also clips with an order to export, and clips still here after their receipt. now_s: monotonic."""
         for clip, rank in list(self._ranks.items()):
             if rank not in (Rank.HELP, Rank.EXPORT) and (self._spool / clip / "export.jws").exists():
                 self._take(clip)
@@ -64,24 +64,24 @@ class Shelf:
         for clip, again_s in list(self._handed.items()):
             if now_s >= again_s and not self._in_inbox(clip):
                 del self._handed[clip]
-                # It may be listed again already: an order to export it came meanwhile.
+                # It may be listed already, by an order to export it that arrived meanwhile.
                 self._take(clip)
                 self._place(clip)
 
     def fetch(self, key: Key) -> Item:
-        """A clip as it is uploaded; `StorageError` if it has gone."""
+        """A clip for upload; `StorageError` if it was deleted."""
         folder = self._spool / key[1]
         with on_disk(f"clip {key[1]}: manifest.jws", "it was freed or expired"):
             token = self._manifest(key[1])
         return Item(key[0], "clip", key[1], token.decode(), folder, peek(token, MANIFEST, Manifest).files)
 
     def handed_over(self, key: Key, now_s: float) -> None:
-        """Its receipt is in the camera's hands, or in the inbox. If it is still here in an hour, it is offered again."""
+        """The camera or the inbox has the receipt. If the clip is still here in an hour, it is offered again."""
         self._take(key[1])
         self._handed[key[1]] = now_s + _AGAIN_S
 
     def gone(self, key: Key) -> bool:
-        """Whether it waits no longer as what it waited for: it was freed, has expired, or is wanted sooner now."""
+        """Whether the clip no longer waits with this rank: it was deleted, has expired, or became more urgent."""
         if not self._complete(key[1]):
             self._take(key[1])
         place = bisect_left(self.waiting, key)
@@ -108,11 +108,11 @@ class Shelf:
         self._running |= found - known
 
     def _place(self, clip: str) -> None:
-        """Where a complete clip stands; it waits unless its receipt is in the inbox already."""
+        """Sort in a complete clip; it waits unless its receipt is in the inbox already."""
         try:
             rank = self._rank(clip)
         except FileNotFoundError:
-            return  # gone in this moment: the next scan knows
+            return  # just deleted: the next scan removes it
         self._ranks[clip] = rank
         if rank is not None and not self._in_inbox(clip):
             insort(self.waiting, (rank, clip))
@@ -126,7 +126,7 @@ class Shelf:
         except FileNotFoundError:
             raise
         except (RecordError, OSError):
-            trigger = "damaged"  # the ingest says what is wrong with it, and the status shows that
+            trigger = "damaged"  # the ingest reports the damage, and the status shows it
         return rank_of_clip(trigger, (folder / "export.jws").exists(), self._what)
 
     def _manifest(self, clip: str) -> bytes:

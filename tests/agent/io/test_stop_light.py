@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.io.help_call import Call, again, lapse
-from agent.io.stop_light import SETTLE_MS, LampWatch, Sight, lit
+from agent.io.stop_light import SETTLE_MS, LampFacts, LampWatch, lit
 from agent.io.switches import FAN_OFF, FAN_ON, HELD_MS, JAMMED_MS, QUIET_MS, Switches, fan_on
 from agent.messages import Alarm, Switch, Tamper
 from agent.runtime.config import Light
@@ -21,9 +21,9 @@ MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda 
 AT = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-def sight(now: datetime, **facts: Any) -> Sight:
+def sight(now: datetime, **facts: Any) -> LampFacts:
     standing: dict[str, Any] = {"trusted": True, "now_ms": 0, "dark": None, "seen_ms": None, "call": False, "forced": None}
-    return Sight(now=now, **(standing | facts))
+    return LampFacts(now=now, **(standing | facts))
 
 
 @given(MOMENTS)

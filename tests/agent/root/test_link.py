@@ -22,8 +22,8 @@ from agent.root.link_rescue import (
     REBOOT_AGAIN_MS,
     REBOOT_MS,
     RECONNECT_MS,
-    Course,
-    Facts,
+    RescueFacts,
+    RescueState,
     decide,
     taken,
 )
@@ -33,12 +33,12 @@ from tests.support.asking import ask
 from tests.support.broker import PATIENCE
 from tests.support.nodes import Node, stop, until
 
-FREE = Facts(False, False, False)
+FREE = RescueFacts(False, False, False)
 MINUTES = st.lists(
     st.tuples(
         st.integers(1, 40),
         st.sampled_from([False] * 8 + [True]),
-        st.builds(Facts, st.booleans(), st.booleans(), st.booleans()),
+        st.builds(RescueFacts, st.booleans(), st.booleans(), st.booleans()),
         st.integers(0, 25),
     ),
     max_size=120,
@@ -46,12 +46,12 @@ MINUTES = st.lists(
 
 
 @given(MINUTES)
-def test_no_course_of_minutes_breaks_a_rule(minutes: list[tuple[int, bool, Facts, int]]) -> None:
+def test_no_course_of_minutes_breaks_a_rule(minutes: list[tuple[int, bool, RescueFacts, int]]) -> None:
     """Each rung only after its quiet time; a reboot never in hours, in a hold, in a call, nor twice in a day of powered time.
 
     Each step: so many minutes pass, then perhaps a power cut (one in 26), then one look.
     """
-    boot, now, powered, reboots, course, modem = 0, 0, 0, [], Course("0"), None
+    boot, now, powered, reboots, course, modem = 0, 0, 0, [], RescueState("0"), None
     for pause, connected, facts, luck in minutes:
         now, powered = now + pause * MINUTE, powered + pause * MINUTE
         if luck == 25:
@@ -77,7 +77,7 @@ def test_no_course_of_minutes_breaks_a_rule(minutes: list[tuple[int, bool, Facts
 
 
 def test_a_link_that_stays_dead_climbs_in_order() -> None:
-    course, rungs = Course("boot"), []
+    course, rungs = RescueState("boot"), []
     for minute in range(0, 400):
         course = course.now("boot", minute * MINUTE, False)
         if rung := decide(course, FREE).rung:
@@ -92,10 +92,14 @@ def test_a_link_that_stays_dead_climbs_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("facts", "refusal"),
-    [(Facts(True, False, False), "hours"), (Facts(False, True, False), "hold"), (Facts(False, False, True), "help")],
+    [
+        (RescueFacts(True, False, False), "hours"),
+        (RescueFacts(False, True, False), "hold"),
+        (RescueFacts(False, False, True), "help"),
+    ],
 )
-def test_what_forbids_a_reboot_forbids_nothing_below_it(facts: Facts, refusal: str) -> None:
-    course = Course("boot").now("boot", REBOOT_MS, False)
+def test_what_forbids_a_reboot_forbids_nothing_below_it(facts: RescueFacts, refusal: str) -> None:
+    course = RescueState("boot").now("boot", REBOOT_MS, False)
     decision = decide(course, facts)
     assert (decision.refusal, decision.rung) == (refusal, "modem")
 
@@ -134,7 +138,7 @@ def quiet(node: Node, minutes: int, **facts: Any) -> None:
     heard = clock.mono_ms() - minutes * MINUTE
     path = node.layout.var / "link/course.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Course(clock.boot_id, clock.mono_ms(), heard, **facts)))
+    path.write_bytes(msgspec.json.encode(RescueState(clock.boot_id, clock.mono_ms(), heard, **facts)))
 
 
 def waiting(node: Node) -> list[tuple[str, str]]:

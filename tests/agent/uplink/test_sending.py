@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.runtime.config import parse
 from agent.runtime.hours import in_hours
-from agent.uplink.upload.budget import Allowance
+from agent.uplink.upload.budget import Budget
 from agent.uplink.upload.parts import BLOCK
 from agent.uplink.upload.policy import (
     DAY_S,
@@ -160,8 +160,8 @@ def test_what_did_not_leave_is_given_back_and_the_count_survives_a_restart(tmp_p
     trouble: list[StorageError] = []
     path = tmp_path / "uplink" / "spent.json"
 
-    def opened() -> Allowance:
-        return Allowance(path, 1, SystemClock("host"), trouble.append)
+    def opened() -> Budget:
+        return Budget(path, 1, SystemClock("host"), trouble.append)
 
     first = opened()
     first.spend(900_000, urgent=False)
@@ -177,9 +177,9 @@ def test_what_did_not_leave_is_given_back_and_the_count_survives_a_restart(tmp_p
 def test_a_disk_that_does_not_take_the_count_is_told_and_it_counts_all_the_same(tmp_path: Path) -> None:
     trouble: list[StorageError] = []
     (tmp_path / "uplink").write_text("a file where a folder should be")
-    allowance = Allowance(tmp_path / "uplink/spent.json", 1, SystemClock("host"), trouble.append)
-    allowance.spend(900_000, urgent=False)
-    assert allowance.wait_s(200_000) > 0
+    budget = Budget(tmp_path / "uplink/spent.json", 1, SystemClock("host"), trouble.append)
+    budget.spend(900_000, urgent=False)
+    assert budget.wait_s(200_000) > 0
     assert "spent.json" in str(trouble[0])
 
 

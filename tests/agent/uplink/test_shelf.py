@@ -1,4 +1,4 @@
-"""The shelf of clips that wait: whatever comes and goes, and however quickly, it knows what waits and in which order."""
+"""The clips that wait for upload: the list and its order are right, whatever clips are added and deleted, however quickly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.inbox.inbox import folder_of
 from agent.uplink.upload.policy import Rank, rank_of_clip
-from agent.uplink.upload.waiting_clips import Shelf
+from agent.uplink.upload.waiting_clips import WaitingClips
 from privacy.records.jws import Signer, sign
 from privacy.records.manifest import MANIFEST
 from provisioning.layout import Layout
@@ -58,7 +58,7 @@ class World:
                 found += [(rank, folder.name)] if rank is not None else []
         return sorted(found)
 
-    def do(self, act: str, number: int, trigger: str, shelf: Shelf) -> None:
+    def do(self, act: str, number: int, trigger: str, shelf: WaitingClips) -> None:
         folder, receipt = self.folder(number), folder_of(self.layout, "receipt") / f"{self.folder(number).name}.jws"
         waits = [key for key in shelf.waiting if key[1] == folder.name]
         match act:
@@ -91,9 +91,9 @@ def test_it_knows_what_waits(acts: list[tuple[str, int, str]], what: str) -> Non
     with tempfile.TemporaryDirectory() as root:
         world = World(Layout(Path(root)))
         world.layout.spool.mkdir(parents=True)
-        shelf = Shelf(world.layout, what)  # type: ignore[arg-type]
+        shelf = WaitingClips(world.layout, what)  # type: ignore[arg-type]
         for act, number, trigger in acts:
-            shelf = Shelf(world.layout, what) if act == "restart" else shelf  # type: ignore[arg-type]
+            shelf = WaitingClips(world.layout, what) if act == "restart" else shelf  # type: ignore[arg-type]
             world.do(act, number, trigger, shelf)
         shelf.look()
         shelf.look()
@@ -105,7 +105,7 @@ def test_two_changes_in_one_tick_of_the_file_system_are_both_seen(tmp_path: Path
     """The folder's time then tells of the first only."""
     world = World(Layout(tmp_path))
     world.layout.spool.mkdir(parents=True)
-    shelf = Shelf(world.layout, "events")
+    shelf = WaitingClips(world.layout, "events")
     for number in (1, 2):
         world.folder(number).mkdir()
         (world.folder(number) / "manifest.jws").write_bytes(TOKENS["help"])
@@ -122,7 +122,7 @@ def test_each_manifest_is_opened_once(tmp_path: Path) -> None:
         folder = layout.spool / f"01890000-0000-7000-8000-{number:012x}"
         folder.mkdir()
         (folder / "manifest.jws").write_bytes(TOKENS["routine"])
-    shelf = Shelf(layout, "events")
+    shelf = WaitingClips(layout, "events")
     for _ in range(5):
         shelf.look()
     opened: list[str] = []
