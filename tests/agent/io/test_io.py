@@ -244,13 +244,15 @@ def test_the_path_is_tested_without_lamp_and_alarm(node: Node) -> None:
 def test_the_path_is_tested_each_week_by_itself(node: Node) -> None:
     """By the node's own time since boot, which goes a hundred thousand times as fast here."""
     service = start_with(node, fitted={"help_button": 17, "help_lamp": 27}, times=100_000)
-    until(lambda: len(said(node)) >= 2, "two tests stand in the outbox")
+    try:
+        until(lambda: len(said(node)) >= 2, "two tests stand in the outbox")
+    finally:
+        assert stop(service) == 0
     assert {tail for tail, _ in said(node)} == {"event/help_test"}
     with sqlite3.connect(store_of(node)) as database:
         rows = database.execute("SELECT payload FROM messages ORDER BY seq").fetchall()
     moments = [json.loads(payload)["envelope"]["mono_ms"] for (payload,) in rows]
     assert all(later - earlier >= 7 * 24 * 3_600_000 for earlier, later in pairwise(moments))
-    assert stop(service) == 0
 
 
 @pytest.mark.parametrize("key", ["gone", "empty", "none", "foreign"])
@@ -319,13 +321,15 @@ def test_a_help_button_closed_at_the_start_is_an_alarm(node: Node) -> None:
 def test_a_call_that_nobody_takes_ends_by_itself(node: Node) -> None:
     """Nothing but time passes after the press: the lamp goes out, and the centre hears that nobody came."""
     service = start_with(node, times=60)
-    press(node)
-    until(lambda: ("event/help", "unanswered") in bodies(node, "action"), "a minute of the node's is over", 15)
-    until(lambda: lamp(node) == "off", "the lamp is off")
+    try:
+        press(node)
+        until(lambda: ("event/help", "unanswered") in bodies(node, "action"), "a minute of the node's is over", 15)
+        until(lambda: lamp(node) == "off", "the lamp is off")
+    finally:
+        assert stop(service) == 0
     assert "alarm/help" not in alarms(node)
     [pressed, unanswered] = [body for tail, body in said(node) if tail == "event/help"]
     assert (pressed["action"], unanswered["press"]) == ("pressed", pressed["press"])
-    assert stop(service) == 0
 
 
 def alarms(node: Node) -> dict[str, str]:
