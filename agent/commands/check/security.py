@@ -181,7 +181,8 @@ def _swap(_layout: Layout) -> list[Finding]:
 
 def _accounts(layout: Layout) -> list[Finding]:
     lines = (line.split(":") for line in (layout.root / "etc/shadow").read_text().splitlines())
-    found = [parts[0] for parts in lines if not parts[1].startswith(("!", "*"))]
+    # A line without a colon is no account: login ignores it too.
+    found = [parts[0] for parts in lines if len(parts) > 1 and not parts[1].startswith(("!", "*"))]
     if found:
         return [_warn(f"accounts: a password for {', '.join(found)}", f"passwd -l {found[0]}")]
     return [_ok("accounts: none has a password")]

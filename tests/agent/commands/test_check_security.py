@@ -51,7 +51,7 @@ def test_a_node_in_a_folder(tmp_path: Path, name: str) -> None:
     drop_in = tmp_path / "etc/systemd/system/lykta-camera.service.d/more.conf"
     drop_in.parent.mkdir(parents=True)
     drop_in.write_text("[Service]\n")
-    (tmp_path / "etc/shadow").write_text("root:*:1::::::\npi:$y$x:1::::::\n")
+    (tmp_path / "etc/shadow").write_text("\nroot:*:1::::::\nno-colon\npi:$y$x:1::::::\n")
     found = {one.what.split(":")[0]: one for one in security(Layout(tmp_path))}
     assert (found["credentials"].result, found["units"].result, found["accounts"].result) == ("fail", "warn", "warn")
     assert name in found["credentials"].what
