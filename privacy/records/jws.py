@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -47,8 +47,8 @@ class _Registry(jws.JWSRegistry):
 
 _REGISTRY = _Registry(algorithms=["ES256"])
 _LONGEST_CHAIN = 4
-UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
-"""What `cryptography` raises for certificates and requests that are damaged or of an unknown kind."""
+UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm, InternalError, x509.InvalidVersion)
+"""What `cryptography` raises for keys, certificates and requests that are damaged or of an unknown kind."""
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 
 
@@ -216,7 +216,7 @@ def load_private_key(pem: bytes) -> PrivateKey:
     """A P-256 private key from PEM; `RecordError` if it is not one."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
+    except UNUSABLE as problem:
         raise RecordError(f"private key: {problem}", "the key file is damaged; enrol again") from problem
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise RecordError("private key: not a P-256 key", "enrol again")
@@ -323,7 +323,7 @@ def certificate_party(chain: Chain, authority: Authority) -> Party:
 def _issued(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
     try:
         leaf.verify_directly_issued_by(ca)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, *UNUSABLE):
         return False
     return True
 
