@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.uplink.health import of_camera
+from agent.runtime.status import CameraStatus
+from agent.uplink.health import numbers_of, of_camera
 from privacy.masking.mask_record import NOTHING, MaskHeader, MaskRecord
 from tests.support.broker import PATIENCE
 from tests.support.nodes import BIN, PROJECT, VIDEO, Node, ago, stop, until
@@ -171,7 +172,8 @@ def records_of(node: Node, clip: Path) -> list[MaskRecord]:
 
 def masked_whole(node: Node) -> set[str]:
     """Why frames were masked whole, if health says it of all of them; its numbers are read while another thread counts on."""
-    told = {group.group: group.values for group in of_camera(node.status("camera")["detail"])}["privacy"]
+    status = msgspec.convert(node.status("camera")["detail"], CameraStatus)
+    told = {group.group: group.values for group in of_camera(numbers_of([status]))}["privacy"]
     causes = {name.removeprefix("full_"): number or 0 for name, number in told.items() if name.startswith("full_")}
     return set(causes) if told["frames"] == told["full"] == sum(causes.values()) else set()
 
