@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def ask(path: Path, request: Mapping[str, Any], timeout: float = PATIENCE * EXCH
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(timeout)
-            line.connect(str(path))
+            _connect(line, path, time.monotonic() + timeout)
             line.sendall(json.dumps(request).encode() + b"\n")
             data = b""
             while not data.endswith(b"\n") and (part := line.recv(1 << 16)):
@@ -45,6 +46,17 @@ def ask(path: Path, request: Mapping[str, Any], timeout: float = PATIENCE * EXCH
     if "error" in answer:
         raise LyktaError(answer["error"], answer.get("hint", ""))
     return answer
+
+
+def _connect(line: socket.socket, path: Path, end_s: float) -> None:
+    """Where others stand in line, Linux waits for none of them (EAGAIN)."""
+    while True:
+        try:
+            return line.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(0.01)
 
 
 def answering(replies: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> Replies:

@@ -242,7 +242,7 @@ def test_what_cannot_be_opened_is_blind_and_films_once_it_can(node: Node, tmp_pa
     late.symlink_to(VIDEO)
     until(lambda: node.state("camera") == ("ready", "filming"), "it films", 30)
     assert stop(service) == 0
-    assert node.log().count(f"{late}: there is no camera") == 1
+    assert node.log().count(f"{late}: no such file") == 1
 
 
 @pytest.mark.parametrize("number", [None, 0])
