@@ -120,7 +120,9 @@ trust = "host"
 
     def start_broker(self, stack: ExitStack) -> Process:
         broker = self.start(stack, "broker", [tool("mosquitto"), "-c", str(self.broker / "broker.conf")])
-        await_port(self.ports.broker, "mosquitto", self.logs)
+        # It opens one after the other: who comes to the second before it is open is refused, and does not try again.
+        for port in (self.ports.broker, self.ports.operators):
+            await_port(port, "mosquitto", self.logs)
         return broker
 
     def start_ingest(self, stack: ExitStack) -> Process:
