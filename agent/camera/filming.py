@@ -104,6 +104,8 @@ class Filming:
         pipeline = Pipeline(
             camera, self._parts.detector, masker, listeners(self._parts, camera, self._saw, Coding(encoder, recorder.take).encode)
         )
+        # Camera and encoder are known from the first frame on, which makes the service ready.
+        runtime.report(self._status(pipeline, recorder, camera, encoder.name))
         runtime.enter("starting", "first_frames")
         self._blind_since_s = runtime.clock.mono_ms() / 1000
         flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
