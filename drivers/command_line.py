@@ -59,11 +59,15 @@ def load(verb: Verb, name: str) -> Any:
     return command
 
 
-def print_version(wanted: bool) -> None:
-    """--version."""
-    if wanted:
-        sys.stdout.write(f"lykta {version('lykta')}\n")
-        raise typer.Exit
+def version_of(distribution: str) -> Callable[[bool], None]:
+    """What the option `--version` calls: it prints name and version of this distribution, and ends the command."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            sys.stdout.write(f"{distribution} {version(distribution)}\n")
+            raise typer.Exit
+
+    return show
 
 
 def exit_code_of(app: Callable[..., object]) -> int:

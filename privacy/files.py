@@ -43,7 +43,9 @@ def on_disk(what: object, hint: str = FREE_SPACE, *, denied: str = "") -> Iterat
     except OSError as problem:
         if denied and isinstance(problem, PermissionError):
             raise AccessError(f"{what}: {problem.strerror}", denied) from problem
-        raise StorageError(f"{what}: {problem.strerror or problem}", hint, problem.errno) from problem
+        # The file that was refused, where `what` names only the folder or the act.
+        where = "" if problem.filename is None or str(problem.filename) in str(what) else f"{problem.filename}: "
+        raise StorageError(f"{what}: {where}{problem.strerror or problem}", hint, problem.errno) from problem
 
 
 def place(path: Path, data: bytes, *, mode: int = GROUP) -> None:

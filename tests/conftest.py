@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tests.support.broker import NAME, Broker, Centre, free_port
 from tests.support.fake_broker import FakeBroker, Talk
 from tests.support.ingests import OddIngest
 from tests.support.nodes import MODELS, PROJECT, VIDEO, Node
+from tests.support.receiving import Centre as Ingest
 from tests.support.sampling import sampled
 from tests.support.shelf import Shelf
 from tests.support.stop import Stop
@@ -76,6 +78,16 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("centre") / "keys"
     clips.made("keygen", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+    """One ingest for all tests of a file; it is never restarted, and its log has no traceback at the end."""
+    centre = Ingest(keys, tmp_path_factory.mktemp("shared") / "store")
+    centre.start()
+    yield centre
+    assert centre.end() in (0, -signal.SIGTERM)
+    assert "Traceback" not in centre.log.read_text()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from drivers.command_line import Verb, print_version, program
+from drivers.command_line import Verb, program, version_of
 from privacy.errors import UsageError
 
 _LOOK, _ACT, _HELPERS = "Look", "Act", "Services and helpers"
@@ -48,7 +48,7 @@ def options(
     context: typer.Context,
     root: Annotated[str, typer.Option(help="folder that all of the node's paths lie under", envvar="LYKTA_ROOT")] = "",
     _version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="print the version, and end")
+        bool, typer.Option("--version", callback=version_of("lykta"), is_eager=True, help="print the version, and end")
     ] = False,
 ) -> None:
     given = context.get_parameter_source("root")

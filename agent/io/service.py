@@ -74,7 +74,7 @@ class Io:
     def __init__(self, runtime: Runtime, store: IoStore, pins: Pins) -> None:
         self._runtime, self._store, self._pins = runtime, store, pins
         self._queue: Queue[Callable[[], None]] = Queue(_MOST_WORK)
-        self._lost = 0
+        self._refused = 0
         self._contacts, self._wake = Contacts(pins.fitted, self._as_found()), Event()
         self._last = LastNumber(runtime.layout.last_command, runtime.clock.boot_id)
         self._camera = Sender(runtime.layout.trigger)
@@ -115,8 +115,8 @@ class Io:
         try:
             self._queue.put_nowait(work)
         except Full:
-            self._lost += 1
-            self._runtime.log("warning", "requests: queue full: one press or command lost")
+            self._refused += 1
+            self._runtime.log("warning", "commands: queue full: one refused as busy")
             return False
         finally:
             self._wake.set()
@@ -206,7 +206,7 @@ class Io:
                 call="none" if call is None else "taken" if call.taken else "open",
                 parts=contacts | {part: pins.shown(part) for part in OUTPUTS if part in pins.fitted},
                 presses=self._help.presses,
-                requests_lost=self._lost,
+                commands_refused=self._refused,
                 dropped_datagrams=self._camera.dropped,
                 events_lost=self._store.lost,
             )

@@ -17,6 +17,8 @@ from privacy.foreign import END
 
 S = TypeVar("S", bound="Status")
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}" + END)]
+_MOST_NAMES = Meta(max_length=64)
+"""Names in one dictionary: each becomes a number of a health message."""
 Part = Literal["open", "closed", "off", "blinking", "steady"]
 
 
@@ -57,7 +59,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class CameraStatus(Status, frozen=True, kw_only=True):
-    """Counts since the camera was last opened, except those of losses, which count since the start.
+    """Counts since the camera was last opened; those of the disk, the neighbour and the audit since the service started.
 
     full_by_cause      fully masked frames, by cause
     look_ms            the mean time of a detection
@@ -74,7 +76,7 @@ class CameraStatus(Status, frozen=True, kw_only=True):
     frames: Annotated[int, published("camera", "privacy")] = 0
     masked: Annotated[int, published("privacy")] = 0
     full: Annotated[int, published("privacy")] = 0
-    full_by_cause: Annotated[dict[Name, int], published("privacy", name="full")] = {}
+    full_by_cause: Annotated[dict[Name, int], _MOST_NAMES, published("privacy", name="full")] = {}
     looks: Annotated[int, published("privacy")] = 0
     look_ms: Annotated[float | None, published("privacy")] = None
     learned_tiles: Annotated[int, published("privacy")] = 0
@@ -98,15 +100,15 @@ class IoStatus(Status, frozen=True, kw_only=True):
 
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
     parts              state of the fitted contacts and lamps
-    requests_lost      lost because the queue was full: a press on the socket, or a signed command
+    commands_refused      signed commands answered with `busy`, because the queue was full
     dropped_datagrams  lost on the way to the camera; events_lost: messages and entries that the disk refused for too long
     """
 
     lamp: str = ""
     call: Literal["none", "open", "taken"] = "open"
-    parts: dict[Name, Part] = {}
+    parts: Annotated[dict[Name, Part], _MOST_NAMES] = {}
     presses: Annotated[int, local("each is a message of its own, event/help")] = 0
-    requests_lost: Annotated[int, published("buffer", name="io_requests_lost")] = 0
+    commands_refused: Annotated[int, published("buffer", name="io_commands_refused")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="io_datagrams_lost")] = 0
     events_lost: Annotated[int, published("buffer", name="io_events_lost")] = 0
 
@@ -133,7 +135,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     too_large: Annotated[int, published("link", name="messages_too_large")] = 0
     set_aside: Annotated[int, published("link", name="messages_set_aside")] = 0
     unreadable: Annotated[int, published("link", name="messages_unreadable")] = 0
-    breaks: Annotated[dict[Name, int], local("`describe` says them")] = {}
+    breaks: Annotated[dict[Name, int], _MOST_NAMES, local("`describe` says them")] = {}
     ignored_commands: Annotated[int, published("link")] = 0
     ignored_orders: Annotated[int, published("link")] = 0
     ignored_desired: Annotated[int, published("link")] = 0
@@ -141,7 +143,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     uploaded: Annotated[int | None, published("link")] = None
     upload_waiting: Annotated[int | None, published("link")] = None
     diag_dropped: Annotated[int | None, published("buffer", name="handed_in_dropped")] = None
-    journals_aside: Annotated[dict[Name, int], published("buffer", name="journals_aside")] = {}
+    journals_aside: Annotated[dict[Name, int], _MOST_NAMES, published("buffer", name="journals_aside")] = {}
 
 
 STATUS: dict[str, type[Status]] = {"camera": CameraStatus, "io": IoStatus, "uplink": UplinkStatus}

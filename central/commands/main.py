@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drivers.command_line import Verb, exit_code_of, print_version, program
+from drivers.command_line import Verb, exit_code_of, program, version_of
 
 _KEYS, _NODES, _CLIPS, _HELP = "Keys and people", "Nodes", "Clips", "Help"
 VERBS = {
@@ -32,7 +32,7 @@ app = program(VERBS, "Lykta's centre: keys, officers, signing, ingest, clips.")
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="print the version, and end")
+        bool, typer.Option("--version", callback=version_of("lykta-central"), is_eager=True, help="print the version, and end")
     ] = False,
 ) -> None:
     """Lykta's centre: keys, officers, signing, ingest, clips."""

@@ -251,7 +251,7 @@ def uvicorn() -> str:
 
 
 def lykta() -> str:
-    """Every module of the node; nanodet's converter runs at set-up only, and its onnx is not on a node."""
+    """Every module of the node; the converters run at set-up only, and their onnx is not on a node."""
     import importlib
     import pkgutil
 
@@ -259,7 +259,7 @@ def lykta() -> str:
         module.name
         for package in ("agent", "drivers", "privacy", "provisioning")
         for module in pkgutil.walk_packages([f"/mnt/lykta/{package}"], f"{package}.")
-        if module.name != "provisioning.setup.nanodet"
+        if module.name not in ("provisioning.setup.nanodet", "provisioning.setup.rtmdet")
     ]
     for name in names:
         importlib.import_module(name)

@@ -48,16 +48,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    """One server for all; it is never restarted, and its log has no traceback at the end."""
-    centre = Centre(keys, tmp_path_factory.mktemp("shared") / "store")
-    centre.start()
-    yield centre
-    assert centre.end() in (0, -signal.SIGTERM)
-    assert "Traceback" not in centre.log.read_text()
-
-
 @pytest.fixture
 def node(keys: Path, tmp_path: Path) -> Node:
     return Node(keys, f"city/node-{next(NUMBERS)}", tmp_path / "node")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,15 +25,6 @@ from tests.support.receiving import Centre, parcel
 from tests.support.shelf import Shelf
 
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    centre = Centre(keys, tmp_path_factory.mktemp("shared") / "store")
-    centre.start()
-    yield centre
-    assert centre.end() in (0, -signal.SIGTERM)
-    assert "Traceback" not in centre.log.read_text()
 
 
 @pytest.fixture

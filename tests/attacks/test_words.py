@@ -88,7 +88,7 @@ def test_help_is_in_panels_and_names_every_command() -> None:
 def test_version_completion_and_manual_page(name: str) -> None:
     """16.8: what a stranger tries first. groff finds nothing to warn of, and the page has each command that help has."""
     ran = partial(subprocess.run, capture_output=True, text=True, check=True)
-    assert ran([BIN / name, "--version"]).stdout == f"lykta {version('lykta')}\n"
+    assert ran([BIN / name, "--version"]).stdout == f"{name} {version(name)}\n"
     done = ran([BIN / name], env=os.environ | {f"_{name.upper().replace('-', '_')}_COMPLETE": "source_bash"})
     assert "complete -o default" in done.stdout
     page = ran([BIN / name, "man"]).stdout

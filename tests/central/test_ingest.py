@@ -32,16 +32,6 @@ def neighbour(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Node:
     return Node(keys, "city/stop-2", tmp_path_factory.mktemp("neighbour"))
 
 
-@pytest.fixture(scope="module")
-def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    """One server for all tests that do not kill it."""
-    centre = Centre(keys, tmp_path_factory.mktemp("shared") / "store")
-    centre.start()
-    yield centre
-    assert centre.end() in (0, -signal.SIGTERM)
-    assert "Traceback" not in centre.log.read_text()
-
-
 @pytest.fixture
 def start(keys: Path, tmp_path: Path) -> Iterator[Callable[[], Centre]]:
     """A server of the test's own, ended whatever happens."""

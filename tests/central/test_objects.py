@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import signal
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,15 +27,6 @@ from tests.support.receiving import Centre, parcel, receipt_of
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def running(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    centre = Centre(keys, tmp_path_factory.mktemp("shared") / "store")
-    centre.start()
-    yield centre
-    assert centre.end() in (0, -signal.SIGTERM)
-    assert "Traceback" not in centre.log.read_text()
 
 
 @pytest.fixture

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from agent.demo import page
 from agent.demo.input_picture import before
@@ -48,7 +53,15 @@ def test_the_page_says_what_was_measured_and_what_not(tmp_path: Path) -> None:
 
 
 def test_the_picture_before_is_cut_from_the_public_file(tmp_path: Path) -> None:
-    """14.F22, R24: whatever the clip holds, it is one of the file's own pictures, coded as `still` codes it."""
-    shown = before(VIDEO, VIDEO, 0.5)
-    assert shown.startswith(b"\xff\xd8")
-    assert len(shown) > len(still(VIDEO, 0.5)) // 2
+    """14.F22, R24: whatever the clip shows, the picture is one of the public file's own; here all of the clip is painted."""
+    clip = tmp_path / "clip.mp4"
+    tone = "lavfi", "-i", "color=c=0x202020:s=768x576:d=1:r=10"
+    subprocess.run(["ffmpeg", "-v", "error", "-f", *tone, "-c:v", "libx264", clip], check=True)
+    shown, own = cv2.imdecode(np.frombuffer(before(VIDEO, clip, 0.5), np.uint8), 0), still_of(VIDEO)
+    assert shown.shape == own.shape
+    assert shown.std() > 20, "a street, not the one tone of the clip"
+    assert np.abs(shown.astype(int) - own).mean() < np.abs(shown.astype(int) - still_of(clip)).mean() / 2
+
+
+def still_of(path: Path) -> npt.NDArray[np.uint8]:
+    return cv2.imdecode(np.frombuffer(still(path, 0.5), np.uint8), 0)

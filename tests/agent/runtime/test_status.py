@@ -17,7 +17,7 @@ from provisioning.layout import CODE
 COUNTED = {
     "agent/camera/keeper_thread.py": ("camera", "writes_lost"),
     "agent/camera/recorder.py": ("camera", "queue_dropped"),
-    "agent/io/service.py": ("io", "requests_lost"),
+    "agent/io/service.py": ("io", "commands_refused"),
     "agent/outbox/backlog.py": ("camera", "events_lost"),
     "agent/uplink/upload/courier.py": ("uplink", "orders_lost"),
     "agent/uplink/downlink.py": ("uplink", "ignored_commands"),
@@ -75,9 +75,9 @@ def test_health_is_made_of_the_types_alone() -> None:
         frames=9, full_by_cause={"start": 2}, pictures_lost=1, events_lost=2, writes_lost=3, learned_tiles=4, self_test_minutes=5,
         audited=6, breach_candidates=7,
     )  # fmt: skip
-    found = numbers_of([camera, IoStatus(requests_lost=8, events_lost=9), UplinkStatus(connected=True, orders_lost=10)])
+    found = numbers_of([camera, IoStatus(commands_refused=8, events_lost=9), UplinkStatus(connected=True, orders_lost=10)])
     assert (found["camera"]["pictures_lost"], found["camera"]["frames"], found["privacy"]["frames"]) == (1, 9, 9)
-    assert {"camera_events_lost": 2, "camera_writes_lost": 3, "io_requests_lost": 8, "io_events_lost": 9}.items() <= found[
+    assert {"camera_events_lost": 2, "camera_writes_lost": 3, "io_commands_refused": 8, "io_events_lost": 9}.items() <= found[
         "buffer"
     ].items()
     privacy = {"full_start": 2, "learned_tiles": 4, "self_test_minutes": 5, "audited": 6, "breach_candidates": 7}
