@@ -1,4 +1,4 @@
-"""Every MQTT message of a node as a frozen type. Its JSON Schema is generated from here; topics and fields are contracts.
+"""Every MQTT message of a node as a frozen type. docs/mqtt is generated from here; topics and fields are contracts.
 
 Never an image, never a coordinate of a person, never an exact count of people (R44).
 """
@@ -6,11 +6,12 @@ Never an image, never a coordinate of a person, never an exact count of people (
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from agent.envelope import Envelope, Route, Sent
 from agent.ranks import Rank
 from privacy import foreign
 from privacy.records.command import CommandId
@@ -21,46 +22,9 @@ StateName = Literal["starting", "ready", "degraded", "off", "blind", "setup", "s
 LONGEST = 128 * 1024
 """Bytes of a message: an order's answer holds a signed record."""
 Owner = Literal["nobody", "technician", "ops", "lawyer"]
-ClockState = Literal["synced", "holdover", "unknown"]
 ClipStage = Literal["recorded", "uploading", "uploaded", "expired", "dropped"]
 Cause = Literal["bound", "thinned", "expired", "corrupt", "will", "cleared", "set_aside"]
 HealthGroup = Literal["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
-
-
-class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands around every message. seq is given per outbox in the insert transaction and never reused.
-
-    A node has an outbox for its services and one of io's; `epoch` names which, and is a new one where a database broke.
-    """
-
-    v: Literal[1]
-    id: str
-    epoch: str
-    seq: int
-    t: datetime
-    mono_ms: int
-    boot_id: str
-    clock: ClockState
-    hist: bool
-
-
-class Route(NamedTuple):
-    """How a message leaves. topic: its part after site and node, with fields of the message in braces."""
-
-    topic: str
-    rank: Rank
-    retain: bool = False
-
-
-class Sent(Struct, frozen=True, tag_field="type"):
-    """What every message of a node is: its class says how it leaves."""
-
-    route: ClassVar[Route]
-
-    @property
-    def tail(self) -> str:
-        """The part of the topic after site and node."""
-        return self.route.topic.format_map(msgspec.structs.asdict(self))
 
 
 class State(Sent, frozen=True, tag="state"):
@@ -75,11 +39,24 @@ class State(Sent, frozen=True, tag="state"):
     services: dict[str, str]
 
 
-class Describe(Sent, frozen=True, tag="describe"):
-    """lykta/v1/<site>/<node>/describe, retained: every sensor in use is declared (R15). serial: of the board, "" off a Pi.
+class RecordInForce(Struct, frozen=True):
+    """A signed record in force. id: its own, or the version of a configuration; end: of a basis, None for the others."""
 
-    breaks  links to the broker that ended in this run, by cause: `session_taken_over` is a second client with this node's name.
-            session_lost: the broker did not know us again, for that reason or because it lost its store
+    id: str
+    end: datetime | None
+
+
+class Describe(Sent, frozen=True, tag="describe"):
+    """lykta/v1/<site>/<node>/describe, retained: what the node is and has; sent anew when it changes.
+
+    serial        of the board, "" off a Pi
+    sensors       every one in use is declared (R15)
+    breaks        links to the broker that ended in this run, by cause: `session_taken_over` is a second client with this name.
+                  session_lost: the broker did not know us again, for that reason or because it lost its store
+    stop, area    name of the stop by the basis in force, "" without one; and its area
+    intervals     seconds between two messages of a group of health numbers
+    records       in force: basis, view and config
+    certificates  when each ends: of TLS and of each unit; None for one that cannot be read
     """
 
     route: ClassVar = Route("describe", Rank.STATE, retain=True)
@@ -89,7 +66,12 @@ class Describe(Sent, frozen=True, tag="describe"):
     software: str
     schemas: dict[str, int]
     commands: tuple[str, ...]
-    breaks: dict[str, int] = {}
+    breaks: dict[str, int] = field(default_factory=dict)
+    stop: str = ""
+    area: str = ""
+    intervals: dict[HealthGroup, Annotated[int, Meta(gt=0)]] = field(default_factory=dict)
+    records: dict[str, RecordInForce] = field(default_factory=dict)
+    certificates: dict[str, datetime | None] = field(default_factory=dict)
 
 
 class Presence(Sent, frozen=True, tag="presence"):
@@ -333,8 +315,3 @@ def decode(payload: bytes) -> Message:
 
 def encode(message: Message) -> bytes:
     return msgspec.json.encode(message)
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every message."""
-    return msgspec.json.schema(Message)

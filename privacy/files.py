@@ -199,6 +199,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def changed_mark(path: Path) -> tuple[int, int] | None:
+    """Time of change (ns) and size: whoever keeps it sees when the file changed. None for one that is absent or out of reach."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
+
+
 @contextmanager
 def locked(folder: Path, name: str = ".lock", *, wait: bool = True) -> Iterator[None]:
     """A lock on a folder between threads and processes of one user. Raises OSError.

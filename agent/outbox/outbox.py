@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from agent.messages import Body, Cause, Envelope, Health, Message, Tombstone, encode
+from agent.envelope import Envelope
+from agent.messages import Body, Cause, Health, Message, Tombstone, encode
 from agent.outbox import rows as table
 from agent.outbox.damaged import last_lost
 from agent.outbox.database import SHARED, OutboxFile

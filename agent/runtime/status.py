@@ -12,7 +12,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 from msgspec import Meta, Struct
 
-from agent.messages import ClockState, HealthGroup, Owner, StateName
+from agent.envelope import ClockState
+from agent.messages import HealthGroup, Owner, StateName
 from privacy.foreign import END
 
 S = TypeVar("S", bound="Status")

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import msgspec
 
-from agent.messages import Envelope, Message, decode, encode
+from agent.envelope import Envelope
+from agent.messages import Message, decode, encode
 from agent.outbox.outbox import Waiting
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime

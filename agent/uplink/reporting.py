@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from agent.inbox.applied import KINDS, Kind, id_in_force, last_judgement, note_of, place_of
 from agent.messages import CertificateWanted, Reported
 from privacy.errors import RecordError
-from privacy.files import read
+from privacy.files import changed_mark, read
 from provisioning.identity import TLS_AND_UNITS, renewal_of
 from provisioning.layout import Layout
 
@@ -30,7 +28,7 @@ class Reporter:
         self._told |= {one.what: one for one in said}
 
     def _of(self, kind: Kind) -> Reported:
-        seen = tuple(map(_mark, (place_of(self._layout, kind), note_of(self._layout, kind))))
+        seen = tuple(map(changed_mark, (place_of(self._layout, kind), note_of(self._layout, kind))))
         if kind not in self._told or seen != self._seen.get(kind):
             self._seen[kind] = seen
             return reported(self._layout, kind)
@@ -46,7 +44,7 @@ class CertificateRequests:
 
     def news(self, *, birth: bool) -> list[CertificateWanted]:
         """Requests not yet marked by `told`; all at birth."""
-        waiting = {unit: _mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
+        waiting = {unit: changed_mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
         due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
         return [CertificateWanted(unit, wish) for unit in due if (wish := self._wish(unit))]
 
@@ -58,7 +56,7 @@ class CertificateRequests:
             return ""
 
     def told(self, said: list[CertificateWanted]) -> None:
-        self._told |= {one.unit: _mark(renewal_of(self._layout, one.unit)) for one in said}
+        self._told |= {one.unit: changed_mark(renewal_of(self._layout, one.unit)) for one in said}
 
 
 def reported(layout: Layout, kind: Kind) -> Reported:
@@ -69,11 +67,3 @@ def reported(layout: Layout, kind: Kind) -> Reported:
     if last is None:
         return Reported(kind, id_in_force(layout, kind), "", "none", "")
     return Reported(kind, id_in_force(layout, kind), last.desired, last.result, last.reason)
-
-
-def _mark(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return None
-    return facts.st_mtime_ns, facts.st_size

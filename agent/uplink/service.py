@@ -6,18 +6,18 @@ unchanged to the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from threading import Event
+from typing import get_args
 
-from agent.messages import Describe, Health, State, topic
+from agent.messages import Health, HealthGroup, State, topic
 from agent.outbox.outbox import Outbox
-from agent.runtime.config import fitted
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.status import UplinkStatus
 from agent.uplink import health
-from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
+from agent.uplink.describing import Describer
+from agent.uplink.downlink import SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
 from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
@@ -83,6 +83,8 @@ class Uplink:
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._downlink = Downlink(runtime)
+        intervals = dict.fromkeys(get_args(HealthGroup), int(HEALTH_S))
+        self._describer = Describer(runtime.layout, runtime.config, self._breaks, intervals)
         self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
         self._rungs = RescueReporter(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
@@ -212,7 +214,7 @@ class Uplink:
         while not runtime.stop.is_set():
             state, birth = self._node.state(), self._connected.is_set() and not self._born
             # By way of the outbox: states then reach the broker in the order in which they happened.
-            if (state != self._node.told or birth) and self.storing.put(state, *([self._describe()] if birth else [])):
+            if (state != self._node.told or birth) and self.storing.put(state):
                 self._node.told, self._born = state, self._born or birth
             if self._born:
                 self._report(birth=birth)
@@ -233,18 +235,13 @@ class Uplink:
             self.storing.attempt(self._rungs.told)
 
     def _report(self, *, birth: bool) -> None:
-        """Report what is in force, and the results for desired records and certificates."""
+        """Describe the node, report what is in force and the results for desired records, and ask for certificates."""
+        described = self._describer.news(birth=birth)
         news, requests = self._reporter.news(birth=birth), self._requests.news(birth=birth)
-        if (news or requests) and self.storing.put(*news, *requests):
+        if (described or news or requests) and self.storing.put(*described, *news, *requests):
+            self._describer.told(described)
             self._reporter.told(news)
             self._requests.told(requests)
-
-    def _describe(self) -> Describe:
-        config = self._runtime.config
-        camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
-        sensors = (camera, *fitted(config.pins))
-        software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
-        return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
 
     def tell_health(self) -> None:
         """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
@@ -267,13 +264,6 @@ class Uplink:
             health.of_outbox(outbox, self._io.look, numbers.get("buffer")),
             health.group("agent", {"uplink_mb": board.own_memory_mb}),
         ]
-
-
-def _serial() -> str:
-    try:
-        return board.serial()
-    except OSError:  # no Pi
-        return ""
 
 
 def _sync_age_s(clock: SystemClock) -> int:

@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from agent import messages
 from agent.clips.index import IndexEntry, read_entries, rewrite
-from agent.messages import Envelope, Message
+from agent.envelope import Envelope
+from agent.messages import Message
 from agent.root.link_rescue import RescueFacts, RescueState, decide
 from agent.runtime.config import Config, build, load, parse
 from agent.runtime.exit_report import ExitReport, reason

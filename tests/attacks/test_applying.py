@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.messages import CertificateWanted, Envelope, Message, encode
+from agent.envelope import Envelope
+from agent.messages import CertificateWanted, Message, encode
 from central.fleet.renewing import renew
 from provisioning.identity import renewal_of
 from tests.attacks.inputs import HEADERS, token

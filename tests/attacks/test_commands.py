@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from agent.messages import Alarm, CommandAnswer, Envelope, Health, Message, State, encode
+from agent.envelope import Envelope
+from agent.messages import Alarm, CommandAnswer, Health, Message, State, encode
 from central.fleet.broker_connection import operator_session
 from privacy.errors import LyktaError
 from tests.support.asking import ask

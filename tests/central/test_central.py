@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.messages import Envelope, Message, State, encode
+from agent.envelope import Envelope
+from agent.messages import Message, State, encode
 from agent.runtime import config
 from central.keys.keygen import authority, keygen, signer
 from privacy.errors import EnrolmentError, RecordError

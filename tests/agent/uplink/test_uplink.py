@@ -9,16 +9,22 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import psutil
 import pytest
 
-from agent.messages import Alarm, Describe, Health, Help, State, schema
+from agent.messages import Alarm, Describe, Health, HealthGroup, Help, RecordInForce, State
+from central.fleet.contract.schemas import files
 from central.keys.broker import access_list
 from drivers.clock import SystemClock
 from drivers.gpio.port import INPUTS
+from privacy.files import place
+from privacy.records.jws import sign
+from provisioning.identity import UNITS, load_signer
 from tests.support.broker import NAME, PATIENCE, Broker, Centre, Published, until
+from tests.support.records import BASIS
 from tests.support.stop import LYKTA, MOST_MB, Stop
 
 
@@ -60,7 +66,7 @@ def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Bro
         tails = {"state", "describe", "event/help", "alarm/help", *[f"health/{group}" for group in groups]}
         until(lambda: tails <= {one.tail for one in heard()}, f"all are heard: {stop.log.read_text()}")
         until(lambda: ("ready", "filming") in states(stop, heard()), "the node is ready")
-        validator = jsonschema.Draft202012Validator(schema())
+        validator = jsonschema.Draft202012Validator(files()["message"])
         for one in heard():
             validator.validate(json.loads(one.payload))
         until(lambda: stop.outbox().pending() == 0, "nothing waits")
@@ -88,6 +94,27 @@ def test_every_sensor_in_use_is_declared(stop: Stop, broker: Broker) -> None:
     assert isinstance(described, Describe)
     sensors = {sensor.partition(":")[0].replace(" ", "_") for sensor in described.sensors}
     assert sensors & {"camera", *INPUTS} == {"camera", *wired}
+
+
+def test_the_description_is_sent_anew_when_it_changes(stop: Stop, broker: Broker) -> None:
+    """17.1: stop, area, records with their ends, certificates' ends and intervals; with a new basis in force all of it again."""
+    signer = load_signer(stop.layout, "camera")
+    with broker.ear(f"{stop.here}/describe") as heard:
+        stop.start()
+        until(heard, "it says what it is")
+        place(stop.layout.basis, sign(BASIS, signer, "lykta-basis"))
+        until(lambda: len(heard()) >= 2, "it says what is in force now")
+        place(stop.layout.basis, b"no record")
+        until(lambda: len(heard()) >= 3, "it says that nothing is in force")
+        first, second, third = [message.body for message in stop.messages(heard(), "describe")]
+    assert isinstance(first, Describe)
+    assert isinstance(second, Describe)
+    assert (first.stop, first.area, first.records) == ("", "city", {})
+    assert (second.stop, second.records["basis"]) == (BASIS.stop, RecordInForce(BASIS.id, BASIS.end))
+    assert first.certificates.keys() == {"tls", *UNITS}
+    assert all(end and end > datetime.now(UTC) for end in first.certificates.values())
+    assert first.intervals.keys() == {*get_args(HealthGroup)}
+    assert third == first
 
 
 def test_hundreds_of_messages_come_in_order_and_once(stop: Stop, broker: Broker) -> None:
