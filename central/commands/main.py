@@ -24,6 +24,7 @@ VERBS = {
     "open": Verb("central.commands.open_clip", _CLIPS),
     "verify": Verb("central.commands.verify", _CLIPS),
     "export": Verb("central.commands.export", _CLIPS),
+    "schema": Verb("central.commands.schema", _HELP),
     "man": Verb("central.commands.man", _HELP),
 }
 app = program(VERBS, "Lykta's centre: keys, officers, signing, ingest, clips.")

@@ -15,7 +15,7 @@ import pytest
 
 from agent.demo.run import Demo
 from agent.demo.site import NODE, SITE
-from agent.messages import schema
+from central.fleet.contract.schemas import files
 from privacy.records.order import read_answer
 from provisioning.identity import load_authority
 from tests.support.broker import PATIENCE, whole_lines
@@ -55,7 +55,7 @@ def test_every_message_is_what_its_schema_says(ran: tuple[Path, dict[str, object
     """R15, R44: the documented topics, each payload valid against the generated JSON Schema; the sensors of this node are
     declared; and an event carries words and its time, but no number that could say how many or where."""
     folder, _ = ran
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(files()["message"])
     messages = heard_by(folder)
     tails = {topic.removeprefix("lykta/v1/linkoping-demo/stop-1/").split("/")[0] for topic, _ in messages}
     assert {"state", "describe", "health", "event", "alarm", "clip"} <= tails
