@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 
 import pytest
@@ -94,7 +94,8 @@ def test_half_a_request_locks_no_phone_out(page: Layout) -> None:
 
 @pytest.mark.parametrize("said", ODD, ids=range(len(ODD)))
 def test_what_is_no_request_ends_no_visit(page: Layout, said: bytes) -> None:
-    with silent(page) as line:
+    # It may have hung up before all of it was said.
+    with silent(page) as line, suppress(BrokenPipeError, ConnectionResetError):
         line.sendall(said)
         line.shutdown(socket.SHUT_WR)
         assert len(line.recv(65536)) < 65536

@@ -85,6 +85,8 @@ def test_without_its_key_io_helps_all_the_same(installed: Installed, folder: Pat
     """Promise 5: a key is for the journal; the lamp and the event need none."""
     with booted(installed, folder, harm) as container:
         until(lambda: container.state("io") == ("degraded", "not_enrolled"), "io says what is missing", 30)
+        # A press stands nowhere for who subscribes later; the state does.
+        until(lambda: container.told()[0], "the centre listens", 30)
         helps(container)
         until(lambda: container.heard("event/help"), "the centre hears the press", 30)
 

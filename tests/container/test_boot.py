@@ -85,6 +85,7 @@ def test_a_hang_is_ended_and_the_centre_told(installed: Installed, folder: Path,
         until(lambda: container.pid("camera") not in (0, pid), "it is started again", WATCHDOG_S + 3)
         figure("seconds from hang to start", time.monotonic() - begin)
         until(lambda: filming(container), "it films again", 60)
+        until(lambda: container.heard("event/failure"), "its last word is heard")
         (word,) = container.heard("event/failure")
         assert (word["unit"], word["result"], word["final"]) == ("camera", "watchdog", False)
 

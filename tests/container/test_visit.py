@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privacy.records.zone import stockholm
 from tests.container.rig import LAB, Container, Installed, booted
+from tests.support.broker import listens
 from tests.support.nodes import until
 
 _LOOK = """
@@ -60,7 +61,7 @@ def test_an_installer_looks_by_ssh(installed: Installed, folder: Path) -> None:
         container.set_contact("service_button", closed=True)
         until(lambda: container.show("lykta-setup", "ActiveState") == "active", "the page is started")
         until(lambda: container.told() == ("setup", "visit"), "the centre knows of the visit")
-        until(lambda: container.file("/run/lykta/setup/page.sock").exists(), "the page listens")
+        until(lambda: listens(container.file("/run/lykta/setup/page.sock")), "the page listens")
         word = json.loads(container.must("/opt/lykta/bin/lykta", "status", "--json"))["services"]["camera"]["detail"]["visit_word"]
         seen = container.must("/opt/lykta/bin/python", "-c", _LOOK, word).split()
         assert seen == ["True", "ffd8ff", "200"]

@@ -167,6 +167,8 @@ class OddIngest(Server):
         self.stalled, self.go_on = threading.Event(), threading.Event()
         self.stalls_after = -1
         """After so many bytes of a body it stops reading until `go_on`."""
+        self.hangs_up = False
+        """Of a body at which it stalled it reads no more: else what lies in the buffers on the way would count as having come."""
 
     def receipt(self, name: str) -> str:
         record, token = self.records[self.receipt_of or name]
@@ -243,6 +245,9 @@ class OddAnswers(Answers):
             if 0 <= server.stalls_after <= sum(server.counted.values()):
                 server.stalled.set()
                 server.go_on.wait(PATIENCE * 60)
+                if server.hangs_up:
+                    self.close_connection = True
+                    break
         return body
 
     def _announce(self, body: dict[str, Any]) -> None:

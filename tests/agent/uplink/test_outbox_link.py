@@ -173,10 +173,11 @@ def test_a_revoked_certificate_is_told_and_keeps_its_outbox(stop: Stop, broker: 
     until(lambda: (stop.status() or {})["standing"]["reason"] == "certificate_refused", "the reason is told")
     assert (stop.status() or {})["standing"]["owner"] == "ops"
     assert stop.outbox().pending() > 0
-    broker.stop()
-    config.write_text(plain)
-    broker.start()
+    # Before the node can get in: the press stands nowhere for who subscribes later.
     with broker.ear() as heard:
+        broker.stop()
+        config.write_text(plain)
+        broker.start()
         until(lambda: presses(decoded(heard())) == ["press-1"], "it is heard", 60)
 
 

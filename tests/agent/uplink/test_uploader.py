@@ -117,9 +117,7 @@ def test_a_broken_upload_goes_on_from_the_missing_part(stop: Stop, odd: OddInges
 
 def test_a_killed_uplink_sends_at_most_one_part_twice(stop: Stop, odd: OddIngest) -> None:
     """The issue's figure: SIGKILL in the middle of the second of four parts; bytes are counted at the other end."""
-    # Paced, so that no buffer on the way holds what nobody has read.
-    settings(stop.layout.config, kbit_s="60_000")
-    odd.stalls_after = PART + PART // 2
+    odd.stalls_after, odd.hangs_up = PART + PART // 2, True
     clip = stop.seal_clip(3 * PART + 1000)
     stop.start()
     assert odd.stalled.wait(PATIENCE * 30)
