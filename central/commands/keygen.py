@@ -26,7 +26,8 @@ def keygen(
         str,
         typer.Option(
             help="make a new identity, ca, basis, command or receipt key and keep the old one; "
-            "or ingest or broker: replace key and certificate, with --host for other names"
+            "or ingest or broker: replace key and certificate, with --host for other names; or ops, desk, collector or console: "
+            "the certificate with which that one connects to the broker"
         ),
     ] = "",
     retire: Annotated[str, typer.Option(help="stop trusting the old ca, basis, command or receipt key")] = "",

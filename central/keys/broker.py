@@ -1,4 +1,4 @@
-"""mosquitto's configuration: mutual TLS, each node limited to its own topics and name, revoked certificates refused.
+"""mosquitto's configuration: mutual TLS, each client limited to the topics of its role, revoked certificates refused.
 
 There are two listeners. For nodes, the certificate's name is the user name and the client id, so no node can take over another's
 session, whatever id it asks for. For operators, the client id is free, so several can connect with one certificate. Somebody who
@@ -7,17 +7,30 @@ reaches that listener with a node's certificate could end a session by its id; s
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 from msgspec import Struct
 
+from agent.messages import PREFIX, Body
 from central.keys.bundle import Address
 from central.keys.key_folder import read
 from privacy.files import CLOSED, OPEN, PRIVATE, PUBLIC, make_folder, place
 from privacy.foreign import LONGEST
 
 NODE_READS = ("cmd/#", "order/#", "config/desired", "basis/desired", "view/desired", "cert/+/desired")
-"""Topics below its own name that a node may read; it may write all of them."""
+"""Topics below its own name that a node may read."""
+_SAID = {re.sub(r"[^/]*\{\w+\}[^/]*", "+", kind.route.topic) for kind in get_args(Body)}
+NODE_WRITES = tuple(sorted(one for one in _SAID if one == (whole := one.rpartition("/")[0] + "/+") or whole not in _SAID))
+"""Topics below its own name that a node may write: those of its messages. So it cannot take back an order or a record."""
+ROLES = {
+    "ops": "read and write everything: records, orders, renewals",
+    "desk": "read what nodes say, and send commands",
+    "collector": "read what nodes say",
+    "console": "read what nodes say",
+}
+"""Clients of the centre, by the common name of their certificate, and what each may do."""
 _NEEDED = ("ca.pem", "crl.pem", "broker.pem", "broker.key")
 _PACKET = LONGEST + 1024
 """Most bytes of an MQTT packet: the longest record or message, with topic and properties."""
@@ -36,8 +49,12 @@ class Listeners(Struct, frozen=True):
 
 def access_list() -> str:
     """mosquitto's ACL file. `%u` is the certificate's common name, "site/node" for a node."""
-    reads = "".join(f"pattern read lykta/v1/%u/{tail}\n" for tail in NODE_READS)
-    return f"user ops\ntopic readwrite lykta/v1/#\n\npattern write lykta/v1/%u/#\n{reads}"
+    said = "".join(f"topic read {PREFIX}/+/+/{tail}\n" for tail in NODE_WRITES)
+    readers = "".join(f"user {role}\n{said}\n" for role in ("collector", "console"))
+    desk = f"user desk\n{said}topic write {PREFIX}/+/+/cmd/+\n\n"
+    writes = "".join(f"pattern write {PREFIX}/%u/{tail}\n" for tail in NODE_WRITES)
+    reads = "".join(f"pattern read {PREFIX}/%u/{tail}\n" for tail in NODE_READS)
+    return f"user ops\ntopic readwrite {PREFIX}/#\n\n{readers}{desk}{writes}{reads}"
 
 
 def configuration(keys: Path, folder: Path, listeners: Listeners, user: str = "") -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyrage
 
 from central.keys.access_log import UNIT, log_access
+from central.keys.broker import ROLES
 from central.keys.certificates import issue, issue_again, issued_by_current_ca, make_ca, pem
 from central.keys.key_folder import (
     authority,
@@ -32,6 +33,8 @@ __all__ = ["add_custodian", "authority", "authority_with_retired", "issue", "key
 
 FIRST = "officer-1"
 SERVERS = ("ingest", "broker")
+CLIENTS = tuple(ROLES)
+"""Certificates with which the centre's own programs connect to the broker."""
 
 
 def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
@@ -49,7 +52,7 @@ def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
     make_ca(folder)
     for name in ("basis", "command"):
         write_pair(folder, name)
-    for name in ("receipt", "ops"):
+    for name in ("receipt", *CLIENTS):
         issue(folder, folder / name, name, name)
     issue(folder, folder / UNIT, "centre", UNIT)
     for server in SERVERS:
@@ -64,10 +67,15 @@ def keygen(folder: Path, hosts: Sequence[str], officer: str = FIRST) -> None:
 def rotate(folder: Path, name: str) -> None:
     """Replace a key. The old one gets a number; it still opens clips and is still trusted, until it is retired.
 
-    The old private key is not needed, so this also works after a loss. For ingest and broker: as `reissue`.
+    The old private key is not needed, so this also works after a loss. For ingest and broker: as `reissue`. For the clients of the
+    broker: a new key and certificate; a folder of an earlier version gets those that it lacks in this way.
     """
     if name in SERVERS:
         reissue(folder, name, ())
+        return
+    if name in CLIENTS:
+        log_access(folder, "rotate", {"key": name})
+        issue(folder, folder / name, name, name, replace=True)
         return
     steps = _step_for(name, {"identity": _rotate_identity, "ca": _rotate_ca, "receipt": _rotate_receipt}, _rotate_pair)
     log_access(folder, "rotate", {"key": name})
@@ -120,7 +128,8 @@ Step = Callable[[Path, str], None]
 def _step_for(name: str, special: dict[str, Step], otherwise: Step) -> Step:
     if name not in ("identity", "ca", "basis", "command", "receipt"):
         raise UsageError(
-            f"keygen: key: must be identity, ca, basis, command or receipt, or to rotate broker or ingest (got {name!r})",
+            f"keygen: key: must be identity, ca, basis, command or receipt; --rotate also takes "
+            f"{', '.join((*SERVERS, *CLIENTS))} (got {name!r})",
             "see docs/KEY-DRILLS.md",
         )
     return special.get(name, otherwise)
@@ -161,7 +170,7 @@ def _rotate_ca(folder: Path, name: str) -> None:
 
 def _retire_ca(folder: Path, name: str) -> None:
     """Reissue the centre's own certificates, then drop the old CA: last, so that an interrupted run can be repeated."""
-    own = [folder / name for name in ("receipt", "ops", UNIT, *SERVERS)]
+    own = [folder / name for name in ("receipt", UNIT, *SERVERS, *CLIENTS) if (folder / f"{name}.pem").exists()]
     own += [path.with_suffix("") for path in sorted((folder / FOLDER).glob("*.key"))]
     for target in own:
         if not issued_by_current_ca(folder, target):

@@ -1,11 +1,14 @@
-"""The broker as `lykta-central broker` sets it up: a neighbour reads, writes and ends nothing of another's (14.F23)."""
+"""The broker as `lykta-central broker` sets it up: a neighbour reads, writes and ends nothing of another's (14.F23).
+
+And each role at the centre does what it is for (17.2).
+"""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,6 +76,61 @@ def test_a_neighbour_writes_and_reads_nothing_of_another(broker: Broker, tls: di
         broker.publish(f"{MINE}/cmd/ack", "mine")
         until(lambda: (f"{MINE}/cmd/ack", "mine") in bodies(spy()), "its own command is heard")
         assert bodies(spy()) == [(f"{MINE}/cmd/ack", "mine")]
+
+
+@pytest.mark.parametrize("role", ["collector", "console", "desk"])
+def test_each_role_does_what_it_is_for_and_nothing_else(broker: Broker, tls: dict[str, Path], role: str) -> None:
+    """17.2, by deliveries: all read what a node says, none what is meant for a node; the desk alone writes, and only commands."""
+    certificate = broker.centre.folder / f"{role}.pem"
+    said = (
+        "state",
+        "event/help",
+        "alarm/help",
+        "health/link",
+        "clip/c",
+        "rsp/order-1",
+        "basis/reported",
+        "cert/tls/wanted",
+        "journal",
+    )
+    wanted = ("cmd/ack", "order/1", "basis/desired", "cert/tls/desired")
+    with broker.ear("lykta/v1/#", as_certificate=certificate) as heard:
+        for tail in wanted:
+            broker.publish(f"{MINE}/{tail}", "for the node")
+        for tail in said:
+            broker.publish(f"{MINE}/{tail}", "said", as_certificate=tls["stop-1"])
+        until(lambda: {one.topic for one in heard()} >= {f"{MINE}/{tail}" for tail in said}, "all that the node says is heard")
+        assert {one.payload for one in heard()} == {"said"}
+    with broker.ear(f"{MINE}/#") as ops:
+        for tail in (*said, *wanted):
+            broker.publish(f"{MINE}/{tail}", "forged", as_certificate=certificate)
+        broker.publish(f"{MINE}/event/last", "true", as_certificate=tls["stop-1"])
+        until(lambda: (f"{MINE}/event/last", "true") in bodies(ops()), "what came after them is heard")
+        forged = [one.topic for one in ops() if one.payload == "forged"]
+    assert forged == ([f"{MINE}/cmd/ack"] if role == "desk" else [])
+
+
+def test_a_node_takes_back_no_order_and_no_record(broker: Broker, tls: dict[str, Path]) -> None:
+    """What the centre keeps for it at the broker it may read alone: a compromised uplink clears no order that waits there."""
+    for tail in ("order/7", "basis/desired", "cmd/ack", "cert/tls/desired"):
+        broker.publish(f"{MINE}/{tail}", "signed", retain=True)
+        broker.publish(f"{MINE}/{tail}", "", retain=True, as_certificate=tls["stop-1"])
+    with broker.ear(f"{MINE}/#") as later:
+        until(lambda: len(later()) >= 4, "all are still there")
+        assert {one.payload for one in later()} == {"signed"}
+
+
+def test_members_of_a_group_share_what_nodes_say(broker: Broker, tls: dict[str, Path], tmp_path: Path) -> None:
+    """17.2: the collector's replicas: each message reaches one of two, as `collector` may."""
+    certificate = broker.centre.folder / "collector.pem"
+    with ExitStack() as stack:
+        ears = [stack.enter_context(broker.ear(f"$share/all/{MINE}/event/#", as_certificate=certificate)) for _ in range(2)]
+        for number in range(20):
+            broker.publish(f"{MINE}/event/x", f"{number}", as_certificate=tls["stop-1"])
+        until(lambda: sum(len(one()) for one in ears) >= 20, "all are heard")
+        heard = [[one.payload for one in ear()] for ear in ears]
+    assert sorted(heard[0] + heard[1], key=int) == [f"{number}" for number in range(20)]
+    assert all(heard)
 
 
 def test_a_neighbour_ends_no_other_session(broker: Broker, tls: dict[str, Path], tmp_path: Path) -> None:

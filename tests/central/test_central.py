@@ -16,6 +16,7 @@ import pytest
 from agent.envelope import Envelope
 from agent.messages import Message, State, encode
 from agent.runtime import config
+from central.keys.broker import ROLES
 from central.keys.keygen import authority, keygen, signer
 from privacy.errors import EnrolmentError, RecordError
 from privacy.records.command import verify_command
@@ -37,7 +38,15 @@ from tests.support.clips import example as filled
 
 MADE = {
     *("ca.key", "ca.pem", "basis.key", "command.key", "receipt.key", "receipt.pem", "ingest.key", "ingest.pem"),
-    *("broker.key", "broker.pem", "ops.key", "ops.pem", "identity.txt", "recipients.txt", "basis.pub", "command.pub"),
+    *(
+        "broker.key",
+        "broker.pem",
+        *(f"{role}.{end}" for role in ROLES for end in ("key", "pem")),
+        "identity.txt",
+        "recipients.txt",
+        "basis.pub",
+        "command.pub",
+    ),
     *("access.key", "access.pem", "crl.pem", "issued.jsonl", "roles.jws"),
 }
 FOLDERS = {"access", "officers"}

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from central.keys.broker import Listeners, write
+from central.keys.broker import ROLES, Listeners, write
 from central.keys.bundle import Address
 from central.keys.keygen import issue, keygen
 from privacy.records.zone import stockholm
@@ -190,7 +190,7 @@ class Broker:
 
     def options(self, certificate: Path | None = None) -> list[str]:
         mine = certificate or self.centre.folder / "ops.pem"
-        port = self.operators if mine.name == "ops.pem" else self.port
+        port = self.operators if mine.stem in ROLES else self.port
         tls = ["--cafile", self.centre.ca, "--cert", mine, "--key", mine.with_suffix(".key")]
         return ["-V", "5", "-h", "127.0.0.1", "-p", str(port), *map(str, tls)]
 
