@@ -6,7 +6,6 @@ unchanged to the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from threading import Event
 
 from agent.messages import Describe, Health, State, topic
@@ -35,6 +34,7 @@ from drivers.mqtt.client import Client, Credentials, Will
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
+from provisioning.version import VERSION
 
 HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
@@ -243,7 +243,7 @@ class Uplink:
         config = self._runtime.config
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
         sensors = (camera, *fitted(config.pins))
-        software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
+        software, schemas = f"lykta {VERSION}", {"message": 1, "manifest": 1}
         return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
 
     def tell_health(self) -> None:
