@@ -138,16 +138,16 @@ class Uplink:
         place, runtime = self._runtime.config.broker, self._runtime
         self._downlink.start()
         self._link.open(place.host, place.port)
-        told = ""
+        logged = ""
         while not runtime.stop.wait(1.0):
             runtime.beat("link-watch", LINK_STALLED_S)
             if self._link.failure:
                 raise self._link.failure
             trouble = self._trouble()
-            if trouble and trouble != told:
+            if trouble and trouble != logged:
                 detail = {"detail": self._link.detail} if self._link.detail else {}
                 runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=hint_of(trouble), **detail)
-            told = trouble
+            logged = trouble
             if trouble:
                 runtime.enter("degraded", trouble, owner="ops")
             elif self._connected.is_set():
@@ -228,16 +228,16 @@ class Uplink:
 
     def _tell_rungs(self) -> None:
         """Also without a link: the rescue steps wait in the outbox until it is restored."""
-        news = self._rungs.news()
-        if news and self.storing.put(*(one.event for one in news)):
-            self.storing.attempt(self._rungs.told)
+        steps = self._rungs.due()
+        if steps and self.storing.put(*(one.event for one in steps)):
+            self.storing.attempt(self._rungs.mark_sent)
 
     def _report(self, *, birth: bool) -> None:
         """Report what is in force, and the results for desired records and certificates."""
-        news, requests = self._reporter.news(birth=birth), self._requests.news(birth=birth)
-        if (news or requests) and self.storing.put(*news, *requests):
-            self._reporter.told(news)
-            self._requests.told(requests)
+        reports, requests = self._reporter.due(birth=birth), self._requests.due(birth=birth)
+        if (reports or requests) and self.storing.put(*reports, *requests):
+            self._reporter.mark_sent(reports)
+            self._requests.mark_sent(requests)
 
     def _describe(self) -> Describe:
         config = self._runtime.config

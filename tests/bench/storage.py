@@ -122,7 +122,7 @@ def main(folder: Path) -> None:
     with timed(rows, "  of that, a lykta that lists none"):
         listed(Node(shelf.keys, "city/stop-2", folder / "other"), "clips", "list")()
     keeper = shelf.custody().keeper
-    with timed(rows, f"start-up: mend and recover, {CLIPS} clips (aim: 2 s)"):
+    with timed(rows, f"start-up: repair and recover, {CLIPS} clips (aim: 2 s)"):
         keeper.recover()
     with timed(rows, "the first sweep"):
         keeper.sweep()

@@ -151,7 +151,7 @@ def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(shelf: Shel
     folder = film.spool.pull_the_plug(tmp_path / "found")
     identity = pyrage.x25519.Identity.from_str((shelf.keys / "identity.txt").read_text().strip())
     after = Spool(folder.parent, load_signer(shelf.layout, "camera"), load_authority(shelf.layout))
-    after.mend(lambda _manifest: None)
+    after.repair(lambda _manifest: None)
     done = after.recover(after.torn()[0], shelf.clock.wall)
     assert {file.name for file in done.files} == {"clip.age", "masks.age", "tail.age"}
     video, masks = joined(folder, identity)
