@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agent.clips.custody import Custody
-from agent.clips.orders import Unit
+from agent.clips.order_check import Unit
 from agent.runtime.config import load
 from central.keys.keygen import authority, signer
 from drivers.clock import ClockState, SystemClock

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agent.clips.custody import Custody
-from agent.clips.orders import Unit
+from agent.clips.order_check import Unit
 from agent.inbox.inbox import folder_of
 from agent.runtime.config import load
 from drivers.clock import SystemClock
