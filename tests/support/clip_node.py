@@ -51,7 +51,7 @@ class SetClock(SystemClock):
         self.boot_id, self.mono = name, 0
 
 
-class Shelf:
+class ClipNode:
     """One node with its keys, its spool and its clock."""
 
     def __init__(self, folder: Path) -> None:
