@@ -1,11 +1,10 @@
-"""Measurements of this machine, from psutil and the kernel. OSError where a value does not exist, ValueError if it is invalid."""
+"""Measurements of this machine, from the kernel. OSError where a value does not exist, ValueError if it is invalid."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
-
-import psutil
 
 _ROOT = Path("/")
 _MODEL = Path("/proc/device-tree/model")
@@ -25,7 +24,8 @@ def load() -> float:
 
 def memory_mb() -> int:
     """Available memory of the machine."""
-    return int(psutil.virtual_memory().available // 1_000_000)
+    (line,) = [line for line in _text(Path("/proc/meminfo")).splitlines() if line.startswith("MemAvailable:")]
+    return int(line.split()[1]) * 1024 // 1_000_000
 
 
 def temperature() -> float:
@@ -40,21 +40,24 @@ def throttled() -> int:
 
 def free_mb(path: Path) -> int:
     """Free space of the file system that holds path."""
-    return int(psutil.disk_usage(str(path)).free // 1_000_000)
+    return shutil.disk_usage(path).free // 1_000_000
 
 
 def used_share(path: Path) -> float:
-    """Used share, 0..1, of the file system that holds path."""
-    return round(psutil.disk_usage(str(path)).percent / 100, 3)
+    """Used share, 0..1, of what users other than root may use of the file system that holds path; 0 if it has no blocks."""
+    usage = shutil.disk_usage(path)
+    return round(usage.used / (usage.used + usage.free or 1), 3)
 
 
 def own_memory_mb() -> float:
     """Resident memory of this process."""
-    return round(psutil.Process().memory_info().rss / 1_000_000, 1)
+    return round(int(_words(Path("/proc/self/statm"), 2)[1]) * os.sysconf("SC_PAGE_SIZE") / 1_000_000, 1)
 
 
 def listening() -> set[int]:
     """TCP ports that listen on an address other than loopback. `PermissionError` if this user may not list them."""
+    import psutil  # the uplink, which imports this file, has no use for its megabyte
+
     try:
         every = psutil.net_connections("inet")
     except psutil.AccessDenied as problem:

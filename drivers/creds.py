@@ -5,7 +5,6 @@ A storage card that is read in another machine reveals no key. The node's identi
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from privacy.errors import StorageError
@@ -29,6 +28,8 @@ def sealed(secret: bytes, name: str) -> bytes:
 
 
 def _run(verb: str, name: str, data: bytes, *options: str) -> bytes:
+    import subprocess  # under systemd a service gets its keys without this program
+
     words = ["systemd-creds", verb, f"--name={name}", *options, "-", "-"]
     try:
         done = subprocess.run(words, input=data, capture_output=True, timeout=_WAIT_S, check=False)

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, settings
 from agent.demo.run import Demo
 from tests.support import clips
 from tests.support.broker import NAME, Broker, Centre, free_port
+from tests.support.clip_node import ClipNode
 from tests.support.fake_broker import FakeBroker, Talk
 from tests.support.ingests import OddIngest
 from tests.support.nodes import MODELS, PROJECT, VIDEO, Node
 from tests.support.receiving import Centre as Ingest
 from tests.support.sampling import sampled
-from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 
 # How long an example takes says how busy the machine is; and what fails for a stranger is printed so that it can be run again.
@@ -52,10 +52,10 @@ def node(made: Demo, tmp_path: Path) -> Node:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path)
-    yield shelf
-    shelf.close()
+def clip_node(tmp_path: Path) -> Iterator[ClipNode]:
+    clip_node = ClipNode(tmp_path)
+    yield clip_node
+    clip_node.close()
 
 
 @pytest.fixture

@@ -84,9 +84,9 @@ class Pipeline:
             self._ask(frame)
             self._learn()
             for picture in self._path.ready(frame.mono_ns):
-                self._let_go(picture)
+                self._pass_on(picture)
         for picture in self._path.end():
-            self._let_go(picture)
+            self._pass_on(picture)
 
     def detect(self, stopped: Callable[[], bool]) -> None:
         """Until stopped: run the detector on the one picture that waits."""
@@ -119,7 +119,7 @@ class Pipeline:
             self._path.learn(seen)
             self._path.hidden = self._listeners.saw(seen, wall_ns)
 
-    def _let_go(self, picture: MaskedFrame) -> None:
+    def _pass_on(self, picture: MaskedFrame) -> None:
         self.tally.count(picture)
         self._listeners.painted(picture, self._masker)
         self._listeners.leaves(picture)

@@ -135,10 +135,10 @@ class _Running:
         end = moment(self._last.wall_ns) if self._last else self.opened.begin
         return msgspec.structs.replace(self.opened, state=state, end=end, frames=self._frames, full=dict(self._full))
 
-    def finish(self, told: Callable[[Manifest], None]) -> None:
+    def finish(self, report: Callable[[Manifest], None]) -> None:
         self._mp4.close()
         files = (self._video.close(), self._masks.close())
-        self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files), told)
+        self._spool.finish(msgspec.structs.replace(self._so_far("complete"), files=files), report)
 
     def abandon(self) -> None:
         """Close the files without completing the clip."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from agent.clips.keeper import Bounds, Keeper
-from agent.clips.orders import Holds, Orders, OrderVerifier, Unit, answers
+from agent.clips.order_check import OrderCheck, OrderVerifier, Unit, answers
+from agent.clips.orders import Orders
 from agent.clips.spool import Spool
 from agent.inbox.inbox import Inbox
 from agent.outbox.outbox import Outbox
@@ -59,9 +60,9 @@ class Custody:
         spool = Spool(layout.spool, signer, load_authority(layout))
         bounds = Bounds(record.quota_mb * 1_000_000, record.quota_share, retention)
         me = OrderVerifier(unit, signer, trusted, node.site, node.id)
-        holds = Holds(me, answers(layout), load_authority(layout))
+        check = OrderCheck(me, answers(layout), load_authority(layout))
         telling = Telling(outbox, journal)
-        keeper = Keeper(spool, outbox, telling, clock, bounds, layout.camera, holds.order)
+        keeper = Keeper(spool, outbox, telling, clock, bounds, layout.camera, check.order_of)
         # Opened now, if possible: deletion and filming do not wait for the outbox, and on a full disk none can be opened.
         telling.add(outbox.pending)
         orders = Orders(layout, me, keeper, clock, revoked)

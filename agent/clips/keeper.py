@@ -96,7 +96,7 @@ class Keeper:
         for name in strange_names(self._spool.folder):
             self.telling.note("spool_strange", name=name)
         with self._alone():
-            self._spool.mend(self.recorded)
+            self._spool.repair(self.recorded)
         for clip in self._spool.torn():
             try:
                 self._spool.recover(clip, self.now(), self.recorded)

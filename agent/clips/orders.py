@@ -7,39 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from agent.clips.keeper import Keeper
+from agent.clips.order_check import OrderVerifier, answers
 from agent.messages import OrderAnswer
 from drivers.clock import SystemClock
 from privacy.errors import RecordError
 from privacy.files import locked, make_folder, on_disk, place, read, sync_folder
 from privacy.foreign import decode
-from privacy.records.jws import Authority, Signer, TrustedKeys, peek, sign, token_id
+from privacy.records.jws import peek, sign, token_id
 from privacy.records.manifest import ClipId
-from privacy.records.order import ANSWER, ORDER, Answer, Order, answers_to, concerns, read_answer, verify_order
+from privacy.records.order import ANSWER, Answer, Order, answers_to, concerns, verify_order
 from privacy.records.retention import Kept
 from provisioning.identity import revocations
 from provisioning.layout import Layout
 
-Unit = Literal["camera", "retention"]
 MOST = 1000
 """Most clips that an answer names; `lykta journal` names the others."""
-
-
-@dataclass(frozen=True)
-class OrderVerifier:
-    """What orders are verified against, and signed answers are made with: the unit's key, trusted keys, site and node."""
-
-    unit: Unit
-    signer: Signer
-    trusted: TrustedKeys
-    site: str
-    node: str
 
 
 class Orders:
@@ -156,35 +144,6 @@ class Orders:
         )
         self._keeper.telling.say(OrderAnswer(order.number, order.act, result, refusal, signed.decode()))
         return signed
-
-
-class Holds:
-    """Decides whether an order in a clip's folder is valid.
-
-    obeyed     folder of the signed answers: an order executed under a key that was retired later stays valid
-    """
-
-    def __init__(self, me: OrderVerifier, obeyed: Path, authority: Authority) -> None:
-        self._me, self._obeyed, self._authority = me, obeyed, authority
-
-    def order(self, token: bytes) -> Order:
-        """The order inside this token; `RecordError` if it is not valid."""
-        try:
-            return verify_order(token, self._me.trusted, self._me.site, self._me.node)
-        except RecordError:
-            order = peek(token, ORDER, Order)
-            path = self._obeyed / f"{order.number:08}.jws"
-            if not path.exists() or not self._was_done(read(path, path.name), token):
-                raise
-            return order
-
-    def _was_done(self, answer: bytes, token: bytes) -> bool:
-        said = read_answer(answer, self._authority)
-        return answers_to(said, token) and said.result == "done"
-
-
-def answers(layout: Layout) -> Path:
-    return layout.camera / "orders"
 
 
 def _place(path: Path, token: bytes, order: Order) -> None:

@@ -149,10 +149,10 @@ class Spool:
         signed = msgspec.structs.replace(so_far, files=(video.file, masks.file))
         place(self.folder / so_far.clip / _CHECKPOINT, sign(signed, self._signer, MANIFEST))
 
-    def finish(self, manifest: Manifest, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
+    def finish(self, manifest: Manifest, report: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
         """Sign the manifest of a clip whose files are closed; from now on the clip is complete. Returns it as signed.
 
-        told   called then; the checkpoint stays until it returns, and after a power cut `mend` reports the clip again
+        report   called then; the checkpoint stays until it returns, and after a power cut `repair` reports the clip again
         """
         with self._lock:
             chained = msgspec.structs.replace(manifest, previous=self.previous)
@@ -162,17 +162,17 @@ class Spool:
             with suppress(OSError):  # a cache: a missing entry costs a read of the manifest
                 add_entry(self._index, IndexEntry.of(chained))
             self._running.discard(manifest.clip)
-        told(chained)
+        report(chained)
         with suppress(OSError):  # the clip is complete and reported; the next start removes these files
             self._tidy(chained)
         return chained
 
     # -- after a power cut ---------------------------------------------------------------------------------------------
 
-    def mend(self, told: Callable[[Manifest], None]) -> None:
+    def repair(self, report: Callable[[Manifest], None]) -> None:
         """Finish what a crash interrupted: begun deletions, folders without a record, manifests just written.
 
-        told   called with those manifests: they may not have been reported yet
+        report   called with those manifests: they may not have been reported yet
         """
         for path in self.folder.iterdir():
             if path.name.startswith(_FREED) or (CLIP_ID.fullmatch(path.name) and not _recorded(path)):
@@ -181,13 +181,13 @@ class Spool:
         for clip in clip_names(self.folder, _CHECKPOINT):
             if (self.folder / clip / MANIFEST_FILE).exists():
                 with suppress(RecordError, OSError):  # a damaged or unreadable manifest: the sweep reports it
-                    self._settle(self.manifest(clip), told)
+                    self._settle(self.manifest(clip), report)
         kept = set(self.clips())
         entries = read_entries(self._index)
         if len(entries) > 2 * len(kept) + 100:
             rewrite(self._index, (entries[clip] for clip in sorted(kept & entries.keys())))
 
-    def recover(self, clip: str, now: datetime, told: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
+    def recover(self, clip: str, now: datetime, report: Callable[[Manifest], None] = lambda _manifest: None) -> Manifest:
         """Finish a clip that a power cut interrupted: cut the incomplete chunk, hash the rest, sign it as torn.
 
         Raises `SealError` if not even a header reached the disk; the clip is then deleted and the caller reports it.
@@ -199,13 +199,13 @@ class Spool:
             files.append(SealedFile(TAIL, *_digest(folder / TAIL)))
         last = max(opened.begin, min(_written(folder / CLIP, now), now))
         whole = msgspec.structs.replace(opened, state="torn", end=last, files=tuple(files), checkpoint=token.decode())
-        return self.finish(whole, told)
+        return self.finish(whole, report)
 
-    def _settle(self, manifest: Manifest, told: Callable[[Manifest], None]) -> None:
+    def _settle(self, manifest: Manifest, report: Callable[[Manifest], None]) -> None:
         """Complete a `finish` that was interrupted: the chain's head may be older, and the clip may not have been reported."""
         if self.previous == manifest.previous:
             place(self._head, sha256_hex(read_own(self.folder / manifest.clip / MANIFEST_FILE)).encode())
-        told(manifest)
+        report(manifest)
         self._tidy(manifest)
 
     def _tidy(self, manifest: Manifest) -> None:
@@ -246,20 +246,20 @@ class Spool:
         Raises `StorageError` if files cannot be removed.
         """
         folder, gone = self.folder / clip, self.folder / f"{_FREED}{clip}"
-        with on_disk(folder, "mend the disk; the clip goes as soon as it lets go"), self._lock:
+        with on_disk(folder, "repair the disk; the clip is deleted as soon as the disk allows it"), self._lock:
             if folder.exists():
                 folder.rename(gone)
             sync_folder(self.folder)
             kept = remove(gone)
         if kept:
-            raise StorageError(f"{gone}: {kept[0]}", "mend the disk; the clip goes as soon as it lets go")
+            raise StorageError(f"{gone}: {kept[0]}", "repair the disk; the clip is deleted as soon as the disk allows it")
         self._running.discard(clip)
 
     def clear_freed(self) -> None:
         """Remove the files of deleted clips that a crash or the disk kept; `StorageError` if that fails again."""
         kept = [f"{path}: {one}" for path in sorted(self.folder.glob(f"{_FREED}*")) for one in remove(path)]
         if kept:
-            raise StorageError(kept[0], "mend the disk")
+            raise StorageError(kept[0], "repair the disk")
 
     # -- marks ---------------------------------------------------------------------------------------------------------
 
@@ -313,7 +313,7 @@ def _recorded(folder: Path) -> bool:
 
 def ready_folder(folder: Path) -> None:
     """Make a folder that is needed for clips; `StorageError` if the disk refuses."""
-    with on_disk(f"{folder}: cannot be made", "free space or mend the disk"):
+    with on_disk(f"{folder}: cannot be made", "free space or repair the disk"):
         make_folder(folder)
 
 

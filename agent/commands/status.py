@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Annotated
 
 import msgspec
@@ -24,6 +23,7 @@ from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
 from provisioning.identity import check_revoked, load_records
 from provisioning.layout import SERVICES, Layout
+from provisioning.version import VERSION
 
 app = typer.Typer(add_completion=False)
 
@@ -135,10 +135,10 @@ def node_facts(layout: Layout, now: datetime) -> NodeFacts:
     try:
         settings = effective(layout)
     except LyktaError as problem:
-        return NodeFacts("", version("lykta"), (InForce("config", "", trouble=str(problem)), *_records(layout, now)))
+        return NodeFacts("", VERSION, (InForce("config", "", trouble=str(problem)), *_records(layout, now)))
     node, trouble = settings.config.node, str(settings.trouble or "")
     config = (InForce("config", f"version {settings.version}", trouble=trouble),) if settings.version or trouble else ()
-    return NodeFacts(f"{node.site}/{node.id}", version("lykta"), (*_records(layout, now), *config))
+    return NodeFacts(f"{node.site}/{node.id}", VERSION, (*_records(layout, now), *config))
 
 
 def _records(layout: Layout, now: datetime) -> tuple[InForce, ...]:

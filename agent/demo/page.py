@@ -133,19 +133,19 @@ def _lead(clips: list[ClipShown], video: str) -> list[str]:
 
 
 def _clip(clip: ClipShown, basis: Basis) -> str:
-    told, local = clip.manifest, stockholm()
-    begin, until = told.begin.astimezone(local), told.deadline.astimezone(local)
-    why = _TRIGGERS.get(told.trigger, (told.trigger, told.trigger))
-    seconds = (told.end - told.begin).total_seconds()
+    manifest, local = clip.manifest, stockholm()
+    begin, until = manifest.begin.astimezone(local), manifest.deadline.astimezone(local)
+    why = _TRIGGERS.get(manifest.trigger, (manifest.trigger, manifest.trigger))
+    seconds = (manifest.end - manifest.begin).total_seconds()
     rows = [
         ("när / when", f"{begin:%Y-%m-%d %H:%M:%S}"),
         ("varför / why", f"{why[0]} / {why[1]}"),
-        ("längd / length", f"{seconds:.1f} s, {told.frames} bilder / pictures, {told.width}×{told.height}"),
+        ("längd / length", f"{seconds:.1f} s, {manifest.frames} bilder / pictures, {manifest.width}×{manifest.height}"),
         ("sparas till / kept until", f"{until:%Y-%m-%d %H:%M} ({basis.retention_hours} h)"),
-        ("beslut (exempel) / decision (example)", f"{told.basis}: {basis.assessment}"),
-        ("detektorer / detectors", f"{told.stack}, {told.profile}"),
+        ("beslut (exempel) / decision (example)", f"{manifest.basis}: {basis.assessment}"),
+        ("detektorer / detectors", f"{manifest.stack}, {manifest.profile}"),
     ]
-    name = escape(told.clip)
+    name = escape(manifest.clip)
     before = _both(
         "Före: ur den offentliga filmen, vid ungefär samma ögonblick", "Before: from the public file, at about the same moment"
     )

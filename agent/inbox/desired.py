@@ -67,7 +67,7 @@ class Taken:
         with suppress(FileNotFoundError):
             self._folder.facts(name)
             if not self._folder.is_file(_claimed(name)):
-                self.let_go(name)
+                self.remove_claimed(name)
             # By rename: a newer file from the uplink remains for the next run.
             self._folder.rename(name, _claimed(name))
         try:
@@ -75,7 +75,7 @@ class Taken:
         except FileNotFoundError:
             return None
 
-    def let_go(self, name: str) -> None:
+    def remove_claimed(self, name: str) -> None:
         self._folder.remove(_claimed(name))
 
     def sweep(self) -> None:

@@ -24,8 +24,8 @@ class OtherHeads:
 
     def take(self, request: TellHeads) -> HeadsNoted:
         """How many were noted, 0 within an hour of the last. `RecordError` if they are not valid heads."""
-        others, told = set(UNITS) - {self._unit}, read_heads(request.heads)
-        known: dict[str, Fact] = {unit: str(head) for unit, head in told.items() if unit in others}
+        others, given = set(UNITS) - {self._unit}, read_heads(request.heads)
+        known: dict[str, Fact] = {unit: str(head) for unit, head in given.items() if unit in others}
         now_ms = self._now_ms()
         if not known or now_ms < self._due_ms:
             return HeadsNoted(0)

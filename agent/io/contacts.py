@@ -26,33 +26,33 @@ NORMAL: frozenset[Input] = frozenset({"door", "tamper"})
 class Contact(Struct, frozen=True):
     """One contact.
 
-    told     whether closed, as last reported; `told_ms` is when
-    closed   its position now
-    moved    its position differed from the last report at some time since
-    rest_ms  least time between two reports; 0 for a contact that is never delayed
-    late     a change waits for the end of that time
+    reported   whether closed, as last reported; `reported_ms` is when
+    closed     its position now
+    moved      its position differed from the last report at some time since
+    rest_ms    least time between two reports; 0 for a contact that is never delayed
+    late       a change waits for the end of that time
     """
 
-    told: bool
+    reported: bool
     closed: bool
     rest_ms: int
-    told_ms: int = 0
+    reported_ms: int = 0
     moved: bool = False
     late: bool = False
 
 
 def seen(contact: Contact, closed: bool) -> Contact:
     """The contact after it was read as closed or open, at an edge or by polling."""
-    return msgspec.structs.replace(contact, closed=closed, moved=contact.moved or closed != contact.told)
+    return msgspec.structs.replace(contact, closed=closed, moved=contact.moved or closed != contact.reported)
 
 
 def decided(contact: Contact, now_ms: int) -> tuple[Contact, tuple[bool, ...]]:
     """The changes to report now, in order, each closed or open; none without a change or during the delay."""
     if not contact.moved:
         return contact, ()
-    if contact.told_ms and now_ms - contact.told_ms < contact.rest_ms:
+    if contact.reported_ms and now_ms - contact.reported_ms < contact.rest_ms:
         return msgspec.structs.replace(contact, late=True), ()
-    changes = (contact.closed,) if contact.closed != contact.told else (not contact.closed, contact.closed)
+    changes = (contact.closed,) if contact.closed != contact.reported else (not contact.closed, contact.closed)
     rest_ms = min(LONGEST_REST_MS, 2 * contact.rest_ms) if contact.late else min(REST_MS, contact.rest_ms)
     return Contact(contact.closed, contact.closed, rest_ms, now_ms), changes
 
@@ -65,7 +65,7 @@ class Contacts:
 
     def __init__(self, fitted: Iterable[str], as_found: Mapping[Input, bool]) -> None:
         self._lock = Lock()
-        self._contacts = {part: _untold(part, as_found.get(part, part in NORMAL)) for part in INPUTS if part in fitted}
+        self._contacts = {part: _unreported(part, as_found.get(part, part in NORMAL)) for part in INPUTS if part in fitted}
 
     def edge(self, part: Input, closed: bool) -> None:
         """An edge of a contact; waits only for the lock, which edges and readings hold briefly."""
@@ -82,10 +82,10 @@ class Contacts:
         """The changes to report now, the help button first."""
         for part in self._contacts:
             with self._lock:
-                self._contacts[part], told = decided(self._contacts[part], now_ms)
-            yield from ((part, closed) for closed in told)
+                self._contacts[part], changes = decided(self._contacts[part], now_ms)
+            yield from ((part, closed) for closed in changes)
 
 
-def _untold(part: Input, closed: bool) -> Contact:
+def _unreported(part: Input, closed: bool) -> Contact:
     """A contact before the first reading: assumed in the normal state, so that any other position is reported."""
     return Contact(closed, closed, REST_MS if part in RESTS else 0)

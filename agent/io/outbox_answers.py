@@ -34,14 +34,14 @@ class OutboxAnswers:
             found = self._outbox.find(asked.seq)
             return Taken((found,) if found else ())
         if isinstance(asked, LetGo):
-            self._let_go([Key(asked.epoch, rank, seq) for rank, seq in asked.keys], asked.end)
+            self._delete([Key(asked.epoch, rank, seq) for rank, seq in asked.keys], asked.end)
         elif isinstance(asked, TellGone):
             self._tell_gone()
         whole = isinstance(asked, Look) and asked.whole
         outbox = self._outbox
         return Found(outbox.pending(), outbox.dropped(), outbox.size(), outbox.summary() if whole else None)
 
-    def _let_go(self, keys: Sequence[Key], end: End) -> None:
+    def _delete(self, keys: Sequence[Key], end: End) -> None:
         outbox = self._outbox
         ends = {"heard": outbox.delete, "expired": outbox.expire, "corrupt": outbox.give_up, "set_aside": outbox.set_aside}
         ends[end](keys)

@@ -97,7 +97,7 @@ def apply(layout: Layout, by_hand: dict[Kind, bytes], left: Taken | None) -> lis
     for one in said:
         place(note_of(layout, one.kind), msgspec.json.encode(one), mode=PUBLIC)
         if left:
-            left.let_go(f"{one.kind}.jws")
+            left.remove_claimed(f"{one.kind}.jws")
     return said
 
 

@@ -59,7 +59,7 @@ def take_answers(layout: Layout, left: Taken) -> Said:
             if answer is None:
                 continue
             said[unit] = _taken(layout, unit, answer)
-        left.let_go(f"{unit}.pem")
+        left.remove_claimed(f"{unit}.pem")
     return said
 
 

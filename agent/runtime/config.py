@@ -174,7 +174,7 @@ def tree(text: str, name: str = "lykta.toml") -> dict[str, Any]:
     try:
         return toml(text, name)
     except RecordError as problem:
-        raise ConfigError(str(problem), "mend the line it names") from problem
+        raise ConfigError(str(problem), "correct the line it names") from problem
 
 
 def build(data: dict[str, Any], name: str) -> Config:

@@ -178,11 +178,11 @@ class _RequestHandler:
                 self._attend(key.data)
         now_s = time.monotonic()
         for caller in [caller for caller in self._callers if now_s > caller.end_s]:
-            self._let_go(caller)
+            self._disconnect(caller)
 
     def close(self) -> None:
         for caller in self._callers.copy():
-            self._let_go(caller)
+            self._disconnect(caller)
 
     def _admit(self) -> None:
         with suppress(OSError):  # the client disconnected before it was accepted
@@ -191,7 +191,7 @@ class _RequestHandler:
             self._callers.append(caller := _Caller(line))
             self._waits.register(line, selectors.EVENT_READ, caller)
         if len(self._callers) > _MOST_CALLERS:
-            self._let_go(self._callers[0])
+            self._disconnect(self._callers[0])
 
     def _attend(self, caller: _Caller) -> None:
         try:
@@ -202,7 +202,7 @@ class _RequestHandler:
         except OSError:
             done = True  # a client that disconnects before its answer is no fault of the service
         if done:
-            self._let_go(caller)
+            self._disconnect(caller)
 
     def _reply(self, caller: _Caller) -> None:
         before_s = time.monotonic()
@@ -213,7 +213,7 @@ class _RequestHandler:
         for other in self._callers:  # they could not be served meanwhile
             other.end_s += now_s - before_s
 
-    def _let_go(self, caller: _Caller) -> None:
+    def _disconnect(self, caller: _Caller) -> None:
         self._callers.remove(caller)
         self._waits.unregister(caller.line)
         caller.line.close()

@@ -44,23 +44,23 @@ class RescueReporter:
 
     def __init__(self, layout: Layout) -> None:
         self._path, self._memory = _path(layout), layout.uplink / "rungs-told.json"
-        self._told = set(_read(self._memory, tuple[str, ...]))
+        self._sent = set(_read(self._memory, tuple[str, ...]))
         self._seen: tuple[int, int] | None = None
         self._rungs: tuple[Rung, ...] = ()
 
-    def news(self) -> list[Rung]:
-        """Steps not yet marked by `told`, oldest first."""
+    def due(self) -> list[Rung]:
+        """Steps not yet marked by `mark_sent`, oldest first."""
         mark = _mark(self._path)
         if mark != self._seen:
             self._seen, self._rungs = mark, _read(self._path, tuple[Rung, ...])
-        return [one for one in self._rungs if one.id not in self._told]
+        return [one for one in self._rungs if one.id not in self._sent]
 
-    def told(self) -> None:
+    def mark_sent(self) -> None:
         """Mark all as put into the outbox. `StorageError` if that cannot be stored: then only this process knows it."""
-        self._told = {one.id for one in self._rungs}
+        self._sent = {one.id for one in self._rungs}
         with on_disk(f"link: {self._memory}"):
             make_folder(self._memory.parent)
-            place(self._memory, msgspec.json.encode(sorted(self._told)))
+            place(self._memory, msgspec.json.encode(sorted(self._sent)))
 
 
 def _path(layout: Layout) -> Path:

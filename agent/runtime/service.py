@@ -7,7 +7,6 @@ WATCHDOG are never sent by a timer: only `ready` and `fed`, which a service call
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import select
 import signal
@@ -15,8 +14,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -30,7 +30,7 @@ from agent.runtime.settings_in_force import effective, for_help
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
-from privacy.files import PRIVATE
+from privacy.files import locked
 from provisioning.layout import Layout
 
 _END_S, _TURN_S = 6.0, 0.1
@@ -260,23 +260,19 @@ def _end(runtime: Runtime) -> None:
         os._exit(runtime.exit_code)
 
 
-def _only_instance(layout: Layout, name: str) -> TextIO:
+def _only_instance(layout: Layout, name: str) -> ExitStack:
     """The lock against a second instance; held until the process ends."""
     folder = layout.run / name
     longest = max((os.fsencode(path) for path in (layout.socket("uplink", "uplink"), layout.trigger, layout.presence)), key=len)
     if len(longest) > _LONGEST_PATH:
         over = len(longest) - _LONGEST_PATH
         raise UsageError(f"LYKTA_ROOT: its sockets' paths would be {over} bytes too long (got {layout.root})", "a shorter folder")
+    held = ExitStack()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Readable by its owner only: another user who can open it could hold the lock and prevent the service's start.
-        lock = os.fdopen(os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE), "w")
-        os.fchmod(lock.fileno(), PRIVATE)
+        held.enter_context(locked(folder, "lock", wait=False))
+    except BlockingIOError as problem:
+        raise UsageError(f"lykta {name}: runs already here", f"`lykta status`; systemctl stop lykta-{name}") from problem
     except OSError as problem:
         raise AccessError(f"{folder}: {problem.strerror}", "run it by systemd, or set LYKTA_ROOT to a folder of yours") from problem
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as problem:
-        lock.close()
-        raise UsageError(f"lykta {name}: runs already here", f"`lykta status`; systemctl stop lykta-{name}") from problem
-    return lock
+    return held

@@ -148,7 +148,7 @@ _SCRIPT = """
 "use strict";
 const at = (id) => document.getElementById(id);
 let over = false;
-async function told(path, options) {
+async function fetched(path, options) {
   const answer = await fetch(path, options);
   if (answer.ok) return answer;
   const { error, hint } = await answer.json();
@@ -156,7 +156,7 @@ async function told(path, options) {
 }
 async function look() {
   try {
-    const answer = await told("/picture");
+    const answer = await fetched("/picture");
     const because = answer.headers.get("X-Masked-Because");
     const before = at("picture").src;
     at("picture").src = URL.createObjectURL(await answer.blob());
@@ -167,7 +167,7 @@ async function look() {
 }
 async function judge() {
   try {
-    const { until, state, reason } = await (await told("/state")).json();
+    const { until, state, reason } = await (await fetched("/state")).json();
     over = !until;
     const minutes = until ? Math.ceil((new Date(until) - Date.now()) / 60000) : 0;
     at("left").textContent = until ? `${minutes} min left` : "The visit is over.";
@@ -179,12 +179,12 @@ async function judge() {
   else { at("picture").removeAttribute("src"); at("why").textContent = ""; at("end").disabled = true; }
 }
 at("end").addEventListener("click", async () => {
-  try { await told("/end", { method: "POST" }); } catch (problem) { at("why").textContent = problem.message; }
+  try { await fetched("/end", { method: "POST" }); } catch (problem) { at("why").textContent = problem.message; }
 });
 at("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    await told("/admit", { method: "POST", body: at("word").value });
+    await fetched("/admit", { method: "POST", body: at("word").value });
     at("ask").remove();
     at("why").textContent = "";
     look();

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from privacy.records.basis import BASIS, Basis
 from privacy.records.jws import load_chain, peek
 from provisioning.identity import TLS_AND_UNITS
 from provisioning.layout import Layout
+from provisioning.version import VERSION
 
 _Marks = tuple[tuple[int, int] | None, ...]
 
@@ -39,15 +39,15 @@ class Describer:
         self._files = [*(place_of(layout, kind) for kind in KINDS), *(_certificate(layout, unit) for unit in TLS_AND_UNITS)]
         self._marks: _Marks | None = None
         self._present = self._fixed
-        self._told: Describe | None = None
+        self._sent: Describe | None = None
 
-    def news(self, *, birth: bool) -> list[Describe]:
-        """The description to send: at birth, and when it differs from the one marked by `told`."""
+    def due(self, *, birth: bool) -> list[Describe]:
+        """The description to send: at birth, and when it differs from the one marked by `mark_sent`."""
         found = msgspec.structs.replace(self._of_files(), breaks=self._breaks())
-        return [found] if birth or found != self._told else []
+        return [found] if birth or found != self._sent else []
 
-    def told(self, said: list[Describe]) -> None:
-        self._told = said[-1] if said else self._told
+    def mark_sent(self, said: list[Describe]) -> None:
+        self._sent = said[-1] if said else self._sent
 
     def _of_files(self) -> Describe:
         marks = tuple(map(changed_mark, self._files))
@@ -63,7 +63,7 @@ def _fixed(config: Config, intervals: dict[HealthGroup, int]) -> Describe:
         model=board.model(),
         serial=_serial(),
         sensors=(camera, *fitted(config.pins)),
-        software=f"lykta {version('lykta')}",
+        software=f"lykta {VERSION}",
         schemas={"message": 1, "manifest": 1},
         commands=tuple(COMMANDS),
         area=config.node.area,

@@ -36,7 +36,7 @@ _POLL_S = 0.2
 _AGAIN_S = 10.0
 
 
-class Lane:
+class TokenQueue:
     """A queue of (name, token), bounded in number and bytes, and its consumer. Tokens that are refused or find it full are counted.
 
     An order lost here arrives again: it is retained, and the ingest lists those without an answer.
@@ -47,7 +47,7 @@ class Lane:
         self._line: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._some = Condition()
-        self._told_s = -_TELL_S
+        self._logged_s = -_TELL_S
         self.ignored = 0
 
     def put(self, name: str, token: bytes) -> None:
@@ -83,8 +83,8 @@ class Lane:
                 self._take(name, token)
         except LyktaError as problem:
             self.ignored += 1
-            if time.monotonic() - self._told_s >= _TELL_S:
-                self._told_s = time.monotonic()
+            if time.monotonic() - self._logged_s >= _TELL_S:
+                self._logged_s = time.monotonic()
                 self._runtime.log("warning", f"{self._what} {name}: {problem}", hint=problem.hint, ignored=self.ignored)
 
 
@@ -108,7 +108,7 @@ class DesiredRecords:
         self._stands.pop(name, None)
 
     def run(self) -> None:
-        told: dict[str, str] = {}
+        logged: dict[str, str] = {}
         while not self._runtime.stop.wait(_AGAIN_S):
             self._runtime.beat("standing", _STALLED_S, vital=False)
             for name, token in self._stands.copy().items():
@@ -116,11 +116,11 @@ class DesiredRecords:
                     with handling(f"desired {name}"):
                         self._leave(name, token)
                 except LyktaError as problem:
-                    if told.get(name) != str(problem):
+                    if logged.get(name) != str(problem):
                         self._runtime.log("warning", f"desired {name}: {problem}", hint=problem.hint)
-                    told[name] = str(problem)
+                    logged[name] = str(problem)
                 else:
-                    told.pop(name, None)
+                    logged.pop(name, None)
 
     def _leave(self, name: str, token: bytes) -> None:
         rate, now_s = self._rates.get(name, DesiredRate()), time.monotonic()
@@ -161,9 +161,9 @@ class Downlink:
 
         self._runtime, self._desired = runtime, DesiredRecords(runtime)
         self._lanes = {
-            "cmd": Lane(runtime, "command", command),
-            "order": Lane(runtime, "order", order),
-            "desired": Lane(runtime, "desired", self._desired.take),
+            "cmd": TokenQueue(runtime, "command", command),
+            "order": TokenQueue(runtime, "order", order),
+            "desired": TokenQueue(runtime, "desired", self._desired.take),
         }
         self._unknown = 0
 

@@ -45,16 +45,16 @@ class IoOutbox:
         return [_checked(row) for row in rows]
 
     def delete(self, heard: Sequence[Numbered]) -> None:
-        self._let_go(heard, "heard")
+        self._delete(heard, "heard")
 
     def expire(self, late: Sequence[Numbered]) -> None:
-        self._let_go(late, "expired")
+        self._delete(late, "expired")
 
     def give_up(self, unreadable: Sequence[Numbered]) -> None:
-        self._let_go(unreadable, "corrupt")
+        self._delete(unreadable, "corrupt")
 
     def set_aside(self, broke: Sequence[Numbered]) -> None:
-        self._let_go(broke, "set_aside")
+        self._delete(broke, "set_aside")
 
     def tell_gone(self) -> None:
         self._ask(TellGone(), Found)
@@ -78,7 +78,7 @@ class IoOutbox:
             raise StorageError("outbox: io: no whole answer", "are io and uplink of one version?")
         return found
 
-    def _let_go(self, messages: Sequence[Numbered], end: End) -> None:
+    def _delete(self, messages: Sequence[Numbered], end: End) -> None:
         for epoch in dict.fromkeys(one.epoch for one in messages):
             keys = [(Rank(one.rank), one.seq) for one in messages if one.epoch == epoch]
             for at in range(0, len(keys), MOST_KEYS):

@@ -7,15 +7,15 @@ from collections import Counter
 
 from drivers.mqtt.client import HELD_S
 
-_MENDS = "mend the broker's configuration; messages wait in the outbox"
+_CORRECT = "correct the broker's configuration; messages wait in the outbox"
 HINTS = {
     "broker_unreachable": "is it up, and is broker.host right? messages wait in the outbox",
     "broker_not_trusted": "its certificate is not of trust/ca.pem, or not for this host name",
     "broker_not_tls": "something answers there that is no TLS server of ours: is broker.port right?",
     "certificate_refused": "the broker refuses tls.pem: is it expired or revoked? messages wait in the outbox",
-    "broker_refuses": "TLS is well, the broker does not let us in: mend its configuration; messages wait in the outbox",
-    "not_authorized": "the broker knows the certificate and does not let it in: mend its access list",
-    "client_id_refused": "the broker takes no client of this name: mend its access list",
+    "broker_refuses": "TLS is well, the broker does not let us in: correct its configuration; messages wait in the outbox",
+    "not_authorized": "the broker knows the certificate and does not let it in: correct its access list",
+    "client_id_refused": "the broker takes no client of this name: correct its access list",
     "broker_version": "the broker speaks no MQTT v5: set up one that does",
     "not_mqtt": "something answers there that is no broker: is broker.port right?",
     "broker_garbled": "what the broker sends is no MQTT v5: update it, or look at what stands between",
@@ -31,8 +31,8 @@ HINTS = {
     "packet_too_large": "the broker sends what nobody of ours signs: who publishes below this node's topics?",
     "retain_unavailable": "the broker keeps no retained messages: who comes later sees no state and no alarm",
     "qos_unavailable": "the broker acknowledges no message, so none is given to it: set up one with QoS 1",
-    "subscription_refused": "the broker lets us hear nothing: orders and commands do not come; mend its access list",
-    "messages_refused": "mend its access list for this node; what was refused waits in the outbox",
+    "subscription_refused": "the broker lets us hear nothing: orders and commands do not come; correct its access list",
+    "messages_refused": "correct its access list for this node; what was refused waits in the outbox",
 }
 """Hints by cause; one that is missing here is for the broker's operators."""
 
@@ -40,7 +40,7 @@ HINTS = {
 def hint_of(cause: str) -> str:
     if cause.endswith("_stalled"):
         return "a thread of this service waits for something that does not come; see what else stands in its status"
-    return HINTS.get(cause, _MENDS)
+    return HINTS.get(cause, _CORRECT)
 
 
 class LinkState:

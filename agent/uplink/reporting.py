@@ -18,21 +18,21 @@ class Reporter:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._seen: dict[Kind, _Seen] = {}
-        self._told: dict[Kind, Reported] = {}
+        self._sent: dict[Kind, Reported] = {}
 
-    def news(self, *, birth: bool) -> list[Reported]:
-        """The reports to send: all at birth, else those that changed since they were marked by `told`."""
-        return [said for kind in KINDS if (said := self._of(kind)) != self._told.get(kind) or birth]
+    def due(self, *, birth: bool) -> list[Reported]:
+        """The reports to send: all at birth, else those that changed since they were marked by `mark_sent`."""
+        return [said for kind in KINDS if (said := self._of(kind)) != self._sent.get(kind) or birth]
 
-    def told(self, said: list[Reported]) -> None:
-        self._told |= {one.what: one for one in said}
+    def mark_sent(self, said: list[Reported]) -> None:
+        self._sent |= {one.what: one for one in said}
 
     def _of(self, kind: Kind) -> Reported:
         seen = tuple(map(changed_mark, (place_of(self._layout, kind), note_of(self._layout, kind))))
-        if kind not in self._told or seen != self._seen.get(kind):
+        if kind not in self._sent or seen != self._seen.get(kind):
             self._seen[kind] = seen
             return reported(self._layout, kind)
-        return self._told[kind]
+        return self._sent[kind]
 
 
 class CertificateRequests:
@@ -40,13 +40,13 @@ class CertificateRequests:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._told: dict[str, tuple[int, int] | None] = {}
+        self._sent: dict[str, tuple[int, int] | None] = {}
 
-    def news(self, *, birth: bool) -> list[CertificateWanted]:
-        """Requests not yet marked by `told`; all at birth."""
+    def due(self, *, birth: bool) -> list[CertificateWanted]:
+        """Requests not yet marked by `mark_sent`; all at birth."""
         waiting = {unit: changed_mark(renewal_of(self._layout, unit)) for unit in TLS_AND_UNITS}
-        due = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._told.get(unit))]
-        return [CertificateWanted(unit, wish) for unit in due if (wish := self._wish(unit))]
+        units = [unit for unit, mark in waiting.items() if mark and (birth or mark != self._sent.get(unit))]
+        return [CertificateWanted(unit, wish) for unit in units if (wish := self._wish(unit))]
 
     def _wish(self, unit: str) -> str:
         """The signed request; "" if it is damaged: root makes a new one."""
@@ -55,8 +55,8 @@ class CertificateRequests:
         except (OSError, RecordError, UnicodeDecodeError):
             return ""
 
-    def told(self, said: list[CertificateWanted]) -> None:
-        self._told |= {one.unit: changed_mark(renewal_of(self._layout, one.unit)) for one in said}
+    def mark_sent(self, said: list[CertificateWanted]) -> None:
+        self._sent |= {one.unit: changed_mark(renewal_of(self._layout, one.unit)) for one in said}
 
 
 def reported(layout: Layout, kind: Kind) -> Reported:

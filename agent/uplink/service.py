@@ -140,16 +140,16 @@ class Uplink:
         place, runtime = self._runtime.config.broker, self._runtime
         self._downlink.start()
         self._link.open(place.host, place.port)
-        told = ""
+        logged = ""
         while not runtime.stop.wait(1.0):
             runtime.beat("link-watch", LINK_STALLED_S)
             if self._link.failure:
                 raise self._link.failure
             trouble = self._trouble()
-            if trouble and trouble != told:
+            if trouble and trouble != logged:
                 detail = {"detail": self._link.detail} if self._link.detail else {}
                 runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=hint_of(trouble), **detail)
-            told = trouble
+            logged = trouble
             if trouble:
                 runtime.enter("degraded", trouble, owner="ops")
             elif self._connected.is_set():
@@ -230,18 +230,18 @@ class Uplink:
 
     def _tell_rungs(self) -> None:
         """Also without a link: the rescue steps wait in the outbox until it is restored."""
-        news = self._rungs.news()
-        if news and self.storing.put(*(one.event for one in news)):
-            self.storing.attempt(self._rungs.told)
+        steps = self._rungs.due()
+        if steps and self.storing.put(*(one.event for one in steps)):
+            self.storing.attempt(self._rungs.mark_sent)
 
     def _report(self, *, birth: bool) -> None:
         """Describe the node, report what is in force and the results for desired records, and ask for certificates."""
-        described = self._describer.news(birth=birth)
-        news, requests = self._reporter.news(birth=birth), self._requests.news(birth=birth)
-        if (described or news or requests) and self.storing.put(*described, *news, *requests):
-            self._describer.told(described)
-            self._reporter.told(news)
-            self._requests.told(requests)
+        described = self._describer.due(birth=birth)
+        reports, requests = self._reporter.due(birth=birth), self._requests.due(birth=birth)
+        if (described or reports or requests) and self.storing.put(*described, *reports, *requests):
+            self._describer.mark_sent(described)
+            self._reporter.mark_sent(reports)
+            self._requests.mark_sent(requests)
 
     def tell_health(self) -> None:
         """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""

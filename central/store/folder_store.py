@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import os
@@ -14,7 +13,7 @@ from typing import Literal
 
 from central.store.port import Part, PartRange, Upload
 from privacy.errors import RecordError, StorageError
-from privacy.files import append, create, make_folder, open_file, place, read, sync_folder
+from privacy.files import append, create, locked, make_folder, open_file, place, read, sync_folder
 from privacy.folders import remove
 from privacy.records.manifest import SealedFile
 
@@ -93,13 +92,8 @@ class FolderStore:
     @contextmanager
     def lock(self, what: Literal["object", "node"], name: str) -> Iterator[None]:
         """Names share 256 lock files a kind, so that no lock file is left for each object; two names seldom share one."""
-        path = self._locks / f"{what}-{hashlib.sha256(name.encode()).digest()[0]:02x}"
-        descriptor = append(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self._locks, f"{what}-{hashlib.sha256(name.encode()).digest()[0]:02x}"):
             yield
-        finally:
-            os.close(descriptor)
 
     def parts(self, upload: Upload) -> list[Part]:
         return [

@@ -184,14 +184,14 @@ def _resumed(folder: Path) -> _Position:
         raise StorageError(str(problem), problem.hint) from problem
 
 
-def _resume(folder: Path, *, mend: bool = True) -> _Position:
-    """The position for the next entry. mend: remove an entry that a power cut left incomplete; it was never acknowledged. All other
-    bytes are kept as evidence."""
+def _resume(folder: Path, *, repair: bool = True) -> _Position:
+    """The position for the next entry. repair: remove an entry that a power cut left incomplete; it was never acknowledged. All
+    other bytes are kept as evidence."""
     found = segments(folder)
     path = found[-1] if found else segment(folder, 0)
     data = read_segment(path) if found else b""
     end = data.rfind(b"\n") + 1
-    if mend and end != len(data):
+    if repair and end != len(data):
         data = _mended(path, data, end)
         end = len(data)
     if not end and len(found) > 1:
@@ -249,7 +249,7 @@ def last_line(folder: Path) -> str:
 
 def head_of(folder: Path) -> Head:
     """The present head of a chain, unverified; the journal is not changed."""
-    return _resume(folder, mend=False).head
+    return _resume(folder, repair=False).head
 
 
 def newest(folder: Path, otherwise: datetime) -> datetime:

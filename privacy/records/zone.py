@@ -9,7 +9,6 @@ import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -36,6 +35,8 @@ def _found() -> Iterator[bytes]:
         except (OSError, RecordError):  # missing or not valid: try the next one
             continue
     try:
+        from importlib import resources  # services whose system has the zone need no loader of packages' files
+
         yield resources.files("tzdata").joinpath("zoneinfo", *NAME.split("/")).read_bytes()
     except (OSError, ImportError):
         return

@@ -68,10 +68,10 @@ from privacy.records.retention import Boot, Instant, Odometer, first_moment, rea
 from privacy.records.seal import Recipient, head_size, whole_size
 from privacy.records.settings import CONFIG, Settings, merged
 from provisioning.identity import COMMAND_KEYS, load_signer
+from tests.support.clip_node import ClipNode
 from tests.support.outboxes import HELP
 from tests.support.records import BASIS as A_BASIS
 from tests.support.records import VIEW as A_VIEW
-from tests.support.shelf import Shelf
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLIP = "01890000-0000-7000-8000-000000000001"
@@ -94,24 +94,25 @@ NAMES = (
 )  # fmt: skip
 
 
-def parsers(shelf: Shelf) -> dict[str, Parser]:
+def parsers(clip_node: ClipNode) -> dict[str, Parser]:
     """By name, over the keys and the folder of that node."""
-    found = _files(shelf) | _records(shelf) | _keys(shelf) | _node(shelf)
+    found = _files(clip_node) | _records(clip_node) | _keys(clip_node) | _node(clip_node)
     assert tuple(sorted(found)) == tuple(sorted(NAMES))
     return found
 
 
-def _files(shelf: Shelf) -> dict[str, Parser]:
-    root, sealed = shelf.layout.root, b"age-encryption.org/v1\n-> X25519 a\nb\n--- c\n" + bytes(99)
+def _files(clip_node: ClipNode) -> dict[str, Parser]:
+    lines = _journal_lines(clip_node)
+    root, sealed = clip_node.layout.root, b"age-encryption.org/v1\n-> X25519 a\nb\n--- c\n" + bytes(99)
     return {
-        "toml": Parser(lambda data: _toml(root / "fuzz.toml", data), (shelf.layout.config.read_bytes(), b'[a]\nb=[[1]]')),
+        "toml": Parser(lambda data: _toml(root / "fuzz.toml", data), (clip_node.layout.config.read_bytes(), b'[a]\nb=[[1]]')),
         "settings": Parser(_overlay, (b'{"camera":{"fps":10},"light":{"hours":[{"days":[1],"begin":"18:00","end":"06:00"}]}}',)),
-        "journal": Parser(lambda data: _journal(shelf, data), (_journal_lines(shelf),)),
-        "segment": Parser(lambda data: verify_segment(data, "io", authority(shelf.keys), Head(0, "")), (_journal_lines(shelf),)),
+        "journal": Parser(lambda data: _journal(clip_node, data), (lines,)),
+        "segment": Parser(lambda data: verify_segment(data, "io", authority(clip_node.keys), Head(0, "")), (lines,)),
         "odometer": Parser(_odometer, (b"{}", msgspec.json.encode(Odometer((Boot("a", 0), Boot("b", 9)), 10, NOON, 5)))),
         "edges": Parser(lambda data: ViewGuard(data).to_bytes(), (_edges(),)),
         "sealed": Parser(lambda data: whole_size(head_size(data), len(data)), (sealed,)),
-        "cards": Parser(lambda data: _cards(root / "fuzz.index", data), (_card_lines(shelf),)),
+        "cards": Parser(lambda data: _cards(root / "fuzz.index", data), (_card_lines(clip_node),)),
         "course": Parser(_course, (msgspec.json.encode(RescueState("b", 1, 2, 3, 4, 5, 6, ("hours",))),)),
         "spent": Parser(_spent, (msgspec.json.encode(Spent(1.5, 1e9, "b", 7)),)),
         "last word": Parser(_last_word, (msgspec.json.encode(ExitReport("exit-code", "5", True, 7, 3)),)),
@@ -119,14 +120,18 @@ def _files(shelf: Shelf) -> dict[str, Parser]:
     }  # fmt: skip
 
 
-def _records(shelf: Shelf) -> dict[str, Parser]:
-    command, receipt, camera = signer(shelf.keys, "command"), signer(shelf.keys, "receipt"), load_signer(shelf.layout, "camera")
-    ca, trusted = authority(shelf.keys), TrustedKeys({command.kid: command.key.public_key()})
+def _records(clip_node: ClipNode) -> dict[str, Parser]:
+    command, receipt, camera = (
+        signer(clip_node.keys, "command"),
+        signer(clip_node.keys, "receipt"),
+        load_signer(clip_node.layout, "camera"),
+    )
+    ca, trusted = authority(clip_node.keys), TrustedKeys({command.kid: command.key.public_key()})
     file, now = SealedFile("clip.age", 1, ZEROS), datetime.now(UTC) + timedelta(minutes=1)
     held = Order(1, "hold", "city", "stop-1", "accident", "K", "A", "B", NOON, NOON + timedelta(days=1), (CLIP,))
     said = Answer(1, "hold", "city", "stop-1", "camera", ZEROS, "done", "", (CLIP,), now)
     parcel = Parcel(CLIP, "diag", "city", "stop-1", "camera", now, (file,), {"a": 1})
-    manifest = peek((shelf.layout.spool / shelf.clip() / "manifest.jws").read_bytes(), MANIFEST, Manifest)
+    manifest = peek((clip_node.layout.spool / clip_node.clip() / "manifest.jws").read_bytes(), MANIFEST, Manifest)
 
     def signed(by: Any, kind: str, read: Callable[[bytes], object]) -> Callable[[bytes], object]:
         return lambda payload: read(sign(msgspec.Raw(payload), by, kind))
@@ -157,13 +162,13 @@ def _records(shelf: Shelf) -> dict[str, Parser]:
     }
 
 
-def _keys(shelf: Shelf) -> dict[str, Parser]:
-    ca, io, now = authority(shelf.keys), load_signer(shelf.layout, "io"), datetime.now(UTC) + timedelta(minutes=1)
-    key_set = (shelf.layout.trust / "command-keys.jws").read_bytes()
+def _keys(clip_node: ClipNode) -> dict[str, Parser]:
+    ca, io, now = authority(clip_node.keys), load_signer(clip_node.layout, "io"), datetime.now(UTC) + timedelta(minutes=1)
+    key_set = (clip_node.layout.trust / "command-keys.jws").read_bytes()
     wish = request(new_key()[0], io, ("city", "stop-1"), "io", now)
-    order = shelf.order("hold", CLIP)
+    order = clip_node.order("hold", CLIP)
     trusted = verify_key_set(key_set, COMMAND_KEYS, ca)
-    pems = ((shelf.layout.certificates / "io.pem").read_bytes(), *_odd_certificates())
+    pems = ((clip_node.layout.certificates / "io.pem").read_bytes(), *_odd_certificates())
     return {
         "jws": Parser(_peek, (order, wish, key_set)),
         "listed": Parser(lambda data: verify_order(data, trusted, "city", "stop-1"), (order,)),
@@ -178,7 +183,7 @@ def _keys(shelf: Shelf) -> dict[str, Parser]:
     }
 
 
-def _node(shelf: Shelf) -> dict[str, Parser]:
+def _node(clip_node: ClipNode) -> dict[str, Parser]:
     envelope = Envelope(1, CLIP, "e", 1, NOON, 1, "b", "synced", False)
     standing = ServiceState("ready", "filming", NOON, None, "nobody")
     part = {"file": "clip.age", "offset": 0, "size": 1, "url": "/v1/x", "done": False, "headers": {"A": "b"}}
@@ -186,7 +191,7 @@ def _node(shelf: Shelf) -> dict[str, Parser]:
     return {
         "head": Parser(lambda data: str(Head.parse(data.decode(errors="replace"))), (f"12:{ZEROS}".encode(), b"0:")),
         "heads": Parser(_heads, (msgspec.json.encode({"io": f"12:{ZEROS}", "camera": "0:"}),)),
-        "recipient": Parser(lambda data: Recipient.parse(data.decode(errors="replace")), (_recipient(shelf),)),
+        "recipient": Parser(lambda data: Recipient.parse(data.decode(errors="replace")), (_recipient(clip_node),)),
         "message": Parser(lambda data: messages.encode(messages.decode(data)), (messages.encode(Message(envelope, HELP)),)),
         "datagram": Parser(lambda data: foreign.decode(data, Notice, "datagram"), (b'{"kind":"help","id":"press-1","t_ms":7}',)),
         "status": Parser(_status, (msgspec.json.encode(StatusAnswer(standing, CameraStatus(frames=7, view="as_known"))),)),
@@ -240,27 +245,27 @@ def _use_view(view: View) -> object:
     return check_records(A_BASIS, view, "city", "stop-1", "standard", "yolox-nano+yunet")
 
 
-def _journal_lines(shelf: Shelf) -> bytes:
-    folder = shelf.layout.root / "seed-journal"
+def _journal_lines(clip_node: ClipNode) -> bytes:
+    folder = clip_node.layout.root / "seed-journal"
     if not folder.exists():
-        journal = Journal(folder, "io", load_signer(shelf.layout, "io"), lambda: NOON)
+        journal = Journal(folder, "io", load_signer(clip_node.layout, "io"), lambda: NOON)
         for number in range(3):
             journal.append("tick", number=number)
     return segments(folder)[0].read_bytes()
 
 
-def _journal(shelf: Shelf, data: bytes) -> object:
+def _journal(clip_node: ClipNode, data: bytes) -> object:
     """Whatever stands in the newest segment: the next entry is written, and what was touched is found."""
-    folder = shelf.layout.root / "fuzz-journal"
+    folder = clip_node.layout.root / "fuzz-journal"
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         path.unlink()
     (folder / "0000000000.jws").write_bytes(data)
     f"{newest(folder, NOON):%Y}", str(head_of(folder))
-    journal = Journal(folder, "io", load_signer(shelf.layout, "io"), lambda: NOON)
+    journal = Journal(folder, "io", load_signer(clip_node.layout, "io"), lambda: NOON)
     journal.append("tick", number=9)
     assert head_of(folder) == journal.head
-    return verify_chain(folder, "io", authority(shelf.keys))
+    return verify_chain(folder, "io", authority(clip_node.keys))
 
 
 def _odometer(data: bytes) -> object:
@@ -291,8 +296,8 @@ def _cards(path: Path, data: bytes) -> object:
     return read_entries(path)
 
 
-def _card_lines(shelf: Shelf) -> bytes:
-    path = shelf.layout.root / "seed.index"
+def _card_lines(clip_node: ClipNode) -> bytes:
+    path = clip_node.layout.root / "seed.index"
     rewrite(path, [IndexEntry(CLIP, NOON, NOON, 1, "help", "complete", NOON, "b", 1, 2)] * 2)
     return path.read_bytes()
 
@@ -305,8 +310,8 @@ def _status(data: bytes) -> object:
     return msgspec.json.encode(foreign.decode(data, StatusAnswer[CameraStatus], "status"))
 
 
-def _recipient(shelf: Shelf) -> bytes:
-    return next(line for line in (shelf.layout.trust / "recipients.txt").read_bytes().splitlines() if line.startswith(b"age1"))
+def _recipient(clip_node: ClipNode) -> bytes:
+    return next(line for line in (clip_node.layout.trust / "recipients.txt").read_bytes().splitlines() if line.startswith(b"age1"))
 
 
 def _edges() -> bytes:

@@ -16,8 +16,8 @@ from agent.outbox.outbox import Outbox
 from agent.uplink.survey import survey
 from drivers.clock import SystemClock
 from tests.support.broker import listens
-from tests.support.shelf import Shelf
-from tests.support.shelf_commands import lykta
+from tests.support.clip_node import ClipNode
+from tests.support.clip_node_commands import lykta
 
 ANSWERS = [
     b"{}",
@@ -58,11 +58,11 @@ def answering(path: Path, answer: bytes) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
-def test_an_answer_of_another_form_is_none(shelf: Shelf, answer: bytes) -> None:
+def test_an_answer_of_another_form_is_none(clip_node: ClipNode, answer: bytes) -> None:
     """`lykta outbox` ended in a traceback."""
-    with answering(shelf.layout.socket("uplink", "ctl"), answer):
+    with answering(clip_node.layout.socket("uplink", "ctl"), answer):
         for words in (["outbox", "list"], ["outbox", "show", "1"]):
-            done = lykta(shelf, *words)
+            done = lykta(clip_node, *words)
             assert (done.returncode, "Traceback" in done.stderr) == (4, False), (words, done.stderr)
             assert "uplink: does not answer" in done.stderr
             assert "hint: " in done.stderr

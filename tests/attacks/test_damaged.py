@@ -21,8 +21,8 @@ from privacy.records.journal import DAMAGED, Journal, head_of, segments
 from provisioning.identity import load_signer
 from tests.attacks.inputs import token
 from tests.support.asking import ask
+from tests.support.clip_node import ClipNode
 from tests.support.nodes import Node, stop, until
-from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 
 DAMAGE = {
@@ -133,10 +133,10 @@ def ways(line: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("way", ways(b"a" * 9))
-def test_damage_at_the_end_of_a_journal_is_found_and_the_journal_goes_on(shelf: Shelf, way: str) -> None:
+def test_damage_at_the_end_of_a_journal_is_found_and_the_journal_goes_on(clip_node: ClipNode, way: str) -> None:
     """The next entry says what was found, `verify` finds the damage, and no byte of it is taken away."""
-    folder = shelf.layout.journal("io")
-    journal = Journal(folder, "io", load_signer(shelf.layout, "io"), shelf.clock.now)
+    folder = clip_node.layout.journal("io")
+    journal = Journal(folder, "io", load_signer(clip_node.layout, "io"), clip_node.clock.now)
     for number in range(3):
         journal.append("tick", number=number)
     [path] = segments(folder)
@@ -144,29 +144,29 @@ def test_damage_at_the_end_of_a_journal_is_found_and_the_journal_goes_on(shelf: 
     path.write_bytes(b"".join(lines[:-1]) + ways(lines[-1])[way])
     found = path.read_bytes()
 
-    later = Journal(folder, "io", load_signer(shelf.layout, "io"), shelf.clock.now)
+    later = Journal(folder, "io", load_signer(clip_node.layout, "io"), clip_node.clock.now)
     later.append("tick", number=3)
     assert path.read_bytes().startswith(found[:-1])
     assert head_of(folder) == later.head
     with pytest.raises(RecordError):
-        verify_chain(folder, "io", authority(shelf.keys))
+        verify_chain(folder, "io", authority(clip_node.keys))
     if way != "another letter":  # which only the signature tells: `verify` has the key, who writes does not look for it
         said = json.loads(_payload(segments(folder)[1].read_bytes().splitlines()[0]))
         assert said["kind"] == DAMAGED
         assert said["facts"]["segment"] == path.name
-    Journal(folder, "io", load_signer(shelf.layout, "io"), shelf.clock.now).append("tick", number=4)
+    Journal(folder, "io", load_signer(clip_node.layout, "io"), clip_node.clock.now).append("tick", number=4)
     assert len(segments(folder)) <= 2
 
 
-def test_an_entry_whose_line_end_alone_is_missing_is_kept(shelf: Shelf) -> None:
+def test_an_entry_whose_line_end_alone_is_missing_is_kept(clip_node: ClipNode) -> None:
     """A signature makes it whole: cutting it off would lose what was acknowledged in silence."""
-    folder = shelf.layout.journal("io")
+    folder = clip_node.layout.journal("io")
     for number in range(2):
-        Journal(folder, "io", load_signer(shelf.layout, "io"), shelf.clock.now).append("tick", number=number)
+        Journal(folder, "io", load_signer(clip_node.layout, "io"), clip_node.clock.now).append("tick", number=number)
     [path] = segments(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    Journal(folder, "io", load_signer(shelf.layout, "io"), shelf.clock.now).append("tick", number=2)
-    assert [entry.facts["number"] for entry in verify_chain(folder, "io", authority(shelf.keys)).entries] == [0, 1, 2]
+    Journal(folder, "io", load_signer(clip_node.layout, "io"), clip_node.clock.now).append("tick", number=2)
+    assert [entry.facts["number"] for entry in verify_chain(folder, "io", authority(clip_node.keys)).entries] == [0, 1, 2]
 
 
 def _payload(line: bytes) -> bytes:
@@ -192,18 +192,18 @@ def test_a_giant_in_a_journals_place_keeps_no_help_and_no_deletion_down(node: No
 
 
 @pytest.mark.parametrize("runs", [False, True], ids=["starting", "running"])
-def test_deletion_goes_on_while_the_journal_cannot_be_read(shelf: Shelf, runs: bool) -> None:
+def test_deletion_goes_on_while_the_journal_cannot_be_read(clip_node: ClipNode, runs: bool) -> None:
     """The entries wait, the clips go (R27)."""
-    shelf.clip()
-    ran = shelf.custody("retention") if runs else None
-    shelf.layout.journal("retention").mkdir(parents=True, exist_ok=True)
-    with (shelf.layout.journal("retention") / "0000000009.jws").open("wb") as file:
+    clip_node.clip()
+    ran = clip_node.custody("retention") if runs else None
+    clip_node.layout.journal("retention").mkdir(parents=True, exist_ok=True)
+    with (clip_node.layout.journal("retention") / "0000000009.jws").open("wb") as file:
         file.truncate(1 << 40)
-    custody = ran or shelf.custody("retention")
-    shelf.clock.runs(timedelta(hours=100))
+    custody = ran or clip_node.custody("retention")
+    clip_node.clock.runs(timedelta(hours=100))
     custody.attend()
-    assert shelf.there() == []
+    assert clip_node.there() == []
     assert "0000000009.jws" in str(custody.keeper.telling.trouble)
-    (shelf.layout.journal("retention") / "0000000009.jws").unlink()
+    (clip_node.layout.journal("retention") / "0000000009.jws").unlink()
     custody.attend()
-    assert "clip_expired" in shelf.kinds("retention")
+    assert "clip_expired" in clip_node.kinds("retention")

@@ -15,8 +15,8 @@ from agent.inbox.inbox import folder_of
 from tests.attacks.inputs import TOKENS
 from tests.support.asking import ask
 from tests.support.broker import PATIENCE, Broker
+from tests.support.clip_node import ClipNode
 from tests.support.nodes import Node, until
-from tests.support.shelf import Shelf
 from tests.support.stop import Stop
 
 
@@ -86,20 +86,20 @@ def test_a_file_that_ended_a_process_is_set_aside_before_it_is_read_again(node: 
     assert [path.name for path in folder.iterdir()] == ([] if left == "first" else [".00000007.jws.damaged"])
 
 
-def test_deadlines_stand_behind_nothing_in_the_inbox(shelf: Shelf) -> None:
+def test_deadlines_stand_behind_nothing_in_the_inbox(clip_node: ClipNode) -> None:
     """R27: a clip past its time is gone after the first round, however much was left; and a round takes a bounded part of it."""
-    clip = shelf.clip()
-    custody = shelf.custody("retention")
+    clip = clip_node.clip()
+    custody = clip_node.custody("retention")
     custody.attend()
-    shelf.clock.runs(timedelta(hours=73))
-    folder = folder_of(shelf.layout, "order")
+    clip_node.clock.runs(timedelta(hours=73))
+    folder = folder_of(clip_node.layout, "order")
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(100):
-        (folder / f"{number:08}.jws").write_bytes(shelf.order("hold", clip) if number == 50 else b"rubbish")
+        (folder / f"{number:08}.jws").write_bytes(clip_node.order("hold", clip) if number == 50 else b"rubbish")
     custody.attend()
-    assert shelf.there() == []
+    assert clip_node.there() == []
     assert 0 < len(list(folder.iterdir())) < 100
-    kinds = shelf.kinds("retention")
+    kinds = clip_node.kinds("retention")
     assert kinds.index("clip_expired") < kinds.index("order_refused")
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from privacy.files import locked
 from provisioning.layout import Layout
+from tests.support.clip_node import ClipNode
 from tests.support.nodes import Node, stop, until
-from tests.support.shelf import Shelf
 
 
 @contextmanager
@@ -54,15 +54,15 @@ def test_a_link_at_the_locks_name_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-def test_deletion_waits_for_no_reader_of_the_spool(shelf: Shelf) -> None:
+def test_deletion_waits_for_no_reader_of_the_spool(clip_node: ClipNode) -> None:
     """The uplink may read the spool; a lock on its folder stopped deletion, and the camera's status with it."""
-    clip = shelf.clip()
-    custody = shelf.custody()
-    shelf.clock.runs(timedelta(hours=73))
-    with held(*readable(shelf.layout)):
+    clip = clip_node.clip()
+    custody = clip_node.custody()
+    clip_node.clock.runs(timedelta(hours=73))
+    with held(*readable(clip_node.layout)):
         custody.keeper.sweep()
-        assert not (shelf.layout.spool / clip).exists()
-    assert shelf.notes() == [(clip, "expired", "retention: deadline")]
+        assert not (clip_node.layout.spool / clip).exists()
+    assert clip_node.notes() == [(clip, "expired", "retention: deadline")]
 
 
 def test_help_and_film_wait_for_no_reader_of_their_folders(node: Node) -> None:

@@ -14,9 +14,9 @@ from agent.inbox.inbox import MOST_FILES, MOST_NOTES, folder_of
 from privacy.ids import uuid7
 from tests.attacks.inputs import token
 from tests.support.asking import ask
+from tests.support.clip_node import ClipNode
 from tests.support.clips import central
 from tests.support.nodes import Node, stop, until
-from tests.support.shelf import Shelf
 
 ODD = b"\xff\x1b[2J"
 """No UTF-8, and an escape that clears a terminal."""
@@ -26,97 +26,97 @@ def odd(folder: Path, rest: bytes) -> Path:
     return Path(os.fsdecode(os.fsencode(folder) + b"/" + ODD + rest))
 
 
-def damaged(shelf: Shelf) -> str:
+def damaged(clip_node: ClipNode) -> str:
     """A clip of now whose manifest is torn; its id."""
-    clip = uuid7(round(shelf.clock.wall.timestamp() * 1000), bytes(10))
-    (shelf.layout.spool / shelf.clip()).rename(shelf.layout.spool / clip)
-    (shelf.layout.spool / clip / "manifest.jws").write_bytes(b"torn")
-    (shelf.layout.spool / "index").unlink()
+    clip = uuid7(round(clip_node.clock.wall.timestamp() * 1000), bytes(10))
+    (clip_node.layout.spool / clip_node.clip()).rename(clip_node.layout.spool / clip)
+    (clip_node.layout.spool / clip / "manifest.jws").write_bytes(b"torn")
+    (clip_node.layout.spool / "index").unlink()
     return clip
 
 
-def test_names_in_the_inbox_that_are_no_utf8_keep_no_deadline_waiting(shelf: Shelf) -> None:
+def test_names_in_the_inbox_that_are_no_utf8_keep_no_deadline_waiting(clip_node: ClipNode) -> None:
     """The note of a refused file named it: neither camera nor retention could write that, at this start and at all later ones."""
-    clip = shelf.clip()
-    folder = folder_of(shelf.layout, "order")
+    clip = clip_node.clip()
+    folder = folder_of(clip_node.layout, "order")
     folder.mkdir(parents=True)
     for rest in (b".jws", b".jws.first", b".jws.again"):
         odd(folder, rest).write_bytes(b"rubbish")
         Path(os.fsdecode(os.fsencode(folder) + b"/." + ODD + rest)).write_bytes(b"rubbish")
     (folder / f"{'0' * 248}.jws").write_bytes(b"the name with which it is set aside would be too long")
-    (folder / "00000007.jws").write_bytes(shelf.order("hold", clip))
-    shelf.custody("retention").attend()
-    assert shelf.answer((shelf.layout.camera / "orders/00000001.jws").read_bytes()).result == "done"
+    (folder / "00000007.jws").write_bytes(clip_node.order("hold", clip))
+    clip_node.custody("retention").attend()
+    assert clip_node.answer((clip_node.layout.camera / "orders/00000001.jws").read_bytes()).result == "done"
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_no_order_does_not_take_the_room_of_orders(shelf: Shelf) -> None:
+def test_what_is_no_order_does_not_take_the_room_of_orders(clip_node: ClipNode) -> None:
     """Ten thousand names that sort first hid every order, and counted as waiting for ever."""
-    clip = shelf.clip()
-    folder = folder_of(shelf.layout, "order")
+    clip = clip_node.clip()
+    folder = folder_of(clip_node.layout, "order")
     folder.mkdir(parents=True)
     for number in range(MOST_FILES):
         (folder / f"!{number}").touch()
         (folder / f".{number:08}.jws.again").touch()
         (folder / f".{number:08}.jws.part").touch()
-    (folder / "00000007.jws").write_bytes(shelf.order("hold", clip))
-    custody = shelf.custody("retention")
+    (folder / "00000007.jws").write_bytes(clip_node.order("hold", clip))
+    custody = clip_node.custody("retention")
     while len(list(folder.iterdir())) > MOST_FILES // 4:
         custody.attend()
-    assert shelf.answer((shelf.layout.camera / "orders/00000001.jws").read_bytes()).result == "done"
+    assert clip_node.answer((clip_node.layout.camera / "orders/00000001.jws").read_bytes()).result == "done"
 
 
-def test_refused_files_are_noted_some_in_an_hour(shelf: Shelf) -> None:
+def test_refused_files_are_noted_some_in_an_hour(clip_node: ClipNode) -> None:
     """14.A3: each note is signed and synced; the others are counted."""
-    folder = folder_of(shelf.layout, "receipt")
+    folder = folder_of(clip_node.layout, "receipt")
     folder.mkdir(parents=True)
-    custody = shelf.custody("retention")
+    custody = clip_node.custody("retention")
     for number in range(2 * MOST_NOTES):
         (folder / f"{number:08}.jws").write_bytes(b"rubbish")
     while list(folder.iterdir()):
         custody.attend()
-    assert shelf.kinds("retention").count("receipt_refused") == MOST_NOTES
+    assert clip_node.kinds("retention").count("receipt_refused") == MOST_NOTES
 
 
-def test_a_folder_of_no_utf8_in_the_spool_keeps_no_deadline_waiting(shelf: Shelf) -> None:
-    junk = odd(shelf.layout.spool, b"")
+def test_a_folder_of_no_utf8_in_the_spool_keeps_no_deadline_waiting(clip_node: ClipNode) -> None:
+    junk = odd(clip_node.layout.spool, b"")
     junk.mkdir()
     (junk / "manifest.jws").write_bytes(b"torn")
-    shelf.clip()
-    custody = shelf.custody("retention")
+    clip_node.clip()
+    custody = clip_node.custody("retention")
     custody.attend()
-    shelf.clock.runs(timedelta(hours=73))
+    clip_node.clock.runs(timedelta(hours=73))
     custody.attend()
-    assert shelf.there() == []
-    assert "clip_expired" in shelf.kinds("retention")
+    assert clip_node.there() == []
+    assert "clip_expired" in clip_node.kinds("retention")
 
 
-def test_a_clip_of_an_earlier_boot_whose_manifest_is_damaged_keeps_its_deadline(shelf: Shelf) -> None:
+def test_a_clip_of_an_earlier_boot_whose_manifest_is_damaged_keeps_its_deadline(clip_node: ClipNode) -> None:
     """R27: it counted as one of the present boot, at each boot anew, and so for ever where a node starts again each day."""
-    damaged(shelf)
+    damaged(clip_node)
     for day in range(4):
-        shelf.clock.boots(f"boot-{day}")
-        shelf.clock.runs(timedelta(hours=20))
-        shelf.custody("retention").attend()
-    assert shelf.there() == []
+        clip_node.clock.boots(f"boot-{day}")
+        clip_node.clock.runs(timedelta(hours=20))
+        clip_node.custody("retention").attend()
+    assert clip_node.there() == []
 
 
-def test_a_fresh_clip_whose_manifest_is_damaged_stays_until_its_deadline(shelf: Shelf) -> None:
+def test_a_fresh_clip_whose_manifest_is_damaged_stays_until_its_deadline(clip_node: ClipNode) -> None:
     """Also on a node that has run for long."""
-    custody = shelf.custody("retention")
+    custody = clip_node.custody("retention")
     custody.attend()
-    shelf.clock.runs(timedelta(hours=500))
+    clip_node.clock.runs(timedelta(hours=500))
     custody.attend()
-    clip = damaged(shelf)
-    shelf.clock.runs(timedelta(hours=71))
-    shelf.custody("retention").attend()
-    assert shelf.there() == [clip]
-    shelf.clock.boots("next")
-    shelf.custody("retention").attend()
-    assert shelf.there() == [clip]
-    shelf.clock.runs(timedelta(hours=2))
-    shelf.custody("retention").attend()
-    assert shelf.there() == []
+    clip = damaged(clip_node)
+    clip_node.clock.runs(timedelta(hours=71))
+    clip_node.custody("retention").attend()
+    assert clip_node.there() == [clip]
+    clip_node.clock.boots("next")
+    clip_node.custody("retention").attend()
+    assert clip_node.there() == [clip]
+    clip_node.clock.runs(timedelta(hours=2))
+    clip_node.custody("retention").attend()
+    assert clip_node.there() == []
 
 
 def test_an_error_moves_no_cursor_and_forges_no_line(node: Node) -> None:

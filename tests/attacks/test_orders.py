@@ -19,10 +19,10 @@ from privacy.records.journal import Journal, segments
 from privacy.records.jws import Signer, load_chain, load_private_key, sha256_hex, sign, token_id
 from privacy.records.order import ANSWER, ORDER, Act, Answer, Order
 from provisioning.identity import load_signer
+from tests.support.clip_node import ClipNode
 from tests.support.clips import Node
 from tests.support.nodes import BIN
 from tests.support.receiving import Centre, parcel
-from tests.support.shelf import Shelf
 
 NUMBERS = itertools.count(1)
 
@@ -33,8 +33,8 @@ def node(keys: Path, tmp_path: Path) -> Node:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    made_ = Shelf(tmp_path)
+def clip_node(tmp_path: Path) -> Iterator[ClipNode]:
+    made_ = ClipNode(tmp_path)
     yield made_
     made_.close()
 
@@ -116,34 +116,34 @@ def test_an_empty_journal_segment_is_refused(running: Centre, node: Node) -> Non
 # -- on the node -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_node_knows_an_order_by_what_was_signed(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_node_knows_an_order_by_what_was_signed(clip_node: ClipNode, tmp_path: Path) -> None:
     """With a space after it, by socket or as a file: the same order, the same answer, and its hold stands in the clip's folder."""
-    clip = shelf.clip()
-    orders = shelf.custody().orders
-    token = shelf.order("export", clip)
+    clip = clip_node.clip()
+    orders = clip_node.custody().orders
+    token = clip_node.order("export", clip)
     first = orders.obey(token + b" ")
     assert orders.obey(token) == first == orders.obey(b"\n" + token + b"\n\n")
-    assert shelf.answer(first).order_sha256 == token_id(token)
-    hold = shelf.order("hold", clip)
+    assert clip_node.answer(first).order_sha256 == token_id(token)
+    hold = clip_node.order("hold", clip)
     orders.obey(hold + b"\n")
-    assert shelf.node.spool.marked(clip, "hold") == hold
-    with shelf.layout.config.open("a") as file:
+    assert clip_node.node.spool.marked(clip, "hold") == hold
+    with clip_node.layout.config.open("a") as file:
         file.write('[clock]\ntrust = "host"\n')
     (tmp_path / "order.jws").write_bytes(token + b"\r\n")
-    words = [BIN / "lykta", "--root", shelf.layout.root, "order", "apply", tmp_path / "order.jws", "--json"]
+    words = [BIN / "lykta", "--root", clip_node.layout.root, "order", "apply", tmp_path / "order.jws", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["answer"]["number"] == 1
 
 
-def test_an_answer_from_before_still_answers_its_order(shelf: Shelf) -> None:
+def test_an_answer_from_before_still_answers_its_order(clip_node: ClipNode) -> None:
     """A node that obeyed when orders were known by the hash of all bytes does not obey again."""
-    clip = shelf.clip()
-    orders = shelf.custody().orders
-    token = shelf.order("hold", clip)
-    record = msgspec.structs.replace(shelf.answer(orders.obey(token)), order_sha256=sha256_hex(token))
-    old = sign(record, load_signer(shelf.layout, "camera"), ANSWER)
-    (shelf.layout.camera / "orders/00000001.jws").write_bytes(old)
+    clip = clip_node.clip()
+    orders = clip_node.custody().orders
+    token = clip_node.order("hold", clip)
+    record = msgspec.structs.replace(clip_node.answer(orders.obey(token)), order_sha256=sha256_hex(token))
+    old = sign(record, load_signer(clip_node.layout, "camera"), ANSWER)
+    (clip_node.layout.camera / "orders/00000001.jws").write_bytes(old)
     assert orders.obey(token + b" ") == old
 
 
@@ -163,21 +163,21 @@ STORIES: list[tuple[Told, int | None]] = [
 @pytest.mark.parametrize(
     ("told", "days"), STORIES, ids=[" ".join(f"{act}{number}" for act, number, _ in one) for one, _ in STORIES]
 )
-def test_numbers_decide_in_whatever_order_they_come(shelf: Shelf, told: Told, days: int | None) -> None:
+def test_numbers_decide_in_whatever_order_they_come(clip_node: ClipNode, told: Told, days: int | None) -> None:
     """Each order of arrival ends with the same hold on the same clip, also in the other process and after a restart."""
-    begin = shelf.clock.wall
+    begin = clip_node.clock.wall
     spans = {number: begin + timedelta(days=days) for _, number, days in told}
     arrivals = list(itertools.permutations(told)) if len(told) < 4 else [tuple(told), tuple(reversed(told))]
     for arrival in arrivals:
-        clip = shelf.clip()
-        custody = shelf.custody()
+        clip = clip_node.clip()
+        custody = clip_node.custody()
         for act, number, _ in arrival:
             until = spans[number] if act == "hold" else begin + timedelta(days=7)
-            (shelf.layout.camera / f"orders/{number:08}.jws").unlink(missing_ok=True)
-            custody.orders.obey(shelf.order(act, clip, number=number, until=until))
+            (clip_node.layout.camera / f"orders/{number:08}.jws").unlink(missing_ok=True)
+            custody.orders.obey(clip_node.order(act, clip, number=number, until=until))
         assert held_until(custody, clip) == (None if days is None else begin + timedelta(days=days)), arrival
-        assert held_until(shelf.custody("retention"), clip) == held_until(custody, clip)
-        assert (shelf.layout.spool / clip / "hold.jws").exists() == (days is not None)
+        assert held_until(clip_node.custody("retention"), clip) == held_until(custody, clip)
+        assert (clip_node.layout.spool / clip / "hold.jws").exists() == (days is not None)
 
 
 def held_until(custody: Custody, clip: str) -> datetime | None:
@@ -185,22 +185,22 @@ def held_until(custody: Custody, clip: str) -> datetime | None:
     return one.held
 
 
-def test_a_late_hold_says_that_it_holds_nothing(shelf: Shelf) -> None:
-    clip = shelf.clip()
-    orders = shelf.custody().orders
-    assert shelf.answer(orders.obey(shelf.order("release", clip, number=8))).result == "done"
-    answer = shelf.answer(orders.obey(shelf.order("hold", clip, number=7)))
+def test_a_late_hold_says_that_it_holds_nothing(clip_node: ClipNode) -> None:
+    clip = clip_node.clip()
+    orders = clip_node.custody().orders
+    assert clip_node.answer(orders.obey(clip_node.order("release", clip, number=8))).result == "done"
+    answer = clip_node.answer(orders.obey(clip_node.order("hold", clip, number=7)))
     assert (answer.result, answer.reason) == ("refused", "released by a later order")
-    shelf.clock.runs(timedelta(hours=73))
-    shelf.custody().keeper.sweep()
-    assert shelf.there() == []
+    clip_node.clock.runs(timedelta(hours=73))
+    clip_node.custody().keeper.sweep()
+    assert clip_node.there() == []
 
 
-def test_a_release_that_somebody_wrote_by_hand_frees_nothing(shelf: Shelf) -> None:
-    clip = shelf.clip()
-    shelf.custody().orders.obey(shelf.order("hold", clip, until=shelf.clock.wall + timedelta(days=30)))
-    shelf.node.spool.mark(clip, "release", shelf.order("release", clip, key="receipt"))
-    shelf.clock.runs(timedelta(hours=73))
-    shelf.custody().keeper.sweep()
-    assert shelf.there() == [clip]
-    assert "hold_damaged" in shelf.kinds()
+def test_a_release_that_somebody_wrote_by_hand_frees_nothing(clip_node: ClipNode) -> None:
+    clip = clip_node.clip()
+    clip_node.custody().orders.obey(clip_node.order("hold", clip, until=clip_node.clock.wall + timedelta(days=30)))
+    clip_node.node.spool.mark(clip, "release", clip_node.order("release", clip, key="receipt"))
+    clip_node.clock.runs(timedelta(hours=73))
+    clip_node.custody().keeper.sweep()
+    assert clip_node.there() == [clip]
+    assert "hold_damaged" in clip_node.kinds()

@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clip_node import ClipNode
+from tests.support.clip_node_commands import lykta, trust_host
 from tests.support.clips import central, example, made
 from tests.support.odd_files import a_folder, a_giant, a_pipe
-from tests.support.shelf import Shelf
-from tests.support.shelf_commands import lykta, trust_host
 
 ODD: list[Callable[[Path], None]] = [a_pipe, a_giant, a_folder]
 odd = pytest.mark.parametrize("odd", ODD, ids=lambda one: one.__name__)
 
 
-def enrolled(shelf: Shelf) -> None:
+def enrolled(clip_node: ClipNode) -> None:
     """With records in force."""
-    trust_host(shelf)
+    trust_host(clip_node)
     for record in ("basis", "view"):
-        source = shelf.layout.root / f"{record}.json"
+        source = clip_node.layout.root / f"{record}.json"
         source.write_text(example(record))
-        made("sign", record, source, "--keys", shelf.keys, "-o", getattr(shelf.layout, record), "--yes")
+        made("sign", record, source, "--keys", clip_node.keys, "-o", getattr(clip_node.layout, record), "--yes")
 
 
 @odd
-def test_what_is_no_file_below_etc_hangs_no_command(shelf: Shelf, odd: Callable[[Path], None]) -> None:
+def test_what_is_no_file_below_etc_hangs_no_command(clip_node: ClipNode, odd: Callable[[Path], None]) -> None:
     """A pipe kept `status`, `check` and every `order apply` waiting for ever; a sparse file took all memory."""
-    enrolled(shelf)
+    enrolled(clip_node)
     for name, words in (
         ("basis.jws", ["status"]),
         ("config.jws", ["check", "config", "keys", "records"]),
@@ -37,64 +37,64 @@ def test_what_is_no_file_below_etc_hangs_no_command(shelf: Shelf, odd: Callable[
         ("credentials/retention.key", ["retention"]),
         ("lykta.toml", ["config", "validate"]),
     ):
-        path = shelf.layout.etc / name
+        path = clip_node.layout.etc / name
         path.unlink(missing_ok=True)
         odd(path)
-        done = lykta(shelf, *words)
+        done = lykta(clip_node, *words)
         assert "Traceback" not in done.stderr
         assert done.returncode == 0 or "error: " in done.stderr or "fail" in done.stdout, (words, done.stderr)
 
 
 @odd
-def test_a_new_record_takes_the_place_of_what_is_no_file(shelf: Shelf, odd: Callable[[Path], None]) -> None:
-    enrolled(shelf)
-    token, path = shelf.layout.basis.read_bytes(), shelf.layout.basis
-    (shelf.layout.root / "signed.jws").write_bytes(token)
+def test_a_new_record_takes_the_place_of_what_is_no_file(clip_node: ClipNode, odd: Callable[[Path], None]) -> None:
+    enrolled(clip_node)
+    token, path = clip_node.layout.basis.read_bytes(), clip_node.layout.basis
+    (clip_node.layout.root / "signed.jws").write_bytes(token)
     path.unlink()
     odd(path)
-    done = lykta(shelf, "apply", shelf.layout.root / "signed.jws")
+    done = lykta(clip_node, "apply", clip_node.layout.root / "signed.jws")
     assert "Traceback" not in done.stderr
     if not path.is_dir():
         assert (done.returncode, path.read_bytes()) == (0, token), done.stderr
 
 
 @odd
-def test_what_is_no_file_in_the_cameras_folder_hangs_no_order(shelf: Shelf, odd: Callable[[Path], None]) -> None:
+def test_what_is_no_file_in_the_cameras_folder_hangs_no_order(clip_node: ClipNode, odd: Callable[[Path], None]) -> None:
     """Root obeys an order by hand, in a folder where another user chooses what lies there."""
-    clip = shelf.clip()
-    trust_host(shelf)
-    order = shelf.layout.root / "an.order"
-    order.write_bytes(shelf.order("hold", clip))
-    (shelf.layout.camera / "orders").mkdir(parents=True, exist_ok=True)
-    odd(shelf.layout.camera / "orders/00000001.jws")
-    done = lykta(shelf, "order", "apply", order)
+    clip = clip_node.clip()
+    trust_host(clip_node)
+    order = clip_node.layout.root / "an.order"
+    order.write_bytes(clip_node.order("hold", clip))
+    (clip_node.layout.camera / "orders").mkdir(parents=True, exist_ok=True)
+    odd(clip_node.layout.camera / "orders/00000001.jws")
+    done = lykta(clip_node, "order", "apply", order)
     assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
     assert "error: " in done.stderr
 
 
 @odd
-def test_what_is_no_file_is_refused_by_name(shelf: Shelf, tmp_path: Path, odd: Callable[[Path], None]) -> None:
+def test_what_is_no_file_is_refused_by_name(clip_node: ClipNode, tmp_path: Path, odd: Callable[[Path], None]) -> None:
     """Files that a command is given by hand."""
-    enrolled(shelf)
+    enrolled(clip_node)
     given = tmp_path / "tls.pem"
     odd(given)
     for words in (["apply", given], ["renew", given], ["order", "apply", given], ["config", "validate", given]):
-        done = lykta(shelf, *words)
+        done = lykta(clip_node, *words)
         assert (done.returncode in (2, 5), "Traceback" in done.stderr) == (True, False), (words, done.stderr)
         assert f"{given.name}" in done.stderr
         assert "hint: " in done.stderr
 
 
 @odd
-def test_what_is_no_file_among_the_centres_keys_hangs_no_command(shelf: Shelf, odd: Callable[[Path], None]) -> None:
-    keys, stick, clip = shelf.keys, shelf.layout.root / "stick", shelf.clip()
-    assert lykta(shelf, "clips", "copy", stick).returncode == 0
+def test_what_is_no_file_among_the_centres_keys_hangs_no_command(clip_node: ClipNode, odd: Callable[[Path], None]) -> None:
+    keys, stick, clip = clip_node.keys, clip_node.layout.root / "stick", clip_node.clip()
+    assert lykta(clip_node, "clips", "copy", stick).returncode == 0
     for name, words in (
         ("crl.pem", ["revoke", keys, "city/stop-1"]),
         ("issued.jsonl", ["revoke", keys, "city/stop-1"]),
         ("recipients.txt", ["verify", stick / clip, "--keys", keys]),
-        ("command.key", ["ingest", stick, "--keys", keys, "--store", shelf.layout.root / "store"]),
-        ("ca.pem", ["bundle", keys, "--trust-only", shelf.layout.root / "other"]),
+        ("command.key", ["ingest", stick, "--keys", keys, "--store", clip_node.layout.root / "store"]),
+        ("ca.pem", ["bundle", keys, "--trust-only", clip_node.layout.root / "other"]),
     ):
         (keys / name).unlink(missing_ok=True)
         odd(keys / name)
@@ -106,12 +106,12 @@ def test_what_is_no_file_among_the_centres_keys_hangs_no_command(shelf: Shelf, o
 
 
 @odd
-def test_what_is_to_be_signed_is_a_file(shelf: Shelf, tmp_path: Path, odd: Callable[[Path], None]) -> None:
+def test_what_is_to_be_signed_is_a_file(clip_node: ClipNode, tmp_path: Path, odd: Callable[[Path], None]) -> None:
     odd(tmp_path / "basis.json")
-    done = central("sign", "basis", tmp_path / "basis.json", "--keys", shelf.keys, "-o", tmp_path / "basis.jws")
+    done = central("sign", "basis", tmp_path / "basis.json", "--keys", clip_node.keys, "-o", tmp_path / "basis.jws")
     assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
     (tmp_path / "good.json").write_text(example("basis"))
     odd(tmp_path / "out.jws")
-    done = central("sign", "basis", tmp_path / "good.json", "--keys", shelf.keys, "-o", tmp_path / "out.jws", "--yes")
+    done = central("sign", "basis", tmp_path / "good.json", "--keys", clip_node.keys, "-o", tmp_path / "out.jws", "--yes")
     assert done.returncode == 2, done.stderr
     assert "is no signed basis" in done.stderr

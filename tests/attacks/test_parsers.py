@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import LyktaError
 from tests.attacks.parsers import NAMES, Parser, parsers
-from tests.support.shelf import Shelf
+from tests.support.clip_node import ClipNode
 
 FUZZ_S = float(os.environ.get("LYKTA_FUZZ_S", "20"))
 SEED = int(os.environ.get("LYKTA_FUZZ_SEED", "14"))
@@ -36,9 +36,9 @@ NASTY = (
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Parser]]:
-    shelf = Shelf(tmp_path_factory.mktemp("parsers"))
-    yield parsers(shelf)
-    shelf.close()
+    clip_node = ClipNode(tmp_path_factory.mktemp("parsers"))
+    yield parsers(clip_node)
+    clip_node.close()
 
 
 def takes_or_refuses(parser: Parser, data: bytes) -> None:

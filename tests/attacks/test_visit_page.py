@@ -16,8 +16,8 @@ from agent.runtime.control import listen
 from provisioning.layout import Layout
 from tests.support.asking import answering
 from tests.support.broker import PATIENCE, listens, until
+from tests.support.clip_node import ClipNode
 from tests.support.nodes import BIN
-from tests.support.shelf import Shelf
 
 FILES = 256
 """That the page's process may have open; systemd gives it 1,024."""
@@ -37,9 +37,9 @@ ODD = [
 
 
 @pytest.fixture
-def page(shelf: Shelf) -> Iterator[Layout]:
+def page(clip_node: ClipNode) -> Iterator[Layout]:
     """The page of a visit that does not end, with a camera that only says so."""
-    layout, over = shelf.layout, Event()
+    layout, over = clip_node.layout, Event()
     camera = layout.socket("camera", "setup")
     camera.parent.mkdir(parents=True)
     thread = Thread(target=listen, args=(camera, answering({"status": lambda _request: VISIT}), over))

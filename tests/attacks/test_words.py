@@ -18,16 +18,16 @@ from typer.testing import CliRunner
 from agent.commands.main import VERBS as NODE_VERBS
 from agent.commands.main import app as node_app
 from central.commands.main import app as centre_app
+from tests.support.clip_node import ClipNode
+from tests.support.clip_node_commands import lykta, trust_host
 from tests.support.clips import central
 from tests.support.nodes import BIN, Node
-from tests.support.shelf import Shelf
-from tests.support.shelf_commands import lykta, trust_host
 
 
-def test_a_command_without_its_words_says_so_as_others_do(shelf: Shelf) -> None:
+def test_a_command_without_its_words_says_so_as_others_do(clip_node: ClipNode) -> None:
     """Error and hint, on a line each, in a log or a pipe too."""
     for words in (["clips", "show"], ["mask"], ["nonsense"], ["outbox", "show", "x"], ["status", "--nonsense"]):
-        done = lykta(shelf, *words)
+        done = lykta(clip_node, *words)
         assert done.returncode == 2
         error, hint = done.stderr.splitlines()
         assert (error[:7], hint[:6]) == ("error: ", "hint: ")
@@ -37,19 +37,19 @@ def test_a_command_without_its_words_says_so_as_others_do(shelf: Shelf) -> None:
         assert (done.returncode, [line.partition(": ")[0] for line in done.stderr.splitlines()]) == (2, ["error", "hint"])
 
 
-def test_what_the_system_refuses_is_an_error_with_a_hint(shelf: Shelf) -> None:
+def test_what_the_system_refuses_is_an_error_with_a_hint(clip_node: ClipNode) -> None:
     """A loop of links stands for what nobody foresaw."""
-    trust_host(shelf)
-    shelf.layout.spool.rename(shelf.layout.root / "spool")
-    shelf.layout.spool.symlink_to("spool")
+    trust_host(clip_node)
+    clip_node.layout.spool.rename(clip_node.layout.root / "spool")
+    clip_node.layout.spool.symlink_to("spool")
     for words in (["clips", "list"], ["retention"], ["check", "--json"], ["clips", "verify"]):
-        done = lykta(shelf, *words)
+        done = lykta(clip_node, *words)
         assert "Traceback" not in done.stderr, done.stderr
         if words == ["check", "--json"]:
             assert json.loads(done.stdout)
         else:
             assert (done.returncode, "hint: " in done.stderr) == (1, True) or done.returncode == 0, (words, done.stderr)
-    assert os.path.lexists(shelf.layout.spool)
+    assert os.path.lexists(clip_node.layout.spool)
 
 
 @pytest.mark.parametrize("app", [node_app, centre_app], ids=["lykta", "lykta-central"])

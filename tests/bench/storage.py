@@ -21,10 +21,10 @@ from privacy.ids import new_clip_id
 from privacy.records.jws import sign
 from privacy.records.seal import Recipient, Seal
 from provisioning.identity import load_signer, recipients
+from tests.support.clip_node import ClipNode
 from tests.support.clips import Node
 from tests.support.manifests import manifest
 from tests.support.nodes import BIN
-from tests.support.shelf import Shelf
 
 MBIT = 4_000_000
 SECONDS = 120
@@ -81,7 +81,7 @@ def torn_gigabyte(node: Node) -> tuple[float, float]:
     return time.monotonic() - begin, cpu() - used
 
 
-def shelve(node: Node, count: int) -> None:
+def store_clips(node: Node, count: int) -> None:
     """So many small complete clips, signed, without waiting for the disk."""
     signer, folder, entries = load_signer(node.layout, "camera"), node.layout.spool, []
     for number in range(count):
@@ -107,22 +107,22 @@ def listed(node: Node, *words: str) -> Callable[[], object]:
 
 
 def main(folder: Path) -> None:
-    shelf = Shelf(folder)
-    node, rows = shelf.node, []
+    clip_node = ClipNode(folder)
+    node, rows = clip_node.node, []
     rows.append(("sealing 4 Mbit/s", f"{seal_share(node):.2%} of a core (aim: 1 %)"))
     rows.append(("memory of sealing 1 GiB", f"{seal_memory(node):.2f} MB (aim: 4 MB)"))
     seconds, used = torn_gigabyte(node)
     rows.append(("a torn clip of 1 GiB", f"finished after {seconds:.2f} s, {used:.2f} s CPU (aim: 5 s)"))
-    shelf.custody().keeper.recover()
-    shelve(node, CLIPS)
+    clip_node.custody().keeper.recover()
+    store_clips(node, CLIPS)
     listing = listed(node, "clips", "list")
     listing()
     with timed(rows, f"lykta clips list, {CLIPS} clips (aim: 0.5 s)"):
         listing()
     with timed(rows, "  of that, a lykta that lists none"):
-        listed(Node(shelf.keys, "city/stop-2", folder / "other"), "clips", "list")()
-    keeper = shelf.custody().keeper
-    with timed(rows, f"start-up: mend and recover, {CLIPS} clips (aim: 2 s)"):
+        listed(Node(clip_node.keys, "city/stop-2", folder / "other"), "clips", "list")()
+    keeper = clip_node.custody().keeper
+    with timed(rows, f"start-up: repair and recover, {CLIPS} clips (aim: 2 s)"):
         keeper.recover()
     with timed(rows, "the first sweep"):
         keeper.sweep()
@@ -132,8 +132,8 @@ def main(folder: Path) -> None:
     rows.append(("a later sweep", f"{(cpu() - used) * 100:.0f} ms CPU"))
     (node.layout.spool / "index").unlink()
     with timed(rows, "the first sweep without an index"):
-        shelf.custody().keeper.sweep()
-    shelf.close()
+        clip_node.custody().keeper.sweep()
+    clip_node.close()
     wide = max(len(name) for name, _ in rows)
     sys.stdout.write("".join(f"{name:{wide}}  {value}\n" for name, value in rows))
 

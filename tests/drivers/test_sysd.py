@@ -6,9 +6,11 @@ The second needs a service manager: the container suite runs this file in a boot
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -64,6 +66,18 @@ def test_readiness_is_told_to_whoever_asks_for_it(bench: Bench) -> None:
     """systemd counts a service of this type as started by this word alone: without it the run would fail."""
     done = bench.run("sysd.notify('READY=1', 'STATUS=ready: filming')", "Type=notify", "TimeoutStartSec=10")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("address", ["{folder}/notify", "@lykta-{name}"])
+def test_a_manager_is_told_at_either_kind_of_address(address: str, tmp_path: Path) -> None:
+    """sd_notify(3): a path, or with a leading @ an abstract name."""
+    given = address.format(folder=tmp_path, name=uuid.uuid4().hex)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(given.replace("@", "\0"))
+        words = [sys.executable, "-c", "from drivers import sysd; sysd.notify('READY=1', 'STATUS=ready: filming')"]
+        subprocess.run(words, env=os.environ | {"NOTIFY_SOCKET": given}, check=True)
+        manager.setblocking(False)
+        assert manager.recv(4096) == b"READY=1\nSTATUS=ready: filming"
 
 
 def test_a_word_short_of_ready_is_not_ready(bench: Bench) -> None:

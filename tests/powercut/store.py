@@ -14,7 +14,8 @@ import msgspec
 import pyrage
 
 from agent.clips.keeper import Bounds, Keeper
-from agent.clips.orders import Holds, Orders, OrderVerifier, answers
+from agent.clips.order_check import OrderCheck, OrderVerifier, answers
+from agent.clips.orders import Orders
 from agent.clips.spool import SealedSink, Spool
 from agent.messages import ClipNote, Health, Help, OrderAnswer, decode
 from agent.outbox.outbox import Mark, Outbox, Waiting
@@ -95,8 +96,8 @@ class Store:
         bounds = Bounds(1_000_000_000, 1.0, RETENTION)
         me = OrderVerifier("camera", home.signers["camera"], home.trusted, SITE, NODE)
         journal, folder = self.journals["camera"], self.layout.camera
-        holds = Holds(me, answers(self.layout), home.authority)
-        self.keeper = Keeper(self.spool, self.outbox, Telling(self.outbox, journal), self.clock, bounds, folder, holds.order)
+        check = OrderCheck(me, answers(self.layout), home.authority)
+        self.keeper = Keeper(self.spool, self.outbox, Telling(self.outbox, journal), self.clock, bounds, folder, check.order_of)
         self.orders = Orders(self.layout, me, self.keeper, self.clock, lambda _record: None)
 
     @property

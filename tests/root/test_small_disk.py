@@ -33,10 +33,10 @@ from tests.powercut.invariants import check
 from tests.powercut.store import Home, enrol, opened_store
 from tests.powercut.told import Marks, Told, facts
 from tests.powercut.workload import run
+from tests.support.clip_node import ClipNode
+from tests.support.clip_node_commands import lykta
 from tests.support.manifests import manifest
 from tests.support.nodes import Node, stop, until
-from tests.support.shelf import Shelf
-from tests.support.shelf_commands import lykta
 
 if disk.INSIDE not in os.environ:
     pytest.skip("`make test-root` runs it where mounts end with it", allow_module_level=True)
@@ -143,22 +143,22 @@ def test_a_read_only_disk_is_a_storage_error_and_changes_nothing(tmp_path: Path,
             assert check(root, home, told(tmp_path)) == []
 
 
-def test_a_stick_that_is_full_costs_the_copy_only(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_stick_that_is_full_costs_the_copy_only(clip_node: ClipNode, tmp_path: Path) -> None:
     """ENOSPC amid a clip: it leaves nothing there, the others are whole, the node has all, and the next visit goes on."""
-    clips = [shelf.clip(bytes(size)) for size in (1000, 3 << 20, 1000)]
+    clips = [clip_node.clip(bytes(size)) for size in (1000, 3 << 20, 1000)]
     with small(tmp_path) as device, disk.mounted(device, tmp_path / "mnt") as stick:
         ballast = stick / "ballast"
         ballast.write_bytes(bytes(room_of(stick).free - (1 << 20)))
-        done = lykta(shelf, "clips", "copy", stick, "--json")
+        done = lykta(clip_node, "clips", "copy", stick, "--json")
         said = json.loads(done.stdout)
         assert (done.returncode, said["copied"], said["failed"]) == (1, 2, 1)
         assert f"{clips[1]}: " in done.stderr
         assert "No space left" in done.stderr
         assert copied(stick) == {clips[0], clips[2]}
-        assert shelf.there() == clips
-        assert lykta(shelf, "clips", "verify").returncode == 0
+        assert clip_node.there() == clips
+        assert lykta(clip_node, "clips", "verify").returncode == 0
         ballast.unlink()
-        done = lykta(shelf, "clips", "copy", stick, "--json")
+        done = lykta(clip_node, "clips", "copy", stick, "--json")
         assert (done.returncode, json.loads(done.stdout)["copied"]) == (0, 1), done.stderr
         assert copied(stick) == set(clips)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioning.layout import CODE
+from provisioning.version import VERSION
 
 NODE, CENTRE = ("agent", "drivers", "privacy", "provisioning"), ("central",)
 NEEDS_MORE = {"drivers.camera.pi_camera", "provisioning.setup.nanodet", "provisioning.setup.rtmdet"}
@@ -68,6 +69,7 @@ def test_each_wheel_holds_every_module_of_its_own_and_no_other(wheels: dict[str,
     done = imported(environment, NODE)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == modules(NODE)
+    assert wheels["lykta"].name.split("-")[1] == VERSION
     missing = imported(environment, CENTRE)
     assert "No module named 'central'" in missing.stderr
     done = imported(installed(wheels["lykta_central"], environment), CENTRE)

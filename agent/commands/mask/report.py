@@ -8,7 +8,6 @@ import resource
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.masker import Tally
 from privacy.records.basis import Profile
+from provisioning.version import VERSION
 
 SCHEMA, BATCH = "lykta.mask/1", "lykta.mask.batch/1"
 NOT_MEASURED = (
@@ -82,7 +82,7 @@ def report_of(job: Job, video: VideoFile, settings: Settings, account: Account) 
     tally, (wall, cpu) = account.tally, account.spent()
     return {
         "schema": SCHEMA,
-        "version": version("lykta"),
+        "version": VERSION,
         "source": printable(job.source),
         "target": printable(job.target),
         "target_sha256": _sha256(job.parts[0]),

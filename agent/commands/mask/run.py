@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from privacy.masking.networks.models import installed
 from privacy.records.basis import PROFILES, Profile
 from privacy.records.far_zone import FarLine
 from provisioning.layout import CODE, Layout
+from provisioning.version import VERSION
 
 # Limit of the delay line, bytes: with 8K pictures the detector therefore runs more often than its interval asks.
 _WAITING = 512 << 20
@@ -299,7 +299,7 @@ class Results:
         if not self._plan.folders:
             return self._files[0] if self._files else {}
         counts = {"done": len(self._files) - self.failed, "failed": self.failed, "left": len(self._plan.jobs) - len(self._files)}
-        return {"schema": BATCH, "version": version("lykta"), **counts, "files": self._files}
+        return {"schema": BATCH, "version": VERSION, **counts, "files": self._files}
 
     def _text(self) -> str:
         lines = [text(one) for one in self._files if "error" not in one]

@@ -15,10 +15,10 @@ from privacy.foreign import decode
 
 
 class Budget:
-    """budget_mb: per day; 0: no limit, and nothing is stored. told: called if the disk refuses to store the count."""
+    """budget_mb: per day; 0: no limit, and nothing is stored. on_error: called if the disk refuses to store the count."""
 
-    def __init__(self, path: Path, budget_mb: int, clock: SystemClock, told: Callable[[StorageError], None]) -> None:
-        self._path, self._per_day, self._clock, self._told = path, budget_mb * 1_000_000, clock, told
+    def __init__(self, path: Path, budget_mb: int, clock: SystemClock, on_error: Callable[[StorageError], None]) -> None:
+        self._path, self._per_day, self._clock, self._on_error = path, budget_mb * 1_000_000, clock, on_error
         self._spent = self._load()
 
     def wait_s(self, size: int) -> float:
@@ -35,7 +35,7 @@ class Budget:
             place(self._path, msgspec.json.encode(self._spent))
         except OSError as problem:
             # They still count until the next start; and uploads free space on a full disk.
-            self._told(StorageError(f"upload: {self._path}: {problem.strerror}", "free space or check the disk"))
+            self._on_error(StorageError(f"upload: {self._path}: {problem.strerror}", "free space or check the disk"))
 
     def _settled(self) -> Spent:
         return settle(self._spent, self._reading(), self._per_day)

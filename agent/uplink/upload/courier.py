@@ -7,12 +7,12 @@ next poll passes it on again: the camera executes it once and repeats its answer
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from agent.inbox.inbox import hand_over_order
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
+from agent.uplink.upload.order_queue import OrderQueue
 from privacy.errors import LyktaError, UnreachableError
 from privacy.records.jws import peek, sha256_hex
 from privacy.records.order import ORDER, Order
@@ -20,27 +20,17 @@ from provisioning.layout import Layout
 
 _POLL_S = 3600.0
 _RETRY_S = 60.0
-_MOST_HEARD = 1000
 
 
 class Courier:
-    """`hear` may be called from any thread; all else is the uploader's."""
+    """Work of the uploader's thread."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, orders: OrderQueue) -> None:
         self._layout: Layout = runtime.layout
         self._log = runtime.log
-        self._heard: deque[str] = deque()
-        self.lost = 0
+        self._orders = orders
         self._carried: set[str] = set()
         self._due_s = 0.0
-
-    def hear(self, orders: Iterable[str]) -> None:
-        """Queue orders that came with an answer or over MQTT. The ingest lists those again for which there is no room."""
-        for order in orders:
-            if len(self._heard) >= _MOST_HEARD:
-                self.lost += 1
-            else:
-                self._heard.append(order)
 
     def poll(self, now_s: float, ask: Callable[[], None]) -> None:
         """Each hour ask for orders without an answer; after an error in a minute, so that a failing request delays no upload."""
@@ -60,8 +50,8 @@ class Courier:
     def work(self, answer: Callable[[int, str], None]) -> int:
         """Pass on all queued orders; returns how many. answer: sends an order's number and the camera's answer to the centre."""
         count = 0
-        while self._heard:
-            count += self._carry(self._heard.popleft(), answer)
+        while (order := self._orders.take()) is not None:
+            count += self._carry(order, answer)
         return count
 
     def _carry(self, order: str, answer: Callable[[int, str], None]) -> bool:

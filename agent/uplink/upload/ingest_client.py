@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from agent.runtime.config import Ingest
+from agent.uplink.upload.order_queue import OrderQueue
 from agent.uplink.upload.parts import Item
 from drivers.https import LONGEST_ANSWER, Client, anonymous, endpoint_of, mutual
 from privacy.errors import IngestRefusedError, RecordError
@@ -44,10 +45,10 @@ class IngestAnswer(Struct, frozen=True):
 
 
 class IngestClient:
-    """hear: called with the orders that come with any answer."""
+    """heard: takes the orders that come with any answer."""
 
-    def __init__(self, place: Ingest, files: TlsFiles, hear: Callable[[Tokens], None]) -> None:
-        self._ca, self._hear = files.ca, hear
+    def __init__(self, place: Ingest, files: TlsFiles, heard: OrderQueue) -> None:
+        self._ca, self._heard = files.ca, heard
         self._ingest = Client("ingest", place.host, place.port, mutual(files.ca, files.certificate, files.key))
         # The object store last used: an ingest has one.
         self._store: tuple[tuple[str, int], Client] | None = None
@@ -83,7 +84,7 @@ class IngestClient:
         return receipt
 
     def orders(self) -> None:
-        """Ask for the orders that have no answer yet; they are passed to `hear`."""
+        """Ask for the orders that have no answer yet; they come into the queue."""
         self._say("GET", "/v1/orders")
 
     def answer(self, number: int, token: str) -> None:
@@ -115,6 +116,5 @@ class IngestClient:
         data = b"" if body is None else msgspec.json.encode(body)
         answer = self._ingest.call(method, path, data, {"Content-Type": "application/json"} if data else {})
         said = decode(answer or b"{}", IngestAnswer, "ingest", hint=_OTHER, most=LONGEST_ANSWER)
-        if said.orders:
-            self._hear(said.orders)
+        self._heard.put(said.orders)
         return said

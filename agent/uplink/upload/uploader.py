@@ -24,6 +24,7 @@ from agent.runtime.service import Runtime
 from agent.uplink.upload.budget import Budget
 from agent.uplink.upload.courier import Courier
 from agent.uplink.upload.ingest_client import IngestClient, Part
+from agent.uplink.upload.order_queue import OrderQueue
 from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
@@ -69,8 +70,9 @@ class Uploader:
     def __init__(self, runtime: Runtime, outbox: Outbox, files: TlsFiles, journal: Journal) -> None:
         config, layout = runtime.config, runtime.layout
         self._runtime, self._outbox, self._settings, self._journal = runtime, outbox, config.upload, journal
-        self._courier = Courier(runtime)
-        self._ingest = IngestClient(config.ingest, files, self._courier.hear)
+        self._orders = OrderQueue()
+        self._courier = Courier(runtime, self._orders)
+        self._ingest = IngestClient(config.ingest, files, self._orders)
         self._clips = WaitingClips(layout, config.upload.what)
         self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
         self._budget = Budget(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
@@ -108,7 +110,7 @@ class Uploader:
     def facts(self) -> UploadFacts:
         """Numbers for the uplink's status. From any thread."""
         parcels = self._parcels
-        aside, lost = parcels.aside, self._courier.lost
+        aside, lost = parcels.aside, self._orders.lost
         return UploadFacts(self.uploaded or None, self._waiting, self._trouble, parcels.dropped, aside, lost)
 
     # -- one round -------------------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from privacy.masking.mask_record import NOTHING
 from privacy.masking.masker import Masker
 from privacy.masking.reference_picture import Reference
 from privacy.masking.regions import Region
+from tests.support.clip_node import ClipNode
 from tests.support.home import HEIGHT, WIDTH, Events, shots
 from tests.support.nodes import Node, stop, until
-from tests.support.shelf import Shelf
 from tests.support.tampering import BAD, Change, same, shifted
 
 SIZE = (WIDTH, HEIGHT)
@@ -30,10 +30,12 @@ SIZE = (WIDTH, HEIGHT)
 class Stop:
     """A watched stop: pictures of it go in, what was told comes out."""
 
-    def __init__(self, shelf: Shelf, view: str = "view-1") -> None:
-        self.shelf, self.at = shelf, 0.0
-        custody = shelf.custody()
-        self.watching = ViewCheck(custody.telling, custody.keeper.now, shelf.node.layout.camera, view, lambda work: work(), False)
+    def __init__(self, clip_node: ClipNode, view: str = "view-1") -> None:
+        self.clip_node, self.at = clip_node, 0.0
+        custody = clip_node.custody()
+        self.watching = ViewCheck(
+            custody.telling, custody.keeper.now, clip_node.node.layout.camera, view, lambda work: work(), False
+        )
         self.empty = next(shots(Events(people=False), 1)).frame.planes[0].copy()
 
     def look(self, seconds: float, change: Change = same) -> str:
@@ -45,15 +47,15 @@ class Stop:
         return cause
 
     def told(self) -> list[tuple[str, str]]:
-        with sqlite3.connect(self.shelf.node.layout.outbox) as database:
+        with sqlite3.connect(self.clip_node.node.layout.outbox) as database:
             rows = database.execute("SELECT tail, payload FROM messages ORDER BY seq").fetchall()
         bodies = [(tail, json.loads(payload)["body"] if payload else {}) for tail, payload in rows]
         return [(tail, body.get("action") or body.get("reason") or "") for tail, body in bodies]
 
 
-def test_a_moved_camera_hides_all_tells_and_waits(shelf: Shelf) -> None:
+def test_a_moved_camera_hides_all_tells_and_waits(clip_node: ClipNode) -> None:
     """R06: full mask and alarm until a technician confirms; journalled with the name."""
-    stop = Stop(shelf)
+    stop = Stop(clip_node)
     assert stop.look(120) == ""
     assert stop.look(150, shifted(60, 0)) == "view_moved"
     assert stop.told() == [("event/tamper", "found"), ("alarm/tamper", "moved")]
@@ -61,37 +63,37 @@ def test_a_moved_camera_hides_all_tells_and_waits(shelf: Shelf) -> None:
     assert stop.watching.confirm(ConfirmView("tess")) == Confirmed()
     assert stop.look(100) == ""
     assert stop.told()[2:] == [("event/tamper", "confirmed"), ("alarm/tamper", "")]
-    assert shelf.kinds() == ["tamper", "view_confirmed"]
+    assert clip_node.kinds() == ["tamper", "view_confirmed"]
     with pytest.raises(UsageError, match="nothing to confirm"):
         stop.watching.confirm(ConfirmView())
 
 
-def test_a_covered_lens_heals_and_says_so(shelf: Shelf) -> None:
-    stop = Stop(shelf)
+def test_a_covered_lens_heals_and_says_so(clip_node: ClipNode) -> None:
+    stop = Stop(clip_node)
     stop.look(120)
     assert stop.look(40, BAD["a hand before the lens"][1]) == "view_covered"
     assert stop.look(70) == ""
     assert [action for _, action in stop.told()] == ["found", "covered", "over", ""]
-    assert shelf.kinds() == ["tamper", "tamper_over"]
+    assert clip_node.kinds() == ["tamper", "tamper_over"]
 
 
-def test_edges_outlive_a_restart_and_end_with_their_view(shelf: Shelf) -> None:
+def test_edges_outlive_a_restart_and_end_with_their_view(clip_node: ClipNode) -> None:
     """A camera turned while it was off is found; a newly signed view begins anew."""
-    stop = Stop(shelf)
+    stop = Stop(clip_node)
     stop.look(120)
     stop.watching.save()
-    assert Stop(shelf).look(150, shifted(60, 0)) == "view_moved"
-    assert Stop(shelf, "view-2").look(150, shifted(60, 0)) == ""
-    (kept,) = shelf.node.layout.camera.iterdir()
+    assert Stop(clip_node).look(150, shifted(60, 0)) == "view_moved"
+    assert Stop(clip_node, "view-2").look(150, shifted(60, 0)) == ""
+    (kept,) = clip_node.node.layout.camera.iterdir()
     assert kept.stat().st_size < WIDTH * HEIGHT
     kept.write_bytes(b"torn")
-    assert Stop(shelf).look(60) == ""
-    assert "view_reference_torn" in shelf.kinds()
+    assert Stop(clip_node).look(60) == ""
+    assert "view_reference_torn" in clip_node.kinds()
 
 
-def test_the_reference_picture_shows_the_stop_and_nobody(shelf: Shelf) -> None:
+def test_the_reference_picture_shows_the_stop_and_nobody(clip_node: ClipNode) -> None:
     """R24: made of masked frames only; who waited all the time is a hole in it."""
-    stop, masker = Stop(shelf), Masker(WIDTH, HEIGHT, None)
+    stop, masker = Stop(clip_node), Masker(WIDTH, HEIGHT, None)
     with pytest.raises(MediaError, match="no reference picture yet"):
         stop.watching.show(ShowView())
     for shot in shots(Events(), 200):

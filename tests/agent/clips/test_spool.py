@@ -32,9 +32,9 @@ from privacy.records.jws import peek, sha256_hex
 from privacy.records.manifest import MANIFEST, Manifest, read_manifest
 from privacy.records.seal import Recipient, Tail, head_size, whole_size
 from provisioning.identity import load_authority, load_signer, recipients
+from tests.support.clip_node import ClipNode
 from tests.support.clips import made
 from tests.support.manifests import HEIGHT, WIDTH, manifest
-from tests.support.shelf import Shelf
 
 FPS = 15
 SECOND = 1_000_000_000
@@ -82,9 +82,9 @@ class Disk(Spool):
 class Film:
     """A recorder on a drawn street, fed picture by picture."""
 
-    def __init__(self, shelf: Shelf, **settings: Any) -> None:
-        self.shelf, self.ear = shelf, Ear()
-        layout = shelf.layout
+    def __init__(self, clip_node: ClipNode, **settings: Any) -> None:
+        self.clip_node, self.ear = clip_node, Ear()
+        layout = clip_node.layout
         self.spool = Disk(layout.spool, load_signer(layout, "camera"), load_authority(layout))
         masker = Masker(WIDTH, HEIGHT, None)
         to = tuple(Recipient.parse(one) for one in recipients(layout))
@@ -95,7 +95,7 @@ class Film:
 
     def _opening(self, first: Taken, trigger: Trigger) -> Manifest:
         said = {"trigger": trigger.kind, "begin": moment(first.wall_ns), "frames": 0, "full": {}}
-        return manifest(new_clip_id(first.wall_ns), self.shelf.node.name, recipients(self.shelf.layout), **said)
+        return manifest(new_clip_id(first.wall_ns), self.clip_node.node.name, recipients(self.clip_node.layout), **said)
 
     def _shoot(self, masker: Masker, begin_ns: int) -> Iterator[Taken]:
         encoder, rng = H264Encoder(WIDTH, HEIGHT, FPS, bitrate=300_000), np.random.default_rng(3)
@@ -115,7 +115,7 @@ class Film:
         self.recorder.handle(Trigger(kind))
 
     def opened(self, name: str = "checkpoint.jws") -> Manifest:
-        [path] = self.shelf.layout.spool.glob(f"*/{name}")
+        [path] = self.clip_node.layout.spool.glob(f"*/{name}")
         return peek(path.read_bytes(), MANIFEST, Manifest)
 
 
@@ -142,17 +142,17 @@ def decoded(video: bytes) -> int:
 
 
 @pytest.mark.parametrize("frames", [1, 14, 16, 31, 100, 173])
-def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(shelf: Shelf, tmp_path: Path, frames: int) -> None:
+def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(clip_node: ClipNode, tmp_path: Path, frames: int) -> None:
     """Promise 3: at any moment, all but the last second decrypts and decodes, with its mask records, whatever the bit rate."""
-    film = Film(shelf)
+    film = Film(clip_node)
     film.run(20)
     film.press("presence")
     film.run(frames)
     folder = film.spool.pull_the_plug(tmp_path / "found")
-    identity = pyrage.x25519.Identity.from_str((shelf.keys / "identity.txt").read_text().strip())
-    after = Spool(folder.parent, load_signer(shelf.layout, "camera"), load_authority(shelf.layout))
-    after.mend(lambda _manifest: None)
-    done = after.recover(after.torn()[0], shelf.clock.wall)
+    identity = pyrage.x25519.Identity.from_str((clip_node.keys / "identity.txt").read_text().strip())
+    after = Spool(folder.parent, load_signer(clip_node.layout, "camera"), load_authority(clip_node.layout))
+    after.repair(lambda _manifest: None)
+    done = after.recover(after.torn()[0], clip_node.clock.wall)
     assert {file.name for file in done.files} == {"clip.age", "masks.age", "tail.age"}
     video, masks = joined(folder, identity)
     began = 15  # the ring's first key picture
@@ -160,24 +160,24 @@ def test_a_power_cut_costs_the_last_second_of_a_running_clip_at_most(shelf: Shel
     assert fed - decoded(video) <= FPS
     assert decoded(video) <= masks.count(b"\n") - 1, "each picture that can be seen has its record"
     if decoded(video):
-        said = json.loads(made("verify", folder, "--keys", shelf.keys, "--json"))
+        said = json.loads(made("verify", folder, "--keys", clip_node.keys, "--json"))
         assert said["proof"]["frames"] == decoded(video)
-        made("open", folder, "--keys", shelf.keys, "-o", tmp_path / "torn.mp4")
+        made("open", folder, "--keys", clip_node.keys, "-o", tmp_path / "torn.mp4")
         assert (tmp_path / "torn.mp4").read_bytes() == video
 
 
-def test_each_bytes_of_a_running_clip_are_signed_up_to_its_last_checkpoint(shelf: Shelf, tmp_path: Path) -> None:
+def test_each_bytes_of_a_running_clip_are_signed_up_to_its_last_checkpoint(clip_node: ClipNode, tmp_path: Path) -> None:
     """R32: the torn manifest carries the checkpoint; the prefix that it names is there, and hashes to what it says."""
-    film = Film(shelf)
+    film = Film(clip_node)
     film.run(20)
     film.press("presence")
     film.run(100)
     film.press("help")
     film.run(100)
     folder = film.spool.pull_the_plug(tmp_path / "found")
-    after = Spool(folder.parent, load_signer(shelf.layout, "camera"), load_authority(shelf.layout))
-    done = after.recover(after.torn()[0], shelf.clock.wall)
-    signed, party = read_manifest(done.checkpoint.encode(), authority(shelf.keys))
+    after = Spool(folder.parent, load_signer(clip_node.layout, "camera"), load_authority(clip_node.layout))
+    done = after.recover(after.torn()[0], clip_node.clock.wall)
+    signed, party = read_manifest(done.checkpoint.encode(), authority(clip_node.keys))
     assert (signed.state, signed.clip, signed.trigger, party.role) == ("open", done.clip, "help", "camera")
     assert signed.frames >= 100
     for file in signed.files:
@@ -185,9 +185,9 @@ def test_each_bytes_of_a_running_clip_are_signed_up_to_its_last_checkpoint(shelf
     assert signed.files[0].size > 65_536, "of the video whole chunks are signed, of the mask records here only the header"
 
 
-def test_a_help_press_names_the_clip_that_runs_already(shelf: Shelf) -> None:
+def test_a_help_press_names_the_clip_that_runs_already(clip_node: ClipNode) -> None:
     """A clip is kept and uploaded by the weightiest thing that happened in it, also if the power goes right after."""
-    film = Film(shelf, post_roll=2)
+    film = Film(clip_node, post_roll=2)
     film.run(20)
     film.press("presence")
     film.run(5)
@@ -199,8 +199,8 @@ def test_a_help_press_names_the_clip_that_runs_already(shelf: Shelf) -> None:
     assert [(note.stage, note.trigger) for note in film.ear.notes] == [("recorded", "help")]
 
 
-def test_always_films_routine_clips_back_to_back_and_events_stand_out(shelf: Shelf) -> None:
-    film = Film(shelf, mode="always", post_roll=2, longest=10)
+def test_always_films_routine_clips_back_to_back_and_events_stand_out(clip_node: ClipNode) -> None:
+    film = Film(clip_node, mode="always", post_roll=2, longest=10)
     film.run(10 * FPS + 5)
     film.press("tamper")
     film.run(10 * FPS)
@@ -209,9 +209,9 @@ def test_always_films_routine_clips_back_to_back_and_events_stand_out(shelf: She
     assert [note.trigger for note in film.ear.notes][2:] == ["routine"]
 
 
-def test_a_press_right_after_a_clip_gets_a_clip_of_its_own(shelf: Shelf) -> None:
+def test_a_press_right_after_a_clip_gets_a_clip_of_its_own(clip_node: ClipNode) -> None:
     """Promise 5: in the second before the next key picture there is nothing to begin with; the press waits for it."""
-    film = Film(shelf, post_roll=1)
+    film = Film(clip_node, post_roll=1)
     film.run(20)
     film.press("presence")
     while not film.ear.notes:
@@ -222,66 +222,66 @@ def test_a_press_right_after_a_clip_gets_a_clip_of_its_own(shelf: Shelf) -> None
     assert [note.trigger for note in film.ear.notes] == ["presence", "help"]
 
 
-def test_events_only_film_nothing_without_one(shelf: Shelf) -> None:
-    film = Film(shelf)
+def test_events_only_film_nothing_without_one(clip_node: ClipNode) -> None:
+    film = Film(clip_node)
     film.run(60)
     assert film.spool.count() == 0
 
 
-def test_an_end_that_a_crash_interrupted_is_finished_at_the_next_start(shelf: Shelf) -> None:
+def test_an_end_that_a_crash_interrupted_is_finished_at_the_next_start(clip_node: ClipNode) -> None:
     """Promise 3: a manifest in place is a complete clip; the chain of manifests goes on from it and never forks."""
-    first, second = shelf.clip(), shelf.clip()
-    spool = shelf.node.spool
-    folder = shelf.layout.spool / second
-    (shelf.layout.spool / "head").write_text(sha256_hex((shelf.layout.spool / first / "manifest.jws").read_bytes()))
+    first, second = clip_node.clip(), clip_node.clip()
+    spool = clip_node.node.spool
+    folder = clip_node.layout.spool / second
+    (clip_node.layout.spool / "head").write_text(sha256_hex((clip_node.layout.spool / first / "manifest.jws").read_bytes()))
     shutil.copy(folder / "manifest.jws", folder / "checkpoint.jws")
     (folder / "tail.age").write_bytes(b"tail")
     (folder / ".tail.age.part").write_bytes(b"half a tail")
-    shelf.custody().keeper.recover()
+    clip_node.custody().keeper.recover()
     assert sorted(path.name for path in folder.iterdir()) == ["clip.age", "manifest.jws", "masks.age"]
     assert spool.previous == sha256_hex((folder / "manifest.jws").read_bytes())
-    third = shelf.clip()
+    third = clip_node.clip()
     assert spool.manifest(third).previous == sha256_hex((folder / "manifest.jws").read_bytes())
 
 
-def test_a_clip_of_which_nobody_was_told_is_told_at_the_next_start(shelf: Shelf) -> None:
+def test_a_clip_of_which_nobody_was_told_is_told_at_the_next_start(clip_node: ClipNode) -> None:
     """Promise 3: while the journal does not have a complete clip, its checkpoint stays beside it; then it is told once."""
-    folder = shelf.node.torn()
-    spool = shelf.node.spool_of("camera")
+    folder = clip_node.node.torn()
+    spool = clip_node.node.spool_of("camera")
 
     def power_cut(_manifest: Manifest) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        spool.recover(folder.name, shelf.clock.wall, power_cut)
-    assert shelf.there() == [folder.name]
-    assert shelf.kinds() == []
+        spool.recover(folder.name, clip_node.clock.wall, power_cut)
+    assert clip_node.there() == [folder.name]
+    assert clip_node.kinds() == []
     for _ in range(2):
-        shelf.custody().keeper.recover()
-        assert shelf.kinds() == ["clip_recorded"]
-    assert shelf.notes() == [(folder.name, "recorded", "torn")]
+        clip_node.custody().keeper.recover()
+        assert clip_node.kinds() == ["clip_recorded"]
+    assert clip_node.notes() == [(folder.name, "recorded", "torn")]
 
 
-def test_what_a_crash_left_of_a_deletion_goes_at_the_next_start(shelf: Shelf) -> None:
+def test_what_a_crash_left_of_a_deletion_goes_at_the_next_start(clip_node: ClipNode) -> None:
     """R27: a deletion that had begun is finished; so is a folder that never got its first record."""
-    half = shelf.layout.spool / f".freed-{shelf.clip()}"
-    (shelf.layout.spool / half.name.removeprefix(".freed-")).rename(half)
-    bare = shelf.layout.spool / new_clip_id(1)
+    half = clip_node.layout.spool / f".freed-{clip_node.clip()}"
+    (clip_node.layout.spool / half.name.removeprefix(".freed-")).rename(half)
+    bare = clip_node.layout.spool / new_clip_id(1)
     bare.mkdir()
     (bare / ".checkpoint.jws.part").write_bytes(b"")
-    foreign = shelf.layout.spool / "lost+found"
+    foreign = clip_node.layout.spool / "lost+found"
     foreign.mkdir()
-    shelf.custody().keeper.recover()
+    clip_node.custody().keeper.recover()
     assert not half.exists()
     assert not bare.exists()
     assert foreign.exists()
 
 
-def test_whole_chunks_are_found_without_a_key(shelf: Shelf) -> None:
+def test_whole_chunks_are_found_without_a_key(clip_node: ClipNode) -> None:
     """The node trims what it cannot open."""
-    folder = shelf.node.torn(bytes(200_000))
+    folder = clip_node.node.torn(bytes(200_000))
     data = (folder / "clip.age").read_bytes()
     (folder / "clip.age").write_bytes(data + b"half a chunk")
-    done = shelf.node.spool_of("camera").recover(folder.name, shelf.clock.wall)
+    done = clip_node.node.spool_of("camera").recover(folder.name, clip_node.clock.wall)
     assert done.files[0].size == whole_size(head_size(data), len(data)) == (folder / "clip.age").stat().st_size
     assert json.loads(msgspec.json.encode(done))["state"] == "torn"

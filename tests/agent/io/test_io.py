@@ -131,16 +131,6 @@ def test_one_pin_for_two_things_is_refused(node: Node) -> None:
     assert node.run("io").returncode == 5
 
 
-def test_io_and_uplink_load_no_pictures_code() -> None:
-    """Their memory stays small, and no pixel can reach what cannot hold one."""
-    program = (
-        "import sys, agent.io.service, agent.uplink.service; "
-        "print([m for m in ('numpy', 'cv2', 'onnxruntime', 'av') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 WIRED = {
     "service_button": "5", "light": "6", "light_current": "12", "ir_light": "13", "tamper": "16", "door": "19",
     "light_sensor": "20", "motion": "21", "status_led": "23", "fan": "24",

@@ -18,7 +18,7 @@ import pytest
 from privacy.records.chains import verify_chain
 from provisioning.identity import load_authority
 from tests.support.broker import PATIENCE
-from tests.support.clips import Node as Shelf
+from tests.support.clips import Node as ClipNode
 from tests.support.clips import made
 from tests.support.nodes import Node, stop, until
 from tests.support.wrong_clocks import CLOCKS, STEADY
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.skipif(not shutil.which("faketime"), reason="needs fake
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def clip_node(tmp_path: Path) -> ClipNode:
     made("keygen", tmp_path / "keys")
-    shelf = Shelf(tmp_path / "keys", "city/stop-1", tmp_path / "node")
-    shelf.clip()
-    shelf.clip(trigger="help")
-    return shelf
+    clip_node = ClipNode(tmp_path / "keys", "city/stop-1", tmp_path / "node")
+    clip_node.clip()
+    clip_node.clip(trigger="help")
+    return clip_node
 
 
 def at(clock: str, words: list[str]) -> tuple[int, Any]:
@@ -50,9 +50,9 @@ def at(clock: str, words: list[str]) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_clips_are_listed_and_verified_under_any_clock(shelf: Shelf, clock: str) -> None:
+def test_clips_are_listed_and_verified_under_any_clock(clip_node: ClipNode, clock: str) -> None:
     """Evidence is judged at its own time, not at ours."""
-    node = Node(shelf.layout.root, shelf.layout.root)
+    node = Node(clip_node.layout.root, clip_node.layout.root)
     right = at("+0", node.words("clips", "list"))
     assert right[0] == 0
     assert len(right[1]["clips"]) == 2
@@ -62,8 +62,8 @@ def test_clips_are_listed_and_verified_under_any_clock(shelf: Shelf, clock: str)
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_check_finds_under_any_clock_what_it_finds_under_the_right_one(shelf: Shelf, clock: str) -> None:
-    node = Node(shelf.layout.root, shelf.layout.root)
+def test_check_finds_under_any_clock_what_it_finds_under_the_right_one(clip_node: ClipNode, clock: str) -> None:
+    node = Node(clip_node.layout.root, clip_node.layout.root)
     words = node.words("check", "keys", "journal")
     right = at("+0", words)
     assert right[1]["schema"] == "lykta.check/1"
@@ -71,9 +71,9 @@ def test_check_finds_under_any_clock_what_it_finds_under_the_right_one(shelf: Sh
     assert at(CLOCKS[clock], words) == right
 
 
-def test_check_says_that_a_clock_is_behind_what_the_node_knows(shelf: Shelf) -> None:
+def test_check_says_that_a_clock_is_behind_what_the_node_knows(clip_node: ClipNode) -> None:
     """R07: the certificates' begin, where there is no journal yet."""
-    node = Node(shelf.layout.root, shelf.layout.root)
+    node = Node(clip_node.layout.root, clip_node.layout.root)
     code, said = at(CLOCKS["1970"], node.words("check", "clock"))
     assert code == 1
     assert said["findings"][0]["what"].startswith("1970-01-01 00:05 UTC is before ")

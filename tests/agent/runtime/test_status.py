@@ -19,7 +19,7 @@ COUNTED = {
     "agent/camera/recorder.py": ("camera", "queue_dropped"),
     "agent/io/service.py": ("io", "commands_refused"),
     "agent/outbox/backlog.py": ("camera", "events_lost"),
-    "agent/uplink/upload/courier.py": ("uplink", "orders_lost"),
+    "agent/uplink/upload/order_queue.py": ("uplink", "orders_lost"),
     "agent/uplink/downlink.py": ("uplink", "ignored_commands"),
 }
 """Queues that may be full, and the number that says how often."""

@@ -58,9 +58,9 @@ class World:
                 found += [(rank, folder.name)] if rank is not None else []
         return sorted(found)
 
-    def do(self, act: str, number: int, trigger: str, shelf: WaitingClips) -> None:
+    def do(self, act: str, number: int, trigger: str, waiting: WaitingClips) -> None:
         folder, receipt = self.folder(number), folder_of(self.layout, "receipt") / f"{self.folder(number).name}.jws"
-        waits = [key for key in shelf.waiting if key[1] == folder.name]
+        waits = [key for key in waiting.waiting if key[1] == folder.name]
         match act:
             case "begin" if folder not in self.freed:  # an id is never used again
                 folder.mkdir(exist_ok=True)
@@ -77,11 +77,11 @@ class World:
             case "hand" if waits and folder.exists():
                 receipt.parent.mkdir(parents=True, exist_ok=True)
                 receipt.write_text("a receipt")
-                shelf.handed_over(waits[0], 0.0)
+                waiting.handed_over(waits[0], 0.0)
             case "take":
                 receipt.unlink(missing_ok=True)
             case "look":
-                shelf.look()
+                waiting.look()
 
 
 @given(ACTS, st.sampled_from(["events", "all", "help", "nothing"]))
@@ -91,27 +91,27 @@ def test_it_knows_what_waits(acts: list[tuple[str, int, str]], what: str) -> Non
     with tempfile.TemporaryDirectory() as root:
         world = World(Layout(Path(root)))
         world.layout.spool.mkdir(parents=True)
-        shelf = WaitingClips(world.layout, what)  # type: ignore[arg-type]
+        waiting = WaitingClips(world.layout, what)  # type: ignore[arg-type]
         for act, number, trigger in acts:
-            shelf = WaitingClips(world.layout, what) if act == "restart" else shelf  # type: ignore[arg-type]
-            world.do(act, number, trigger, shelf)
-        shelf.look()
-        shelf.look()
-        shelf.look_through(10_000.0)
-        assert shelf.waiting == world.expected(what)
+            waiting = WaitingClips(world.layout, what) if act == "restart" else waiting  # type: ignore[arg-type]
+            world.do(act, number, trigger, waiting)
+        waiting.look()
+        waiting.look()
+        waiting.look_through(10_000.0)
+        assert waiting.waiting == world.expected(what)
 
 
 def test_two_changes_in_one_tick_of_the_file_system_are_both_seen(tmp_path: Path) -> None:
     """The folder's time then tells of the first only."""
     world = World(Layout(tmp_path))
     world.layout.spool.mkdir(parents=True)
-    shelf = WaitingClips(world.layout, "events")
+    waiting = WaitingClips(world.layout, "events")
     for number in (1, 2):
         world.folder(number).mkdir()
         (world.folder(number) / "manifest.jws").write_bytes(TOKENS["help"])
         os.utime(world.layout.spool, ns=(10**18, 10**18))
-        shelf.look()
-    assert [clip for _, clip in shelf.waiting] == [world.folder(number).name for number in (1, 2)]
+        waiting.look()
+    assert [clip for _, clip in waiting.waiting] == [world.folder(number).name for number in (1, 2)]
 
 
 def test_each_manifest_is_opened_once(tmp_path: Path) -> None:
@@ -122,19 +122,19 @@ def test_each_manifest_is_opened_once(tmp_path: Path) -> None:
         folder = layout.spool / f"01890000-0000-7000-8000-{number:012x}"
         folder.mkdir()
         (folder / "manifest.jws").write_bytes(TOKENS["routine"])
-    shelf = WaitingClips(layout, "events")
+    waiting = WaitingClips(layout, "events")
     for _ in range(5):
-        shelf.look()
+        waiting.look()
     opened: list[str] = []
     _listen(opened)
     for _ in range(10):
-        shelf.look()
+        waiting.look()
     assert [path for path in opened if str(tmp_path) in path] == []
     pressed = layout.spool / f"01890000-0000-7000-8000-{5000:012x}"
     pressed.mkdir()
     (pressed / "manifest.jws").write_bytes(TOKENS["help"])
-    shelf.look()
-    assert shelf.waiting == [(Rank.HELP, pressed.name)]
+    waiting.look()
+    assert waiting.waiting == [(Rank.HELP, pressed.name)]
     assert [path for path in opened if path.endswith("manifest.jws") and path != str(pressed / "manifest.jws")] == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agent.clips.custody import Custody
-from agent.clips.orders import Unit
+from agent.clips.order_check import Unit
 from agent.runtime.config import load
 from central.keys.keygen import authority, signer
 from drivers.clock import ClockState, SystemClock
@@ -51,7 +51,7 @@ class SetClock(SystemClock):
         self.boot_id, self.mono = name, 0
 
 
-class Shelf:
+class ClipNode:
     """One node with its keys, its spool and its clock."""
 
     def __init__(self, folder: Path) -> None:
