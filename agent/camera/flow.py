@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from threading import Event
 
 from agent.camera.pipeline import Pipeline
 from agent.runtime.service import Runtime
 from drivers.camera.port import Camera
+from drivers.threads import Thread
 from privacy.errors import MediaError
 
 Record = Callable[[Callable[[], bool]], None]
@@ -18,12 +19,17 @@ def flow(runtime: Runtime, camera: Camera, pipeline: Pipeline, watch: Callable[[
 
     record  the body of the recorder's thread; it ends when its argument returns true: after the capture thread
     """
-    done = threading.Event()
-    capture = runtime.spawn("capture", lambda: pipeline.capture(done.is_set))
-    detect = runtime.spawn("detect", lambda: pipeline.detect(done.is_set))
+    done = Event()
+
+    def over() -> bool:
+        runtime.beat()
+        return done.is_set()
+
+    capture = runtime.spawn("capture", lambda: pipeline.capture(over))
+    detect = runtime.spawn("detect", lambda: pipeline.detect(over))
     ending = [capture]
     if record:
-        ending.append(runtime.spawn("recorder", lambda: record(lambda: done.is_set() and not capture.is_alive())))
+        ending.append(runtime.spawn("recorder", lambda: record(lambda: over() and not capture.is_alive())))
     watch()
     done.set()
     # The detector may hang: harmless at the end of the service, an error at the end of the hours.
@@ -31,6 +37,6 @@ def flow(runtime: Runtime, camera: Camera, pipeline: Pipeline, watch: Callable[[
     _join(runtime, runtime.spawn("close", camera.close))
 
 
-def _join(runtime: Runtime, *threads: threading.Thread) -> None:
+def _join(runtime: Runtime, *threads: Thread) -> None:
     for name in runtime.late(*threads):
         raise MediaError(f"{name}: does not end", "the camera or the disk hangs; the service starts again")

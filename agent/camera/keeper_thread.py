@@ -13,8 +13,6 @@ from agent.outbox.backlog import Work
 from agent.runtime.service import Runtime
 
 SWEEP_S = 10.0
-STALLED_S = 60.0
-"""A sweep deletes at most twenty clips before the next heartbeat."""
 _SAVE_S = 600.0
 _MOST = 64
 
@@ -40,7 +38,8 @@ class KeeperThread:
         swept, saved = time.monotonic() - SWEEP_S, time.monotonic()
         keeper = self._custody.keeper
         while not self._runtime.stop.is_set():
-            self._runtime.beat("keeper", STALLED_S, vital=False)
+            # A sweep deletes at most twenty clips before the next heartbeat.
+            self._runtime.beat()
             with suppress(Empty):
                 self._queue.get(timeout=0.2)()
             # Also while the queue is not empty: deletion must not wait for it.

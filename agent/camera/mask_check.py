@@ -18,7 +18,8 @@ from privacy.masking.self_test import require
 
 DAY_MS = 86_400_000
 _IDLE_S = 0.5
-_STALLED_S = 300.0
+AUDIT_STALLED_S = 300.0
+"""Time for opening the audit's network, and for each of its detections."""
 
 
 class MaskFacts(NamedTuple):
@@ -77,7 +78,7 @@ class MaskCheck:
         audit = LeakAudit(self._open_auditor())
         self._audit = audit
         while not self._runtime.stop.wait(_IDLE_S):
-            self._runtime.beat("audit", _STALLED_S, vital=False)
+            self._runtime.beat()
             for candidate in audit.step():
                 self._report(candidate)
 

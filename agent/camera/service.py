@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.camera.filming import DetectorLog, Filming, Parts, listeners
 from agent.camera.flow import flow
 from agent.camera.keeper_thread import KeeperThread
-from agent.camera.mask_check import MaskCheck
+from agent.camera.mask_check import AUDIT_STALLED_S, MaskCheck
 from agent.camera.neighbour import Neighbour
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
@@ -96,9 +96,9 @@ class CameraService:
             "service_on", basis=basis.id, view=view.id, assessment=basis.assessment, profile=runtime.config.mask.profile
         )
         self._answer()
-        runtime.spawn("triggers", lambda: receive(runtime.layout.trigger, runtime.stop, self._noticed, self._malformed))
-        runtime.spawn("keeper", lambda: self._keeper.run(self._view.save))
-        runtime.spawn("audit", self._mask.run)
+        runtime.spawn("triggers", lambda: receive(runtime.layout.trigger, runtime.going_on, self._noticed, self._malformed))
+        runtime.spawn("keeper", lambda: self._keeper.run(self._view.save), vital=False)
+        runtime.spawn("audit", self._mask.run, AUDIT_STALLED_S, vital=False)
         while not runtime.stop.is_set():
             visit, ruling = self._visits.now, self._rulings.now()
             if visit:

@@ -43,7 +43,7 @@ from agent.runtime.status import IoStatus, Part
 from drivers.disk import refusal
 from drivers.gpio.port import INPUTS, OUTPUTS, Input, Pins
 from drivers.gpio.wired_pins import WiredPins
-from privacy.errors import RecordError, UsageError
+from privacy.errors import LyktaError, RecordError, UsageError
 from privacy.records.command import Command, verify_command
 from privacy.records.journal import HEADS
 from provisioning.identity import command_keys
@@ -52,6 +52,7 @@ from provisioning.layout import Layout
 _TICK_S = 0.5
 _MOST_WORK = 64
 _SLOW_MS = 10_000
+_FAILED_MS = 60_000
 
 
 def serve(layout: Layout) -> int:
@@ -81,7 +82,8 @@ class Io:
         self._switches = Switches(store.say, store.clear, jammed="alarm/help_button" in store.stood)
         self._help = HelpPoint(runtime.clock, store, pins, self._camera)
         self._lights = Lights(runtime.clock, runtime.config.light, store, pins, self._switches)
-        self._slow_ms = 0
+        self._slow_ms = self._failures = 0
+        self._failed_ms: int | None = None
 
     def _as_found(self) -> dict[Input, bool]:
         """Positions assumed at the start: a closed service button is not being held; a case with an active alarm was open."""
@@ -91,6 +93,7 @@ class Io:
     def run(self) -> None:
         runtime = self._runtime
         self._pins.on_change(self._edge)
+        watching = runtime.spawn("pins", lambda: self._pins.run(runtime.going_on))
         heads = OtherHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
         runtime.answer(GiveCommand, self._command, on="uplink")
         runtime.answer(TellHeads, heads.take, on="uplink")
@@ -100,7 +103,7 @@ class Io:
         runtime.answer(TestHelp, self._test_now, on="ctl")
         self._store.note("service_on")
         self._begin()
-        runtime.spawn("notices", lambda: receive(runtime.layout.presence, runtime.stop, self._noticed, self._malformed))
+        runtime.spawn("notices", lambda: receive(runtime.layout.presence, runtime.going_on, self._noticed, self._malformed))
         runtime.ready()
         while not runtime.stop.is_set():
             self._wake.wait(_TICK_S)
@@ -109,6 +112,8 @@ class Io:
             self._work()
             self._tick()
             runtime.fed()
+        for name in runtime.late(watching):
+            raise LyktaError(f"{name}: does not end", "the lines hang; the service starts again")
 
     def _do(self, work: Callable[[], None]) -> bool:
         """Queue work for the main thread: whether there was room."""
@@ -169,6 +174,7 @@ class Io:
         self._contacts.look(self._pins.closed)
         self._tell_changes()
         now_ms = self._runtime.clock.mono_ms()
+        self._note_failures(now_ms)
         self._help.expire(now_ms)
         if self._switches.tick(now_ms):
             self._store.note("service_button_held")
@@ -181,9 +187,19 @@ class Io:
         self._store.retry()
         self._show_state()
 
+    def _note_failures(self, now_ms: int) -> None:
+        """A contact that could not be read works again, but a change may have been missed: for a minute the state says so."""
+        if self._pins.failures > self._failures:
+            self._failures, self._failed_ms = self._pins.failures, now_ms
+            self._runtime.log("error", "pins: a contact could not be read; its line was requested anew", times=self._failures)
+        elif self._failed_ms is not None and now_ms - self._failed_ms >= _FAILED_MS:
+            self._failed_ms = None
+
     def _show_state(self) -> None:
         runtime, trouble, enrolment = self._runtime, self._store.trouble, self._store.enrolment
-        if trouble:
+        if stalled := runtime.stalled():
+            runtime.enter("degraded", stalled, owner="technician")
+        elif trouble:
             reason = refusal(runtime.layout.io_outbox.parent, "disk_refuses_events")
             if runtime.standing.reason != reason:
                 runtime.log("error", str(trouble), hint=trouble.hint)
@@ -192,6 +208,8 @@ class Io:
             runtime.enter("degraded", "not_enrolled", owner="technician")
         elif self._switches.jammed:
             runtime.enter("degraded", "help_button_jammed", owner="technician")
+        elif self._failed_ms is not None:
+            runtime.enter("degraded", "contact_failed", owner="technician")
         else:
             runtime.enter("ready", "listening")
         self._pins.show("status_led", "steady" if runtime.standing.state == "ready" else "blinking")
@@ -207,6 +225,7 @@ class Io:
                 parts=contacts | {part: pins.shown(part) for part in OUTPUTS if part in pins.fitted},
                 presses=self._help.presses,
                 commands_refused=self._refused,
+                contact_failures=self._failures,
                 dropped_datagrams=self._camera.dropped,
                 events_lost=self._store.lost,
             )

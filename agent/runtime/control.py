@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -119,8 +118,8 @@ def _left_s(end_s: float) -> float:
     return left
 
 
-def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQUEST) -> None:
-    """Answer requests on a socket until stopped. One handler at a time: each is fast.
+def listen(path: Path, replies: Replies, going_on: Callable[[], bool], longest: int = LONGEST_REQUEST) -> None:
+    """Answer requests on a socket while `going_on`, which is asked at least every second. One handler at a time: each is fast.
 
     The path may be a link into a folder with other permissions than this one. longest: bytes of a request.
     """
@@ -132,7 +131,7 @@ def listen(path: Path, replies: Replies, stop: Event, longest: int = LONGEST_REQ
         door.listen(_MOST_CALLERS)
         door.setblocking(False)
         desk = _RequestHandler(door, waits, replies, longest)
-        while not stop.is_set():
+        while going_on():
             desk.serve()
         desk.close()
     path.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Annotated, Literal
 
 import msgspec
@@ -51,8 +50,11 @@ class Sender:
                 self.dropped += 1
 
 
-def receive(path: Path, stop: Event, take: Callable[[Notice], None], on_malformed: Callable[[str], None]) -> None:
-    """Receive until stopped. on_malformed: called for invalid datagrams and failed handling, at a limited rate per minute."""
+def receive(path: Path, going_on: Callable[[], bool], take: Callable[[Notice], None], on_malformed: Callable[[str], None]) -> None:
+    """Receive while `going_on`, which is asked at least every second.
+
+    on_malformed   called for invalid datagrams and failed handling, at a limited rate per minute
+    """
     limit = Limit(_MOST_MALFORMED, 60.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -60,7 +62,7 @@ def receive(path: Path, stop: Event, take: Callable[[Notice], None], on_malforme
         line.bind(str(path))
         path.chmod(0o660)
         line.settimeout(0.5)
-        while not stop.is_set():
+        while going_on():
             try:
                 data = line.recv(_LONGEST + 1)
             except TimeoutError:

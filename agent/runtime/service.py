@@ -1,7 +1,8 @@
 """Common parts of the three services: single instance, signals, threads, states, systemd's notifications, two sockets.
 
 Crash-only: the first failure of a thread ends the process with its exit code, and systemd starts it again. READY and
-WATCHDOG are never sent by a timer: only `ready` and `fed`, which a service calls when work is finished.
+WATCHDOG are never sent by a timer: only `ready` and `fed`, which a service calls when work is finished. Every thread is started by
+`spawn` and owes heartbeats from its start to its end, so that one that hangs is seen wherever it does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
 from agent.runtime.settings_in_force import effective, for_help
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
-from drivers import stderr, sysd
+from drivers import stderr, sysd, threads
+from drivers.threads import Thread
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import locked
 from provisioning.layout import Layout
@@ -40,16 +42,22 @@ _LONGEST_PATH = 107
 _PR_SET_DUMPABLE = 4
 _LONGEST = {"ctl": 288 * 1024}
 """Bytes of a request to the sockets with larger ones: a technician's diagnosis, in base64."""
-
+STALLED_S = 60.0
+"""Time for the turn of a thread that usually takes less than a second, on a busy board with a slow disk."""
 
 R = TypeVar("R", bound=Request[Any])
 
 
 class Beat(Struct, frozen=True):
-    """due_s: monotonic time of the next heartbeat that a thread must send; vital: if it is late, the watchdog ends the service."""
+    """The heartbeat that a thread owes: within_s seconds after its start and after each pause, next at due_s (monotonic).
 
-    due_s: float
+    vital   if it is late, the watchdog ends the service
+    """
+
+    name: str
+    within_s: float
     vital: bool
+    due_s: float
 
 
 class Runtime:
@@ -62,7 +70,7 @@ class Runtime:
         self.exit_code = 0
         self._standing = ServiceState("starting", "start", self.clock.now(), None, "nobody")
         self._detail: Status = STATUS[name]()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[Thread] = []
         self._lock = threading.Lock()
         self._fed_at = 0.0
         self._ready = False
@@ -100,21 +108,19 @@ class Runtime:
             self._fed_at = now
             sysd.notify("WATCHDOG=1")
 
-    def beat(self, thread: str, within_s: float, *, vital: bool = True) -> None:
-        """Heartbeat of a thread, which must send the next within `within_s` seconds.
-
-        vital   the thread waits for no other party: if it stops, a restart may help. A thread that waits for a disk, a lock or
-                another service is not vital: `stalled` reports it, and the service is degraded, as its other threads still work
-        """
-        self._beats[thread] = Beat(time.monotonic() + within_s, vital)
+    def beat(self, pause_s: float = 0.0) -> None:
+        """Heartbeat of the calling thread, which now pauses for so long."""
+        thread = threading.current_thread().name
+        beat = self._beats[thread]
+        self._beats[thread] = msgspec.structs.replace(beat, due_s=time.monotonic() + pause_s + beat.within_s)
 
     def stalled(self) -> str:
         """The first thread with a late heartbeat, as a stable code (`keeper_stalled`); "" if all work."""
         late = self._late(time.monotonic())
-        return f"{late[0]}_stalled" if late else ""
+        return f"{late[0].replace('-', '_')}_stalled" if late else ""
 
     def _late(self, now: float, *, vital: bool = False) -> list[str]:
-        return sorted(name for name, beat in list(self._beats.items()) if now > beat.due_s and (beat.vital or not vital))
+        return sorted(beat.name for beat in list(self._beats.values()) if now > beat.due_s and (beat.vital or not vital))
 
     def report(self, status: Status) -> None:
         """Set the detail of the status answer. The fields about settings are kept."""
@@ -138,19 +144,22 @@ class Runtime:
     def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
         sysd.log(self.name, level, message, **fields)
 
-    def spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        """Start a named thread; its failure ends the service."""
+    def spawn(self, name: str, work: Callable[[], None], within_s: float = STALLED_S, *, vital: bool = True) -> Thread:
+        """Start a thread. Its failure ends the service; until its end it owes heartbeats (`beat`).
 
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as problem:  # noqa: BLE001 - crash-only: logged, and the process ends with its code
-                self.fail(problem)
+        within_s   most time between two heartbeats; the first is due so long after the start
+        vital      the thread waits for no other party: if it stops, a restart may help. A thread that waits for a disk, a lock or
+                   another service is not vital: `stalled` reports it, and the service is degraded, as its other threads still work
+        """
+        thread = f"{self.name}-{name}"
+        self._beats[thread] = Beat(name, within_s, vital, time.monotonic() + within_s)
 
-        thread = threading.Thread(target=guarded, name=f"{self.name}-{name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        return thread
+        def until_its_end() -> None:
+            work()
+            del self._beats[thread]
+
+        self._threads.append(threads.start(thread, until_its_end, self.fail))
+        return self._threads[-1]
 
     def fail(self, problem: BaseException) -> None:
         """End the service because of this problem."""
@@ -173,6 +182,7 @@ class Runtime:
 
         def wait() -> None:
             while not self.stop.is_set():
+                self.beat()
                 if select.select([ends[0]], [], [], 0.2)[0]:
                     self.stop.set()
 
@@ -183,11 +193,16 @@ class Runtime:
             self.open_socket(name, replies)
 
     def open_socket(self, name: str, replies: Replies) -> None:
-        """Answer on a socket of this name until the service stops."""
-        path = self.layout.socket(self.name, name)
-        self.spawn(name, lambda: listen(path, replies, self.stop, _LONGEST.get(name, LONGEST_REQUEST)))
+        """Answer on a socket of this name until the service stops. Its thread is not vital: an answer may wait for a disk."""
+        path, longest = self.layout.socket(self.name, name), _LONGEST.get(name, LONGEST_REQUEST)
+        self.spawn(name, lambda: listen(path, replies, self.going_on, longest), vital=False)
 
-    def late(self, *threads: threading.Thread) -> list[str]:
+    def going_on(self) -> bool:
+        """Heartbeat of the calling thread; whether it has to go on."""
+        self.beat()
+        return not self.stop.is_set()
+
+    def late(self, *threads: Thread) -> list[str]:
         """Wait for these threads; returns the names of those that did not end in time. After the stop all share one timeout.
 
         Waits are counted, not clock time: a process that got no processor time has not waited, and its threads did not run.

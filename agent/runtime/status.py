@@ -101,6 +101,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
 
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
     parts              state of the fitted contacts and lamps
+    contact_failures   reads of contacts that failed; each line was requested anew, and a change in that moment may be lost
     commands_refused      signed commands answered with `busy`, because the queue was full
     dropped_datagrams  lost on the way to the camera; events_lost: messages and entries that the disk refused for too long
     """
@@ -109,6 +110,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     call: Literal["none", "open", "taken"] = "open"
     parts: Annotated[dict[Name, Part], _MOST_NAMES] = {}
     presses: Annotated[int, local("each is a message of its own, event/help")] = 0
+    contact_failures: Annotated[int, published("buffer", name="io_contact_failures")] = 0
     commands_refused: Annotated[int, published("buffer", name="io_commands_refused")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="io_datagrams_lost")] = 0
     events_lost: Annotated[int, published("buffer", name="io_events_lost")] = 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import uvicorn
@@ -19,6 +19,7 @@ from agent.runtime.control import ask
 from agent.runtime.requests import AskVisit
 from agent.setup.page import SetupPage
 from drivers import stderr
+from drivers.threads import start
 from privacy.errors import LyktaError, UnreachableError
 from privacy.foreign import printable
 from privacy.logs import log_of
@@ -62,8 +63,13 @@ def serve(layout: Layout) -> int:
     # Backlog of connections that are accepted before those beyond the limit are closed.
     config = uvicorn.Config(page.app(), http=_Bounded, backlog=_MOST, log_config=log, **settings)
     server, stop = uvicorn.Server(config), Event()
-    watch = Thread(target=lambda: _until_over(going_on, stop, server), name="setup-watch")
-    watch.start()
+    failures: list[BaseException] = []
+
+    def failed(problem: BaseException) -> None:
+        failures.append(problem)
+        server.should_exit = True
+
+    watch = start("setup-watch", lambda: _until_over(going_on, stop, server), failed)
     try:
         with _listening(layout.page) as door:
             server.run(sockets=[door])
@@ -71,6 +77,9 @@ def serve(layout: Layout) -> int:
         stop.set()
         watch.join()
         layout.page.unlink(missing_ok=True)
+    # A page without this thread would outlast the visit.
+    for failure in failures:
+        raise failure
     return 0
 
 

@@ -31,7 +31,6 @@ _MOST = 256
 _MOST_BYTES = 1 << 20
 _LONGEST_NAME = 80
 _TELL_S = 10.0
-_STALLED_S = 60.0
 _POLL_S = 0.2
 _AGAIN_S = 10.0
 
@@ -62,7 +61,7 @@ class TokenQueue:
 
     def run(self) -> None:
         while not self._runtime.stop.is_set():
-            self._runtime.beat(self._what, _STALLED_S, vital=False)
+            self._runtime.beat()
             following = self._next()
             if following:
                 self._do(*following)
@@ -110,7 +109,7 @@ class DesiredRecords:
     def run(self) -> None:
         logged: dict[str, str] = {}
         while not self._runtime.stop.wait(_AGAIN_S):
-            self._runtime.beat("standing", _STALLED_S, vital=False)
+            self._runtime.beat()
             for name, token in self._stands.copy().items():
                 try:
                     with handling(f"desired {name}"):
@@ -174,8 +173,8 @@ class Downlink:
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():
-            self._runtime.spawn(kind, lane.run)
-        self._runtime.spawn("standing", self._desired.run)
+            self._runtime.spawn(kind, lane.run, vital=False)
+        self._runtime.spawn("standing", self._desired.run, vital=False)
 
     def received(self, tail: str, payload: bytes) -> None:
         """Dispatch a message, on the link's thread. tail: the topic after site and node."""

@@ -22,7 +22,6 @@ FIRST_S, RETRY_S = 5.0, 60.0
 """Pause before asking a unit again that did not answer, doubling; and after our own disk refused."""
 WHOLE_EVERY = 6
 _MOST_EARLY = 5
-_STALLED_S = 120.0
 _MINE = "uplink"
 _WITNESSES = ("camera", "io")
 
@@ -51,7 +50,7 @@ class HeadReporter:
             left_s = max(0.0, due_s - time.monotonic())
             wait_s = min(pause_s, left_s) if waiting else left_s
             pause_s *= 2
-            self._runtime.beat("heads", wait_s + _STALLED_S, vital=False)
+            self._runtime.beat(wait_s)
             self._runtime.stop.wait(wait_s)
 
     def _next_s(self, known: dict[str, str]) -> float:

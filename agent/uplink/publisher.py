@@ -35,8 +35,6 @@ WINDOW = 20
 LATE_S = 60.0
 SILENT_S = 60.0
 """Time without an acknowledgement, while messages are in flight, after which the publisher disconnects."""
-STALLED_S = 120.0
-"""Allows for the outbox's bounded waits for locks, and a slow disk."""
 _POLL_S = 0.1
 # Acknowledged messages are deleted in one transaction: when all are answered, or beyond one of these limits.
 _MOST_TAKEN = 100
@@ -95,7 +93,7 @@ class Publisher:
 
     def run(self, connected: Event) -> None:
         while not self._runtime.stop.is_set():
-            self._runtime.beat("publisher", STALLED_S)
+            self._runtime.beat()
             # In this order: a new connection queues its returned tokens before it counts as connected.
             up = connected.is_set()
             self._settle(0.0)

@@ -6,6 +6,8 @@ unchanged to the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import get_args
 
@@ -27,7 +29,7 @@ from agent.uplink.publisher import Publisher
 from agent.uplink.reporting import CertificateRequests, Reporter
 from agent.uplink.storing import OutboxAccess, OutboxWriter
 from agent.uplink.survey import message, survey
-from agent.uplink.upload.uploader import Uploader
+from agent.uplink.upload.uploader import UPLOAD_STALLED_S, Uploader
 from agent.uplink.wire import BrokerWire
 from drivers import board
 from drivers.clock import SystemClock
@@ -38,7 +40,7 @@ from provisioning.layout import Layout
 
 HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
-"""Time for name resolution, connection and handshake, each of which has a timeout of its own."""
+"""Time for name resolution, connection and handshake, or the outbox's waits for locks, each of which has a timeout of its own."""
 
 
 def serve(layout: Layout) -> int:
@@ -57,12 +59,13 @@ def run(runtime: Runtime) -> None:
     runtime.answer(Carry, uploader.carry, on="ctl")
     # A full disk must not stop the service whose uploads free space.
     uplink.storing.attempt(lambda: journal.append("service_on"))
-    publisher = runtime.spawn("publisher", uplink.publish)
-    runtime.spawn("uploader", uploader.run)
-    runtime.spawn("health", uplink.tell_health)
-    runtime.spawn("link-watch", uplink.watch_link)
-    runtime.spawn("heads", HeadReporter(runtime, journal, uplink.storing).run)
-    uplink.watch_node()
+    publisher = runtime.spawn("publisher", uplink.publish, LINK_STALLED_S)
+    # Not vital: they wait for the ingest, the camera, the other services.
+    runtime.spawn("uploader", uploader.run, UPLOAD_STALLED_S, vital=False)
+    runtime.spawn("health", uplink.tell_health, LINK_STALLED_S, vital=False)
+    runtime.spawn("heads", HeadReporter(runtime, journal, uplink.storing).run, LINK_STALLED_S, vital=False)
+    with uplink.link():
+        uplink.watch_node()
     uploader.abort()
     publisher.join()
     uplink.close()
@@ -100,7 +103,7 @@ class Uplink:
             subscribe=tuple(f"{self._prefix}/{tail}" for tail in SUBSCRIBED),
             will=self._will(),
             returned=self._publisher.returned,
-            turned=lambda: runtime.beat("link", LINK_STALLED_S),
+            turned=runtime.beat,
         )
         wire.client = self._link
         runtime.answer(SurveyOutboxes, lambda _asked: survey(self._outboxes), on="ctl")
@@ -135,16 +138,25 @@ class Uplink:
         if connected or was:
             self._runtime.log("info" if connected else "warning", f"broker: {cause}")
 
-    def watch_link(self) -> None:
-        """Report the state of the link, which reconnects by itself."""
+    @contextmanager
+    def link(self) -> Iterator[None]:
+        """The link and the threads that take from it; `close` ends it. A failure in the block ends it with the will."""
         place, runtime = self._runtime.config.broker, self._runtime
         self._downlink.start()
-        self._link.open(place.host, place.port)
+        runtime.spawn("link", lambda: self._link.run(place.host, place.port), LINK_STALLED_S)
+        runtime.spawn("link-watch", self._watch_link)
+        try:
+            yield
+        except BaseException:
+            self._link.close(with_will=True)
+            raise
+
+    def _watch_link(self) -> None:
+        """Report the state of the link, which reconnects by itself."""
+        place, runtime = self._runtime.config.broker, self._runtime
         logged = ""
         while not runtime.stop.wait(1.0):
-            runtime.beat("link-watch", LINK_STALLED_S)
-            if self._link.failure:
-                raise self._link.failure
+            runtime.beat()
             trouble = self._trouble()
             if trouble and trouble != logged:
                 detail = {"detail": self._link.detail} if self._link.detail else {}
@@ -247,7 +259,7 @@ class Uplink:
         """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
         pause = 2.0
         while not self._runtime.stop.wait(pause):
-            self._runtime.beat("health", HEALTH_S + LINK_STALLED_S, vital=False)
+            self._runtime.beat(HEALTH_S)
             self.storing.put(*self._health())
             if self._connected.is_set():
                 self._tell_gone()

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from central.ingest.connection_limits import ConnectionListener, open_listener
 from central.ingest.http import PEER, SERIAL
+from drivers.threads import start
 from privacy.errors import StorageError
 from privacy.logs import log_of
 
@@ -126,25 +127,26 @@ def serve(app: Starlette, keys: Path, host: str, port: int, beside: Callable[[Ev
 @contextmanager
 def _running_beside(work: Callable[[Event], None], server: uvicorn.Server) -> Iterator[None]:
     """Run `work` in a thread; if it ends by itself, stop the server: an ingest that no longer deletes must not go on."""
-    stop, ended = Event(), Event()
+    stop = Event()
+    failures: list[BaseException] = []
 
-    def run() -> None:
-        try:
-            work(stop)
-        finally:
-            if not stop.is_set():
-                ended.set()
-                server.should_exit = True
+    def failed(problem: BaseException) -> None:
+        failures.append(problem)
+        server.should_exit = True
 
-    thread = Thread(target=run, name="sweep")
-    thread.start()
+    def until_the_stop() -> None:
+        work(stop)
+        if not stop.is_set():
+            raise RuntimeError("it returned")
+
+    thread = start("sweep", until_the_stop, failed)
     try:
         yield
     finally:
         stop.set()
         thread.join()
-    if ended.is_set():
-        raise StorageError("ingest: the deletion thread ended", "the lines above say why; the next start resumes")
+    for failure in failures:
+        raise StorageError(f"ingest: the deletion thread ended: {failure!r}", "the next start resumes") from failure
 
 
 def _peer(connection: ssl.SSLObject | None) -> tuple[str, int]:

@@ -1,19 +1,22 @@
 """A pin factory for gpiozero on the kernel's GPIO character device, through libgpiod 2.
 
 gpiozero has no such factory, and its default one needs lgpio, which Debian 13 does not have. The kernel does bias, debounce and
-edge detection. Lines are numbered as on the chip, which on a Pi's 40-pin header is the BCM number.
+edge detection. Lines are numbered as on the chip, which on a Pi's 40-pin header is the BCM number. There is no thread here: whoever
+has the factory calls `wait` again and again, and the edges are passed on in it.
+
+A line whose edges cannot be read is requested anew, and gpiozero is told its level, so that a change whose edge was lost is told
+too. Reads that fail one after another end this: `LyktaError`.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Lock
 from typing import Any
 
 import gpiod
@@ -27,6 +30,8 @@ _CONSUMER = "lykta-io"
 # Revision code of a Pi 4. Every Pi with 40 pins numbers its lines alike, so it also serves for chips on other boards.
 _ANY_PI = 0xC03114
 _BIAS = {"up": Bias.PULL_UP, "down": Bias.PULL_DOWN, "floating": Bias.DISABLED}
+_MOST_FAILURES = 3
+"""Reads of one line that may fail one after another."""
 _EDGES = {"none": Edge.NONE, "rising": Edge.RISING, "falling": Edge.FALLING, "both": Edge.BOTH}
 
 
@@ -36,6 +41,9 @@ class GpiodFactory(LocalPiFactory):  # type: ignore[misc]
     def __init__(self, chip: str) -> None:
         super().__init__()
         self.path, self.pin_class = chip, GpiodPin
+        self.failures = 0
+        """Reads that failed, of all lines."""
+        self._watched: list[GpiodPin] = []
         try:
             self.chip = gpiod.Chip(chip)
         except (OSError, ValueError) as problem:
@@ -48,6 +56,16 @@ class GpiodFactory(LocalPiFactory):  # type: ignore[misc]
     def close(self) -> None:
         super().close()
         self.chip.close()
+
+    def watch(self, pin: GpiodPin, watched: bool) -> None:
+        """Whether `wait` waits for edges of this line. Not while another thread is in it."""
+        self._watched = [one for one in self._watched if one is not pin] + [pin] * watched
+
+    def wait(self, most_s: float) -> None:
+        """Wait for edges, so many seconds at most, and pass them to gpiozero."""
+        pins = {pin.descriptor: pin for pin in self._watched}
+        for descriptor in select.select(list(pins), [], [], most_s)[0]:
+            self.failures += pins[descriptor].read_edges()
 
     def _get_revision(self) -> int:
         try:
@@ -63,7 +81,9 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
         super().__init__(factory, info)
         self._output, self._pull, self._edges = False, info.pull or "floating", "both"
         self._bounce: float | None = None
-        self._watching: _Watch | None = None
+        self._watching, self._failures = False, 0
+        # Against values read or set while the line is requested anew.
+        self._lock = Lock()
         with _explained(factory, self._number):
             self._request = factory.chip.request_lines({self._number: self._settings()}, _CONSUMER)
 
@@ -82,7 +102,7 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
         )
 
     def _configure(self, value: bool = False) -> None:
-        with _explained(self._factory, self._number):
+        with self._lock, _explained(self._factory, self._number):
             self._request.reconfigure_lines({self._number: self._settings(value)})
 
     def output_with_state(self, state: bool) -> None:
@@ -100,12 +120,14 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
         self._configure()
 
     def _get_state(self) -> bool:
-        return bool(self._request.get_value(self._number) is Value.ACTIVE)
+        with self._lock, self._failing("read"):
+            return bool(self._request.get_value(self._number) is Value.ACTIVE)
 
     def _set_state(self, value: float) -> None:
         if not self._output:
             raise PinSetInput(f"cannot set state of pin {self!r}")
-        self._request.set_value(self._number, _value(bool(value)))
+        with self._lock, self._failing("set"):
+            self._request.set_value(self._number, _value(bool(value)))
 
     def _get_pull(self) -> str:
         return str(self._pull)
@@ -137,36 +159,55 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]
         self._configure()
 
     def _enable_event_detect(self) -> None:
-        self._watching = _Watch(self)
+        self._watching = True
         self._configure()
-        self._watching.thread.start()
+        self._factory.watch(self, True)
 
     def _disable_event_detect(self) -> None:
-        if self._watching:
-            self._watching.end()
-            self._watching = None
-            self._configure()
+        self._factory.watch(self, False)
+        self._watching = False
+        self._configure()
 
+    @property
+    def descriptor(self) -> int:
+        return int(self._request.fd)
 
-class _Watch:
-    """A thread that waits for edges of a line and passes them to gpiozero."""
+    def read_edges(self) -> bool:
+        """Pass the edges that wait to gpiozero; whether they could not be read and the line was requested anew.
 
-    def __init__(self, pin: GpiodPin) -> None:
-        self._pin, self._stop = pin, os.eventfd(0)
-        self.thread = Thread(target=self._run, name=f"pin-{pin._number}", daemon=True)
+        `LyktaError` if that has not helped, or is refused.
+        """
+        try:
+            events = self._request.read_edge_events()
+        except OSError as problem:
+            self._failures += 1
+            if self._failures >= _MOST_FAILURES:
+                raise self._failed("read", problem) from problem
+            self._request_anew()
+            return True
+        self._failures = 0
+        for event in events:
+            self._call_when_changed(event.timestamp_ns / 1e9, event.event_type is event.Type.RISING_EDGE)
+        return False
 
-    def end(self) -> None:
-        os.eventfd_write(self._stop, 1)
-        self.thread.join(2)
-        if self.thread.is_alive():
-            raise LyktaError(f"pins: {self.thread.name}: does not end", "the service starts again")
-        os.close(self._stop)
+    def _request_anew(self) -> None:
+        with self._lock, _explained(self._factory, self._number):
+            self._request.release()
+            self._request = self._factory.chip.request_lines({self._number: self._settings()}, _CONSUMER)
+        self._call_when_changed()
 
-    def _run(self) -> None:
-        request = self._pin._request
-        while self._stop not in select.select([request.fd, self._stop], [], [])[0]:
-            for event in request.read_edge_events():
-                self._pin._call_when_changed(event.timestamp_ns / 1e9, event.event_type is event.Type.RISING_EDGE)
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise self._failed(what, problem) from problem
+
+    def _failed(self, what: str, problem: OSError) -> LyktaError:
+        where = f"pins: line {self._number} of {self._factory.path}"
+        return LyktaError(
+            f"{where}: cannot be {what}: {problem.strerror}", "the service starts again; if it goes on, see the wiring plan"
+        )
 
 
 @contextmanager

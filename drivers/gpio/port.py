@@ -15,11 +15,21 @@ OUTPUTS: tuple[Output, ...] = ("help_lamp", "light", "ir_light", "status_led", "
 class Pins(Protocol):
     """The contacts and lamps of a stop.
 
-    Contract: `changed` is called once for each change of a contact, from the adapter's own thread. A lamp changes at once. A part
-    that is not fitted counts as an open contact and as a lamp that is off.
+    Contract: `changed` is called once for each change of a contact while `run` runs. A lamp changes at once, and blinks while `run`
+    runs. A part that is not fitted counts as an open contact and as a lamp that is off.
+
+    failures   reads of contacts that failed, after which the contact works on; a change that ended meanwhile may be lost
     """
 
     fitted: frozenset[str]
+
+    @property
+    def failures(self) -> int: ...
+
+    def run(self, going_on: Callable[[], bool]) -> None:
+        """The body of the adapter's thread, while `going_on`, which is asked at least every second. `LyktaError` for a line that
+        stays broken."""
+        ...
 
     def on_change(self, changed: Callable[[Input, bool], None]) -> None: ...
 

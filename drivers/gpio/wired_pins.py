@@ -1,16 +1,18 @@
 """The inputs and outputs of a node through gpiozero, on the kernel's lines or on gpiozero's mock factory.
 
 Every input is a contact to ground with a pull-up. Software can close and open the contacts of the mock, but not those of real
-hardware.
+hardware. gpiozero's classes with threads of their own (Button, and LED's `blink`) are not used: nobody would learn of their end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import combinations
+from threading import Event, Lock
 from typing import Any, Literal
 
-from gpiozero import LED, Button
+from gpiozero import LED, DigitalInputDevice
 from gpiozero.exc import GPIOZeroError
 from gpiozero.pins.mock import MockFactory
 
@@ -18,7 +20,7 @@ from drivers.gpio.port import INPUTS, OUTPUTS, Input, LampState, Output
 from privacy.errors import ConfigError, LyktaError, UsageError
 
 _DEBOUNCE_S = 0.05
-_BLINK_S = 0.4
+_BLINK_S, _TURN_S = 0.4, 0.1
 
 
 class WiredPins:
@@ -34,6 +36,8 @@ class WiredPins:
         _refuse_shared(fitted)
         self.fitted = frozenset(fitted)
         self._shown: dict[Output, LampState] = dict.fromkeys(OUTPUTS, "off")
+        self._blinks_since_s: dict[Output, float] = {}
+        self._lock = Lock()
         self._fake = factory == "mock"
         self._factory: Any = MockFactory() if self._fake else _kernel_lines(chip)
         # The mock's changes have no duration: with a debounce time they would be dropped.
@@ -45,26 +49,38 @@ class WiredPins:
             raise LyktaError(f"pins: cannot be opened: {problem}", "see the wiring plan") from problem
 
     def _contact(self, line: int, bounce: float | None) -> Any:
-        return Button(line, pull_up=True, bounce_time=bounce, pin_factory=self._factory)
+        return DigitalInputDevice(line, pull_up=True, bounce_time=bounce, pin_factory=self._factory)
 
     def on_change(self, changed: Callable[[Input, bool], None]) -> None:
         for part, contact in self._contacts.items():
-            contact.when_pressed = lambda part=part: changed(part, True)
-            contact.when_released = lambda part=part: changed(part, False)
+            contact.when_activated = lambda part=part: changed(part, True)
+            contact.when_deactivated = lambda part=part: changed(part, False)
+
+    @property
+    def failures(self) -> int:
+        return 0 if self._fake else int(self._factory.failures)
+
+    def run(self, going_on: Callable[[], bool]) -> None:
+        # An event that nobody sets: the mock's changes come from whoever works it.
+        wait = Event().wait if self._fake else self._factory.wait
+        while going_on():
+            wait(_TURN_S)
+            with self._lock:
+                for part, since_s in self._blinks_since_s.items():
+                    self._lamps[part].value = int((time.monotonic() - since_s) / _BLINK_S) % 2 == 0
 
     def closed(self, part: Input) -> bool:
-        return part in self._contacts and bool(self._contacts[part].is_pressed)
+        return part in self._contacts and bool(self._contacts[part].is_active)
 
     def show(self, part: Output, state: LampState) -> None:
         if part not in self._lamps or state == self._shown[part]:
             return
-        self._shown[part] = state
-        if state == "blinking":
-            self._lamps[part].blink(_BLINK_S, _BLINK_S)
-        elif state == "steady":
-            self._lamps[part].on()
-        else:
-            self._lamps[part].off()
+        with self._lock:
+            self._shown[part] = state
+            self._blinks_since_s.pop(part, None)
+            if state == "blinking":
+                self._blinks_since_s[part] = time.monotonic()
+            self._lamps[part].value = state != "off"
 
     def shown(self, part: Output) -> LampState:
         return self._shown[part]
@@ -82,6 +98,7 @@ class WiredPins:
             pin.drive_high()
 
     def close(self) -> None:
+        """Put the lamps out and release the lines, after `run` has ended."""
         for part in self._lamps:
             self.show(part, "off")
         for device in (*self._contacts.values(), *self._lamps.values()):

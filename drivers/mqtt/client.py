@@ -4,8 +4,8 @@ paho holds no queue of messages: it is given only as many as may be in flight, a
 acknowledgement. The session outlasts a short loss of the connection and the will is delayed, so that a quick reconnect is never
 published as `lost`.
 
-paho's loop runs in a thread of this module, which records why each connection ended, increases the pause before a reconnect until
-a connection was stable, and continues after any packet, however malformed.
+paho's loop runs in the thread that calls `run`, which records why each connection ended, increases the pause before a reconnect
+until a connection was stable, and continues after any packet, however malformed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from paho.mqtt.client import Client as PahoClient
@@ -53,15 +53,15 @@ class Will:
 
 
 class Client:
-    """A client that connects and reconnects by itself. The callbacks run in its thread and must not block. An exception in one of
-    them ends the thread and is kept in `failure`.
+    """A client that connects and reconnects by itself. The callbacks run in the thread that calls `run`, and must not block; an
+    exception in one of them ends it.
 
     acknowledged  called with the token of each message that the broker has answered, and the reason if it refused it, else ""
     changed       called with (connected, cause) at each connect and disconnect; cause: "connected", or a stable code
     received      called with (topic, payload) of each message of a subscribed topic
     returned      called at each new connection with the tokens of the messages that were sent before and not acknowledged, and why
                   that connection ended; they are not sent again. None: the client sends them again itself, with the same tokens
-    turned        called at least every few seconds as long as the thread runs
+    turned        called at least every few seconds while it runs
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class Client:
         self._set_will(retain=True)
         self._events: deque[Callable[[], None]] = deque()
         self._closing = Event()
-        self._thread: Thread | None = None
+        self._ended = Event()
+        self._ended.set()
         self._up_since: float | None = None
         self._cause = self._last_cause = self._disconnect_cause = self._line_cause = ""
         self.limits = Limits()
@@ -103,19 +104,12 @@ class Client:
         """How often the broker no longer had the session: it lost its store, or another client used the same id."""
         self.unreadable = 0
         """Number of messages that were dropped because their topic is not valid UTF-8."""
-        self.failure: BaseException | None = None
-        """The exception that ended the thread, if any."""
 
     @property
     def held(self) -> bool:
         """Whether the client is connected, and has been for `HELD_S` or longer."""
         since = self._up_since
         return since is not None and time.monotonic() - since >= HELD_S
-
-    def open(self, host: str, port: int) -> None:
-        """Start the thread, which connects and retries without end, with increasing pauses."""
-        self._thread = Thread(target=self._run, args=(host, port), name="mqtt", daemon=True)
-        self._thread.start()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: int | None = None) -> int:
         """Send one message with QoS 1 and return its token. expiry_s: message expiry interval, seconds."""
@@ -128,28 +122,28 @@ class Client:
         self._disconnect_cause = cause
 
     def close(self, *, with_will: bool = False) -> None:
-        """Disconnect and end the thread. The broker then does not publish the will, unless `with_will`."""
+        """Disconnect and end `run`. The broker then does not publish the will, unless `with_will`."""
         leave = "Disconnect with will message" if with_will else "Normal disconnection"
         self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, leave))
         self._closing.set()
-        if self._thread:
-            self._thread.join(2 * _LEAVE_S)
+        self._ended.wait(2 * _LEAVE_S)
 
     # -- the client's thread -----------------------------------------------------------------------------------------
 
-    def _run(self, host: str, port: int) -> None:
-        """Connect again and again. The pause doubles from the shortest to the longest; both are random, so that the nodes of a
-        fleet do not reconnect at the same time."""
+    def run(self, host: str, port: int) -> None:
+        """The body of the client's thread: connect again and again, until `close`. The pause doubles from the shortest to the
+        longest; both are random, so that the nodes of a fleet do not reconnect at the same time."""
         shortest, longest = random.uniform(0.5, 1.5), random.uniform(40, 60)
         pause = shortest
+        self._ended.clear()
         try:
             while not self._closing.is_set():
                 held = self._connection(host, port)
                 pause = shortest if held else pause
                 self._wait(pause)
                 pause = min(2 * pause, longest)
-        except BaseException as problem:  # noqa: BLE001 - the owner of the client reads `failure` and ends its process
-            self.failure = problem
+        finally:
+            self._ended.set()
 
     def _connection(self, host: str, port: int) -> bool:
         """One connection from begin to end; whether it lasted for `HELD_S` or longer."""

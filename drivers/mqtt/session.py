@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue, SimpleQueue
 
 from drivers.mqtt.client import Client, Credentials
+from drivers.threads import start
 from privacy.errors import UnreachableError
 
 _ANSWER_S = 5.0
@@ -71,7 +72,7 @@ def session(
         received=received,
         subscribe=subscribe,
     )
-    client.open(*address)
+    start("mqtt", lambda: client.run(*address), failed=lambda problem: causes.put(f"{type(problem).__name__}: {problem}"))
     try:
         trouble = "no answer"
         with suppress(Empty):

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -91,18 +92,44 @@ def _fed(runtime: Runtime, manager: socket.socket) -> bool:
 
 
 def test_the_watchdog_is_fed_only_while_all_vital_threads_work(stop: Stop, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one that waits for somebody the service is of use without: the state says it, and nothing is started again."""
+    """One that hangs before its first sign of life was not seen: it owed none. Of one that waits for somebody the service is of use
+    without, the state says it, and nothing is started again. One that has ended owes nothing."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
     with _notified(folder) as manager:
-        runtime = Runtime("uplink", stop.layout, load(stop.layout.config))
+        runtime, hang = Runtime("uplink", stop.layout, load(stop.layout.config)), Event()
         assert _fed(runtime, manager)
-        runtime.beat("lane", -1.0, vital=False)
+        lane = runtime.spawn("lane", lambda: _hang(hang), -1.0, vital=False)
         assert (runtime.stalled(), _fed(runtime, manager)) == ("lane_stalled", True)
-        runtime.beat("link", -1.0)
+        link = runtime.spawn("link", lambda: _hang(hang), -1.0)
         assert not _fed(runtime, manager)
-        runtime.beat("link", 100.0)
-        runtime.beat("lane", 100.0)
+        hang.set()
+        assert runtime.late(lane, link) == []
         assert (runtime.stalled(), _fed(runtime, manager)) == ("", True)
+
+
+def test_a_heartbeat_counts_until_the_next_is_due(stop: Stop) -> None:
+    runtime, hang = Runtime("uplink", stop.layout, load(stop.layout.config)), Event()
+
+    def work(pause_s: float) -> None:
+        runtime.beat(pause_s)
+        _hang(hang)
+
+    runtime.spawn("link-watch", lambda: work(100.0), -1.0)
+    until(lambda: not runtime.stalled(), "its heartbeat counts")
+    runtime.spawn("heads", lambda: work(-100.0))
+    until(lambda: runtime.stalled() == "heads_stalled", "the next one is late")
+    hang.set()
+
+
+def _hang(until_set: Event) -> None:
+    until_set.wait()
+
+
+def test_a_thread_that_dies_ends_the_service(stop: Stop) -> None:
+    runtime = Runtime("uplink", stop.layout, load(stop.layout.config))
+    runtime.spawn("link", lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+    until(runtime.stop.is_set, "the service ends")
+    assert runtime.exit_code == 1
 
 
 @pytest.mark.slow

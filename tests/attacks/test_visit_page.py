@@ -42,7 +42,7 @@ def page(clip_node: ClipNode) -> Iterator[Layout]:
     layout, over = clip_node.layout, Event()
     camera = layout.socket("camera", "setup")
     camera.parent.mkdir(parents=True)
-    thread = Thread(target=listen, args=(camera, answering({"status": lambda _request: VISIT}), over))
+    thread = Thread(target=listen, args=(camera, answering({"status": lambda _request: VISIT}), lambda: not over.is_set()))
     thread.start()
     until(lambda: listens(camera), "the camera answers")
     with (layout.root / "page.log").open("wb") as log:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -24,7 +25,7 @@ def changed(connected, reason):
 link = Client(name, Credentials(folder.parent / "ca.pem", folder / "tls.pem", folder / "tls.key"),
             acknowledged=lambda token, refusal: None, changed=changed, received=lambda topic, payload: None,
             will=Will(f"lykta/v1/{name}/state", b"lost"))
-link.open("127.0.0.1", port)
+threading.Thread(target=link.run, args=("127.0.0.1", port), daemon=True).start()
 sys.stdin.readline()
 link.close()
 """
@@ -58,7 +59,7 @@ class Ends:
         return bool(self.changes) and self.changes[-1][0]
 
     def open(self, port: int) -> None:
-        self.link.open("127.0.0.1", port)
+        Thread(target=self.link.run, args=("127.0.0.1", port), daemon=True).start()
 
 
 @pytest.fixture

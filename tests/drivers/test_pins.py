@@ -30,7 +30,18 @@ class Bench:
     """Pins, a hand that works the contacts from outside, and an eye on the lamps' lines."""
 
     def __init__(self, factory: Factory) -> None:
-        self.factory, self.pins = factory, WiredPins(factory, CHIP or "/dev/gpiochip0", LINES)
+        self.factory, self.threads = factory, len(threading.enumerate())
+        self.open()
+
+    def open(self) -> None:
+        self.pins, self._over = WiredPins(self.factory, CHIP or "/dev/gpiochip0", LINES), threading.Event()
+        self._thread = threading.Thread(target=self.pins.run, args=(lambda: not self._over.is_set(),))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self.pins.close()
 
     def work(self, part: Input, closed: bool) -> None:
         if self.factory == "mock":
@@ -54,7 +65,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
             Path(SIM, f"sim_gpio{line}", "pull").write_text("pull-down" if part in OUTPUTS else "pull-up")
     bench = Bench(request.param)
     yield bench
-    bench.pins.close()
+    bench.close()
 
 
 def until(met: Callable[[], bool]) -> None:
@@ -132,14 +143,17 @@ def _second_process_opens() -> None:
         gpiod.Chip.close(factory.chip)
 
 
-def test_closing_puts_the_lamps_out_and_ends_the_threads(bench: Bench) -> None:
+def test_closing_puts_the_lamps_out_and_no_thread_is_made(bench: Bench) -> None:
+    """14.A4: gpiozero's own threads would end without anybody's notice."""
     changes(bench.pins)
+    bench.pins.show("help_lamp", "blinking")
+    assert len(threading.enumerate()) == bench.threads + 1
     bench.pins.show("light", "steady")
-    bench.pins.close()
+    bench.close()
     if bench.factory == "gpio":
         assert Path(SIM, f"sim_gpio{LINES['light']}", "value").read_text().strip() == "0"
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pin-")]
-    bench.pins = WiredPins(bench.factory, CHIP or "/dev/gpiochip0", LINES)
+    assert len(threading.enumerate()) == bench.threads
+    bench.open()
 
 
 def test_hardware_refuses_to_be_worked_by_software(bench: Bench) -> None:

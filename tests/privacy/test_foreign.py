@@ -21,7 +21,7 @@ from privacy.errors import LyktaError, RecordError
 from privacy.foreign import DEEPEST, LONGEST, decode, moment
 from privacy.logs import log_of
 from privacy.records.jws import kind_of, peek, token_id
-from provisioning.layout import CODE
+from tests.support.linting import banned
 from tests.support.nodes import MODELS, PROJECT
 
 
@@ -131,29 +131,12 @@ WAYS = {
 @pytest.mark.parametrize("place", ["agent", "drivers", "privacy", "provisioning"])
 def test_make_check_refuses_another_way_of_decoding(text: str, place: str) -> None:
     """14.A1: a rule that a program keeps, and that bites in each package of the node."""
-    found = _ruff(text, f"{place}/another.py")
+    found = banned(text, f"{place}/another.py")
     assert f"`{WAYS[text]}` is banned" in found
 
 
 def test_the_one_place_may() -> None:
-    assert _ruff("import msgspec\nmsgspec.json.decode(b'')\n", "privacy/foreign.py") == "All checks passed!\n"
-
-
-def _ruff(text: str, name: str) -> str:
-    words = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "check",
-        "--select",
-        "TID251",
-        "--output-format",
-        "concise",
-        "--stdin-filename",
-        name,
-        "-",
-    ]
-    return subprocess.run(words, input=text, capture_output=True, text=True, check=False, cwd=CODE).stdout
+    assert banned("import msgspec\nmsgspec.json.decode(b'')\n", "privacy/foreign.py") == "All checks passed!\n"
 
 
 # -- what is shown of it -------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Neighbour:
         path.parent.mkdir(parents=True, exist_ok=True)
         replies = {"status": self._status, "command": self._command, "receipt": self._receipt}
         replies |= {"order": self._order, "heads": self._heads}
-        self._thread = threading.Thread(target=listen, args=(path, answering(replies), self._stop))
+        self._thread = threading.Thread(target=listen, args=(path, answering(replies), lambda: not self._stop.is_set()))
         self._thread.start()
         until(lambda: listens(path), f"{name} listens")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.linting import banned
 from tests.support.nodes import PROJECT
 
 FILES = sorted((PROJECT / "tests").rglob("*.py"))
@@ -98,3 +99,35 @@ def test_no_modules_import_each_other() -> None:
     """16, figures: late imports counted."""
     assert circles(imports()) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == [["a", "b", "c", "d"]]
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+THREADS = {
+    "import threading\nthreading.Thread(target=print).start()\n": "threading.Thread",
+    "from threading import Thread\nThread(target=print).start()\n": "threading.Thread",
+    "from threading import Timer\n": "threading.Timer",
+    "import _thread\n": "_thread",
+    "from concurrent.futures import ThreadPoolExecutor\n": "concurrent.futures",
+}
+STARTS = {
+    "agent/runtime/service.py": "every thread of a service: failure and heartbeats",
+    "agent/setup/service.py": "ends with the visit, and its failure ends the page",
+    "central/ingest/server.py": "its end ends the ingest",
+    "drivers/mqtt/session.py": "one command long; its failure is the command's",
+}
+"""Files that start a thread without `Runtime.spawn`, or are it, and what becomes of a failure."""
+
+
+@pytest.mark.parametrize("text", THREADS)
+@pytest.mark.parametrize("place", PACKAGES)
+def test_make_check_refuses_a_thread_that_nobody_watches(text: str, place: str) -> None:
+    """14.A4: a driver's thread died of one EIO, and its service stayed `ready`."""
+    assert f"`{THREADS[text]}` is banned" in banned(text, f"{place}/another.py")
+
+
+def test_who_starts_threads_is_known() -> None:
+    assert banned("from threading import Thread\n", "drivers/threads.py") == "All checks passed!\n"
+    assert {
+        name for name, source in PRODUCT.items() if "drivers.threads.start" in imported(source) or "threads.start(" in source
+    } == {*STARTS}

@@ -37,7 +37,7 @@ _IDLE_S = 0.5
 _LOOK_THROUGH_S = 60.0
 _LONGEST_DELAY_S = 3600.0
 _MOST_REFUSED = 5
-_STALLED_S = 600.0
+UPLOAD_STALLED_S = 600.0
 _DAMAGED = 422
 """The ingest's answer for a damaged journal segment; for other objects: the bytes differ from the announced ones."""
 
@@ -94,8 +94,8 @@ class Uploader:
             self._ingest.close()
 
     def _works(self, pause_s: float = 0.0) -> float:
-        """Send a heartbeat, valid for that pause. Not vital, as the link or the camera may be slow."""
-        self._runtime.beat("uploader", pause_s + _STALLED_S, vital=False)
+        """Send a heartbeat, valid for that pause."""
+        self._runtime.beat(pause_s)
         return pause_s
 
     def abort(self) -> None:

@@ -93,7 +93,7 @@ def test_the_noisiest_picture_goes_through_the_socket(tmp_path: Path) -> None:
     visit.leaves(Masker(640, 640, view()).mask(noise, Verdict()))
     path = tmp_path / "sock"
     reply = answering({"picture": lambda _: {"jpeg": b64encode(visit.newest().jpeg).decode()}})
-    camera = Thread(target=listen, args=(path, reply, done))
+    camera = Thread(target=listen, args=(path, reply, lambda: not done.is_set()))
     camera.start()
     until(lambda: connects(path), "somebody listens")
     assert b64decode(ask(path, {"verb": "picture", "phone": ""})["jpeg"]) == visit.newest().jpeg
