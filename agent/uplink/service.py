@@ -77,6 +77,7 @@ class Uplink:
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
+        self._topics_refused: tuple[str, ...] | None = None
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         wire = BrokerWire(self._prefix)
@@ -99,6 +100,7 @@ class Uplink:
             will=self._will(),
             returned=self._publisher.returned,
             turned=lambda: runtime.beat("link", LINK_STALLED_S),
+            subscribed=self._subscribed,
         )
         wire.client = self._link
         runtime.answer(SurveyOutboxes, lambda _asked: survey(self._outboxes), on="ctl")
@@ -126,12 +128,15 @@ class Uplink:
         was = self._connected.is_set()
         self._state_of_link.changed(connected, cause)
         if connected:
-            self._born = False
+            self._born, self._topics_refused = False, None
             self._connected.set()
         else:
             self._connected.clear()
         if connected or was:
             self._runtime.log("info" if connected else "warning", f"broker: {cause}")
+
+    def _subscribed(self, refused: tuple[str, ...]) -> None:
+        self._topics_refused = tuple(one.removeprefix(f"{self._prefix}/") for one in refused)
 
     def watch_link(self) -> None:
         """Report the state of the link, which reconnects by itself."""
@@ -151,7 +156,8 @@ class Uplink:
             if trouble:
                 runtime.enter("degraded", trouble, owner="ops")
             elif self._connected.is_set():
-                runtime.enter("ready", "connected")
+                # Before the broker has granted the subscriptions no order and no command would come; messages are sent.
+                runtime.enter(*(("starting", "subscribing") if self._topics_refused is None else ("ready", "connected")))
             self._report_link()
 
     def _trouble(self) -> str:
@@ -179,6 +185,7 @@ class Uplink:
                 expired=publisher.expired,
                 too_large=publisher.too_large,
                 set_aside=publisher.set_aside,
+                topics_refused=" ".join(self._topics_refused or ()),
                 unreadable=self._link.unreadable,
                 breaks=self._breaks(),
                 ignored_commands=ignored.commands,

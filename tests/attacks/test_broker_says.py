@@ -12,7 +12,7 @@ import pytest
 
 from agent.messages import Alarm, Describe, Help, Tombstone
 from tests.support.broker import NAME, Broker, Published, until
-from tests.support.fake_broker import PUBLISH, FakeBroker, Talk, text_property
+from tests.support.fake_broker import PUBLISH, SUBSCRIBE, FakeBroker, Talk, text_property
 from tests.support.stop import Stop
 
 STANDS = {"state", "describe", "journal", "alarm/lens"}
@@ -189,8 +189,8 @@ def test_a_subscription_that_is_refused_is_the_state(meet: Callable[..., FakeBro
         talk.let_in()
         while True:
             got = talk.packet()
-            if got.kind == 8:
-                talk.send(b"\x90\x04" + got.body[:2] + b"\x00\x87")
+            if got.kind == SUBSCRIBE:
+                talk.refuse(got, 0x87)
             else:
                 talk.answer(got)
 
