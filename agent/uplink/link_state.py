@@ -21,7 +21,7 @@ HINTS = {
     "broker_garbled": "what the broker sends is no MQTT v5: update it, or look at what stands between",
     "no_connack": "the broker takes the line and does not answer: is it overloaded?",
     "no_suback": "the broker does not answer what the node subscribes to: no order and no command comes; is it overloaded?",
-    "no_puback": "the broker takes messages and acknowledges none: is its disk full?",
+    "no_puback": "the broker takes messages and does not acknowledge them: is its disk full? they are sent again",
     "broker_silent": "the line is dead without an end: look at the modem",
     "broker_hung_up": "see the broker's log; if sessions are lost too, a second client may have this node's name",
     "broker_busy": "the broker has too much to do; it is asked again, more and more slowly",

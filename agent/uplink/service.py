@@ -167,7 +167,8 @@ class Uplink:
             return trouble or self._runtime.stalled()
         refused = "messages_refused" if self._publisher.refused else ""
         too_large = "message_too_large" if self._publisher.too_large else ""
-        return self._link.trouble or too_large or refused or self._runtime.stalled()
+        unanswered = "no_puback" if self._publisher.unanswered else ""
+        return self._link.trouble or too_large or refused or unanswered or self._runtime.stalled()
 
     def _breaks(self) -> dict[str, int]:
         lost = self._link.sessions_lost
@@ -185,6 +186,7 @@ class Uplink:
                 expired=publisher.expired,
                 too_large=publisher.too_large,
                 set_aside=publisher.set_aside,
+                unanswered=publisher.unanswered,
                 topics_refused=" ".join(self._topics_refused or ()),
                 unreadable=self._link.unreadable,
                 breaks=self._breaks(),
