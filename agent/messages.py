@@ -228,7 +228,7 @@ class Tombstone(Sent, frozen=True, tag="tombstone"):
             corrupt: the database broke, and what was not heard of its epoch ("" if that cannot be read) is lost; or a message in it
             cannot be read;
             will: the number stands in the will, which is heard only if the link was lost; cleared: an empty message had it;
-            set_aside: the link broke each time it was sent alone, while others passed
+            set_aside: the link broke each time it was sent alone, or the broker never acknowledged it, while others passed
     A number that was heard as well was on its way when it went.
     """
 

@@ -186,7 +186,7 @@ class Outbox:
         self._file.write(lambda cursor: table.drop(cursor, self._mine(unreadable), "corrupt"))
 
     def set_aside(self, broke: Sequence[Numbered]) -> None:
-        """Delete messages that broke the link each time they were sent."""
+        """Delete messages that broke the link, or had no answer, each time they were sent."""
         self._file.write(lambda cursor: table.drop(cursor, self._mine(broke), "set_aside"))
 
     def tell_gone(self) -> None:

@@ -120,6 +120,8 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     """Status of the link and of the uploads.
 
     refused, expired, too_large, set_aside  messages that were not delivered, by cause
+    unanswered                              messages that wait, for which a connection was given up: the broker does not answer them
+    topics_refused                          subscriptions that the broker refuses, separated by spaces
     unreadable                              messages from the broker that could not be read
     breaks                                  of the link, by cause
     ignored_commands, _orders, _desired     received and not passed on
@@ -137,6 +139,8 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     expired: Annotated[int, published("link", name="messages_expired")] = 0
     too_large: Annotated[int, published("link", name="messages_too_large")] = 0
     set_aside: Annotated[int, published("link", name="messages_set_aside")] = 0
+    unanswered: Annotated[int, published("link", name="messages_unanswered")] = 0
+    topics_refused: str = ""
     unreadable: Annotated[int, published("link", name="messages_unreadable")] = 0
     breaks: Annotated[dict[Name, int], _MOST_NAMES, local("`describe` says them")] = {}
     ignored_commands: Annotated[int, published("link")] = 0

@@ -21,11 +21,12 @@ from agent.messages import Message, decode, encode
 from agent.outbox.outbox import Waiting
 from agent.runtime.foreign_input import handling
 from agent.runtime.service import Runtime
-from agent.uplink.bad_messages import BadMessages, key_of
+from agent.uplink.bad_messages import BadMessages
 from agent.uplink.lanes import Lanes
 from agent.uplink.link_state import hint_of
 from agent.uplink.retained import Retained
 from agent.uplink.storing import OutboxAccess
+from agent.uplink.unanswered import SILENT_S, Flight, Overdue, answered, key_of, overdue
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Limits
 from drivers.mqtt.disconnect_causes import NOT_OF_A_MESSAGE
@@ -33,8 +34,6 @@ from privacy.errors import LyktaError
 
 WINDOW = 20
 LATE_S = 60.0
-SILENT_S = 60.0
-"""Time without an acknowledgement, while messages are in flight, after which the publisher disconnects."""
 _POLL_S = 0.1
 # Acknowledged messages are deleted in one transaction: when all are answered, or beyond one of these limits.
 _MOST_TAKEN = 100
@@ -61,27 +60,36 @@ class Wire(Protocol):
 
 
 class Publisher:
-    """Work of one thread; the link's thread only queues the broker's answers."""
+    """Work of one thread; the link's thread only queues the broker's answers.
 
-    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: OutboxAccess, wire: Wire) -> None:
-        self._runtime, self._outboxes, self._storing, self._wire = runtime, outboxes, storing, wire
+    silent_s  time in flight without an acknowledgement, after which the publisher disconnects
+    """
+
+    def __init__(self, runtime: Runtime, outboxes: Lanes, storing: OutboxAccess, wire: Wire, silent_s: float = SILENT_S) -> None:
+        self._runtime, self._outboxes, self._storing, self._wire, self._silent_s = runtime, outboxes, storing, wire, silent_s
         self._retained = Retained(runtime.layout)
         self._bad = BadMessages()
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._flying: dict[int, Waiting] = {}
+        self._flying: dict[int, Flight] = {}
+        self._overdue: Overdue | None = None
         self._again: deque[Waiting] = deque()
         self._heard: list[Waiting] = []
         self._late: list[Waiting] = []
         self._unreadable: list[Waiting] = []
         self._broke: list[Waiting] = []
         self._oversized: list[Waiting] = []
-        self._held_since = self._quiet_since = 0.0
+        self._held_since = 0.0
         self.refused = self.expired = self.set_aside = 0
 
     @property
     def too_large(self) -> int:
         """Number of messages larger than this broker's limit: they wait for a higher limit, or another broker."""
         return len(self._oversized)
+
+    @property
+    def unanswered(self) -> int:
+        """Number of messages for which a connection was given up, as the broker did not answer them, and which are not settled."""
+        return self._bad.unanswered
 
     def answered(self, token: int, refusal: str) -> None:
         """The broker's answer to one message. On the link's thread; never waits."""
@@ -114,8 +122,13 @@ class Publisher:
 
     # -- to the broker -------------------------------------------------------------------------------------------------
 
+    @property
+    def _window(self) -> int:
+        """Messages in flight, at most."""
+        return min(WINDOW, self._wire.limits.window)
+
     def _send_waiting(self) -> None:
-        window = min(WINDOW, self._wire.limits.window)
+        window = self._window
         if not self._again:
             self._take(window - len(self._flying))
         while self._again and len(self._flying) < window and self._may_go(self._again[0]):
@@ -135,7 +148,7 @@ class Publisher:
         """Whether it may be sent now: a message that may have broken the link is sent alone."""
         if self._bad.goes_alone(waiting):
             return not self._flying
-        return not any(self._bad.goes_alone(one) for one in self._flying.values())
+        return not any(self._bad.goes_alone(one.waiting) for one in self._flying.values())
 
     def _send(self, waiting: Waiting) -> None:
         payload, left = prepared(waiting, self._runtime.clock)
@@ -149,14 +162,15 @@ class Publisher:
                 "error", f"broker takes {most} bytes, {waiting.tail} has {len(payload)}", hint=hint_of("message_too_large")
             )
         else:
-            if not self._flying:
-                self._quiet_since = time.monotonic()
-            self._flying[self._wire.send(waiting.tail, payload, retain=waiting.retain, expiry_s=left)] = waiting
+            retain = waiting.retain and self._retained.newest(waiting)
+            token = self._wire.send(waiting.tail, payload, retain=retain, expiry_s=left)
+            self._flying[token] = Flight(waiting, time.monotonic())
 
     def _watch(self) -> None:
-        """Disconnect from a broker that acknowledges nothing; retry messages that were put by when nothing else waits."""
-        if self._flying and time.monotonic() - self._quiet_since > SILENT_S:
-            self._quiet_since = time.monotonic()
+        """Disconnect if a message has no answer for too long; retry messages that were put by when nothing else waits."""
+        found = overdue(tuple(self._flying.values()), time.monotonic(), self._silent_s)
+        if found:
+            self._overdue = found
             self._wire.disconnect("no_puback")
         if not self._flying and not self._again and self._wire.held:
             self._again.extend(self._bad.idle())
@@ -171,10 +185,10 @@ class Publisher:
             self._let_go()
 
     def _answered(self, token: int, refusal: str) -> None:
-        waiting = self._flying.pop(token, None)
-        if waiting is None:
+        if token not in self._flying:
             return
-        self._quiet_since = time.monotonic()
+        waiting = self._flying[token].waiting
+        self._flying = answered(self._flying, token)
         self._again.extend(self._bad.passed(waiting))
         if refusal:
             # It stays in the outbox until the broker's configuration is corrected, and is tried again at the next start.
@@ -188,15 +202,24 @@ class Publisher:
 
     def _returned(self, tokens: tuple[int, ...], cause: str) -> None:
         """Send again: first retained messages, so that later changes follow them; then those in flight, then the waiting ones."""
-        on_their_way = [self._flying.pop(token) for token in tokens if token in self._flying]
-        again, broke = self._bad.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
-        order = {key_of(one): one for one in (*self._retained.all(), *again, *self._oversized, *self._again)}
+        on_their_way = [self._flying.pop(token).waiting for token in tokens if token in self._flying]
+        why, self._overdue = self._overdue, None
+        if why:
+            again, broke = self._bad.left(on_their_way, why, max(1, self._window // 2))
+        else:
+            again, broke = self._bad.lost(on_their_way, blamed=cause not in NOT_OF_A_MESSAGE)
+        stands = [one for one in self._retained.all() if not self._bad.holds(one)]
+        order = {key_of(one): one for one in (*stands, *again, *self._oversized, *self._again)}
         self._oversized.clear()
         self._again = deque(order.values())
         for one in broke:
-            self.set_aside += 1
-            self._runtime.log("error", f"{one.tail}: the link broke each time it was sent, others passed: set aside", seq=one.seq)
-        self._broke += broke
+            self._set_aside(one, "not answered again and again" if why else "the link broke each time it was sent")
+
+    def _set_aside(self, one: Waiting, reason: str) -> None:
+        self.set_aside += 1
+        self._runtime.log("error", f"{one.tail}: {reason}, others passed: set aside", seq=one.seq)
+        self._storing.attempt(lambda: self._retained.set_aside(one))
+        self._broke.append(one)
 
     def _let_go(self) -> None:
         self._heard = self._outboxes.let_go(self._heard, "heard")

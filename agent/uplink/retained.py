@@ -18,6 +18,7 @@ from provisioning.layout import Layout
 
 _MOST = 64
 _MOST_BYTES = 256 * 1024
+_MOST_TOPICS = 256
 
 
 class Kept(Struct, frozen=True):
@@ -36,6 +37,7 @@ class Retained:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.uplink / "retained.json"
         self._kept = {one.tail: one for one in self._read()}
+        self._sent: dict[str, tuple[str, int]] = {}
 
     def taken(self, waiting: Waiting) -> None:
         """The broker has it. `StorageError` if that cannot be stored: then only this process knows it."""
@@ -46,6 +48,25 @@ class Retained:
             self._kept[waiting.tail] = Kept(waiting.epoch, waiting.seq, waiting.tail, waiting.put_ms, waiting.payload.decode())
         if self._kept.get(waiting.tail) != before:
             self._write()
+
+    def set_aside(self, waiting: Waiting) -> None:
+        """No broker takes this one: it is not sent again. `StorageError` as above."""
+        kept = self._kept.get(waiting.tail)
+        if kept and (kept.epoch, kept.seq) == (waiting.epoch, waiting.seq):
+            del self._kept[waiting.tail]
+            self._write()
+
+    def newest(self, waiting: Waiting) -> bool:
+        """Whether no later message of its topic was sent before. An older one that is sent again must not stand at the broker.
+
+        Called once for each retained message that is sent.
+        """
+        epoch, seq = self._sent.pop(waiting.tail, (waiting.epoch, 0))
+        later = epoch == waiting.epoch and seq > waiting.seq
+        self._sent[waiting.tail] = (epoch, seq) if later else (waiting.epoch, waiting.seq)
+        while len(self._sent) > _MOST_TOPICS:
+            del self._sent[next(iter(self._sent))]
+        return not later
 
     def all(self) -> list[Waiting]:
         """All stored messages, to be sent again."""

@@ -80,6 +80,7 @@ class Uplink:
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
+        self._topics_refused: tuple[str, ...] | None = None
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         wire = BrokerWire(self._prefix)
@@ -104,6 +105,7 @@ class Uplink:
             will=self._will(),
             returned=self._publisher.returned,
             turned=runtime.beat,
+            subscribed=self._subscribed,
         )
         wire.client = self._link
         runtime.answer(SurveyOutboxes, lambda _asked: survey(self._outboxes), on="ctl")
@@ -131,12 +133,15 @@ class Uplink:
         was = self._connected.is_set()
         self._state_of_link.changed(connected, cause)
         if connected:
-            self._born = False
+            self._born, self._topics_refused = False, None
             self._connected.set()
         else:
             self._connected.clear()
         if connected or was:
             self._runtime.log("info" if connected else "warning", f"broker: {cause}")
+
+    def _subscribed(self, refused: tuple[str, ...]) -> None:
+        self._topics_refused = tuple(one.removeprefix(f"{self._prefix}/") for one in refused)
 
     @contextmanager
     def link(self) -> Iterator[None]:
@@ -165,7 +170,8 @@ class Uplink:
             if trouble:
                 runtime.enter("degraded", trouble, owner="ops")
             elif self._connected.is_set():
-                runtime.enter("ready", "connected")
+                # Before the broker has granted the subscriptions no order and no command would come; messages are sent.
+                runtime.enter(*(("starting", "subscribing") if self._topics_refused is None else ("ready", "connected")))
             self._report_link()
 
     def _trouble(self) -> str:
@@ -175,7 +181,8 @@ class Uplink:
             return trouble or self._runtime.stalled()
         refused = "messages_refused" if self._publisher.refused else ""
         too_large = "message_too_large" if self._publisher.too_large else ""
-        return self._link.trouble or too_large or refused or self._runtime.stalled()
+        unanswered = "no_puback" if self._publisher.unanswered else ""
+        return self._link.trouble or too_large or refused or unanswered or self._runtime.stalled()
 
     def _breaks(self) -> dict[str, int]:
         lost = self._link.sessions_lost
@@ -193,6 +200,8 @@ class Uplink:
                 expired=publisher.expired,
                 too_large=publisher.too_large,
                 set_aside=publisher.set_aside,
+                unanswered=publisher.unanswered,
+                topics_refused=" ".join(self._topics_refused or ()),
                 unreadable=self._link.unreadable,
                 breaks=self._breaks(),
                 ignored_commands=ignored.commands,

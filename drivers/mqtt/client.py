@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.mqtt.disconnect_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, text_of
 from drivers.mqtt.packet_limits import MOST_PACKET, Credentials, Line, context_of, diagnose
+from drivers.mqtt.subscriptions import Subscriptions
 
 __all__ = ["Client", "Credentials", "Limits", "Will", "diagnose"]
 WILL_DELAY_S = 30
@@ -40,6 +41,7 @@ _CONNACK_S = 20.0
 _TURN_S = 1.0
 _LEAVE_S = 1.0
 _RECEIVE_MOST = 32
+_LONGEST_DETAIL = 500
 _ENDS = {"Keep alive timeout": "broker_silent", "Protocol error": "broker_garbled", "Malformed packet": "broker_garbled"}
 """Stable codes for the errors that paho itself detects, by paho's text."""
 
@@ -58,6 +60,8 @@ class Client:
 
     acknowledged  called with the token of each message that the broker has answered, and the reason if it refused it, else ""
     changed       called with (connected, cause) at each connect and disconnect; cause: "connected", or a stable code
+    subscribed    called on each connection when the broker has answered all that the client subscribes to, with the topics that it
+                  refused, and again when that changes; refused topics are asked for again from time to time
     received      called with (topic, payload) of each message of a subscribed topic
     returned      called at each new connection with the tokens of the messages that were sent before and not acknowledged, and why
                   that connection ended; they are not sent again. None: the client sends them again itself, with the same tokens
@@ -76,8 +80,10 @@ class Client:
         will: Will | None = None,
         returned: Callable[[tuple[int, ...], str], None] | None = None,
         turned: Callable[[], None] = lambda: None,
+        subscribed: Callable[[tuple[str, ...]], None] = lambda _refused: None,
     ) -> None:
         self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
+        self._subscribed, self._subscriptions = subscribed, Subscriptions()
         self._returned, self._turned, self._will = returned, turned, will
         self._credentials = credentials
         self._client = client = PahoClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
@@ -96,7 +102,7 @@ class Client:
         self._cause = self._last_cause = self._disconnect_cause = self._line_cause = ""
         self.limits = Limits()
         self.detail = ""
-        """The broker's own text about the last refusal or end of a connection."""
+        """The broker's own text about the last refusal or end of a connection; or the topics that it refused, or did not answer."""
         self.trouble = ""
         """A function that this broker refuses to the client, as a stable code; "" if none."""
         self._session_until = 0.0
@@ -148,6 +154,7 @@ class Client:
     def _connection(self, host: str, port: int) -> bool:
         """One connection from begin to end; whether it lasted for `HELD_S` or longer."""
         self._cause = self._disconnect_cause = self._line_cause = self.detail = self.trouble = ""
+        self._subscriptions = Subscriptions()
         self._set_will(retain=self._last_cause != "retain_unavailable")
         properties = _properties(
             PacketTypes.CONNECT, SessionExpiryInterval=SESSION_S, MaximumPacketSize=MOST_PACKET, ReceiveMaximum=_RECEIVE_MOST
@@ -161,19 +168,29 @@ class Client:
         return self._end(host, port)
 
     def _serve(self) -> None:
-        late = time.monotonic() + _CONNACK_S
+        connack_by = time.monotonic() + _CONNACK_S
         leave_at: float | None = None
         while self._turn():
-            if self._up_since is None and time.monotonic() > late:
-                self._set_cause("no_connack")
-                return
-            if self._disconnect_cause:
-                self._set_cause(self._disconnect_cause)
+            if self._give_up(connack_by):
                 return
             if self._closing.is_set():
                 leave_at = leave_at or time.monotonic() + _LEAVE_S
                 if time.monotonic() > leave_at:
                     return
+
+    def _give_up(self, connack_by: float) -> bool:
+        """Whether this connection ends now: by `disconnect`, or because an answer of the broker is missing for too long."""
+        now = time.monotonic()
+        if self._up_since is None and now > connack_by:
+            self._set_cause("no_connack")
+        elif self._disconnect_cause:
+            self._set_cause(self._disconnect_cause)
+        elif self._subscriptions.late(now):
+            self._set_cause("no_suback", "no answer: " + ", ".join(self._subscriptions.waiting.values()))
+        else:
+            self._ask_for(self._subscriptions.again(now))
+            return False
+        return True
 
     def _turn(self) -> bool:
         """Run paho's loop once; whether the connection continues. A packet that paho cannot parse ends this connection only."""
@@ -211,7 +228,7 @@ class Client:
     def _set_cause(self, cause: str, detail: str = "") -> None:
         """Set why this connection ends. Only the first call counts: later errors follow from the first one."""
         if not self._cause:
-            self._cause, self.detail = cause, detail[:200]
+            self._cause, self.detail = cause, detail[:_LONGEST_DETAIL]
 
     def _set_will(self, *, retain: bool) -> None:
         if self._will:
@@ -240,9 +257,17 @@ class Client:
 
     def _up(self) -> None:
         self._up_since = time.monotonic()
-        for topic in self._subscribe:
-            self._client.subscribe(topic, qos=1)
+        self._ask_for(self._subscribe)
         self._changed(True, "connected")
+        if not self._subscribe:
+            self._subscribed(())
+
+    def _ask_for(self, topics: tuple[str, ...]) -> None:
+        """One request a topic, so that each refusal has its topic. Without a token the connection has ended already."""
+        for topic in topics:
+            token = self._client.subscribe(topic, qos=1)[1]
+            if token is not None:
+                self._subscriptions = self._subscriptions.asked(token, topic, time.monotonic())
 
     def _on_disconnect(self, _client: PahoClient, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
@@ -256,9 +281,17 @@ class Client:
     def _on_publish(self, _client: PahoClient, _data: Any, token: int, reason: Any, _properties: Any) -> None:
         self._events.append(lambda: self._acknowledged(token, str(reason) if reason.is_failure else ""))
 
-    def _on_subscribe(self, _client: PahoClient, _data: Any, _token: int, reasons: Any, _properties: Any) -> None:
-        if any(reason.is_failure for reason in reasons):
-            self.trouble = "subscription_refused"
+    def _on_subscribe(self, _client: PahoClient, _data: Any, token: int, reasons: Any, _properties: Any) -> None:
+        self._events.append(lambda: self._subscription_answered(token, tuple(reasons)))
+
+    def _subscription_answered(self, token: int, reasons: tuple[ReasonCode, ...]) -> None:
+        before = self._subscriptions
+        self._subscriptions = now = before.answered(token, reasons, time.monotonic())
+        if now is before or not now.complete:
+            return
+        self.trouble = "subscription_refused" if now.refused else "" if self.limits.retain else "retain_unavailable"
+        self.detail = ", ".join(f"{topic}: {reason}" for topic, reason in now.refused.items())[:_LONGEST_DETAIL]
+        self._subscribed(tuple(now.refused))
 
     def _on_message(self, _client: PahoClient, _data: Any, message: MQTTMessage) -> None:
         try:

@@ -50,7 +50,8 @@ class Session:
 def session(
     client_id: str, credentials: Credentials, address: tuple[str, int], subscribe: tuple[str, ...] = (), most: int = 1000
 ) -> Iterator[Session]:
-    """A session for the duration of the block; `UnreachableError` if there is no connection within `_ANSWER_S`.
+    """A session for the duration of the block; `UnreachableError` if there is no connection within `_ANSWER_S`, or not all that
+    is subscribed to was granted.
 
     address   host and port
     most      received messages that are queued; further ones are dropped
@@ -68,7 +69,8 @@ def session(
         client_id,
         credentials,
         acknowledged=lambda token, refusal: answers.put((token, refusal)),
-        changed=lambda up, cause: causes.put("" if up else cause),
+        changed=lambda up, cause: None if up else causes.put(cause),
+        subscribed=lambda refused: causes.put(f"refuses subscriptions: {', '.join(refused)}" if refused else ""),
         received=received,
         subscribe=subscribe,
     )
@@ -77,7 +79,7 @@ def session(
         trouble = "no answer"
         with suppress(Empty):
             trouble = causes.get(timeout=_ANSWER_S)
-        _check(trouble, broker, "is it running, and does it trust this certificate?")
+        _check(trouble, broker, "is it running, does it trust this certificate, and does its access list allow these topics?")
         yield Session(client, broker, messages, answers)
     finally:
         client.close()

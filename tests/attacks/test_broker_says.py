@@ -12,7 +12,7 @@ import pytest
 
 from agent.messages import Alarm, Describe, Help, Tombstone
 from tests.support.broker import NAME, Broker, Published, until
-from tests.support.fake_broker import PUBLISH, FakeBroker, Talk, text_property
+from tests.support.fake_broker import PUBLISH, SUBSCRIBE, FakeBroker, Talk, text_property
 from tests.support.stop import Stop
 
 STANDS = {"state", "describe", "journal", "alarm/lens"}
@@ -189,8 +189,8 @@ def test_a_subscription_that_is_refused_is_the_state(meet: Callable[..., FakeBro
         talk.let_in()
         while True:
             got = talk.packet()
-            if got.kind == 8:
-                talk.send(b"\x90\x04" + got.body[:2] + b"\x00\x87")
+            if got.kind == SUBSCRIBE:
+                talk.refuse(got, 0x87)
             else:
                 talk.answer(got)
 
@@ -247,18 +247,22 @@ def test_a_broker_that_breaks_at_every_message_costs_none(meet: Callable[..., Fa
 
 
 @pytest.mark.slow
-def test_a_broker_that_acknowledges_nothing_is_left(meet: Callable[..., FakeBroker], stop: Stop) -> None:
+@pytest.mark.parametrize("mute", [b"", b"press-1"], ids=["nothing", "all-but-one"])
+def test_a_broker_that_leaves_a_message_without_an_answer_is_left(meet: Callable[..., FakeBroker], stop: Stop, mute: bytes) -> None:
     def silent(talk: Talk) -> None:
         talk.let_in()
         while True:
             got = talk.packet()
-            if got.kind != PUBLISH:
+            if got.kind != PUBLISH or mute not in got.body:
                 talk.answer(got)
 
     stop.outbox().put(Help("press-1", "pressed"))
     fake = meet(silent)
     until(lambda: standing(stop) == ("degraded", "no_puback"), "the state says why", 90)
     until(lambda: len(fake.begun_s) >= 2, "another connection is made")
+    until(lambda: stop.detail("connected"), "it stands")
+    assert standing(stop) == ("degraded", "no_puback"), "also while connected"
+    assert stop.detail("unanswered") == 1
     assert stop.outbox().pending()
 
 

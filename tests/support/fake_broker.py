@@ -88,6 +88,10 @@ class Talk:
         elif got.kind == PINGREQ:
             self.send(packet(PINGRESP, 0, b""))
 
+    def refuse(self, got: Packet, code: int) -> None:
+        """Answer a request to subscribe to one topic with a reason code."""
+        self.send(packet(SUBACK, 0, got.body[:2] + bytes([0, code])))
+
     def disconnect(self, code: int) -> None:
         self.send(packet(DISCONNECT, 0, bytes([code, 0])))
 
