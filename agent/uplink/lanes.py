@@ -46,7 +46,7 @@ class Lane:
         self._reading.attempt(lambda: found.append(self._source.pending()))
         return found[-1]
 
-    def let_go(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
+    def remove_claimed(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
         """Delete those of its own messages; returns those that could not be deleted now."""
         source = self._source
         ends = {"heard": source.delete, "expired": source.expire, "corrupt": source.give_up, "set_aside": source.set_aside}
@@ -68,9 +68,9 @@ class Lanes:
             lane.taken(waiting)
         return [waiting for _, waiting in chosen]
 
-    def let_go(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
+    def remove_claimed(self, messages: Sequence[Waiting], end: End) -> list[Waiting]:
         """Delete messages; returns those to delete later. A message of none of the lanes is ignored."""
-        return [one for lane in self._lanes for one in lane.let_go(messages, end)]
+        return [one for lane in self._lanes for one in lane.remove_claimed(messages, end)]
 
     def pending(self) -> int:
         """Messages that wait in all outboxes that can be reached."""

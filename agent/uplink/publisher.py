@@ -109,7 +109,7 @@ class Publisher:
                 self._send_waiting()
                 self._watch()
             self._settle(_POLL_S)
-        self._let_go()
+        self._remove_settled()
 
     def flush(self, within_s: float) -> bool:
         """Send all that waits, after the thread has ended; whether the broker has acknowledged all."""
@@ -117,7 +117,7 @@ class Publisher:
         while self._outboxes.pending() and time.monotonic() < end:
             self._send_waiting()
             self._settle(_POLL_S)
-        self._let_go()
+        self._remove_settled()
         return not self._outboxes.pending()
 
     # -- to the broker -------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class Publisher:
         for work in _drain(self._news, wait_s):
             work()
         if not self._flying or len(self._heard) >= _MOST_TAKEN or time.monotonic() - self._held_since > _HELD_S:
-            self._let_go()
+            self._remove_settled()
 
     def _answered(self, token: int, refusal: str) -> None:
         if token not in self._flying:
@@ -193,7 +193,7 @@ class Publisher:
         if refusal:
             # It stays in the outbox until the broker's configuration is corrected, and is tried again at the next start.
             self.refused += 1
-            self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="mend its access list for this node")
+            self._runtime.log("error", f"broker refuses {waiting.tail}: {refusal}", hint="correct its access list for this node")
             return
         self._storing.attempt(lambda: self._retained.taken(waiting))
         if not self._heard:
@@ -221,11 +221,11 @@ class Publisher:
         self._storing.attempt(lambda: self._retained.set_aside(one))
         self._broke.append(one)
 
-    def _let_go(self) -> None:
-        self._heard = self._outboxes.let_go(self._heard, "heard")
-        self._late = self._outboxes.let_go(self._late, "expired")
-        self._unreadable = self._outboxes.let_go(self._unreadable, "corrupt")
-        self._broke = self._outboxes.let_go(self._broke, "set_aside")
+    def _remove_settled(self) -> None:
+        self._heard = self._outboxes.remove_claimed(self._heard, "heard")
+        self._late = self._outboxes.remove_claimed(self._late, "expired")
+        self._unreadable = self._outboxes.remove_claimed(self._unreadable, "corrupt")
+        self._broke = self._outboxes.remove_claimed(self._broke, "set_aside")
 
 
 def prepared(waiting: Waiting, clock: SystemClock) -> tuple[bytes, int | None]:
