@@ -18,6 +18,7 @@ VERBS = {
     "bundle": Verb("central.commands.bundle", _NODES),
     "sign": Verb("central.commands.sign", _NODES),
     "send": Verb("central.commands.send", _NODES),
+    "collect": Verb("central.commands.collect", _NODES),
     "renew": Verb("central.commands.renew", _NODES),
     "revoke": Verb("central.commands.revoke", _NODES),
     "ingest": Verb("central.commands.ingest", _CLIPS),

@@ -14,8 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from paho.mqtt.client import Client as PahoClient
@@ -24,12 +23,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from drivers.mqtt.client_options import Delivery, Keeping, Will
 from drivers.mqtt.disconnect_causes import Limits, cause_of_disconnect, cause_of_failure, cause_of_refusal, limits_of, text_of
 from drivers.mqtt.packet_limits import MOST_PACKET, Credentials, Line, context_of, diagnose
 from drivers.mqtt.subscriptions import Subscriptions
 
-__all__ = ["Client", "Credentials", "Limits", "Will", "diagnose"]
+__all__ = ["Client", "Credentials", "Delivery", "Keeping", "Limits", "Will", "diagnose"]
 WILL_DELAY_S = 30
 """The broker publishes the will so many seconds after the connection is lost."""
 SESSION_S = 3600
@@ -46,14 +47,6 @@ _ENDS = {"Keep alive timeout": "broker_silent", "Protocol error": "broker_garble
 """Stable codes for the errors that paho itself detects, by paho's text."""
 
 
-@dataclass(frozen=True)
-class Will:
-    """The message that the broker publishes when the connection is lost."""
-
-    topic: str
-    payload: bytes
-
-
 class Client:
     """A client that connects and reconnects by itself. The callbacks run in the thread that calls `run`, and must not block; an
     exception in one of them ends it.
@@ -66,6 +59,7 @@ class Client:
     returned      called at each new connection with the tokens of the messages that were sent before and not acknowledged, and why
                   that connection ended; they are not sent again. None: the client sends them again itself, with the same tokens
     turned        called at least every few seconds while it runs
+    keeping       given by a client that confirms messages itself; retained messages are then sent at the first subscription only
     """
 
     def __init__(
@@ -81,12 +75,15 @@ class Client:
         returned: Callable[[tuple[int, ...], str], None] | None = None,
         turned: Callable[[], None] = lambda: None,
         subscribed: Callable[[tuple[str, ...]], None] = lambda _refused: None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._acknowledged, self._changed, self._received, self._subscribe = acknowledged, changed, received, subscribe
         self._subscribed, self._subscriptions = subscribed, Subscriptions()
         self._returned, self._turned, self._will = returned, turned, will
-        self._credentials = credentials
-        self._client = client = PahoClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
+        self._credentials, self._keeping = credentials, keeping
+        self._client = client = PahoClient(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, manual_ack=keeping is not None
+        )
         client.tls_set_context(context_of(credentials, Line))
         client.max_inflight_messages_set(0)
         client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
@@ -108,6 +105,9 @@ class Client:
         self._session_until = 0.0
         self.sessions_lost = 0
         """How often the broker no longer had the session: it lost its store, or another client used the same id."""
+        self.session_kept = False
+        """Whether the broker had the session of this client when the present connection began."""
+        self._connection_number, self._confirming = 0, Lock()
         self.unreadable = 0
         """Number of messages that were dropped because their topic is not valid UTF-8."""
 
@@ -126,6 +126,13 @@ class Client:
     def disconnect(self, cause: str) -> None:
         """End this connection; the client then makes a new one. cause: stable code that `changed` reports. From any thread."""
         self._disconnect_cause = cause
+
+    def confirm(self, delivery: Delivery) -> None:
+        """Acknowledge a message to the broker. Of an earlier connection nothing is sent: the broker sends that message again, and
+        its number may now mean another one. From any thread."""
+        with self._confirming:
+            if delivery.connection == self._connection_number and delivery.qos:
+                self._client.ack(delivery.number, delivery.qos)
 
     def close(self, *, with_will: bool = False) -> None:
         """Disconnect and end `run`. The broker then does not publish the will, unless `with_will`."""
@@ -156,9 +163,12 @@ class Client:
         self._cause = self._disconnect_cause = self._line_cause = self.detail = self.trouble = ""
         self._subscriptions = Subscriptions()
         self._set_will(retain=self._last_cause != "retain_unavailable")
+        kept_s, most = (self._keeping.session_s, self._keeping.most) if self._keeping else (SESSION_S, _RECEIVE_MOST)
         properties = _properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=SESSION_S, MaximumPacketSize=MOST_PACKET, ReceiveMaximum=_RECEIVE_MOST
+            PacketTypes.CONNECT, SessionExpiryInterval=kept_s, MaximumPacketSize=MOST_PACKET, ReceiveMaximum=most
         )
+        with self._confirming:
+            self._connection_number += 1
         try:
             self._client.connect(host, port, _KEEPALIVE_S, clean_start=False, properties=properties)
         except OSError as problem:
@@ -245,6 +255,7 @@ class Client:
             self._set_cause("qos_unavailable", "the broker does not support QoS 1")
             self._disconnect_cause = "qos_unavailable"
             return
+        self.session_kept = bool(flags.session_present)
         if time.monotonic() < self._session_until and not flags.session_present:
             self.sessions_lost += 1
         self.limits = limits_of(properties)
@@ -264,8 +275,9 @@ class Client:
 
     def _ask_for(self, topics: tuple[str, ...]) -> None:
         """One request a topic, so that each refusal has its topic. Without a token the connection has ended already."""
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if self._keeping else 0)
         for topic in topics:
-            token = self._client.subscribe(topic, qos=1)[1]
+            token = self._client.subscribe(topic, options=options)[1]
             if token is not None:
                 self._subscriptions = self._subscriptions.asked(token, topic, time.monotonic())
 
@@ -299,7 +311,13 @@ class Client:
         except UnicodeDecodeError:
             self.unreadable += 1
             return
-        self._events.append(lambda: self._received(topic, bytes(message.payload)))
+        payload = bytes(message.payload)
+        if self._keeping:
+            found = Delivery(topic, payload, message.retain, message.qos, self._connection_number, message.mid)
+            delivered = self._keeping.delivered
+            self._events.append(lambda: delivered(found))
+        else:
+            self._events.append(lambda: self._received(topic, payload))
 
 
 def _properties(kind: int, **values: int) -> Properties:

@@ -10,7 +10,10 @@ packages=(
   libx264-dev                                                                   # encoder for tests/support/chip, the stand-in for an encoder chip
 )
 
-testing=(faketime groff-base openssh-server) # used by `make test`: wrong clocks, the manual page, a technician's SSH
+testing=(
+  faketime groff-base openssh-server                # used by `make test`: wrong clocks, the manual page, a technician's SSH
+  postgresql prometheus prometheus-alertmanager     # the collector's counterparts; the tests start them, on 127.0.0.1
+)
 
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon, and tools of the fault tests
 
@@ -30,11 +33,14 @@ as_root() {
 step_packages() { install "${packages[@]}"; }
 
 step_tests() {
-  local had=no
-  [ -x /usr/sbin/sshd ] && had=yes
+  # The tests start servers of their own; those of the system must not be enabled by this installation.
+  local server mine=()
+  for server in /usr/sbin/sshd:ssh.service:ssh.socket /usr/share/postgresql-common/pg_wrapper:postgresql.service \
+    /usr/bin/prometheus:prometheus.service /usr/bin/prometheus-alertmanager:prometheus-alertmanager.service; do
+    [ -e "${server%%:*}" ] || IFS=: read -ra mine <<< "${server#*:}:$(IFS=:; echo "${mine[*]}")"
+  done
   install "${testing[@]}"
-  # The tests start an SSH server of their own; the system's server must not be enabled by this installation.
-  [ $had = yes ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
+  [ ${#mine[@]} = 0 ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now "${mine[@]}" >/dev/null 2>&1 || true
   # A node uses the first available stack of networks; the tests cover all of them.
   .venv/bin/python -m provisioning.setup.run --each
 }

@@ -13,8 +13,11 @@ from provisioning.layout import CODE
 from provisioning.version import VERSION
 
 NODE, CENTRE = ("agent", "drivers", "privacy", "provisioning"), ("central",)
-NEEDS_MORE = {"drivers.camera.pi_camera", "provisioning.setup.nanodet", "provisioning.setup.rtmdet"}
-"""They need libcamera, or the package onnx, which is for set-up alone."""
+NEEDS_MORE = {
+    *("drivers.camera.pi_camera", "provisioning.setup.nanodet", "provisioning.setup.rtmdet"),
+    "central.fleet.collect.store.migrations.env",
+}
+"""They need libcamera, or the package onnx, which is for set-up alone; or alembic, which runs the last one."""
 IMPORTS = """
 import importlib, pkgutil, sys
 tops = [importlib.import_module(top) for top in sys.argv[1].split(",")]
