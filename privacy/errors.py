@@ -24,6 +24,9 @@ The message says what happened; the hint says what to do. Both begin in lower ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LyktaError(Exception):
     """Base of all errors. exit_code: of the command line."""
@@ -47,7 +50,13 @@ class ConfigError(LyktaError, ValueError):
 
 
 class RecordError(LyktaError, ValueError):
+    """code: the stable reason code of a record that keeps the camera closed; "" for any other."""
+
     exit_code = 5
+
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class DamageError(RecordError):
@@ -99,7 +108,13 @@ class MediaError(LyktaError, OSError):
 
 
 class ModelError(LyktaError, ValueError):
+    """code: the stable reason code in the node's state."""
+
     exit_code = 5
+
+    def __init__(self, message: str, hint: str = "", code: str = "models_invalid") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class DetectorError(LyktaError, RuntimeError):
@@ -124,3 +139,13 @@ class StorageError(LyktaError, OSError):
 
 class ZoneError(LyktaError, LookupError):
     pass
+
+
+@contextmanager
+def coded(code: str) -> Iterator[None]:
+    """Give this reason code to a `RecordError` of the block that has none."""
+    try:
+        yield
+    except RecordError as problem:
+        problem.code = problem.code or code
+        raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from drivers.creds import unsealed
-from privacy.errors import AccessError, EnrolmentError, RecordError
+from privacy.errors import AccessError, EnrolmentError, RecordError, coded
 from privacy.files import on_disk, read, read_own
 from privacy.records.basis import BASIS, VIEW, Basis, Permit, Profile, View, check_records
 from privacy.records.jws import Authority, Signer, TrustedKeys, load_chain, load_private_key, peek, verify_key_set, verify_listed
@@ -68,7 +68,8 @@ def load_authority(layout: Layout) -> Authority:
 
 
 def basis_keys(layout: Layout) -> TrustedKeys:
-    return verify_key_set(_read(layout.trust / "basis-keys.jws"), BASIS_KEYS, load_authority(layout))
+    with coded("basis_keys_invalid"):
+        return verify_key_set(_read(layout.trust / "basis-keys.jws"), BASIS_KEYS, load_authority(layout))
 
 
 def command_keys(layout: Layout) -> TrustedKeys:
@@ -79,15 +80,18 @@ def recipients(layout: Layout) -> tuple[str, ...]:
     """The age recipients that clips are sealed to, if the centre's CA signed the list; otherwise `RecordError`."""
     from privacy.records.recipients import read_list  # imported here: io does not need it, and it takes memory
 
-    return read_list(_read(layout.trust / "recipients.txt"), load_authority(layout))
+    with coded("recipients_invalid"):
+        return read_list(_read(layout.trust / "recipients.txt"), load_authority(layout))
 
 
 def load_records(layout: Layout) -> tuple[Basis, View]:
     """Basis and view with verified signatures. Whether they are for this node is not checked."""
     # First, so that a node without an identity gets that error.
     load_authority(layout)
-    basis = verify_basis(layout, _record(layout.basis))
-    return basis, verify_view(layout, basis, _record(layout.view))
+    with coded("basis_invalid"):
+        basis = verify_basis(layout, _record(layout.basis))
+    with coded("view_invalid"):
+        return basis, verify_view(layout, basis, _record(layout.view))
 
 
 def verify_basis(layout: Layout, token: bytes) -> Basis:
@@ -105,7 +109,10 @@ def verify_view(layout: Layout, basis: Basis, token: bytes) -> View:
 def load_permit(layout: Layout, site: str, node: str, profile: Profile, stack: str) -> Permit:
     """The verified records, if they are for this node, mask profile and stack; otherwise `RecordError` or `EnrolmentError`."""
     basis, view = load_records(layout)
-    check_revoked(layout, basis.id, view.id)
+    with coded("basis_revoked"):
+        check_revoked(layout, basis.id)
+    with coded("view_revoked"):
+        check_revoked(layout, view.id)
     return check_records(basis, view, site, node, profile, stack)
 
 
@@ -136,7 +143,8 @@ def _revoking(path: Path) -> Order:
     try:
         return peek(read(path, path.name), ORDER, Order)
     except RecordError as problem:
-        raise RecordError(f"{path}: {problem}", "have the centre send the order again; then remove this file") from problem
+        hint = "have the centre send the order again; then remove this file"
+        raise RecordError(f"{path}: {problem}", hint, "revocation_unreadable") from problem
 
 
 def _record(path: Path) -> bytes:
@@ -145,7 +153,7 @@ def _record(path: Path) -> bytes:
             return read_own(path)
         except FileNotFoundError as problem:
             hint = f"place the signed record at {path}"
-            raise RecordError(f"{path.name}: is missing: the camera stays closed", hint) from problem
+            raise RecordError(f"{path.name}: is missing: the camera stays closed", hint, f"{path.stem}_missing") from problem
 
 
 def _key(layout: Layout, name: str) -> bytes:

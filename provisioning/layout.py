@@ -129,6 +129,10 @@ class Layout:
         """A service's socket. name: ctl (technicians), uplink (status, signed envelopes), setup (camera: for the setup page)."""
         return self.run / service / f"{name}.sock"
 
+    def refusal(self, service: str) -> Path:
+        """Why a service refuses to work, written before it ends; the uplink reads the camera's."""
+        return self.run / service / "refusal.json"
+
     @property
     def trigger(self) -> Path:
         """The camera's socket for a press of the help button, reported by io. In a folder of its own, so that io cannot reach other

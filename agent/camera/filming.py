@@ -16,7 +16,7 @@ from agent.camera.pipeline import Coding, Listeners, Pipeline
 from agent.camera.presence import PresenceWatch, rises
 from agent.camera.recorder import Recorder, Stream, Trigger
 from agent.camera.ruling import Rulings
-from agent.camera.state import CameraFacts, state_of
+from agent.camera.state import DARK, DARK_SHARE, CameraFacts, Darkness, state_of
 from agent.camera.view_check import ViewCheck
 from agent.clips.custody import Custody
 from agent.runtime.service import Runtime
@@ -27,12 +27,13 @@ from drivers.media.encoder import H264Encoder
 from privacy.masking.delay import Seen
 from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
+from privacy.masking.light import dark_share
 from privacy.masking.masker import Masker
 from privacy.records.basis import Permit
 from privacy.records.seal import Recipient
 
-_WANTED = ("profile",)
-"""Whole masks that were asked for."""
+_NO_FAULT = ("profile", DARK)
+"""Whole masks that were asked for; and darkness, whose time is counted by itself."""
 
 
 class Parts(Struct, frozen=True):
@@ -86,6 +87,7 @@ class Filming:
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._blind_since_s = 0.0
+        self._darkness, self._too_dark, self._size = Darkness(), False, (1, 1)
 
     def trigger(self, trigger: Trigger) -> None:
         """From any thread: record a clip for this trigger, if the camera films."""
@@ -107,7 +109,8 @@ class Filming:
         # Camera and encoder are known from the first frame on, which makes the service ready.
         runtime.report(self._status(pipeline, recorder, camera, encoder.name))
         runtime.enter("starting", "first_frames")
-        self._blind_since_s = runtime.clock.mono_ms() / 1000
+        self._blind_since_s, self._darkness = runtime.clock.mono_ms() / 1000, Darkness()
+        self._too_dark, self._size = False, (camera.width, camera.height)
         flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
         self._recorder = None
         telling.note("capture_off", frames=pipeline.tally.frames)
@@ -149,11 +152,13 @@ class Filming:
     def _judge(self, recorder: Recorder, cause: str) -> None:
         runtime, folder = self._parts.runtime, self._parts.custody.spool.folder
         now_s = runtime.clock.mono_ms() / 1000
-        if not cause or cause in _WANTED:
+        if not cause or cause in _NO_FAULT:
             self._blind_since_s = now_s
         facts = CameraFacts(
             cause=cause,
             blind_s=now_s - self._blind_since_s,
+            dark_s=self._darkness.see(cause == DARK or self._too_dark, now_s),
+            most_dark_s=runtime.config.camera.dark_minutes * 60.0,
             stalled=runtime.stalled(),
             events=refusal(folder, "disk_refuses_events") if self._parts.custody.telling.trouble else "",
             clips=refusal(folder, "disk_refuses_clips") if recorder.refused_now else "",
@@ -182,6 +187,7 @@ class Filming:
     def _saw(self, seen: Seen, wall_ns: int) -> None:
         if not self._log.see(seen):
             return
+        self._too_dark = dark_share(seen.dark, *self._size) >= DARK_SHARE
         before, change = self._presence.now, self._presence.see(seen.detections, moment(wall_ns))
         if change:
             self._parts.keeper.defer(lambda: self._parts.custody.telling.say(change))

@@ -49,4 +49,11 @@ class KeeperThread:
             if time.monotonic() - saved >= _SAVE_S:
                 self._custody.telling.add(save)
                 saved = time.monotonic()
+        self._finish()
         keeper.save()
+
+    def _finish(self) -> None:
+        """What was queued before the stop is still written."""
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()()

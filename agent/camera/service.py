@@ -19,6 +19,7 @@ from agent.camera.neighbour import Neighbour
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
 from agent.camera.ruling import Rulings
+from agent.camera.state import closed
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
@@ -36,7 +37,7 @@ from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.masker import Masker
 from privacy.masking.networks.detectors import open_stack
-from privacy.records.basis import ZONE_UNKNOWN, Permit, Ruling
+from privacy.records.basis import Permit
 from privacy.records.journal import HEADS, Fact
 from privacy.records.seal import Recipient
 from provisioning.identity import load_permit, recipients
@@ -95,6 +96,7 @@ class CameraService:
         self._custody.telling.note(
             "service_on", basis=basis.id, view=view.id, assessment=basis.assessment, profile=runtime.config.mask.profile
         )
+        runtime.journal_states(self._note)
         self._answer()
         runtime.spawn("triggers", lambda: receive(runtime.layout.trigger, runtime.going_on, self._noticed, self._malformed))
         runtime.spawn("keeper", lambda: self._keeper.run(self._view.save), vital=False)
@@ -105,11 +107,9 @@ class CameraService:
                 self._receive(visit)
             elif ruling.open:
                 self._film()
-            elif ruling.reason == ZONE_UNKNOWN:
-                runtime.enter("blind", ruling.reason, owner="technician")
-                self._rest()
             else:
-                self._enter_off(ruling)
+                decided = closed(ruling, runtime.stalled())
+                runtime.enter(decided.state, decided.reason, until=decided.until, owner=decided.owner)
                 self._rest()
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -132,9 +132,17 @@ class CameraService:
     def _note_heads(self, heads: dict[str, Fact]) -> None:
         self._keeper.defer(lambda: self._custody.telling.note(HEADS, **heads))
 
+    def _note(self, kind: str, /, **facts: Fact) -> None:
+        """A journal entry, by way of the keeper's thread as long as that works."""
+        if self._runtime.stop.is_set():
+            self._custody.telling.note(kind, **facts)
+        else:
+            self._keeper.defer(lambda: self._custody.telling.note(kind, **facts))
+
     def _revoked(self, record: str) -> None:
-        if record in (self._permit.basis.id, self._permit.view.id):
-            self._runtime.fail(RecordError(f"{record}: was revoked", "place a newly signed record with another id"))
+        ours = {self._permit.basis.id: "basis_revoked", self._permit.view.id: "view_revoked"}
+        if record in ours:
+            self._runtime.fail(RecordError(f"{record}: was revoked", "place a newly signed record with another id", ours[record]))
 
     def _noticed(self, notice: Notice) -> None:
         if notice.kind == "visit":
@@ -162,14 +170,6 @@ class CameraService:
             runtime.enter("blind", problem.code, owner="technician")
             self._rest()
             return None
-
-    def _enter_off(self, ruling: Ruling) -> None:
-        """The state off, as the records demand; degraded if the thread that deletes at the deadlines has stopped."""
-        stalled = self._runtime.stalled()
-        if stalled:
-            self._runtime.enter("degraded", stalled, owner="technician")
-        else:
-            self._runtime.enter("off", ruling.reason, until=ruling.until)
 
     def _rest(self) -> None:
         """Wait until the next decision, or a visit. A decision that nothing may be filmed counts as finished work."""

@@ -102,6 +102,7 @@ class Io:
         runtime.answer(SetContact, self._set, on="ctl")
         runtime.answer(TestHelp, self._test_now, on="ctl")
         self._store.note("service_on")
+        runtime.journal_states(self._store.note)
         self._begin()
         runtime.spawn("notices", lambda: receive(runtime.layout.presence, runtime.going_on, self._noticed, self._malformed))
         runtime.ready()

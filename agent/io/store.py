@@ -61,7 +61,7 @@ class IoStore:
         # Only after the message is in the outbox; writes are done in order.
         self._telling.add(lambda: self._memory.add(lambda: self._alarms.cleared(tail)))
 
-    def note(self, kind: str, **facts: Fact) -> None:
+    def note(self, kind: str, /, **facts: Fact) -> None:
         self._telling.note(kind, **facts)
 
     def retry(self) -> None:

@@ -24,7 +24,7 @@ class Telling:
         self._messages = Backlog()
         self._entries = Backlog() if apart else self._messages
 
-    def note(self, kind: str, **facts: Fact) -> None:
+    def note(self, kind: str, /, **facts: Fact) -> None:
         """An entry of the unit's journal."""
         if journal := self._journal:
             self._entries.add(lambda: journal.append(kind, **facts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.runtime.control import Request, ask_for
+from agent.runtime.control import EXCHANGE_S, Request, ask_for
 from agent.runtime.status import STATUS, CameraStatus, IoStatus, Status, StatusAnswer, UplinkStatus
 from provisioning.layout import Layout
 
@@ -18,9 +18,9 @@ class AskStatus(Request[Any], frozen=True, tag="status"):
     answer = Any
 
 
-def status_at(path: Path, kind: type[S]) -> StatusAnswer[S]:
+def status_at(path: Path, kind: type[S], timeout: float = EXCHANGE_S) -> StatusAnswer[S]:
     """The status of the service on this socket; `UnreachableError` if it does not answer, or not in this form."""
-    found: StatusAnswer[S] = ask_for(StatusAnswer[kind], path, AskStatus())  # type: ignore[valid-type]
+    found: StatusAnswer[S] = ask_for(StatusAnswer[kind], path, AskStatus(), timeout)  # type: ignore[valid-type]
     return found
 
 

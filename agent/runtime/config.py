@@ -30,6 +30,9 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     number    index of the camera in `rpicam-hello --list-cameras`; required if there are several
     rotation  degrees: 180 if mounted upside down; the sensor cannot do quarter turns
     noiseless  the file may repeat the same picture (colour bars, a still): no `camera_frozen`; refused for a real camera
+    dark_minutes  in assessed hours, darkness in which nobody could be seen makes the node `blind: too_dark` after so many minutes:
+                  at a stop that is lit it is a fault, of a lamp or by a cover on the lens. Five, as a sodium lamp is bright again
+                  some minutes after a loss of power (a rule of thumb, not measured). 0: an unlit stop, which stays `degraded`
     """
 
     source: Literal["picamera2", "file"] = "picamera2"
@@ -37,6 +40,7 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     number: Annotated[int, Meta(ge=0, le=7)] | None = None
     rotation: Literal[0, 180] = 0
     noiseless: bool = False
+    dark_minutes: Annotated[int, Meta(ge=0, le=120)] = 5
     width: Annotated[int, Meta(ge=320, le=1920, multiple_of=2)] = 1280
     height: Annotated[int, Meta(ge=180, le=1080, multiple_of=2)] = 720
     fps: Annotated[int, Meta(ge=5, le=30)] = 15

@@ -23,13 +23,16 @@ import msgspec
 from msgspec import Struct
 
 from agent.messages import Owner, StateName
+from agent.runtime import refusal
 from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
-from agent.runtime.settings_in_force import effective, for_help
+from agent.runtime.settings_in_force import Effective, effective, for_help
+from agent.runtime.state_journal import Note, StateJournal
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from drivers import stderr, sysd, threads
+from drivers.clock import SystemClock
 from drivers.threads import Thread
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import locked
@@ -78,13 +81,28 @@ class Runtime:
         self._beats: dict[str, Beat] = {}
         status = {verb_of(AskStatus): Reply(AskStatus, self._status)}
         self._replies: dict[str, Replies] = {"ctl": dict(status), "uplink": dict(status)}
+        self._states: StateJournal | None = None
 
     @property
     def standing(self) -> ServiceState:
         return self._standing
 
+    def journal_states(self, note: Note) -> None:
+        """From now on note each change of the state, beginning with the present one. note: writes an entry or queues it."""
+        self._states = StateJournal(note)
+        self._note_state()
+
+    def _note_state(self) -> None:
+        if journal := self._states:
+            standing = self._standing
+            journal.see(standing.state, standing.reason, standing.owner, standing.until)
+
     def enter(self, state: StateName, reason: str, *, until: datetime | None = None, owner: Owner = "nobody") -> None:
         """Set the state; the same state and reason keep their `since`."""
+        self._set_state(state, reason, until, owner)
+        self._note_state()
+
+    def _set_state(self, state: StateName, reason: str, until: datetime | None, owner: Owner) -> None:
         with self._lock:
             old = self._standing
             same = (old.state, old.reason) == (state, reason)
@@ -164,6 +182,8 @@ class Runtime:
     def fail(self, problem: BaseException) -> None:
         """End the service because of this problem."""
         tell(problem)
+        if not self.exit_code and (code := refusal.code_of(problem)):
+            refusal.leave(self.layout, self.name, code, self.clock)
         self.exit_code = self.exit_code or (problem.exit_code if isinstance(problem, LyktaError) else 1)
         self.stop.set()
 
@@ -233,10 +253,8 @@ def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> in
     """Run a service until it is stopped or fails; returns the exit code."""
     try:
         lock = _only_instance(layout, name)
-        settings = for_help(layout) if name == "io" else effective(layout)
-        if settings.trouble and name == "camera":
-            # These settings may have demanded a stronger mask: the camera must not film without them. Help and the link go on.
-            raise settings.trouble
+        refusal.take_back(layout, name)
+        settings = _settings_of(layout, name)
     except LyktaError as problem:
         tell(problem)
         return problem.exit_code
@@ -255,6 +273,20 @@ def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> in
     _end(runtime)
     lock.close()
     return runtime.exit_code
+
+
+def _settings_of(layout: Layout, name: str) -> Effective:
+    """The settings of a service; an error, which is also left for the uplink, if it must not work with them."""
+    try:
+        settings = for_help(layout) if name == "io" else effective(layout)
+    except LyktaError:
+        refusal.leave(layout, name, refusal.SETTINGS, SystemClock("host"))
+        raise
+    if settings.trouble and name == "camera":
+        # These settings may have demanded a stronger mask: the camera must not film without them. Help and the link go on.
+        refusal.leave(layout, name, refusal.CONFIGURATION, SystemClock("host"))
+        raise settings.trouble
+    return settings
 
 
 def tell(problem: BaseException) -> None:

@@ -16,6 +16,7 @@ from agent.outbox.outbox import Outbox
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
+from agent.runtime.state_journal import NODE_STATE, StateJournal
 from agent.runtime.status import UplinkStatus
 from agent.uplink import health
 from agent.uplink.describing import Describer
@@ -34,7 +35,7 @@ from agent.uplink.wire import BrokerWire
 from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Client, Credentials, Will
-from privacy.records.journal import Journal
+from privacy.records.journal import Fact, Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
@@ -55,10 +56,10 @@ def run(runtime: Runtime) -> None:
     outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
     uploader = Uploader(runtime, outbox, files, journal)
-    uplink = Uplink(runtime, outbox, credentials, uploader)
+    uplink = Uplink(runtime, outbox, credentials, uploader, journal)
     runtime.answer(Carry, uploader.carry, on="ctl")
-    # A full disk must not stop the service whose uploads free space.
-    uplink.storing.attempt(lambda: journal.append("service_on"))
+    uplink.note("service_on")
+    runtime.journal_states(uplink.note)
     publisher = runtime.spawn("publisher", uplink.publish, LINK_STALLED_S)
     # Not vital: they wait for the ingest, the camera, the other services.
     runtime.spawn("uploader", uploader.run, UPLOAD_STALLED_S, vital=False)
@@ -69,14 +70,14 @@ def run(runtime: Runtime) -> None:
     uploader.abort()
     publisher.join()
     uplink.close()
-    uplink.storing.attempt(lambda: journal.append("service_off"))
+    uplink.note("service_off")
 
 
 class Uplink:
     """The link and the node's state."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader) -> None:
-        node, self._uploader = runtime.config.node, uploader
+    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader, journal: Journal) -> None:
+        node, self._uploader, self._journal = runtime.config.node, uploader, journal
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
@@ -95,6 +96,7 @@ class Uplink:
         self._edges = health.PowerEdges()
         self._born = False
         self._node = NodeState(runtime)
+        self._node_journal = StateJournal(self.note, NODE_STATE)
         self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
@@ -118,6 +120,10 @@ class Uplink:
         if not self.storing.attempt(lambda: numbered.append(self._outbox.will(lost))):
             return None
         return Will(f"{self._prefix}/state", numbered[0])
+
+    def note(self, kind: str, /, **facts: Fact) -> None:
+        """An entry of the uplink's journal, unless the disk refuses: that must not stop the service whose uploads free space."""
+        self.storing.attempt(lambda: self._journal.append(kind, **facts))
 
     def publish(self) -> None:
         """The publisher's thread."""
@@ -237,6 +243,7 @@ class Uplink:
             # By way of the outbox: states then reach the broker in the order in which they happened.
             if (state != self._node.told or birth) and self.storing.put(state):
                 self._node.told, self._born = state, self._born or birth
+            self._node_journal.see(state.state, state.reason, state.owner, state.until)
             if self._born:
                 self._report(birth=birth)
             if birth:

@@ -62,6 +62,11 @@ def dark_regions(frame: Frame) -> tuple[Region, ...]:
     return rectangles("dark", tiles < BLACK, (frame.width / columns, frame.height / rows), frame.width, frame.height)
 
 
+def dark_share(regions: tuple[Region, ...], width: int, height: int) -> float:
+    """Share, 0..1, of a picture of that size that dark regions cover. regions: of `dark_regions`, which do not overlap."""
+    return min(1.0, sum((one.right - one.left) * (one.bottom - one.top) for one in regions) / (width * height))
+
+
 def level(frame: Frame) -> float:
     """Mean luma, 0..255, of every sixteenth row and column."""
     return float(frame.planes[0][::_STEP, ::_STEP].mean())

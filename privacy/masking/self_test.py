@@ -93,6 +93,7 @@ def require(detector: Detector) -> tuple[Check, ...]:
             raise ModelError(
                 f"self-test: {check.name}: {check.detail}",
                 "run make setup again; if it still fails, send `lykta selftest --json`",
+                "self_test_failed",
             )
     return checks
 

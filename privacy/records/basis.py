@@ -23,6 +23,8 @@ VIEW = "lykta-view"
 Profile = Literal["standard", "strict", "full"]
 _ASSESSED = ("type", "stop", "purpose", "hours", "least_profile", "retention_hours", "stacks")
 """Fields that need a new assessment if they change (R05)."""
+BASIS_EXPIRED = "basis_expired"
+"""The reason of a ruling after the basis' end: nobody signed its successor in time, which is no lawful pause either."""
 ZONE_UNKNOWN = "zone_unknown"
 """The reason of a ruling if the time zone's file is missing or damaged: a fault of the node, not a lawful pause."""
 VISIT_MS = 60 * 60_000
@@ -128,6 +130,7 @@ def check_basis(basis: Basis, site: str, node: str) -> None:
         raise RecordError(
             f"basis: site/node: is for {basis.site}/{basis.node}, this node is {site}/{node}",
             "place this node's own basis",
+            "basis_of_other_node",
         )
 
 
@@ -137,14 +140,25 @@ def check_view(basis: Basis, view: View) -> None:
         raise RecordError(
             f"view: site/node: is for {view.site}/{view.node}, this node is {basis.site}/{basis.node}",
             "place this node's own view",
+            "view_of_other_node",
         )
     if view.basis != basis.id:
-        raise RecordError(f"view: basis: drawn for basis {view.basis}, in force is {basis.id}", "draw and sign the view again")
+        raise RecordError(
+            f"view: basis: drawn for basis {view.basis}, in force is {basis.id}",
+            "draw and sign the view again",
+            "view_of_other_basis",
+        )
     for area in view.areas:
         if area.kind == "path" and area.paragraph == "KBL11.5b":
-            raise RecordError("view: areas: KBL 11 § 5 b does not permit a path", "use KBL8-9 with an assessment")
+            raise RecordError(
+                "view: areas: KBL 11 § 5 b does not permit a path", "use KBL8-9 with an assessment", "view_not_permitted"
+            )
         if area.paragraph == "KBL11.5b" and not basis.stop.strip():
-            raise RecordError('basis: stop: KBL 11 § 5 b needs the id of a stop (got "")', "name the stop and sign the basis again")
+            raise RecordError(
+                'basis: stop: KBL 11 § 5 b needs the id of a stop (got "")',
+                "name the stop and sign the basis again",
+                "basis_without_stop",
+            )
 
 
 def check_running(basis: Basis, profile: Profile, stack: str) -> None:
@@ -153,10 +167,13 @@ def check_running(basis: Basis, profile: Profile, stack: str) -> None:
         raise RecordError(
             f"basis_mismatch: profile: {profile} is weaker than the assessed {basis.least_profile}",
             "set mask.profile higher",
+            "basis_mismatch",
         )
     if stack not in basis.stacks:
         raise RecordError(
-            f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}", "install an assessed stack"
+            f"basis: stacks: {stack} is not among the assessed {', '.join(basis.stacks)}",
+            "install an assessed stack",
+            "stack_not_assessed",
         )
 
 
@@ -188,7 +205,7 @@ def rule(basis: Basis, now: datetime, trusted_time: bool) -> Ruling:
     if now < basis.begin:
         return Ruling(False, "basis_not_yet", basis.begin)
     if now >= basis.end:
-        return Ruling(False, "basis_expired", None)
+        return Ruling(False, BASIS_EXPIRED, None)
     try:
         spans = _spans(basis, now)
     except ZoneError:

@@ -56,11 +56,11 @@ def no_data_partition(container: Container) -> None:
 @pytest.mark.parametrize(
     ("harm", "state", "reason"),
     [
-        (no_model, "blind", "records_or_settings_invalid"),
+        (no_model, "blind", "models_invalid"),
         (no_camera_key, "blind", "not_enrolled"),
         (foreign_camera_key, "blind", "camera_fails"),
         (time_unknown, "off", "time_unknown"),
-        (no_basis, "blind", "records_or_settings_invalid"),
+        (no_basis, "blind", "basis_missing"),
         (no_data_partition, "blind", "data_mount_failed"),
     ],
 )

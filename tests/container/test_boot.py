@@ -131,7 +131,7 @@ def test_a_new_basis_is_read_at_once(installed: Installed, folder: Path, figure:
         until(lambda: container.state("camera") == ("off", "outside_hours"), "the camera obeys", 10)
         figure("seconds from a new basis to obeying it", time.monotonic() - placed)
         place(b"no record")
-        until(lambda: container.told() == ("blind", "records_or_settings_invalid"), "the centre hears of the bad one", 30)
+        until(lambda: container.told() == ("blind", "basis_invalid"), "the centre hears of the bad one", 30)
         assert container.show("lykta-camera", "ActiveState") == "failed"
         place(good)
         until(lambda: filming(container), "it films again", 30)

@@ -81,20 +81,22 @@ def test_without_valid_records_the_camera_is_never_opened(node: Node, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "state", "reason", "owner"),
     [
-        ({"hours": []}, "outside_hours"),
-        ({"begin": ago(days=9), "end": ago(days=1)}, "basis_expired"),
-        ({"begin": ago(days=-1)}, "basis_not_yet"),
+        ({"hours": []}, "off", "outside_hours", "nobody"),
+        ({"begin": ago(days=9), "end": ago(days=1)}, "blind", "basis_expired", "lawyer"),
+        ({"begin": ago(days=-1)}, "off", "basis_not_yet", "nobody"),
     ],
 )
 def test_outside_its_hours_the_lens_is_closed_and_that_is_rest(
-    node: Node, tmp_path: Path, changes: dict[str, object], reason: str
+    node: Node, tmp_path: Path, changes: dict[str, object], state: str, reason: str, owner: str
 ) -> None:
-    """R07, R01: an expired or coming basis and the night are state `off`; the service lives and films nothing."""
+    """R07, R01: a coming basis and the night are state `off`, an expired basis is a lawyer's fault; the service lives and films
+    nothing."""
     node.sign("basis", **changes)
     service = subprocess.Popen(traced(node, tmp_path / "trace"), stderr=subprocess.DEVNULL)
-    until(lambda: node.state("camera") == ("off", reason), f"off for {reason}")
+    until(lambda: node.state("camera") == (state, reason), f"{state} for {reason}")
+    assert node.status("camera")["standing"]["owner"] == owner
     os.kill(node.status("camera")["pid"], signal.SIGTERM)
     assert service.wait(PATIENCE * 10) == 0
     assert VIDEO.name not in (tmp_path / "trace").read_text()

@@ -299,12 +299,12 @@ def test_a_visit_ends_with_the_basis(site: Site) -> None:
         site.services[0] = node.start("camera")
         until(lambda: node.state("camera")[0] == "off", "the camera rests")
         site.hold()
-        until(lambda: node.state("camera") in (("setup", "visit"), ("off", "basis_expired")), "the visit begins, or is too late")
+        until(lambda: node.state("camera") in (("setup", "visit"), ("blind", "basis_expired")), "the visit begins, or is too late")
         begun = node.state("camera") == ("setup", "visit")
         site.let_go()
         if begun:
             break
-    until(lambda: node.state("camera") == ("off", "basis_expired"), "it is over", 240)
+    until(lambda: node.state("camera") == ("blind", "basis_expired"), "it is over", 240)
     until(lambda: [entry["facts"].get("reason") for entry in site.entries()][-1:] == ["basis_not_in_force"], "it is in the journal")
 
 

@@ -280,6 +280,7 @@ def test_silence_is_told_a_cameras_as_blind_a_nodes_as_lost(stop: Stop, broker: 
         stop.leaves("camera")
         killed.close()
         until(lambda: states(stop, heard())[-1] == ("blind", "camera_silent"), "the camera is missed", 60)
+        assert states(stop, heard())[-2] == ("degraded", "camera_silent")
         until(lambda: states(killed, heard())[-1] == ("lost", "link_lost"), "the node is missed", 60)
         body = stop.messages(heard(), "state")[-1].body
         assert isinstance(body, State)
