@@ -12,7 +12,7 @@ from systemd import daemon, journal
 from drivers import stderr
 from privacy.foreign import printable
 
-_PRIORITIES = {"error": 3, "warning": 4, "info": 6}
+_PRIORITIES = {"error": 3, "warning": 4, "info": 6, "debug": 7}
 _LONGEST = 1000
 """Characters of a message, and of each field: both may quote untrusted text."""
 

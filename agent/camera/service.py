@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from agent.camera.commands import CameraCommands
 from agent.camera.filming import DetectorLog, Filming, Parts, listeners
 from agent.camera.flow import flow
 from agent.camera.keeper_thread import KeeperThread
 from agent.camera.mask_check import MaskCheck
 from agent.camera.neighbour import Neighbour
+from agent.camera.pause import Pause
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
 from agent.camera.ruling import Rulings
@@ -23,8 +25,9 @@ from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
 from agent.inbox.journal_heads import OtherHeads
+from agent.messages import Owner
 from agent.runtime.notices import Notice, receive
-from agent.runtime.requests import ConfirmView, Freed, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
+from agent.runtime.requests import ConfirmView, Freed, GiveCommand, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
 from agent.runtime.service import Runtime, run_service
 from drivers.camera.file_camera import FileCamera
 from drivers.camera.pi_camera import PiCamera
@@ -36,7 +39,7 @@ from privacy.masking.detection import Detector
 from privacy.masking.frames import MaskedFrame
 from privacy.masking.masker import Masker
 from privacy.masking.networks.detectors import open_stack
-from privacy.records.basis import ZONE_UNKNOWN, Permit, Ruling
+from privacy.records.basis import ZONE_UNKNOWN, Permit
 from privacy.records.journal import HEADS, Fact
 from privacy.records.seal import Recipient
 from provisioning.identity import load_permit, recipients
@@ -83,8 +86,11 @@ class CameraService:
         self._rulings = Rulings(permit, runtime.clock)
         self._neighbour, self._log = Neighbour(runtime), DetectorLog(runtime)
         self._visits = Visits(runtime, permit, custody.telling, defer)
-        self._parts = Parts(runtime, permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
-        self._filming = Filming(self._parts, self._log, self._rulings, lambda: self._visits.now is not None)
+        self._pause = Pause(layout.pause, runtime.clock)
+        shared = (permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
+        self._parts = Parts(runtime, *shared, lambda: self._commands.refused)
+        self._filming = Filming(self._parts, self._log, self._rulings, lambda: self._visited() or self._pause.now() is not None)
+        self._commands = CameraCommands(runtime, custody.telling, self._rulings, self._filming, self._pause, self._visited).desk
 
     def run(self) -> None:
         runtime = self._runtime
@@ -99,17 +105,23 @@ class CameraService:
         runtime.spawn("triggers", lambda: receive(runtime.layout.trigger, runtime.stop, self._noticed, self._malformed))
         runtime.spawn("keeper", lambda: self._keeper.run(self._view.save))
         runtime.spawn("audit", self._mask.run)
+        self._commands.back()
         while not runtime.stop.is_set():
-            visit, ruling = self._visits.now, self._rulings.now()
+            if self._pause.lapsed():
+                self._custody.telling.note("pause_over", reason="time")
+            visit, ruling, paused = self._visits.now, self._rulings.now(), self._pause.now()
             if visit:
                 self._receive(visit)
+            elif ruling.open and paused:
+                self._enter_off("paused", paused.until, "ops")
+                self._rest()
             elif ruling.open:
                 self._film()
             elif ruling.reason == ZONE_UNKNOWN:
                 runtime.enter("blind", ruling.reason, owner="technician")
                 self._rest()
             else:
-                self._enter_off(ruling)
+                self._enter_off(ruling.reason, ruling.until)
                 self._rest()
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -118,6 +130,7 @@ class CameraService:
         runtime = self._runtime
         runtime.answer(GiveReceipt, self._receipt, on="uplink")
         runtime.answer(GiveOrder, self._order, on="uplink")
+        runtime.answer(GiveCommand, self._commands.take, on="uplink")
         runtime.answer(TellHeads, OtherHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
         runtime.answer(ShowView, self._view.show, on="ctl")
         runtime.answer(ConfirmView, self._view.confirm, on="ctl")
@@ -163,21 +176,26 @@ class CameraService:
             self._rest()
             return None
 
-    def _enter_off(self, ruling: Ruling) -> None:
-        """The state off, as the records demand; degraded if the thread that deletes at the deadlines has stopped."""
+    def _enter_off(self, reason: str, until: datetime | None, owner: Owner = "nobody") -> None:
+        """The state off, as the records or a pause demand; degraded if the thread that deletes at the deadlines has stopped."""
         stalled = self._runtime.stalled()
         if stalled:
             self._runtime.enter("degraded", stalled, owner="technician")
         else:
-            self._runtime.enter("off", ruling.reason, until=ruling.until)
+            self._runtime.enter("off", reason, until=until, owner=owner)
 
     def _rest(self) -> None:
-        """Wait until the next decision, or a visit. A decision that nothing may be filmed counts as finished work."""
+        """Wait until the next decision, a visit, or a change of the pause. A decision that nothing may be filmed counts as finished
+        work."""
         self._runtime.ready()
         self._runtime.fed()
-        visit, end = self._visits.now, time.monotonic() + REST_S
-        while time.monotonic() < end and self._visits.now is visit and not self._runtime.stop.wait(0.5):
-            pass
+        visit, pause, end = self._visits.now, self._pause.now(), time.monotonic() + REST_S
+        while time.monotonic() < end and (self._visits.now, self._pause.now()) == (visit, pause):
+            if self._runtime.stop.wait(0.5):
+                return
+
+    def _visited(self) -> bool:
+        return self._visits.now is not None
 
     def _receive(self, visit: Visit) -> None:
         """Serve a visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, no presence reported."""

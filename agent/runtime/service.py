@@ -26,11 +26,13 @@ from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
+from agent.runtime.log_level import LogThreshold
 from agent.runtime.settings_in_force import effective, for_help
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
 from drivers import stderr, sysd
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import PRIVATE
+from privacy.records.command_table import LogLevel
 from provisioning.layout import Layout
 
 _END_S, _TURN_S = 6.0, 0.1
@@ -60,6 +62,7 @@ class Runtime:
         self.clock = clock_of(layout, config, [name], name)
         self.stop = threading.Event()
         self.exit_code = 0
+        self._log_from = LogThreshold()
         self._standing = ServiceState("starting", "start", self.clock.now(), None, "nobody")
         self._detail: Status = STATUS[name]()
         self._threads: list[threading.Thread] = []
@@ -133,10 +136,25 @@ class Runtime:
 
     def answer(self, kind: type[R], give: Callable[[R], object], *, on: Literal["ctl", "uplink"]) -> None:
         """Answer a kind of request on one of the two sockets that every service has."""
-        self._replies[on][verb_of(kind)] = Reply(kind, give)
+        verb = verb_of(kind)
 
-    def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
-        sysd.log(self.name, level, message, **fields)
+        def logged(request: R) -> object:
+            begun_ms = self.clock.mono_ms()
+            try:
+                return give(request)
+            finally:
+                self.log("debug", f"request {verb}", socket=on, ms=self.clock.mono_ms() - begun_ms)
+
+        self._replies[on][verb] = Reply(kind, logged)
+
+    def log(self, level: LogLevel, message: str, **fields: object) -> None:
+        if self._log_from.passes(level, self.clock.mono_ms()):
+            sysd.log(self.name, level, message, **fields)
+
+    def set_log_level(self, level: LogLevel, minutes: int) -> None:
+        """Log from this level up, for so many minutes. At `debug`: what was asked of the service, never what it answered."""
+        self.log("warning", f"log level {level} for {minutes} min")
+        self._log_from.set(level, self.clock.mono_ms() + minutes * 60_000)
 
     def spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """Start a named thread; its failure ends the service."""

@@ -66,6 +66,7 @@ class CameraStatus(Status, frozen=True, kw_only=True):
     pictures_lost      lost by the camera; broken: damaged, and dropped
     queue_dropped      pictures that the recorder's queue had no room for: they are in no clip
     writes_lost        entries and messages that the keeper's queue had no room for; events_lost: that the disk refused for too long
+    commands_refused   commands that the camera refused, also unsigned ones
     view               as_known, or the finding of the view guard
     self_test_minutes  since the self-test passed
     """
@@ -92,6 +93,7 @@ class CameraStatus(Status, frozen=True, kw_only=True):
     events_lost: Annotated[int, published("buffer", name="camera_events_lost")] = 0
     writes_lost: Annotated[int, published("buffer", name="camera_writes_lost")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="camera_datagrams_lost")] = 0
+    commands_refused: Annotated[int, published("link", name="camera_commands_refused")] = 0
     visit_word: str = ""
 
 
@@ -100,7 +102,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
 
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
     parts              state of the fitted contacts and lamps
-    commands_refused      signed commands answered with `busy`, because the queue was full
+    commands_refused   commands that io refused, also unsigned ones
     dropped_datagrams  lost on the way to the camera; events_lost: messages and entries that the disk refused for too long
     """
 
@@ -108,7 +110,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     call: Literal["none", "open", "taken"] = "open"
     parts: Annotated[dict[Name, Part], _MOST_NAMES] = {}
     presses: Annotated[int, local("each is a message of its own, event/help")] = 0
-    commands_refused: Annotated[int, published("buffer", name="io_commands_refused")] = 0
+    commands_refused: Annotated[int, published("link", name="io_commands_refused")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="io_datagrams_lost")] = 0
     events_lost: Annotated[int, published("buffer", name="io_events_lost")] = 0
 
@@ -119,7 +121,8 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     refused, expired, too_large, set_aside  messages that were not delivered, by cause
     unreadable                              messages from the broker that could not be read
     breaks                                  of the link, by cause
-    ignored_commands, _orders, _desired     received and not passed on
+    ignored_commands, _orders, _desired     received and not passed on, or refused by the service that they were passed to
+    commands_refused                        commands that the uplink itself refused, also unsigned ones
     orders_lost                             lost because the courier's queue was full; the ingest lists them again
     uploaded                                objects since the start, None before the first; upload_waiting: objects that wait
     diag_dropped                            technicians' diagnoses dropped for lack of room
@@ -137,6 +140,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     unreadable: Annotated[int, published("link", name="messages_unreadable")] = 0
     breaks: Annotated[dict[Name, int], _MOST_NAMES, local("`describe` says them")] = {}
     ignored_commands: Annotated[int, published("link")] = 0
+    commands_refused: Annotated[int, published("link", name="uplink_commands_refused")] = 0
     ignored_orders: Annotated[int, published("link")] = 0
     ignored_desired: Annotated[int, published("link")] = 0
     orders_lost: Annotated[int, published("link")] = 0

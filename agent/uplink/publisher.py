@@ -92,6 +92,10 @@ class Publisher:
         """A new connection, and the tokens without an answer on the last ones. On the link's thread; never waits."""
         self._news.put(partial(self._returned, tokens, cause))
 
+    def repeat(self) -> None:
+        """Send again what stands retained at the broker. From any thread."""
+        self._news.put(self._repeat)
+
     def run(self, connected: Event) -> None:
         while not self._runtime.stop.is_set():
             self._runtime.beat("publisher", STALLED_S)
@@ -198,6 +202,11 @@ class Publisher:
             self.set_aside += 1
             self._runtime.log("error", f"{one.tail}: the link broke each time it was sent, others passed: set aside", seq=one.seq)
         self._broke += broke
+
+    def _repeat(self) -> None:
+        """Not a topic that has a message on its way: the older one would then stand last."""
+        busy = {one.tail for one in (*self._flying.values(), *self._again)}
+        self._again.extendleft(one for one in self._retained.all() if one.tail not in busy)
 
     def _let_go(self) -> None:
         self._heard = self._outboxes.let_go(self._heard, "heard")

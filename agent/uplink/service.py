@@ -11,18 +11,20 @@ from threading import Event
 
 from agent.messages import Describe, Health, State, topic
 from agent.outbox.outbox import Outbox
+from agent.outbox.telling import Telling
 from agent.runtime.config import fitted
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.status import UplinkStatus
 from agent.uplink import health
-from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
+from agent.uplink.downlink import SUBSCRIBED, Downlink
 from agent.uplink.io_outbox import IoOutbox
 from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.link_state import LinkState, hint_of
 from agent.uplink.node_state import NodeState
+from agent.uplink.own_commands import OwnCommands
 from agent.uplink.publisher import Publisher
 from agent.uplink.reporting import CertificateRequests, Reporter
 from agent.uplink.storing import OutboxAccess, OutboxWriter
@@ -32,6 +34,7 @@ from agent.uplink.wire import BrokerWire
 from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Client, Credentials, Will
+from privacy.records.command_table import all_arguments
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
@@ -53,7 +56,7 @@ def run(runtime: Runtime) -> None:
     outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
     uploader = Uploader(runtime, outbox, files, journal)
-    uplink = Uplink(runtime, outbox, credentials, uploader)
+    uplink = Uplink(runtime, outbox, credentials, uploader, Telling(outbox, journal, apart=True))
     runtime.answer(Carry, uploader.carry, on="ctl")
     # A full disk must not stop the service whose uploads free space.
     uplink.storing.attempt(lambda: journal.append("service_on"))
@@ -72,17 +75,18 @@ def run(runtime: Runtime) -> None:
 class Uplink:
     """The link and the node's state."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader) -> None:
-        node, self._uploader = runtime.config.node, uploader
+    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader, telling: Telling) -> None:
+        node, self._uploader, self._telling = runtime.config.node, uploader, telling
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
-        wire = BrokerWire(self._prefix)
+        wire = BrokerWire(self._prefix, lambda tail: runtime.log("debug", "sent", topic=tail))
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
-        self._downlink = Downlink(runtime)
+        self._commands = OwnCommands(runtime, telling, uploader, self._rebirth).desk
+        self._downlink = Downlink(runtime, self._commands.take)
         self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
         self._rungs = RescueReporter(runtime.layout)
         self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
@@ -133,9 +137,15 @@ class Uplink:
         if connected or was:
             self._runtime.log("info" if connected else "warning", f"broker: {cause}")
 
+    def _rebirth(self) -> None:
+        """As at a new connection: alarms and heads now, the state and the reports with the next look at the node."""
+        self._publisher.repeat()
+        self._born = False
+
     def watch_link(self) -> None:
         """Report the state of the link, which reconnects by itself."""
         place, runtime = self._runtime.config.broker, self._runtime
+        self._commands.back()
         self._downlink.start()
         self._link.open(place.host, place.port)
         told = ""
@@ -152,6 +162,7 @@ class Uplink:
                 runtime.enter("degraded", trouble, owner="ops")
             elif self._connected.is_set():
                 runtime.enter("ready", "connected")
+            self._telling.retry()
             self._report_link()
 
     def _trouble(self) -> str:
@@ -184,6 +195,7 @@ class Uplink:
                 ignored_commands=ignored.commands,
                 ignored_orders=ignored.orders,
                 ignored_desired=ignored.desired,
+                commands_refused=self._commands.refused,
                 orders_lost=upload.orders_lost,
                 uploaded=upload.uploaded,
                 upload_waiting=upload.upload_waiting,
@@ -244,7 +256,7 @@ class Uplink:
         camera = "camera: " + ("picamera2" if config.camera.source == "picamera2" else "video file")
         sensors = (camera, *fitted(config.pins))
         software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
-        return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
+        return Describe(board.model(), _serial(), sensors, software, schemas, all_arguments(), self._breaks())
 
     def tell_health(self) -> None:
         """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
