@@ -24,6 +24,7 @@ LONGEST = 128 * 1024
 Owner = Literal["nobody", "technician", "ops", "lawyer"]
 ClipStage = Literal["recorded", "uploading", "uploaded", "expired", "dropped"]
 Cause = Literal["bound", "thinned", "expired", "corrupt", "will", "cleared", "set_aside"]
+CommandResult = Literal["accepted", "running", "done", "refused", "failed"]
 HealthGroup = Literal["system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent"]
 
 
@@ -51,6 +52,7 @@ class Describe(Sent, frozen=True, tag="describe"):
 
     serial        of the board, "" off a Pi
     sensors       every one in use is declared (R15)
+    commands      those that this node knows, each with its arguments: by name, range and default as text
     breaks        links to the broker that ended in this run, by cause: `session_taken_over` is a second client with this name.
                   session_lost: the broker did not know us again, for that reason or because it lost its store
     stop, area    name of the stop by the basis in force, "" without one; and its area
@@ -65,7 +67,7 @@ class Describe(Sent, frozen=True, tag="describe"):
     sensors: tuple[str, ...]
     software: str
     schemas: dict[str, int]
-    commands: tuple[str, ...]
+    commands: dict[str, dict[str, str]]
     breaks: dict[str, int] = field(default_factory=dict)
     stop: str = ""
     area: str = ""
@@ -264,14 +266,18 @@ class OrderAnswer(Sent, frozen=True, tag="order"):
 
 
 class CommandAnswer(Sent, frozen=True, tag="command"):
-    """rsp/<id>: what came of a command. reason: a code of agent.io.commands, "" of what was done."""
+    """rsp/<id>: what came of a command; done, refused and failed are final, others may come before.
+
+    reason  a code of `privacy.records.command_table.REASONS`, "" without one; ref: what the command made, as the id of a clip
+    """
 
     route: ClassVar = Route("rsp/{id}", Rank.STATE)
     id: CommandId
     name: str
     number: Annotated[int, Meta(ge=1)]
-    result: Literal["done", "refused"]
+    result: CommandResult
     reason: str
+    ref: str = ""
 
 
 Body = (

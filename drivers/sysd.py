@@ -16,7 +16,7 @@ from datetime import UTC
 from drivers import stderr
 from privacy.foreign import printable
 
-_PRIORITIES = {"error": 3, "warning": 4, "info": 6}
+_PRIORITIES = {"error": 3, "warning": 4, "info": 6, "debug": 7}
 _JOURNAL = "/run/systemd/journal/socket"
 _LONGEST = 1000
 """Characters of a message, and of each field: both may quote untrusted text."""

@@ -154,10 +154,14 @@ class Layout:
         """The setup page's socket, to which a technician's SSH client forwards the browser."""
         return self.run / "setup/page.sock"
 
+    def last_command(self, service: str) -> Path:
+        """The number of the last command that this service examined in this boot, and those without a final answer."""
+        return self.run / service / "last-command.json"
+
     @property
-    def last_command(self) -> Path:
-        """The number of the last command that io examined in this boot."""
-        return self.run / "io/last-command.json"
+    def pause(self) -> Path:
+        """Until when the camera is paused, in this boot."""
+        return self.run / "camera/pause.json"
 
     @property
     def last_exit(self) -> Path:

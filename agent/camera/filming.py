@@ -19,6 +19,7 @@ from agent.camera.ruling import Rulings
 from agent.camera.state import DARK, DARK_SHARE, CameraFacts, Darkness, state_of
 from agent.camera.view_check import ViewCheck
 from agent.clips.custody import Custody
+from agent.runtime.commands import Outcome, refused
 from agent.runtime.service import Runtime
 from agent.runtime.status import CameraStatus
 from drivers.camera.port import Camera
@@ -37,7 +38,10 @@ _NO_FAULT = ("profile", DARK)
 
 
 class Parts(Struct, frozen=True):
-    """Objects that filming and a visit share for the life of the service. recipients: public keys that clips are sealed to."""
+    """Objects that filming and a visit share for the life of the service. recipients: public keys that clips are sealed to.
+
+    refused  number of commands that the service refused
+    """
 
     runtime: Runtime
     permit: Permit
@@ -48,6 +52,7 @@ class Parts(Struct, frozen=True):
     mask: MaskCheck
     neighbour: Neighbour
     recipients: tuple[Recipient, ...]
+    refused: Callable[[], int]
 
 
 class DetectorLog:
@@ -80,10 +85,10 @@ def listeners(parts: Parts, camera: Camera, saw: Callable[[Seen, int], None], le
 
 
 class Filming:
-    """One for the life of the service. visited: whether a visit wants the camera."""
+    """One for the life of the service. held_up: whether a visit wants the camera, or a pause began."""
 
-    def __init__(self, parts: Parts, log: DetectorLog, rulings: Rulings, visited: Callable[[], bool]) -> None:
-        self._parts, self._log, self._rulings, self._visited = parts, log, rulings, visited
+    def __init__(self, parts: Parts, log: DetectorLog, rulings: Rulings, held_up: Callable[[], bool]) -> None:
+        self._parts, self._log, self._rulings, self._held_up = parts, log, rulings, held_up
         self._presence = PresenceWatch()
         self._recorder: Recorder | None = None
         self._blind_since_s = 0.0
@@ -94,8 +99,13 @@ class Filming:
         if recorder := self._recorder:
             recorder.take(trigger)
 
+    def record(self, trigger: Trigger) -> Outcome | None:
+        """The same for a command, which gets an answer."""
+        recorder = self._recorder
+        return recorder.record(trigger) if recorder else refused("not_filming")
+
     def run(self, camera: Camera) -> None:
-        """Until the service stops, the records no longer allow filming, or a visit begins."""
+        """Until the service stops, the records no longer allow filming, or a visit or a pause begins."""
         runtime, telling, permit = self._parts.runtime, self._parts.custody.telling, self._parts.permit
         telling.note("capture_on", basis=permit.basis.id, view=permit.view.id)
         masker = Masker(camera.width, camera.height, permit.view, runtime.config.mask.profile)
@@ -113,11 +123,12 @@ class Filming:
         self._too_dark, self._size = False, (camera.width, camera.height)
         flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
         self._recorder = None
+        recorder.close()
         telling.note("capture_off", frames=pipeline.tally.frames)
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> None:
         runtime = self._parts.runtime
-        while not runtime.stop.wait(0.5) and self._rulings.now().open and not self._visited():
+        while not runtime.stop.wait(0.5) and self._rulings.now().open and not self._held_up():
             runtime.report(self._status(pipeline, recorder, camera, encoder))
             self._judge(recorder, pipeline.tally.cause)
             self._parts.neighbour.tell_light(camera.night)
@@ -147,6 +158,7 @@ class Filming:
             events_lost=custody.telling.lost,
             writes_lost=self._parts.keeper.lost,
             dropped_datagrams=self._parts.neighbour.dropped,
+            commands_refused=self._parts.refused(),
         )
 
     def _judge(self, recorder: Recorder, cause: str) -> None:

@@ -44,7 +44,7 @@ class Listeners:
 class Coding:
     """Encodes released frames. take: called with each coded picture and its mask record."""
 
-    def __init__(self, encoder: H264Encoder, take: Callable[[Taken], None]) -> None:
+    def __init__(self, encoder: H264Encoder, take: Callable[[Taken], object]) -> None:
         self._encoder, self._take = encoder, take
         self._records: dict[int, tuple[MaskRecord, int]] = {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Literal, Protocol
@@ -18,6 +19,7 @@ from agent.camera.moments import SECOND, moment
 from agent.clips.spool import SealedSink, Spool, is_full
 from agent.messages import Alarm, ClipNote
 from agent.outbox.telling import Telling
+from agent.runtime.commands import ACCEPTED, Answer, Outcome, refused
 from agent.runtime.config import Record
 from drivers.disk import refusal
 from drivers.media.encoder import Mp4Writer, Packet
@@ -43,10 +45,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why a clip is wanted: routine, presence, tamper, help; `ref` names the press."""
+    """Why a clip is wanted: routine, presence, tamper, command, help; `ref` names the press.
+
+    seconds  how long after it the clip goes on; 0: as the settings say
+    answer   of a command: waits for what becomes of the clip
+    """
 
     kind: str
     ref: str = ""
+    seconds: int = 0
+    answer: Answer | None = None
 
     @property
     def rank(self) -> int:
@@ -85,7 +93,7 @@ class _Running:
 
     def __init__(self, spool: Spool, opened: Manifest, stream: Stream, trigger: Trigger) -> None:
         self.opened, self._spool, self.trigger = opened, spool, trigger
-        self.trigger_ns = 0
+        self.until_ns = 0
         self._video, self._masks = spool.begin(opened, stream.recipients)
         self._mp4 = Mp4Writer(_Feed(self._video), stream.fps)
         self._masks.feed(msgspec.json.encode(stream.masks) + b"\n")
@@ -176,6 +184,8 @@ class Recorder:
         self._spool, self._settings, self._stream = spool, settings, stream
         self._opening, self._ledger, self._telling, self._fed = opening, ledger, telling, fed
         self._queue: Queue[Taken | Trigger] = Queue(QUEUE)
+        self._asked: list[Trigger] = []
+        self._closed = False
         self._ring: deque[Taken] = deque()
         self._running: _Running | None = None
         self._opened: Manifest | None = None
@@ -184,12 +194,32 @@ class Recorder:
         self.refused = 0
         self.refused_now = False
 
-    def take(self, item: Taken | Trigger) -> None:
-        """From any thread: queue a picture or trigger; never waits."""
+    def take(self, item: Taken | Trigger) -> bool:
+        """From any thread: queue a picture or trigger, without waiting; whether there was room."""
         try:
             self._queue.put_nowait(item)
         except Full:
             self.dropped += 1
+            return False
+        if self._closed:
+            self.close()
+        return True
+
+    def record(self, trigger: Trigger) -> Outcome | None:
+        """The same for a command's trigger; returns why not, or None: the answers follow."""
+        assert trigger.answer
+        trigger.answer(ACCEPTED)  # before the recorder can answer more
+        return None if self.take(trigger) else refused("busy")
+
+    def close(self) -> None:
+        """After the thread has ended: answer the commands whose clip did not come about."""
+        self._closed = True
+        with suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, Trigger):
+                    self._asked.append(item)
+        self._tell(Outcome("failed", "interrupted"))
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """The recorder's thread: until stopped and the queue is empty; a running clip is finished."""
@@ -204,6 +234,7 @@ class Recorder:
     def handle(self, item: Taken | Trigger) -> None:
         """Process one item, on the recorder's thread."""
         if isinstance(item, Trigger):
+            self._asked += [item] if item.answer else []
             self._guarded(lambda: self._begin(item))
         else:
             self._guarded(lambda: self._append(item))
@@ -233,7 +264,7 @@ class Recorder:
 
     def _over(self, running: _Running, now_ns: int) -> bool:
         """An event ends some seconds after it; a routine clip only by its length."""
-        ended = running.trigger.rank > 0 and now_ns - running.trigger_ns > self._settings.post_roll * SECOND
+        ended = running.trigger.rank > 0 and now_ns > running.until_ns
         return ended or running.seconds >= self._settings.longest
 
     def _trim_ring(self, newest: Taken) -> None:
@@ -246,7 +277,8 @@ class Recorder:
     def _begin(self, trigger: Trigger) -> None:
         """Begin a clip, or promote and prolong the running one. Right after a clip there is no key picture yet to begin with."""
         if self._running:
-            self._running.trigger_ns = self._ring[-1].packet.mono_ns
+            self._running.until_ns = max(self._running.until_ns, self._until_ns(trigger))
+            self._tell(Outcome("running", ref=self._running.opened.clip))
             if trigger.rank > self._running.trigger.rank:
                 self._running.promote(trigger)
             return
@@ -262,13 +294,26 @@ class Recorder:
         self._running = _Running(self._spool, self._opened, self._stream, trigger)
         for taken in pictures:
             self._running.write(taken)
-        self._running.trigger_ns = pictures[-1].packet.mono_ns
+        self._running.until_ns = max(self._until_ns(one) for one in (trigger, *self._asked))
         self._running.sync()
+        self._tell(Outcome("running", ref=self._opened.clip))
+
+    def _until_ns(self, trigger: Trigger) -> int:
+        """When a clip for a trigger now ends, in the time of the pictures."""
+        return self._ring[-1].packet.mono_ns + (trigger.seconds or self._settings.post_roll) * SECOND
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Answer the commands that wait for this clip."""
+        asked, self._asked = self._asked, [] if outcome.final else self._asked
+        for one in asked:
+            if one.answer:
+                one.answer(outcome)
 
     def _finish(self) -> None:
         if not self._running:
             return
         self._running.finish(self._ledger.recorded)
+        self._tell(Outcome("done", ref=self._running.opened.clip))
         self._running = self._opened = None
         if self.refused_now:
             self.refused_now = False
@@ -280,6 +325,7 @@ class Recorder:
         running = self._running
         opened = running.opened if running else self._opened
         self._opened = self._running = None
+        self._tell(Outcome("failed", reason))
         if running:
             running.abandon()
         if opened:

@@ -11,21 +11,23 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from agent.camera.commands import CameraCommands
 from agent.camera.filming import DetectorLog, Filming, Parts, listeners
 from agent.camera.flow import flow
 from agent.camera.keeper_thread import KeeperThread
 from agent.camera.mask_check import AUDIT_STALLED_S, MaskCheck
 from agent.camera.neighbour import Neighbour
+from agent.camera.pause import Pause
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
 from agent.camera.ruling import Rulings
-from agent.camera.state import closed
+from agent.camera.state import StateDecision, closed, resting
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
 from agent.inbox.journal_heads import OtherHeads
 from agent.runtime.notices import Notice, receive
-from agent.runtime.requests import ConfirmView, Freed, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
+from agent.runtime.requests import ConfirmView, Freed, GiveCommand, GiveOrder, GiveReceipt, OrderAnswered, ShowView, TellHeads
 from agent.runtime.service import Runtime, run_service
 from drivers.camera.file_camera import FileCamera
 from drivers.camera.pi_camera import PiCamera
@@ -84,8 +86,11 @@ class CameraService:
         self._rulings = Rulings(permit, runtime.clock)
         self._neighbour, self._log = Neighbour(runtime), DetectorLog(runtime)
         self._visits = Visits(runtime, permit, custody.telling, defer)
-        self._parts = Parts(runtime, permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
-        self._filming = Filming(self._parts, self._log, self._rulings, lambda: self._visits.now is not None)
+        self._pause = Pause(layout.pause, runtime.clock)
+        shared = (permit, detector, custody, self._keeper, self._view, self._mask, self._neighbour, sealed_to)
+        self._parts = Parts(runtime, *shared, lambda: self._commands.refused)
+        self._filming = Filming(self._parts, self._log, self._rulings, lambda: self._visited() or self._pause.now() is not None)
+        self._commands = CameraCommands(runtime, custody.telling, self._rulings, self._filming, self._pause, self._visited).desk
 
     def run(self) -> None:
         runtime = self._runtime
@@ -101,15 +106,20 @@ class CameraService:
         runtime.spawn("triggers", lambda: receive(runtime.layout.trigger, runtime.going_on, self._noticed, self._malformed))
         runtime.spawn("keeper", lambda: self._keeper.run(self._view.save), vital=False)
         runtime.spawn("audit", self._mask.run, AUDIT_STALLED_S, vital=False)
+        self._commands.back()
         while not runtime.stop.is_set():
-            visit, ruling = self._visits.now, self._rulings.now()
+            if self._pause.lapsed():
+                self._custody.telling.note("pause_over", reason="time")
+            visit, ruling, paused = self._visits.now, self._rulings.now(), self._pause.now()
             if visit:
                 self._receive(visit)
+            elif ruling.open and paused:
+                self._enter(resting(paused.until, runtime.stalled()))
+                self._rest()
             elif ruling.open:
                 self._film()
             else:
-                decided = closed(ruling, runtime.stalled())
-                runtime.enter(decided.state, decided.reason, until=decided.until, owner=decided.owner)
+                self._enter(closed(ruling, runtime.stalled()))
                 self._rest()
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -118,6 +128,7 @@ class CameraService:
         runtime = self._runtime
         runtime.answer(GiveReceipt, self._receipt, on="uplink")
         runtime.answer(GiveOrder, self._order, on="uplink")
+        runtime.answer(GiveCommand, self._commands.take, on="uplink")
         runtime.answer(TellHeads, OtherHeads("camera", self._note_heads, runtime.clock.mono_ms).take, on="uplink")
         runtime.answer(ShowView, self._view.show, on="ctl")
         runtime.answer(ConfirmView, self._view.confirm, on="ctl")
@@ -172,12 +183,20 @@ class CameraService:
             return None
 
     def _rest(self) -> None:
-        """Wait until the next decision, or a visit. A decision that nothing may be filmed counts as finished work."""
+        """Wait until the next decision, a visit, or a change of the pause. A decision that nothing may be filmed counts as finished
+        work."""
         self._runtime.ready()
         self._runtime.fed()
-        visit, end = self._visits.now, time.monotonic() + REST_S
-        while time.monotonic() < end and self._visits.now is visit and not self._runtime.stop.wait(0.5):
-            pass
+        visit, pause, end = self._visits.now, self._pause.now(), time.monotonic() + REST_S
+        while time.monotonic() < end and (self._visits.now, self._pause.now()) == (visit, pause):
+            if self._runtime.stop.wait(0.5):
+                return
+
+    def _enter(self, decided: StateDecision) -> None:
+        self._runtime.enter(decided.state, decided.reason, until=decided.until, owner=decided.owner)
+
+    def _visited(self) -> bool:
+        return self._visits.now is not None
 
     def _receive(self, visit: Visit) -> None:
         """Serve a visit, until its hour is over, it is ended, or the service stops. Nothing is recorded, no presence reported."""

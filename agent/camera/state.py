@@ -80,6 +80,11 @@ def closed(ruling: Ruling, stalled: str) -> StateDecision:
     return StateDecision("off", ruling.reason, until=ruling.until)
 
 
+def resting(until: datetime, stalled: str) -> StateDecision:
+    """The state while operations have paused the camera; a stalled thread is told instead."""
+    return StateDecision("degraded", stalled, "technician") if stalled else StateDecision("off", "paused", "ops", until)
+
+
 def state_of(facts: CameraFacts) -> StateDecision:
     """The state while the camera films. Frames fully masked for lack of detection results make the node blind; so does darkness
     that lasts longer than this stop's light may be away."""

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -17,25 +12,14 @@ from msgspec import Struct
 
 from agent.commands.check.command import CHECKS, look
 from agent.commands.options import Json
-from agent.inbox.inbox import folder_of
-from agent.runtime.ask_status import status_of
 from agent.runtime.control import ask
 from agent.runtime.requests import Carry
-from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
-from agent.uplink import health
-from agent.uplink.upload.parcels import MOST_BYTES, Sent
-from drivers import board, sysd
-from privacy.errors import LyktaError, UsageError
+from agent.uplink.diagnosis import collect
+from agent.uplink.upload.parcels import Sent
+from privacy.errors import UsageError
 from privacy.files import on_disk, place
-from privacy.records.journal import head_of
-from privacy.records.manifest import MANIFEST_FILE
-from provisioning.identity import UNITS
-from provisioning.layout import SERVICES, Layout
-
-_MOST_LINES = 300
-_LONGEST_LINE = 300
-_MOST_LOG = 100_000
+from provisioning.layout import Layout
 
 
 class _Kept(Struct, frozen=True):
@@ -61,7 +45,8 @@ def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
     """Write the file; with --send also pass it to the uplink, which sends it to the centre."""
     if out.is_symlink() or (out.exists() and not out.is_file()):
         raise UsageError(f"diag: {out}: is no plain file", "name a new file")
-    data = json.dumps(collect(layout), indent=1, default=str).encode()
+    findings = msgspec.to_builtins(look(layout, ["config", *CHECKS]))
+    data = json.dumps(collect(layout, "ctl", findings), indent=1, default=str).encode()
     with on_disk(out, "name a file in a folder that you may write to"):
         place(out, data)
     sent = hand_in(layout, "diag", "diag.json", data) if send else None
@@ -74,82 +59,3 @@ def run_diag(layout: Layout, out: Path, send: bool, as_json: bool) -> int:
 def hand_in(layout: Layout, kind: Sent, name: str, data: bytes) -> str:
     """Pass a report or a diagnosis to the uplink: the id of its parcel. It is on the disk when this returns."""
     return ask(layout.socket("uplink", "ctl"), Carry(kind, name, data), timeout=10).id
-
-
-def collect(layout: Layout) -> dict[str, Any]:
-    """The data about this node; a value that cannot be read is null, with the reason under `unreadable`."""
-    unreadable: dict[str, str] = {}
-
-    def read(name: str, reader: Callable[[], Any]) -> Any:
-        try:
-            return reader()
-        except (LyktaError, OSError, ValueError) as problem:
-            unreadable[name] = str(problem)
-            return None
-
-    services = {name: read(f"services.{name}", partial(_service, layout, name)) for name in SERVICES}
-    found = {
-        "schema": "lykta.diag/1",
-        "t": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {found.name: found.version for found in distributions()},
-        "machine": _machine(layout),
-        "services": services,
-        "findings": msgspec.to_builtins(look(layout, ["config", *CHECKS])),
-        "config": read("config", lambda: msgspec.to_builtins(settings_in_force(layout))),
-        "clips": _clips(layout),
-        "outbox": _outbox(layout, services["uplink"]),
-        "heads": {unit: read(f"heads.{unit}", partial(_head, layout, unit)) for unit in UNITS},
-        "log": read("log", _log),
-    }
-    return found | {"unreadable": unreadable}
-
-
-def _service(layout: Layout, name: str) -> dict[str, Any]:
-    answer = status_of(layout, name)
-    return {"standing": msgspec.to_builtins(answer.standing), "detail": msgspec.to_builtins(answer.detail)}
-
-
-def _head(layout: Layout, unit: str) -> str:
-    return str(head_of(layout.journal(unit)))
-
-
-def _machine(layout: Layout) -> dict[str, Any]:
-    system = platform.uname()
-    place = layout.var if layout.var.exists() else Path("/")
-    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)), health.PowerEdges())
-    return {
-        "model": board.model(),
-        "kernel": f"{system.system} {system.release} {system.machine}",
-        "python": platform.python_version(),
-        "health": {one.group: {"values": one.values, "unreadable": one.unreadable} for one in groups},
-    }
-
-
-def _clips(layout: Layout) -> dict[str, int]:
-    """Counts only, no ids: an id contains the time at which somebody was there."""
-    folders = [path for path in layout.spool.glob("*") if path.is_dir()]
-    beside = {name: sum((folder / f"{name}.jws").exists() for folder in folders) for name in ("hold", "export")}
-    return {
-        "complete": sum((folder / MANIFEST_FILE).exists() for folder in folders),
-        "bytes": _bytes(layout.spool, "*/*.age"),
-        "receipts_in_inbox": len(list(folder_of(layout, "receipt").glob("*.jws"))),
-        **beside,
-    }
-
-
-def _outbox(layout: Layout, uplink: dict[str, Any] | None) -> dict[str, int | None]:
-    """Both outboxes, as counted by the uplink; opening them here could leave files that other users own."""
-    size = _bytes(layout.outbox.parent, "*") + _bytes(layout.io_outbox.parent, "*")
-    return {"pending": (uplink or {}).get("detail", {}).get("pending"), "bytes": size}
-
-
-def _bytes(folder: Path, pattern: str) -> int:
-    return sum(path.lstat().st_size for path in folder.glob(pattern) if path.is_file())
-
-
-def _log() -> list[str]:
-    """The services' last log lines, oldest first, within the size limit."""
-    lines = [line[:_LONGEST_LINE] for line in sysd.recent(SERVICES, _MOST_LINES)]
-    while sum(map(len, lines)) > min(_MOST_LOG, MOST_BYTES):
-        del lines[0]
-    return lines

@@ -18,17 +18,15 @@ import msgspec
 from agent.inbox.journal_heads import OtherHeads
 from agent.io.alarms import OF_PARTS
 from agent.io.calls import HelpPoint
-from agent.io.commands import Ack, Decision, LastNumber, Light, Situation, decide
 from agent.io.contacts import Contacts
 from agent.io.lights import Lights
 from agent.io.outbox_answers import OutboxAnswers
 from agent.io.store import IoStore
 from agent.io.switches import Switches
-from agent.messages import CommandAnswer
+from agent.runtime.commands import ACCEPTED, DONE, Answer, CommandDesk, Outcome, refused
 from agent.runtime.notices import Notice, Sender, receive
 from agent.runtime.requests import (
     AskOutbox,
-    CommandTaken,
     ContactSet,
     GiveCommand,
     HelpTested,
@@ -43,10 +41,9 @@ from agent.runtime.status import IoStatus, Part
 from drivers.disk import refusal
 from drivers.gpio.port import INPUTS, OUTPUTS, Input, Pins
 from drivers.gpio.wired_pins import WiredPins
-from privacy.errors import LyktaError, RecordError, UsageError
-from privacy.records.command import Command, verify_command
+from privacy.errors import LyktaError, UsageError
+from privacy.records.command_table import Ack, Light, Restart
 from privacy.records.journal import HEADS
-from provisioning.identity import command_keys
 from provisioning.layout import Layout
 
 _TICK_S = 0.5
@@ -75,9 +72,8 @@ class Io:
     def __init__(self, runtime: Runtime, store: IoStore, pins: Pins) -> None:
         self._runtime, self._store, self._pins = runtime, store, pins
         self._queue: Queue[Callable[[], None]] = Queue(_MOST_WORK)
-        self._refused = 0
         self._contacts, self._wake = Contacts(pins.fitted, self._as_found()), Event()
-        self._last = LastNumber(runtime.layout.last_command, runtime.clock.boot_id)
+        self._commands = CommandDesk(runtime, store, {Ack: self._ack, Light: self._later, Restart: self._later})
         self._camera = Sender(runtime.layout.trigger)
         self._switches = Switches(store.say, store.clear, jammed="alarm/help_button" in store.stood)
         self._help = HelpPoint(runtime.clock, store, pins, self._camera)
@@ -95,7 +91,7 @@ class Io:
         self._pins.on_change(self._edge)
         watching = runtime.spawn("pins", lambda: self._pins.run(runtime.going_on))
         heads = OtherHeads("io", lambda heads: self._store.note(HEADS, **heads), runtime.clock.mono_ms)
-        runtime.answer(GiveCommand, self._command, on="uplink")
+        runtime.answer(GiveCommand, self._commands.take, on="uplink")
         runtime.answer(TellHeads, heads.take, on="uplink")
         runtime.answer(AskOutbox, OutboxAnswers(self._store.outbox).answer, on="uplink")
         runtime.answer(Press, self._press, on="ctl")
@@ -106,6 +102,7 @@ class Io:
         self._begin()
         runtime.spawn("notices", lambda: receive(runtime.layout.presence, runtime.going_on, self._noticed, self._malformed))
         runtime.ready()
+        self._commands.back()
         while not runtime.stop.is_set():
             self._wake.wait(_TICK_S)
             self._wake.clear()
@@ -121,7 +118,6 @@ class Io:
         try:
             self._queue.put_nowait(work)
         except Full:
-            self._refused += 1
             self._runtime.log("warning", "commands: queue full: one refused as busy")
             return False
         finally:
@@ -225,7 +221,7 @@ class Io:
                 call="none" if call is None else "taken" if call.taken else "open",
                 parts=contacts | {part: pins.shown(part) for part in OUTPUTS if part in pins.fitted},
                 presses=self._help.presses,
-                commands_refused=self._refused,
+                commands_refused=self._commands.refused,
                 contact_failures=self._failures,
                 dropped_datagrams=self._camera.dropped,
                 events_lost=self._store.lost,
@@ -247,38 +243,33 @@ class Io:
     def _malformed(self, what: str) -> None:
         self._runtime.log("warning", what)
 
-    def _command(self, request: GiveCommand) -> CommandTaken:
-        """A signed command from ops, passed on by the uplink: verified here, executed once, answered once on rsp/<id>."""
-        layout, clock, node = self._runtime.layout, self._runtime.clock, self._runtime.config.node
-        command = verify_command(request.jws.encode(), command_keys(layout), node.site, node.id)
-        decision = self._kept(
-            command, decide(command, Situation(clock.boot_id, clock.mono_ms(), self._last.value, self._help.open_press))
-        )
-        if decision.act:
-            if self._do(partial(self._obey, command, decision.act)):
-                return CommandTaken(True)
-            decision = Decision(None, "busy", new=True)
-        if decision.new:
-            self._store.say(CommandAnswer(command.id, command.name, command.number, "refused", decision.reason))
-        if decision.reason == "repeated":
-            return CommandTaken(False, decision.reason)
-        raise RecordError(f"command: {command.name}: refused: {decision.reason}", decision.hint)
+    # -- commands ----------------------------------------------------------------------------------------------------
 
-    def _kept(self, command: Command, decision: Decision) -> Decision:
-        """Store its number first. If that fails only an ack is executed: a press can be taken only once in any case."""
-        if decision.new and not self._last.keep(command.number) and not isinstance(decision.act, Ack):
-            return Decision(None, "not_kept", new=True)
-        return decision
+    def _ack(self, act: Ack, answer: Answer) -> Outcome | None:
+        """Refused at once if that press is not open: what waits for the main thread is asked again there."""
+        return refused("press_not_open") if act.press != self._help.open_press else self._later(act, answer)
 
-    def _obey(self, command: Command, act: Ack | Light) -> None:
-        done = self._help.take(act.press) if isinstance(act, Ack) else self._force(act)
-        result, reason = ("done", "") if done else ("refused", "press_not_open")
-        self._store.say(CommandAnswer(command.id, command.name, command.number, result, reason))  # type: ignore[arg-type]
+    def _later(self, act: Ack | Light | Restart, answer: Answer) -> Outcome | None:
+        """Everything that changes a lamp or a call is the main thread's."""
+        return None if self._do(partial(self._obey, act, answer)) else refused("busy")
 
-    def _force(self, light: Light) -> bool:
-        self._lights.force(light.on, self._runtime.clock.mono_ms() + light.minutes * 60_000)
-        self._store.note("light_by_command", on=int(light.on), minutes=light.minutes)
-        return True
+    def _obey(self, act: Ack | Light | Restart, answer: Answer) -> None:
+        match act:
+            case Ack():
+                answer(DONE if self._help.take(act.press) else refused("press_not_open"))
+            case Light():
+                self._lights.force(act.state == "on", self._runtime.clock.mono_ms() + act.minutes * 60_000)
+                answer(DONE)
+            case Restart():
+                self._restart(answer)
+
+    def _restart(self, answer: Answer) -> None:
+        """Not while a call is open, taken or not: the restart would end it."""
+        if self._help.call:
+            answer(refused("call_open"))
+            return
+        answer(ACCEPTED)
+        self._runtime.stop.set()
 
     # -- technicians -------------------------------------------------------------------------------------------------
 

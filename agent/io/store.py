@@ -64,6 +64,9 @@ class IoStore:
     def note(self, kind: str, /, **facts: Fact) -> None:
         self._telling.note(kind, **facts)
 
+    def begin_segment(self, **facts: Fact) -> bool:
+        return self._telling.begin_segment(**facts)
+
     def retry(self) -> None:
         self._telling.retry()
         self._memory.retry()

@@ -29,6 +29,14 @@ class Telling:
         if journal := self._journal:
             self._entries.add(lambda: journal.append(kind, **facts))
 
+    def begin_segment(self, **facts: Fact) -> bool:
+        """Close the journal's current segment: the next one begins with this entry. Whether the disk has taken that."""
+        journal = self._journal
+        if journal is None:
+            return False
+        self._entries.add(lambda: journal.begin_segment("segment_begun", **facts))
+        return self._entries.trouble is None
+
     def say(self, *bodies: Body) -> None:
         """Messages to the centre, together."""
         self._messages.add(lambda: self._outbox.put(*bodies))

@@ -64,7 +64,7 @@ class TellHeads(Request[HeadsNoted], frozen=True, tag="heads"):
 
 
 class CommandTaken(Struct, frozen=True, omit_defaults=True):
-    """obeyed: whether io executes it; reason: why not, for a repeated command."""
+    """obeyed: whether the service executes it; reason: why not, for a repeated command."""
 
     obeyed: bool
     reason: Code = ""

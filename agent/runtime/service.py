@@ -28,6 +28,7 @@ from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
+from agent.runtime.log_level import LogThreshold
 from agent.runtime.settings_in_force import Effective, effective, for_help
 from agent.runtime.state_journal import Note, StateJournal
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
@@ -36,6 +37,7 @@ from drivers.clock import SystemClock
 from drivers.threads import Thread
 from privacy.errors import AccessError, LyktaError, UsageError
 from privacy.files import locked
+from privacy.records.command_table import LogLevel
 from provisioning.layout import Layout
 
 _END_S, _TURN_S = 6.0, 0.1
@@ -71,6 +73,7 @@ class Runtime:
         self.clock = clock_of(layout, config, [name], name)
         self.stop = threading.Event()
         self.exit_code = 0
+        self._log_from = LogThreshold()
         self._standing = ServiceState("starting", "start", self.clock.now(), None, "nobody")
         self._detail: Status = STATUS[name]()
         self._threads: list[Thread] = []
@@ -157,10 +160,25 @@ class Runtime:
 
     def answer(self, kind: type[R], give: Callable[[R], object], *, on: Literal["ctl", "uplink"]) -> None:
         """Answer a kind of request on one of the two sockets that every service has."""
-        self._replies[on][verb_of(kind)] = Reply(kind, give)
+        verb = verb_of(kind)
 
-    def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
-        sysd.log(self.name, level, message, **fields)
+        def logged(request: R) -> object:
+            begun_ms = self.clock.mono_ms()
+            try:
+                return give(request)
+            finally:
+                self.log("debug", f"request {verb}", socket=on, ms=self.clock.mono_ms() - begun_ms)
+
+        self._replies[on][verb] = Reply(kind, logged)
+
+    def log(self, level: LogLevel, message: str, **fields: object) -> None:
+        if self._log_from.passes(level, self.clock.mono_ms()):
+            sysd.log(self.name, level, message, **fields)
+
+    def set_log_level(self, level: LogLevel, minutes: int) -> None:
+        """Log from this level up, for so many minutes. At `debug`: what was asked of the service, never what it answered."""
+        self.log("warning", f"log level {level} for {minutes} min")
+        self._log_from.set(level, self.clock.mono_ms() + minutes * 60_000)
 
     def spawn(self, name: str, work: Callable[[], None], within_s: float = STALLED_S, *, vital: bool = True) -> Thread:
         """Start a thread. Its failure ends the service; until its end it owes heartbeats (`beat`).

@@ -67,6 +67,7 @@ class CameraStatus(Status, frozen=True, kw_only=True):
     pictures_lost      lost by the camera; broken: damaged, and dropped
     queue_dropped      pictures that the recorder's queue had no room for: they are in no clip
     writes_lost        entries and messages that the keeper's queue had no room for; events_lost: that the disk refused for too long
+    commands_refused   commands that the camera refused, also unsigned ones
     view               as_known, or the finding of the view guard
     self_test_minutes  since the self-test passed
     """
@@ -93,6 +94,7 @@ class CameraStatus(Status, frozen=True, kw_only=True):
     events_lost: Annotated[int, published("buffer", name="camera_events_lost")] = 0
     writes_lost: Annotated[int, published("buffer", name="camera_writes_lost")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="camera_datagrams_lost")] = 0
+    commands_refused: Annotated[int, published("link", name="camera_commands_refused")] = 0
     visit_word: str = ""
 
 
@@ -102,7 +104,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
     parts              state of the fitted contacts and lamps
     contact_failures   reads of contacts that failed; each line was requested anew, and a change in that moment may be lost
-    commands_refused      signed commands answered with `busy`, because the queue was full
+    commands_refused   commands that io refused, also unsigned ones
     dropped_datagrams  lost on the way to the camera; events_lost: messages and entries that the disk refused for too long
     """
 
@@ -111,7 +113,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     parts: Annotated[dict[Name, Part], _MOST_NAMES] = {}
     presses: Annotated[int, local("each is a message of its own, event/help")] = 0
     contact_failures: Annotated[int, published("buffer", name="io_contact_failures")] = 0
-    commands_refused: Annotated[int, published("buffer", name="io_commands_refused")] = 0
+    commands_refused: Annotated[int, published("link", name="io_commands_refused")] = 0
     dropped_datagrams: Annotated[int, published("buffer", name="io_datagrams_lost")] = 0
     events_lost: Annotated[int, published("buffer", name="io_events_lost")] = 0
 
@@ -124,7 +126,8 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     topics_refused                          subscriptions that the broker refuses, separated by spaces
     unreadable                              messages from the broker that could not be read
     breaks                                  of the link, by cause
-    ignored_commands, _orders, _desired     received and not passed on
+    ignored_commands, _orders, _desired     received and not passed on, or refused by the service that they were passed to
+    commands_refused                        commands that the uplink itself refused, also unsigned ones
     orders_lost                             lost because the courier's queue was full; the ingest lists them again
     uploaded                                objects since the start, None before the first; upload_waiting: objects that wait
     diag_dropped                            technicians' diagnoses dropped for lack of room
@@ -144,6 +147,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     unreadable: Annotated[int, published("link", name="messages_unreadable")] = 0
     breaks: Annotated[dict[Name, int], _MOST_NAMES, local("`describe` says them")] = {}
     ignored_commands: Annotated[int, published("link")] = 0
+    commands_refused: Annotated[int, published("link", name="uplink_commands_refused")] = 0
     ignored_orders: Annotated[int, published("link")] = 0
     ignored_desired: Annotated[int, published("link")] = 0
     orders_lost: Annotated[int, published("link")] = 0

@@ -11,11 +11,11 @@ import msgspec
 from agent.inbox.applied import KINDS, Kind, id_in_force, place_of
 from agent.messages import Describe, HealthGroup, RecordInForce
 from agent.runtime.config import Config, fitted
-from agent.uplink.downlink import COMMANDS
 from drivers import board
 from privacy.errors import RecordError
 from privacy.files import changed_mark, read_own
 from privacy.records.basis import BASIS, Basis
+from privacy.records.command_table import all_arguments
 from privacy.records.jws import load_chain, peek
 from provisioning.identity import TLS_AND_UNITS
 from provisioning.layout import Layout
@@ -65,7 +65,7 @@ def _fixed(config: Config, intervals: dict[HealthGroup, int]) -> Describe:
         sensors=(camera, *fitted(config.pins)),
         software=f"lykta {VERSION}",
         schemas={"message": 1, "manifest": 1},
-        commands=tuple(COMMANDS),
+        commands=all_arguments(),
         area=config.node.area,
         intervals=intervals,
     )

@@ -6,6 +6,7 @@ so that an acknowledgement of a press never waits behind an order.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,16 +18,17 @@ from agent.inbox.desired import LONGEST, leave, leave_certificate
 from agent.inbox.inbox import hand_over_order
 from agent.runtime.control import ask
 from agent.runtime.foreign_input import handling
-from agent.runtime.requests import GiveCommand
+from agent.runtime.requests import CommandTaken, GiveCommand
 from agent.runtime.service import Runtime
 from agent.uplink.desired_rate import DesiredRate
 from privacy.errors import LyktaError
+from privacy.records.command import addressed_to
+from privacy.records.command_table import COMMANDS, SERVICES, Service
 from privacy.records.jws import sha256_hex
 from provisioning.identity import TLS_AND_UNITS
 
-# The service that executes a command; any other command is refused here and counted.
-COMMANDS = {"ack": "io", "light": "io"}
 SUBSCRIBED = ("cmd/#", "order/#", *(f"{kind}/desired" for kind in KINDS), "cert/+/desired")
+_NAME = re.compile(r"[a-z-]{1,32}")
 _MOST = 256
 _MOST_BYTES = 1 << 20
 _LONGEST_NAME = 80
@@ -131,6 +133,10 @@ class DesiredRecords:
             self._rates[name] = rate.after(token, now_s)
 
 
+def _lane_of(service: Service) -> str:
+    return f"cmd_{service}"
+
+
 class Ignored(NamedTuple):
     """Counts of messages received and not passed on, by kind."""
 
@@ -140,13 +146,24 @@ class Ignored(NamedTuple):
 
 
 class Downlink:
-    """A lane each for commands, for orders, and for the records and settings that `lykta apply` checks."""
+    """A lane for the commands of each service, for orders, and for the records and settings that `lykta apply` checks.
 
-    def __init__(self, runtime: Runtime) -> None:
+    own   the uplink's own commands
+    """
+
+    def __init__(self, runtime: Runtime, own: Callable[[GiveCommand], CommandTaken]) -> None:
         layout = runtime.layout
 
-        def command(name: str, token: bytes) -> object:
-            return ask(layout.socket(COMMANDS[name], "uplink"), GiveCommand(token.decode(), name))
+        def passed_to(service: Service) -> Callable[[str, bytes], object]:
+            return lambda name, token: ask(layout.socket(service, "uplink"), GiveCommand(token.decode(), name))
+
+        def obey_or_pass_on(name: str, token: bytes) -> None:
+            # Some commands name their service themselves.
+            service = addressed_to(token)
+            if service == "uplink":
+                own(GiveCommand(token.decode(), name))
+            else:
+                self._lanes[_lane_of(service)].put(name, token)
 
         handed: dict[str, str] = {}
 
@@ -160,7 +177,9 @@ class Downlink:
 
         self._runtime, self._desired = runtime, DesiredRecords(runtime)
         self._lanes = {
-            "cmd": TokenQueue(runtime, "command", command),
+            _lane_of("camera"): TokenQueue(runtime, "command_camera", passed_to("camera")),
+            _lane_of("io"): TokenQueue(runtime, "command_io", passed_to("io")),
+            _lane_of("uplink"): TokenQueue(runtime, "command_uplink", obey_or_pass_on),
             "order": TokenQueue(runtime, "order", order),
             "desired": TokenQueue(runtime, "desired", self._desired.take),
         }
@@ -168,8 +187,9 @@ class Downlink:
 
     @property
     def ignored(self) -> Ignored:
-        commands, orders, desired = (self._lanes[kind].ignored for kind in ("cmd", "order", "desired"))
-        return Ignored(self._unknown + commands, orders, desired)
+        ignored = {kind: lane.ignored for kind, lane in self._lanes.items()}
+        commands = sum(ignored[_lane_of(service)] for service in SERVICES)
+        return Ignored(self._unknown + commands, ignored["order"], ignored["desired"])
 
     def start(self) -> None:
         for kind, lane in self._lanes.items():
@@ -188,8 +208,9 @@ class Downlink:
             self._lanes["desired"].put(kind, payload)
         elif kind == "cert" and name.removesuffix("/desired") in TLS_AND_UNITS:
             self._lanes["desired"].put(name.removesuffix("/desired"), payload)
-        elif kind == "cmd" and name in COMMANDS:
-            self._lanes[kind].put(name, payload)
+        elif kind == "cmd" and _NAME.fullmatch(name):
+            known = COMMANDS.get(name)
+            self._lanes[_lane_of(known.by if known and known.by else "uplink")].put(name, payload)
         else:
             self._count_unknown(tail)
 
@@ -197,4 +218,4 @@ class Downlink:
         """Logged at the first, the tenth, the hundredth …: a flood must not fill the system's log."""
         self._unknown += 1
         if str(self._unknown).strip("0") == "1":
-            self._runtime.log("warning", "command: unknown, ignored", name=tail[:_LONGEST_NAME], times=self._unknown)
+            self._runtime.log("warning", "message: unknown, ignored", topic=tail[:_LONGEST_NAME], times=self._unknown)

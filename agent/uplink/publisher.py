@@ -99,6 +99,10 @@ class Publisher:
         """A new connection, and the tokens without an answer on the last ones. On the link's thread; never waits."""
         self._news.put(partial(self._returned, tokens, cause))
 
+    def repeat(self) -> None:
+        """Send again what stands retained at the broker. From any thread."""
+        self._news.put(self._repeat)
+
     def run(self, connected: Event) -> None:
         while not self._runtime.stop.is_set():
             self._runtime.beat()
@@ -220,6 +224,11 @@ class Publisher:
         self._runtime.log("error", f"{one.tail}: {reason}, others passed: set aside", seq=one.seq)
         self._storing.attempt(lambda: self._retained.set_aside(one))
         self._broke.append(one)
+
+    def _repeat(self) -> None:
+        """Not a topic that has a message on its way: the older one would then stand last."""
+        busy = {one.waiting.tail for one in self._flying.values()} | {one.tail for one in self._again}
+        self._again.extendleft(one for one in self._retained.all() if one.tail not in busy)
 
     def _remove_settled(self) -> None:
         self._heard = self._outboxes.remove_claimed(self._heard, "heard")

@@ -13,6 +13,7 @@ from typing import get_args
 
 from agent.messages import Health, HealthGroup, State, topic
 from agent.outbox.outbox import Outbox
+from agent.outbox.telling import Telling
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
@@ -26,6 +27,7 @@ from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.link_state import LinkState, hint_of
 from agent.uplink.node_state import NodeState
+from agent.uplink.own_commands import OwnCommands
 from agent.uplink.publisher import Publisher
 from agent.uplink.reporting import CertificateRequests, Reporter
 from agent.uplink.storing import OutboxAccess, OutboxWriter
@@ -35,7 +37,7 @@ from agent.uplink.wire import BrokerWire
 from drivers import board
 from drivers.clock import SystemClock
 from drivers.mqtt.client import Client, Credentials, Will
-from privacy.records.journal import Fact, Journal
+from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
@@ -56,10 +58,11 @@ def run(runtime: Runtime) -> None:
     outbox = Outbox(layout.outbox, node.site, node.id, runtime.clock, now=False)
     credentials = Credentials(files.ca, files.certificate, files.key)
     uploader = Uploader(runtime, outbox, files, journal)
-    uplink = Uplink(runtime, outbox, credentials, uploader, journal)
+    telling = Telling(outbox, journal, apart=True)
+    uplink = Uplink(runtime, outbox, credentials, uploader, telling)
     runtime.answer(Carry, uploader.carry, on="ctl")
-    uplink.note("service_on")
-    runtime.journal_states(uplink.note)
+    telling.note("service_on")
+    runtime.journal_states(telling.note)
     publisher = runtime.spawn("publisher", uplink.publish, LINK_STALLED_S)
     # Not vital: they wait for the ingest, the camera, the other services.
     runtime.spawn("uploader", uploader.run, UPLOAD_STALLED_S, vital=False)
@@ -70,24 +73,25 @@ def run(runtime: Runtime) -> None:
     uploader.abort()
     publisher.join()
     uplink.close()
-    uplink.note("service_off")
+    telling.note("service_off")
 
 
 class Uplink:
     """The link and the node's state."""
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader, journal: Journal) -> None:
-        node, self._uploader, self._journal = runtime.config.node, uploader, journal
+    def __init__(self, runtime: Runtime, outbox: Outbox, credentials: Credentials, uploader: Uploader, telling: Telling) -> None:
+        node, self._uploader, self._telling = runtime.config.node, uploader, telling
         self._runtime, self._outbox, self._credentials = runtime, outbox, credentials
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._topics_refused: tuple[str, ...] | None = None
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
-        wire = BrokerWire(self._prefix)
+        wire = BrokerWire(self._prefix, lambda tail: runtime.log("debug", "sent", topic=tail))
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
-        self._downlink = Downlink(runtime)
+        self._commands = OwnCommands(runtime, telling, uploader, self._rebirth).desk
+        self._downlink = Downlink(runtime, self._commands.take)
         intervals = dict.fromkeys(get_args(HealthGroup), int(HEALTH_S))
         self._describer = Describer(runtime.layout, runtime.config, self._breaks, intervals)
         self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
@@ -96,7 +100,7 @@ class Uplink:
         self._edges = health.PowerEdges()
         self._born = False
         self._node = NodeState(runtime)
-        self._node_journal = StateJournal(self.note, NODE_STATE)
+        self._node_journal = StateJournal(telling.note, NODE_STATE)
         self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
@@ -120,10 +124,6 @@ class Uplink:
         if not self.storing.attempt(lambda: numbered.append(self._outbox.will(lost))):
             return None
         return Will(f"{self._prefix}/state", numbered[0])
-
-    def note(self, kind: str, /, **facts: Fact) -> None:
-        """An entry of the uplink's journal, unless the disk refuses: that must not stop the service whose uploads free space."""
-        self.storing.attempt(lambda: self._journal.append(kind, **facts))
 
     def publish(self) -> None:
         """The publisher's thread."""
@@ -149,10 +149,16 @@ class Uplink:
     def _subscribed(self, refused: tuple[str, ...]) -> None:
         self._topics_refused = tuple(one.removeprefix(f"{self._prefix}/") for one in refused)
 
+    def _rebirth(self) -> None:
+        """As at a new connection: alarms and heads now, the state and the reports with the next look at the node."""
+        self._publisher.repeat()
+        self._born = False
+
     @contextmanager
     def link(self) -> Iterator[None]:
         """The link and the threads that take from it; `close` ends it. A failure in the block ends it with the will."""
         place, runtime = self._runtime.config.broker, self._runtime
+        self._commands.back()
         self._downlink.start()
         runtime.spawn("link", lambda: self._link.run(place.host, place.port), LINK_STALLED_S)
         runtime.spawn("link-watch", self._watch_link)
@@ -178,6 +184,7 @@ class Uplink:
             elif self._connected.is_set():
                 # Before the broker has granted the subscriptions no order and no command would come; messages are sent.
                 runtime.enter(*(("starting", "subscribing") if self._topics_refused is None else ("ready", "connected")))
+            self._telling.retry()
             self._report_link()
 
     def _trouble(self) -> str:
@@ -213,6 +220,7 @@ class Uplink:
                 ignored_commands=ignored.commands,
                 ignored_orders=ignored.orders,
                 ignored_desired=ignored.desired,
+                commands_refused=self._commands.refused,
                 orders_lost=upload.orders_lost,
                 uploaded=upload.uploaded,
                 upload_waiting=upload.upload_waiting,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from drivers.mqtt.client import Client, Limits
 
 PACKET_HEAD = 32
@@ -9,12 +11,12 @@ PACKET_HEAD = 32
 
 
 class BrokerWire:
-    """prefix: of every topic of the node. `client` is set before the publisher runs."""
+    """prefix: of every topic of the node; on_sent: called with the rest of the topic. `client` is set before the publisher runs."""
 
     client: Client
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, on_sent: Callable[[str], None]) -> None:
+        self._prefix, self._on_sent = prefix, on_sent
 
     @property
     def limits(self) -> Limits:
@@ -26,6 +28,7 @@ class BrokerWire:
 
     def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
         """The number by which the broker's answer names it."""
+        self._on_sent(tail)
         return self.client.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
 
     def size(self, tail: str, payload: bytes) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from central.commands.options import Json, OfficerName, as_option, print_result, refuse_unused
 from privacy.errors import UsageError
+from privacy.records.command_table import COMMANDS, REASONS
+
+if TYPE_CHECKING:
+    from agent.messages import CommandAnswer
 
 app = typer.Typer(add_completion=False)
 
@@ -17,16 +21,21 @@ app = typer.Typer(add_completion=False)
 def send(
     keys: Annotated[Path, typer.Argument(help="folder that keygen made")],
     node: Annotated[str, typer.Argument(help="SITE/NODE")],
-    name: Annotated[str, typer.Argument(help="the command: ack or light; or order, basis, view, config")],
+    name: Annotated[str, typer.Argument(help=f"the command: {', '.join(COMMANDS)}; or order, basis, view, config")],
     broker: Annotated[str, typer.Option(help="HOST:PORT")] = "",
     arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated")] = None,
     file: Annotated[Path | None, typer.Option(help="the signed order, basis, view or configuration")] = None,
+    wait: Annotated[float, typer.Option(help="a command: seconds to wait for the final answer", min=0, max=3600)] = 30,
     store: Annotated[str, typer.Option(help="order: the ingest's store; the node gets the order at its next upload")] = "",
     officer: OfficerName = "",
     as_json: Json = False,
 ) -> None:
-    """Send a node a signed command over MQTT and print its answer; a command is valid for a minute. ack answers the open call;
-    light has --arg state=on|off and --arg minutes=N.
+    """Send a node a signed command over MQTT and print its answers; a command is valid for a minute. ack answers the open call.
+    docs/COMMANDS.md lists the commands with their arguments.
+
+    Exit code: 0 done; 1 refused or failed; 2 unknown command, argument or node; 4 no final answer in time, or not connected.
+
+    Example: lykta-central send KEYS linkoping-city/stop-12 restart --arg service=camera --broker HOST:PORT --wait 60
 
     Or publish a signed basis, view or configuration, retained until it is replaced; or a signed order, which can also go into the
     store."""
@@ -51,19 +60,38 @@ def send(
         print_result("send", {"topic": target}, f"sent {name} to {node}", as_json)
         return
     refuse_unused("send", f"the command {name}", file=file, store=store, **as_option(officer))
-    _send_command(keys, broker, place, name, arguments(arg or []), as_json)
+    _send_command(keys, broker, place, name, arguments(arg or []), wait, as_json)
 
 
-def _send_command(keys: Path, broker: str, place: tuple[str, str], name: str, args: dict[str, str], as_json: bool) -> None:
-    from central.fleet.node_commands import send_command
+def _send_command(
+    keys: Path, broker: str, place: tuple[str, str], name: str, args: dict[str, str], wait_s: float, as_json: bool
+) -> None:
+    """Print each answer when it comes, or with --json all of them at the end."""
+    from central.fleet.node_commands import check_command, send_command
 
+    check_command(name, args)
     if not broker:
         raise UsageError("send: --broker is needed", "commands are sent over MQTT only")
-    facts = send_command(keys, broker, place, name, args)
-    came = {"done": "done", "refused": f"refused: {facts['reason']}", "none": "no answer yet"}[facts["result"]]
-    print_result("send", facts, f"sent {name} to {'/'.join(place)}: {came}", as_json)
-    if facts["result"] == "refused":
-        raise typer.Exit(1)
+
+    def on_answer(answer: CommandAnswer) -> None:
+        if not as_json:
+            print_result("send", {}, _text(answer), as_json)
+
+    report = send_command(keys, broker, place, name, args, wait_s, on_answer)
+    final = report.final
+    result, reason = (final.result, final.reason) if final else ("none", "no final answer yet")
+    answers = [{"result": one.result, "reason": one.reason, "ref": one.ref} for one in report.answers]
+    if as_json or final is None:
+        facts = {"topic": report.topic, "id": report.id, "args": report.args, "result": result, "reason": reason}
+        print_result("send", facts | {"answers": answers}, f"{name}: no final answer in {wait_s:g} s", as_json)
+    if result != "done":
+        raise typer.Exit(1 if final else 4)
+
+
+def _text(answer: CommandAnswer) -> str:
+    """An answer as a line: the result, its reason with what to do, and what the command made."""
+    reason = f": {answer.reason}" + (f" ({REASONS[answer.reason]})" if answer.reason in REASONS else "") if answer.reason else ""
+    return f"{answer.name}: {answer.result}{reason}" + (f" {answer.ref}" if answer.ref else "")
 
 
 def _send_order(

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from agent.messages import Alarm, CommandAnswer, Message, State, topic
 from central.fleet.broker_connection import operator_session
+from central.keys.certificates import issued_certificates
 from central.keys.key_folder import signer
 from drivers.mqtt.session import Session
 from privacy.errors import RecordError, UnreachableError, UsageError
 from privacy.foreign import decode
 from privacy.records.command import COMMAND, LONGEST_MS, Command
+from privacy.records.command_table import COMMANDS, act_of, arguments_of
 from privacy.records.jws import sign
 
 _TOPICS = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
-_QUIET_S, _RETAINED_S, _ANSWER_S = 0.5, 5.0, 5.0
+FINAL = ("done", "refused", "failed")
+"""Results after which no other answer to a command comes."""
+_QUIET_S, _RETAINED_S = 0.5, 5.0
 _NEXT_S = 75.0
 """Seconds to wait for the next message: a node reports its health each minute."""
 _MOST = 1000
@@ -38,11 +40,26 @@ class LastHeard(Struct, frozen=True):
 
     end_ms  when a command sent now expires, in the node's milliseconds since boot; None if only a new message can tell
     press   id of the call for help that is open, "" if none is
+    lost    whether the broker says that the node is not connected
     """
 
     boot_id: str
     end_ms: int | None
     press: str
+    lost: bool = False
+
+
+class Report(Struct, frozen=True):
+    """What was sent, and the node's answers in their order; the last one is final, or more may come."""
+
+    topic: str
+    id: str
+    args: dict[str, str]
+    answers: tuple[CommandAnswer, ...]
+
+    @property
+    def final(self) -> CommandAnswer | None:
+        return self.answers[-1] if self.answers and self.answers[-1].result in FINAL else None
 
 
 def summarize(messages: Sequence[Message], now: datetime, *, live: bool) -> LastHeard | None:
@@ -50,7 +67,8 @@ def summarize(messages: Sequence[Message], now: datetime, *, live: bool) -> Last
 
     Retained messages may be old; their age follows from their time stamp, if the node's clock was trusted.
     """
-    boots = [one.envelope.boot_id for one in messages if isinstance(one.body, State)]
+    states = [one for one in messages if isinstance(one.body, State)]
+    boots = [one.envelope.boot_id for one in states]
     if not boots:
         return None
     last = max((one.envelope for one in messages if one.envelope.boot_id == boots[-1]), key=lambda envelope: envelope.mono_ms)
@@ -60,12 +78,29 @@ def summarize(messages: Sequence[Message], now: datetime, *, live: bool) -> Last
         end_ms = last.mono_ms + LONGEST_MS
     elif last.clock != "unknown":
         end_ms = last.mono_ms + max(0, round((now - last.t).total_seconds() * 1000)) + _ESTIMATE_MS
-    return LastHeard(boots[-1], end_ms, calls[-1] if calls else "")
+    lost = isinstance(states[-1].body, State) and states[-1].body.state == "lost"
+    return LastHeard(boots[-1], end_ms, calls[-1] if calls else "", lost)
+
+
+def check_command(name: str, args: Mapping[str, str]) -> None:
+    """`UsageError` for a command that no node has, or arguments that none takes. The press of an ack may be left out."""
+    if name not in COMMANDS:
+        raise UsageError(f"send: command: {name!r} is unknown", f"known: {', '.join(COMMANDS)}")
+    try:
+        act_of(name, {"press": "…", **args} if name == "ack" else args)
+    except ValueError as problem:
+        known = ", ".join(f"{key}={text}" for key, text in arguments_of(COMMANDS[name]).items())
+        raise UsageError(f"send: {name}: {problem}", f"--arg {known}" if known else "it has no arguments") from problem
+
+
+def check_enrolled(keys: Path, node: str) -> None:
+    """`UsageError` if this centre never issued a certificate to that node ("site/node")."""
+    if not any(one.name == node for one in issued_certificates(keys)):
+        raise UsageError(f"send: node: {node} was never enrolled in {keys}", "lykta-central bundle enrols a node")
 
 
 def make_command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str, str], heard: LastHeard) -> tuple[Command, bytes]:
     """A command and its signed text, for the boot in `heard`. `ack` names the open call, unless args name another press."""
-    check_name(name)
     args = dict(args)
     if name == "ack" and "press" not in args:
         if not heard.press:
@@ -76,22 +111,31 @@ def make_command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str
     return record, sign(record, signer(keys, "command"), COMMAND)
 
 
-def check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z-]{1,32}", name):
-        raise UsageError(f"command: name: must be lower case and hyphens (got {name!r})", "for instance ack")
+def send_command(
+    keys: Path,
+    broker: str,
+    node: tuple[str, str],
+    name: str,
+    args: Mapping[str, str],
+    wait_s: float,
+    on_answer: Callable[[CommandAnswer], None],
+) -> Report:
+    """Send a command and wait so many seconds for the final answer. `UnreachableError` if the node is not connected.
 
-
-def send_command(keys: Path, broker: str, node: tuple[str, str], name: str, args: Mapping[str, str]) -> dict[str, Any]:
-    """Send a command and wait for the answer: topic, id, args, the node's result and reason (result "none": no answer)."""
-    check_name(name)
+    on_answer   called with each answer as it comes
+    """
+    check_command(name, args)
+    check_enrolled(keys, "/".join(node))
+    answers: list[CommandAnswer] = []
     with operator_session(keys, broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
         listener = _NodeListener("/".join(node), broker, session)
         record, token = make_command(keys, node, name, args, listener.last_heard())
         target = topic(*node, "cmd", name)
         session.publish(target, token)
-        answer = listener.answer(record.id)
-    facts = {"topic": target, "id": record.id, "args": record.args}
-    return facts | ({"result": answer.result, "reason": answer.reason} if answer else {"result": "none", "reason": "no answer yet"})
+        for answer in listener.answers(record.id, wait_s):
+            answers.append(answer)
+            on_answer(answer)
+    return Report(target, record.id, record.args, tuple(answers))
 
 
 @dataclass(frozen=True)
@@ -107,7 +151,7 @@ class _NodeListener:
         found = self._retained()
         heard = summarize(found, datetime.now(UTC), live=False)
         end_s = time.monotonic() + _NEXT_S
-        while heard and heard.end_ms is None:
+        while heard and heard.end_ms is None and not heard.lost:
             one = self._next(end_s)
             if one is None or len(found) >= 2 * _MOST:
                 raise UnreachableError(
@@ -117,17 +161,19 @@ class _NodeListener:
             found.append(one)
             heard = summarize(found, datetime.now(UTC), live=True)
         if heard is None:
-            raise UnreachableError(
-                f"send: {self.node} has never sent its state to broker {self.broker}", "is it enrolled, and switched on?"
-            )
+            raise UsageError(f"send: node: {self.node} has never sent its state to broker {self.broker}", "is it switched on?")
+        if heard.lost:
+            raise UnreachableError(f"send: {self.node} is not connected: its state is lost", "is it powered, and has it a network?")
         return heard
 
-    def answer(self, command_id: str) -> CommandAnswer | None:
-        end_s = time.monotonic() + _ANSWER_S
+    def answers(self, command_id: str, wait_s: float) -> Iterator[CommandAnswer]:
+        """The answers to a command, up to the final one or the end of the wait."""
+        end_s = time.monotonic() + wait_s
         while one := self._next(end_s):
             if isinstance(one.body, CommandAnswer) and one.body.id == command_id:
-                return one.body
-        return None
+                yield one.body
+                if one.body.result in FINAL:
+                    return
 
     def _retained(self) -> list[Message]:
         """The messages that arrive first, until there is a pause of `_QUIET_S`."""

@@ -119,11 +119,20 @@ class Journal:
     def append(self, kind: str, **facts: Fact) -> bytes:
         """Sign and store one entry and return its line; `StorageError` if the disk refuses it."""
         with self._locked() as found:
-            at = found
-            if at.damage:
-                _, at = self._append(at, DAMAGED, asdict(at.damage))
+            at = self._after_damage(found)
             line, self._at = self._append(at, kind, facts)
             return line
+
+    def begin_segment(self, kind: str, **facts: Fact) -> None:
+        """The same, as the first entry of a new segment: the one before is closed."""
+        with self._locked() as found:
+            at = self._after_damage(found)
+            fresh = at if not at.size else _Position(segment(self._folder, at.head.length), 0, "", at.head)
+            _, self._at = self._append(fresh, kind, facts)
+
+    def _after_damage(self, at: _Position) -> _Position:
+        """The position after an entry about the damage that was found, if there was any."""
+        return self._append(at, DAMAGED, asdict(at.damage))[1] if at.damage else at
 
     @contextmanager
     def _locked(self) -> Iterator[_Position]:

@@ -33,7 +33,7 @@ from provisioning.identity import (
 )
 from provisioning.layout import Layout
 from tests.support.broker import Broker, Centre, free_port, until
-from tests.support.clips import Node, bundle, flip, made, noise, receipt, refused
+from tests.support.clips import Node, bundle, central, flip, made, noise, receipt, refused
 from tests.support.clips import example as filled
 
 MADE = {
@@ -338,7 +338,9 @@ def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
         broker.publish("lykta/v1/city/stop-1/state", encode(state).decode(), retain=True)
         with broker.ear("lykta/v1/+/+/cmd/#") as heard:
             words = ["send", centre.folder, "city/stop-1", "ack", "--broker", f"127.0.0.1:{broker.port}"]
-            said = json.loads(made(*words, "--arg", "press=p1", "--arg", "note=a=b", "--json"))
+            done = central(*words, "--arg", "press=p=1", "--wait", "1", "--json")
+            assert done.returncode == 4, done.stderr
+            said = json.loads(done.stdout)
             until(heard, "the command is heard")
             message = heard()[0]
         with broker.ear("lykta/v1/+/+/cmd/#") as later:
@@ -350,7 +352,7 @@ def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
     assert said["result"] == "none"
     assert (message.topic, message.retain) == ("lykta/v1/city/stop-1/cmd/ack", False)
     command = verify_command(message.payload.encode(), command_keys(layout), "city", "stop-1")
-    assert (command.name, command.args, command.id) == ("ack", {"press": "p1", "note": "a=b"}, said["id"])
+    assert (command.name, command.args, command.id) == ("ack", {"press": "p=1"}, said["id"])
     assert command.boot_id == "boot-1"
     assert 3_600_000 < command.end_ms - 5_000 < 3_600_000 + 1_200_000  # an hour on, in the node's own time
     with pytest.raises(RecordError):
@@ -361,16 +363,24 @@ def test_a_command_reaches_the_node_signed(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["city", "ack"], "must be SITE/NODE"),
-        (["city/stop-1", "ack/#"], "command: name: must be"),
+        (["city/stop-1", "ack/#"], "command: 'ack/#' is unknown"),
+        (["city/stop-1", "reboot"], "command: 'reboot' is unknown"),
         (["city/stop-1", "ack", "--arg", "press"], "arg: must be KEY=VALUE (got 'press')"),
+        (["city/stop-1", "pause"], "missing required field `minutes`"),
+        (["city/stop-1", "pause", "--arg", "minutes=481"], "<= 480"),
+        (["city/stop-1", "light", "--arg", "state=on", "--arg", "note=x"], "unknown field `note`"),
+        (["city/stop-1", "restart", "--arg", "service=all"], "'all' - at `$.service`"),
+        (["city/stop-77", "ping"], "city/stop-77 was never enrolled in"),
     ],
 )
 def test_what_is_no_command_is_not_sent(keys: Path, words: list[str], said: str) -> None:
     refused(2, said, "send", keys, *words, "--broker", "127.0.0.1:1")
 
 
-def test_a_broker_that_is_away_is_exit_4(keys: Path) -> None:
-    refused(4, "broker 127.0.0.1", "send", keys, "city/stop-1", "ack", "--broker", f"127.0.0.1:{free_port()}")
+def test_a_broker_that_is_away_is_exit_4(keys: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(keys, tmp_path / "keys"))
+    bundle(mine, "city/stop-1", tmp_path / "node")
+    refused(4, "broker 127.0.0.1", "send", mine, "city/stop-1", "ack", "--broker", f"127.0.0.1:{free_port()}")
 
 
 # -- open and verify --------------------------------------------------------------------------------------------------

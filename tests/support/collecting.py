@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from agent.messages import Body, Envelope, Health, Message, Presence, Tombstone, encode, topic
+from agent.envelope import Envelope
+from agent.messages import Body, Health, Message, Presence, Tombstone, encode, topic
 from central.fleet.collect.store.database import open_database
 from central.fleet.collect.store.migrating import migrate
 from drivers.mqtt.client import Credentials

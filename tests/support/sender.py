@@ -22,7 +22,7 @@ from tests.support.stop import Stop
 def sending(stop: Stop, outbox: Outbox, port: int, silent_s: float) -> Iterator[Publisher]:
     """silent_s: time in flight without an answer, after which the publisher disconnects."""
     runtime = Runtime("uplink", stop.layout, load(stop.layout.config))
-    storing, wire, connected = OutboxAccess(runtime), BrokerWire(stop.here), Event()
+    storing, wire, connected = OutboxAccess(runtime), BrokerWire(stop.here, lambda _tail: None), Event()
     publisher = Publisher(runtime, Lanes(Lane(runtime, outbox, storing)), storing, wire, silent_s)
     files = tls_files(stop.layout)
     wire.client = Client(
@@ -34,7 +34,8 @@ def sending(stop: Stop, outbox: Outbox, port: int, silent_s: float) -> Iterator[
         returned=publisher.returned,
     )
     thread = runtime.spawn("publisher", lambda: publisher.run(connected))
-    wire.client.open("127.0.0.1", port)
+    client = wire.client
+    runtime.spawn("link", lambda: client.run("127.0.0.1", port))
     try:
         yield publisher
         assert thread.is_alive(), "the publisher works"

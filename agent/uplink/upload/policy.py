@@ -33,7 +33,7 @@ class Rank(IntEnum):
 
 
 def rank_of_clip(trigger: str, exported: bool, what: What) -> Rank | None:
-    """None: it stays on the node until its export is ordered or it expires. exported: whether there is such an order."""
+    """None: it stays on the node until it is asked for or expires. exported: whether an order or a command asks for it."""
     if trigger == "help" and (exported or what != "nothing"):
         return Rank.HELP
     if exported:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from agent.inbox.inbox import hand_over_receipt
 from agent.messages import ClipNote
 from agent.outbox.outbox import Outbox
+from agent.runtime.commands import Answer, Outcome
 from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
 from agent.runtime.requests import Carry, Kept
@@ -28,8 +29,10 @@ from agent.uplink.upload.order_queue import OrderQueue
 from agent.uplink.upload.parcels import Parcels
 from agent.uplink.upload.parts import Digests, Item, blocks
 from agent.uplink.upload.policy import Rank, Rate, back_off_s
+from agent.uplink.upload.requested import RequestedClips
 from agent.uplink.upload.waiting_clips import Key, WaitingClips
 from privacy.errors import BusyError, DamageError, IngestRefusedError, LyktaError, StorageError, UnreachableError
+from privacy.records.command_table import Upload
 from privacy.records.journal import Journal
 from provisioning.identity import TlsFiles, load_signer
 
@@ -74,6 +77,7 @@ class Uploader:
         self._courier = Courier(runtime, self._orders)
         self._ingest = IngestClient(config.ingest, files, self._orders)
         self._clips = WaitingClips(layout, config.upload.what)
+        self._requested = RequestedClips(self._clips.is_complete)
         self._parcels = Parcels(layout, config.node, load_signer(layout, "uplink"), runtime.clock.now)
         self._budget = Budget(layout.uplink / "spent.json", config.upload.budget_mb_day, runtime.clock, self._warn)
         self._rate = Rate(config.upload.kbit_s)
@@ -106,6 +110,10 @@ class Uploader:
         """Store a technician's report or diagnosis until the centre has it."""
         return Kept(self._parcels.keep(request.kind, request.name, request.data))
 
+    def request(self, act: Upload, answer: Answer) -> Outcome | None:
+        """Send a clip that the settings would leave on the node. From any thread."""
+        return self._requested.add(act.clip, answer)
+
     @property
     def facts(self) -> UploadFacts:
         """Numbers for the uplink's status. From any thread."""
@@ -137,10 +145,13 @@ class Uploader:
         now_s = time.monotonic()
         self._works()
         self._clips.look()
+        for clip in self._requested.news():
+            self._clips.request(clip)
         if self._courier.work(self._ingest.answer) or now_s >= self._look_through_s:
             self._look_through_s = now_s + _LOOK_THROUGH_S
             self._clips.look_through(now_s)
             self._parcels.look_through()
+            self._requested.look_through()
 
     def _next(self) -> Key | None:
         """The most urgent object that may be sent now. One that broke the link last time comes last, as it may be the cause."""
@@ -290,6 +301,7 @@ class Uploader:
             return
         hand_over_receipt(self._runtime.layout, item.id, receipt)
         self._clips.handed_over(key, time.monotonic())
+        self._requested.sent(item.id)
         self._told.discard(item.id)
 
     # -- reports -----------------------------------------------------------------------------------------------------------
@@ -298,6 +310,7 @@ class Uploader:
         if item.kind != "clip" or item.id in self._told:
             return
         self._told.add(item.id)
+        self._requested.begun(item.id)
         size = sum(file.size for file in item.files)
         try:
             self._outbox.put(ClipNote(item.id, "uploading", "", "", size))

@@ -39,6 +39,7 @@ class WaitingClips:
         self.waiting: list[Key] = []
         self._ranks: dict[str, Rank | None] = {}
         self._running: set[str] = set()
+        self._requested: set[str] = set()
         self._handed: dict[str, float] = {}
         self._seen = self._seen_before = -1
 
@@ -67,6 +68,17 @@ class WaitingClips:
                 # It may be listed already, by an order to export it that arrived meanwhile.
                 self._take(clip)
                 self._place(clip)
+
+    def request(self, clip: str) -> None:
+        """Send this clip also if the settings would leave it here, until this process ends."""
+        self._requested.add(clip)
+        if clip in self._ranks or self._handed.pop(clip, None) is not None:
+            self._take(clip)
+            self._place(clip)
+
+    def is_complete(self, clip: str) -> bool:
+        """Whether the node has that clip, finished. From any thread."""
+        return self._complete(clip)
 
     def fetch(self, key: Key) -> Item:
         """A clip for upload; `StorageError` if it was deleted."""
@@ -105,6 +117,7 @@ class WaitingClips:
             self._take(clip)
             self._running.discard(clip)
             self._handed.pop(clip, None)
+            self._requested.discard(clip)
         self._running |= found - known
 
     def _place(self, clip: str) -> None:
@@ -127,7 +140,7 @@ class WaitingClips:
             raise
         except (RecordError, OSError):
             trigger = "damaged"  # the ingest reports the damage, and the status shows it
-        return rank_of_clip(trigger, (folder / "export.jws").exists(), self._what)
+        return rank_of_clip(trigger, clip in self._requested or (folder / "export.jws").exists(), self._what)
 
     def _manifest(self, clip: str) -> bytes:
         return read(self._spool / clip / MANIFEST_FILE, f"clip {clip}: manifest.jws")
