@@ -81,15 +81,7 @@ class Client:
         self._subscribed, self._subscriptions = subscribed, Subscriptions()
         self._returned, self._turned, self._will = returned, turned, will
         self._credentials, self._keeping = credentials, keeping
-        self._client = client = PahoClient(
-            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, manual_ack=keeping is not None
-        )
-        client.tls_set_context(context_of(credentials, Line))
-        client.max_inflight_messages_set(0)
-        client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
-        client.on_message, client.on_subscribe, client.on_socket_close = self._on_message, self._on_subscribe, self._on_close
-        # With this callback set, paho writes only in the thread that runs its loop.
-        client.on_socket_register_write = lambda *_: None
+        self._client = self._paho(client_id, manual_ack=keeping is not None)
         self._set_will(retain=True)
         self._events: deque[Callable[[], None]] = deque()
         self._closing = Event()
@@ -110,6 +102,16 @@ class Client:
         self._connection_number, self._confirming = 0, Lock()
         self.unreadable = 0
         """Number of messages that were dropped because their topic is not valid UTF-8."""
+
+    def _paho(self, client_id: str, *, manual_ack: bool) -> PahoClient:
+        client = PahoClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, manual_ack=manual_ack)
+        client.tls_set_context(context_of(self._credentials, Line))
+        client.max_inflight_messages_set(0)
+        client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
+        client.on_message, client.on_subscribe, client.on_socket_close = self._on_message, self._on_subscribe, self._on_close
+        # With this callback set, paho writes only in the thread that runs its loop.
+        client.on_socket_register_write = lambda *_: None
+        return client
 
     @property
     def held(self) -> bool:

@@ -37,7 +37,7 @@ def watch(connection: Connection, now: int, clip_hours: int | None) -> bool:
 def _facts(connection: Connection, clip_hours: int | None) -> list[tuple[str, rules.NodeFacts]]:
     oldest = _oldest(connection)
     last = select(conflicts.c.node, func.max(conflicts.c.received)).group_by(conflicts.c.node)
-    doubled: dict[str, int] = dict(connection.execute(last).tuples().all())
+    doubled = {row.node: int(row[1]) for row in connection.execute(last)}
     columns = (nodes.c.node, nodes.c.heard, nodes.c.lost, nodes.c.back, nodes.c.first_heard, nodes.c.help_test)
     return [
         (
