@@ -6,12 +6,14 @@ Never an image, never a coordinate of a person, never an exact count of people (
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from agent.ranks import Rank
+from agent.sent import Route, Sent
+from agent.statistics import HourStats, PeopleClass
 from privacy import foreign
 from privacy.records.command import CommandId
 from privacy.records.order import Act
@@ -44,25 +46,6 @@ class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     hist: bool
 
 
-class Route(NamedTuple):
-    """How a message leaves. topic: its part after site and node, with fields of the message in braces."""
-
-    topic: str
-    rank: Rank
-    retain: bool = False
-
-
-class Sent(Struct, frozen=True, tag_field="type"):
-    """What every message of a node is: its class says how it leaves."""
-
-    route: ClassVar[Route]
-
-    @property
-    def tail(self) -> str:
-        """The part of the topic after site and node."""
-        return self.route.topic.format_map(msgspec.structs.asdict(self))
-
-
 class State(Sent, frozen=True, tag="state"):
     """lykta/v1/<site>/<node>/state, retained; birth and will. `services` says the same of each service."""
 
@@ -89,14 +72,14 @@ class Describe(Sent, frozen=True, tag="describe"):
     software: str
     schemas: dict[str, int]
     commands: tuple[str, ...]
-    breaks: dict[str, int] = {}
+    breaks: dict[str, int] = field(default_factory=dict)
 
 
 class Presence(Sent, frozen=True, tag="presence"):
     """event/presence: how full the stop is, in classes. `seen` is when the picture was taken."""
 
     route: ClassVar = Route("event/presence", Rank.PRESENCE)
-    people: Literal["none", "few", "some", "crowd"]
+    people: PeopleClass
     seen: datetime
 
 
@@ -219,12 +202,16 @@ class Alarm(Sent, frozen=True, tag="alarm"):
 
 
 class Health(Sent, frozen=True, tag="health"):
-    """health/<group>: flat numbers; null with the reason beside it where a value cannot be read."""
+    """health/<group>: flat numbers and a few words; null with the reason beside it where a value cannot be read.
+
+    words  stable codes and names of the kernel's (an interface), each of at most 64 characters. docs/HEALTH.md lists all
+    """
 
     route: ClassVar = Route("health/{group}", Rank.HEALTH)
     group: HealthGroup
     values: dict[str, float | int | None]
     unreadable: dict[str, str]
+    words: dict[str, str] = field(default_factory=dict)
 
 
 class ClipNote(Sent, frozen=True, tag="clip"):
@@ -305,6 +292,7 @@ Body = (
     | Failure
     | Alarm
     | Health
+    | HourStats
     | ClipNote
     | Tombstone
     | Heads

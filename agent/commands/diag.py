@@ -23,7 +23,8 @@ from agent.runtime.control import ask
 from agent.runtime.requests import Carry
 from agent.runtime.settings_in_force import settings_in_force
 from agent.terminal import show, table_of
-from agent.uplink import health
+from agent.uplink.health import groups, readings
+from agent.uplink.health.trends import Boots
 from agent.uplink.upload.parcels import MOST_BYTES, Sent
 from drivers import board, sysd
 from privacy.errors import LyktaError, UsageError
@@ -116,12 +117,13 @@ def _head(layout: Layout, unit: str) -> str:
 def _machine(layout: Layout) -> dict[str, Any]:
     system = platform.uname()
     place = layout.var if layout.var.exists() else Path("/")
-    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)), health.PowerEdges())
+    machine = (readings.Machine, readings.of_machine(place, readings.Trends.of(place, Boots(None, ""))))
+    found = {name: one for name, one in groups.collect({}, (machine,)).items() if name in ("system", "power", "storage")}
     return {
         "model": board.model(),
         "kernel": f"{system.system} {system.release} {system.machine}",
         "python": platform.python_version(),
-        "health": {one.group: {"values": one.values, "unreadable": one.unreadable} for one in groups},
+        "health": {name: {"values": one.values, "unreadable": one.unreadable, "words": one.words} for name, one in found.items()},
     }
 
 

@@ -6,19 +6,24 @@ unchanged to the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import version
 from threading import Event
 
-from agent.messages import Describe, Health, State, topic
+from agent.messages import Describe, State, topic
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import fitted
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.state_journal import NODE_STATE, StateJournal
-from agent.runtime.status import UplinkStatus
-from agent.uplink import health
+from agent.runtime.status import Status, UplinkStatus
 from agent.uplink.downlink import COMMANDS, SUBSCRIBED, Downlink
+from agent.uplink.health.hour import HourTally, sample_of
+from agent.uplink.health.reporter import HealthReporter
+from agent.uplink.health.trends import ConnectedShare, RoundTrip
 from agent.uplink.io_outbox import IoOutbox
 from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
@@ -30,14 +35,12 @@ from agent.uplink.storing import OutboxAccess, OutboxWriter
 from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import Uploader
 from agent.uplink.wire import BrokerWire
-from drivers import board
-from drivers.clock import SystemClock
+from drivers import board, network
 from drivers.mqtt.client import Client, Credentials, Will
 from privacy.records.journal import Fact, Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
-HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
 """Time for name resolution, connection and handshake, each of which has a timeout of its own."""
 
@@ -80,21 +83,21 @@ class Uplink:
         self._connected, self._state_of_link = Event(), LinkState()
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
-        wire = BrokerWire(self._prefix)
+        self._round_trip, self._share, self._hours = RoundTrip(), ConnectedShare(), HourTally()
+        self._wire = wire = BrokerWire(self._prefix, self._round_trip)
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._downlink = Downlink(runtime)
         self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
         self._rungs = RescueReporter(runtime.layout)
-        self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
-        self._edges = health.PowerEdges()
         self._born = False
         self._node = NodeState(runtime)
+        self.health = HealthReporter(runtime, outbox, self._io, self.storing, self._statuses)
         self._node_journal = StateJournal(self.note, NODE_STATE)
         self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
-            acknowledged=self._publisher.answered,
+            acknowledged=self._answered,
             changed=self._changed,
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
             subscribe=tuple(f"{self._prefix}/{tail}" for tail in SUBSCRIBED),
@@ -117,6 +120,10 @@ class Uplink:
     def note(self, kind: str, /, **facts: Fact) -> None:
         """An entry of the uplink's journal, unless the disk refuses: that must not stop the service whose uploads free space."""
         self.storing.attempt(lambda: self._journal.append(kind, **facts))
+
+    def _answered(self, token: int, refusal: str) -> None:
+        self._round_trip.answered(token)
+        self._publisher.answered(token, refusal)
 
     def publish(self) -> None:
         """The publisher's thread."""
@@ -175,7 +182,7 @@ class Uplink:
 
     def _report_link(self) -> None:
         publisher = self._publisher
-        ignored, upload = self._downlink.ignored, self._uploader.facts
+        ignored, upload, interface = self._downlink.ignored, self._uploader.facts, network.interface()
         self._runtime.report(
             UplinkStatus(
                 connected=self._connected.is_set(),
@@ -187,6 +194,13 @@ class Uplink:
                 set_aside=publisher.set_aside,
                 unreadable=self._link.unreadable,
                 breaks=self._breaks(),
+                interface=interface,
+                signal_dbm=network.signal_dbm(interface) if interface else None,
+                round_trip_ms=self._round_trip.ms,
+                connected_share=self._share.see(self._connected.is_set()),
+                sent_mb=megabytes({"mqtt": self._wire.sent_bytes, **upload.sent_bytes}),
+                budget_used=upload.budget_used,
+                oldest_clip_h=_age_h(upload.oldest_ms, self._runtime.clock.now()),
                 ignored_commands=ignored.commands,
                 ignored_orders=ignored.orders,
                 ignored_desired=ignored.desired,
@@ -226,8 +240,22 @@ class Uplink:
             if birth:
                 self._tell_gone()
             self._tell_rungs()
+            self._tell_hour(state)
             runtime.fed()
             runtime.stop.wait(1.0)
+
+    def _tell_hour(self, state: State) -> None:
+        now = self._runtime.clock.now()
+        if (hour := self._hours.see(now, time.monotonic(), sample_of(state, self._node.detail))) is not None:
+            self.storing.put(hour)
+
+    def _statuses(self) -> dict[str, Status]:
+        """The last statuses of the services that answer, and this one's."""
+        return {**self._node.detail, "uplink": self._runtime.present_status()}
+
+    def tell_health(self) -> None:
+        """The health thread; and tombstones."""
+        self.health.run(lambda: self._tell_gone() if self._connected.is_set() else None)
 
     def _tell_gone(self) -> None:
         self.storing.attempt(self._outbox.tell_gone)
@@ -253,28 +281,6 @@ class Uplink:
         software, schemas = f"lykta {version('lykta')}", {"message": 1, "manifest": 1}
         return Describe(board.model(), _serial(), sensors, software, schemas, tuple(COMMANDS), self._breaks())
 
-    def tell_health(self) -> None:
-        """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
-        pause = 2.0
-        while not self._runtime.stop.wait(pause):
-            self._runtime.beat("health", HEALTH_S + LINK_STALLED_S, vital=False)
-            self.storing.put(*self._health())
-            if self._connected.is_set():
-                self._tell_gone()
-            pause = HEALTH_S
-
-    def _health(self) -> list[Health]:
-        outbox, clock = self._outbox, self._runtime.clock
-        numbers = health.numbers_of((*self._node.detail.values(), self._runtime.detail))
-        return [
-            *health.of_machine(self._runtime.layout.var, self._writes, self._edges),
-            *health.of_camera(numbers),
-            health.group("link", {}, numbers.get("link")),
-            health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
-            health.of_outbox(outbox, self._io.look, numbers.get("buffer")),
-            health.group("agent", {"uplink_mb": board.own_memory_mb}),
-        ]
-
 
 def _serial() -> str:
     try:
@@ -283,8 +289,10 @@ def _serial() -> str:
         return ""
 
 
-def _sync_age_s(clock: SystemClock) -> int:
-    age = clock.sync_age_s()
-    if age is None:
-        raise ValueError("no synchronisation in this boot")
-    return round(age)
+def megabytes(sent: Mapping[str, int]) -> dict[str, float]:
+    return {purpose: round(size / 1e6, 2) for purpose, size in sent.items()}
+
+
+def _age_h(begun_ms: int | None, now: datetime) -> float | None:
+    """Hours since then, ≥ 0: the clock may have been set."""
+    return None if begun_ms is None else round(max(0.0, now.timestamp() - begun_ms / 1000) / 3600, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.uplink.health.trends import RoundTrip
 from drivers.mqtt.client import Client, Limits
 
 PACKET_HEAD = 32
@@ -13,8 +14,10 @@ class BrokerWire:
 
     client: Client
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, round_trip: RoundTrip) -> None:
+        self._prefix, self._round_trip = prefix, round_trip
+        self.sent_bytes = 0
+        """Of all packets sent, at most."""
 
     @property
     def limits(self) -> Limits:
@@ -26,7 +29,10 @@ class BrokerWire:
 
     def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
         """The number by which the broker's answer names it."""
-        return self.client.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
+        self.sent_bytes += self.size(tail, payload)
+        token = self.client.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
+        self._round_trip.sent(token)
+        return token
 
     def size(self, tail: str, payload: bytes) -> int:
         """Bytes of the packet, at most."""
