@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from agent.envelope import Envelope, Route, Sent
 from agent.ranks import Rank
+from agent.statistics import HourStats, PeopleClass
 from privacy import foreign
 from privacy.records.command import CommandId
 from privacy.records.order import Act
@@ -80,7 +81,7 @@ class Presence(Sent, frozen=True, tag="presence"):
     """event/presence: how full the stop is, in classes. `seen` is when the picture was taken."""
 
     route: ClassVar = Route("event/presence", Rank.PRESENCE)
-    people: Literal["none", "few", "some", "crowd"]
+    people: PeopleClass
     seen: datetime
 
 
@@ -203,12 +204,16 @@ class Alarm(Sent, frozen=True, tag="alarm"):
 
 
 class Health(Sent, frozen=True, tag="health"):
-    """health/<group>: flat numbers; null with the reason beside it where a value cannot be read."""
+    """health/<group>: flat numbers and a few words; null with the reason beside it where a value cannot be read.
+
+    words  stable codes and names of the kernel's (an interface), each of at most 64 characters. docs/HEALTH.md lists all
+    """
 
     route: ClassVar = Route("health/{group}", Rank.HEALTH)
     group: HealthGroup
     values: dict[str, float | int | None]
     unreadable: dict[str, str]
+    words: dict[str, str] = field(default_factory=dict)
 
 
 class ClipNote(Sent, frozen=True, tag="clip"):
@@ -293,6 +298,7 @@ Body = (
     | Failure
     | Alarm
     | Health
+    | HourStats
     | ClipNote
     | Tombstone
     | Heads

@@ -49,9 +49,9 @@ def used_share(path: Path) -> float:
     return round(usage.used / (usage.used + usage.free or 1), 3)
 
 
-def own_memory_mb() -> float:
-    """Resident memory of this process."""
-    return round(int(_words(Path("/proc/self/statm"), 2)[1]) * os.sysconf("SC_PAGE_SIZE") / 1_000_000, 1)
+def read_only(path: Path) -> int:
+    """1 if the file system that holds path is mounted read-only, else 0."""
+    return int(bool(os.statvfs(path).f_flag & os.ST_RDONLY))
 
 
 def listening() -> set[int]:
@@ -95,6 +95,16 @@ class PowerEventCounter:
         for bit in self.counts:
             self.counts[bit] += bool((began | passed) & bit)
         self._before = bits
+
+
+_BOOT_STATUS = {0x20: "watchdog", 0x01: "too_hot", 0x10: "power_fault"}
+"""Bits of a watchdog's boot status (Documentation/watchdog/watchdog-api.rst): reset by the card, overheat, power under-voltage."""
+
+
+def boot_reason(root: Path = _ROOT) -> str:
+    """Why the machine started, as its watchdog knows it: watchdog, too_hot, power_fault, else other. `OSError` without one."""
+    bits = int(_text(root / "sys/class/watchdog/watchdog0/bootstatus"), 0)
+    return next((reason for bit, reason in _BOOT_STATUS.items() if bits & bit), "other")
 
 
 def serial(root: Path = _ROOT) -> str:

@@ -16,3 +16,12 @@ def uuid7(ms: int, random: bytes | None = None) -> str:
 def new_clip_id(wall_ns: int) -> str:
     """Of a clip that begins then: nanoseconds since 1970."""
     return uuid7(wall_ns // 1_000_000)
+
+
+def time_of(name: str) -> int | None:
+    """The time in such a name, milliseconds since 1970; None for another name."""
+    try:
+        found = UUID(name)
+    except ValueError:
+        return None
+    return found.int >> 80 if found.version == 7 else None

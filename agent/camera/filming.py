@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 
 from agent.camera.flow import flow
@@ -16,6 +18,7 @@ from agent.camera.pipeline import Coding, Listeners, Pipeline
 from agent.camera.presence import PresenceWatch, rises
 from agent.camera.recorder import Recorder, Stream, Trigger
 from agent.camera.ruling import Rulings
+from agent.camera.shares import Counts, Window
 from agent.camera.state import DARK, DARK_SHARE, CameraFacts, Darkness, state_of
 from agent.camera.view_check import ViewCheck
 from agent.clips.custody import Custody
@@ -84,6 +87,13 @@ def listeners(parts: Parts, camera: Camera, saw: Callable[[Seen, int], None], le
     return Listeners(seen, painted, leaves, parts.mask.looked)
 
 
+def resting(status: CameraStatus) -> CameraStatus:
+    """The last status of a camera that was closed: its counts stay, nothing is said of a present picture."""
+    present = ("people", "fps", "distinct_share", "frame_age_s", "exposure_us", "gain", "focus", "mask_coverage", "full_share")
+    gone = {name: "" if name == "people" else None for name in present}
+    return msgspec.structs.replace(status, full_share_by_cause={}, **gone)
+
+
 class Filming:
     """One for the life of the service. held_up: whether a visit wants the camera, or a pause began."""
 
@@ -93,6 +103,7 @@ class Filming:
         self._recorder: Recorder | None = None
         self._blind_since_s = 0.0
         self._darkness, self._too_dark, self._size = Darkness(), False, (1, 1)
+        self._window = Window()
 
     def trigger(self, trigger: Trigger) -> None:
         """From any thread: record a clip for this trigger, if the camera films."""
@@ -120,10 +131,11 @@ class Filming:
         runtime.report(self._status(pipeline, recorder, camera, encoder.name))
         runtime.enter("starting", "first_frames")
         self._blind_since_s, self._darkness = runtime.clock.mono_ms() / 1000, Darkness()
-        self._too_dark, self._size = False, (camera.width, camera.height)
+        self._too_dark, self._size, self._window = False, (camera.width, camera.height), Window()
         flow(runtime, camera, pipeline, lambda: self._watch(pipeline, recorder, camera, encoder.name), recorder.run)
         self._recorder = None
         recorder.close()
+        runtime.report(resting(self._status(pipeline, recorder, camera, encoder.name)))
         telling.note("capture_off", frames=pipeline.tally.frames)
 
     def _watch(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> None:
@@ -135,10 +147,22 @@ class Filming:
 
     def _status(self, pipeline: Pipeline, recorder: Recorder, camera: Camera, encoder: str) -> CameraStatus:
         tally, custody, mask = pipeline.tally, self._parts.custody, self._parts.mask.facts
+        counts = Counts(tally.frames, pipeline.distinct.count, tally.painted, dict(tally.full))
+        shares = self._window.see(counts, time.monotonic())
         return CameraStatus(
             camera_model=camera.model,
             encoder=encoder,
             view=self._parts.view.standing.kind or "as_known",
+            people=self._presence.now,
+            fps=shares.fps,
+            distinct_share=shares.distinct,
+            frame_age_s=max(0, time.monotonic_ns() - pipeline.last_ns) // 1_000_000_000,
+            exposure_us=camera.exposure_us,
+            gain=camera.gain,
+            focus=pipeline.focus,
+            mask_coverage=shares.coverage,
+            full_share=shares.full,
+            full_share_by_cause=shares.full_by_cause,
             frames=tally.frames,
             masked=tally.masked,
             full=tally.full.total(),

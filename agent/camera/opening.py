@@ -6,14 +6,12 @@ from datetime import datetime
 
 from agent.camera.moments import moment
 from agent.camera.recorder import Stream, Taken, Trigger
+from agent.runtime.clocks import TIME_ERROR_MS
 from agent.runtime.service import Runtime
 from privacy.ids import new_clip_id
 from privacy.masking.detection import Detector
 from privacy.records.basis import Permit, deadline
 from privacy.records.manifest import Manifest
-
-TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
-"""Bound of the error of the node's clock, by its state, as a manifest states it."""
 
 
 class Opening:

@@ -21,6 +21,7 @@ from privacy.masking.delay import Seen
 from privacy.masking.detection import Detector
 from privacy.masking.frame_path import FramePath, Pace, look
 from privacy.masking.frames import Frame, MaskedFrame
+from privacy.masking.frozen_camera import DistinctCount
 from privacy.masking.mask_record import MaskRecord
 from privacy.masking.masker import Masker, Tally
 
@@ -70,6 +71,10 @@ class Pipeline:
         self._pace = Pace()
         self.tally = Tally()
         self.looks, self.look_ms = 0, 0.0
+        self.distinct = DistinctCount()
+        self.last_ns = time.monotonic_ns()
+        """Exposure of the last frame, monotonic; the begin, before the first."""
+        self.focus: float | None = None
 
     @property
     def learned(self) -> int:
@@ -80,6 +85,8 @@ class Pipeline:
         """Until stopped: read a picture, pass it to the detector when that is idle, release frames that have their answer."""
         while not stopped():
             frame = self._camera.capture()
+            self.last_ns = frame.mono_ns
+            self.distinct.see(frame)
             self._path.push(frame)
             self._ask(frame)
             self._learn()
@@ -116,6 +123,7 @@ class Pipeline:
                 seen, wall_ns = self._answers.get_nowait()
             except Empty:
                 return
+            self.focus = seen.focus if seen.focus is not None else self.focus
             self._path.learn(seen)
             self._path.hidden = self._listeners.saw(seen, wall_ns)
 

@@ -14,6 +14,9 @@ from privacy.records.jws import load_chain
 from provisioning.identity import UNITS, Unit
 from provisioning.layout import Layout
 
+TIME_ERROR_MS = {"synced": 1_000, "holdover": 60_000, "unknown": 86_400_000}
+"""Bound of the error of the node's clock, by its state, as manifests and health state it."""
+
 
 def clock_of(layout: Layout, config: Config, units: Sequence[str] = UNITS, service: str = "") -> SystemClock:
     """units: units whose journals are read; a service may read only its own. service: keeps the boot's first time in its folder."""

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from agent.messages import Owner, StateName
-from agent.runtime import refusal
+from agent.runtime import own_process, refusal
 from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
 from agent.runtime.config import Config
@@ -85,6 +85,7 @@ class Runtime:
         status = {verb_of(AskStatus): Reply(AskStatus, self._status)}
         self._replies: dict[str, Replies] = {"ctl": dict(status), "uplink": dict(status)}
         self._states: StateJournal | None = None
+        self._restarts = own_process.count_start(layout.run / name / "starts.json", self.clock.boot_id)
 
     @property
     def standing(self) -> ServiceState:
@@ -263,8 +264,19 @@ class Runtime:
 
     def _status(self, _request: AskStatus) -> StatusAnswer[Status]:
         with self._lock:
-            detail = msgspec.structs.replace(self._detail, clock=self.clock.state())
-            return StatusAnswer(self._standing, detail, service=self.name, pid=os.getpid())
+            return StatusAnswer(self._standing, self.present_status(), service=self.name, pid=os.getpid())
+
+    def present_status(self) -> Status:
+        """The detail, with what every service says of its clock and its process as they are now."""
+        own = own_process.usage()
+        return msgspec.structs.replace(
+            self._detail,
+            clock=self.clock.state(),
+            restarts=self._restarts,
+            memory_mb=own.memory_mb,
+            threads=own.threads,
+            descriptors=own.descriptors,
+        )
 
 
 def run_service(name: str, layout: Layout, run: Callable[[Runtime], None]) -> int:

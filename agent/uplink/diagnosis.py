@@ -16,7 +16,8 @@ from agent.inbox.inbox import folder_of
 from agent.runtime.ask_status import status_at
 from agent.runtime.settings_in_force import settings_in_force
 from agent.runtime.status import STATUS, Status, StatusAnswer
-from agent.uplink import health
+from agent.uplink.health import groups, readings
+from agent.uplink.health.trends import Boots
 from agent.uplink.upload.parcels import MOST_BYTES
 from drivers import board, sysd
 from privacy.errors import LyktaError
@@ -74,12 +75,13 @@ def _head(layout: Layout, unit: str) -> str:
 def _machine(layout: Layout) -> dict[str, Any]:
     system = platform.uname()
     place = layout.var if layout.var.exists() else Path("/")
-    groups = health.of_machine(place, health.Writes(lambda: board.written_mb(place)), health.PowerEdges())
+    machine = (readings.Machine, readings.of_machine(place, readings.Trends.of(place, Boots(None, ""))))
+    found = {name: one for name, one in groups.collect({}, (machine,)).items() if name in ("system", "power", "storage")}
     return {
         "model": board.model(),
         "kernel": f"{system.system} {system.release} {system.machine}",
         "python": platform.python_version(),
-        "health": {one.group: {"values": one.values, "unreadable": one.unreadable} for one in groups},
+        "health": {name: {"values": one.values, "unreadable": one.unreadable, "words": one.words} for name, one in found.items()},
     }
 
 

@@ -6,22 +6,27 @@ unchanged to the service concerned, which verifies them itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from threading import Event
 from typing import get_args
 
-from agent.messages import Health, HealthGroup, State, topic
+from agent.messages import HealthGroup, State, topic
 from agent.outbox.outbox import Outbox
 from agent.outbox.telling import Telling
 from agent.runtime.requests import Carry, ShowMessage, SurveyOutboxes
 from agent.runtime.rescue_log import RescueReporter
 from agent.runtime.service import Runtime, run_service
 from agent.runtime.state_journal import NODE_STATE, StateJournal
-from agent.runtime.status import UplinkStatus
-from agent.uplink import health
+from agent.runtime.status import Status, UplinkStatus
 from agent.uplink.describing import Describer
 from agent.uplink.downlink import SUBSCRIBED, Downlink
+from agent.uplink.health.cadence import EVERY_S
+from agent.uplink.health.hour import HourTally, sample_of
+from agent.uplink.health.reporter import HealthReporter
+from agent.uplink.health.trends import ConnectedShare, RoundTrip
 from agent.uplink.io_outbox import IoOutbox
 from agent.uplink.journal_heads import HeadReporter
 from agent.uplink.lanes import Lane, Lanes
@@ -34,14 +39,12 @@ from agent.uplink.storing import OutboxAccess, OutboxWriter
 from agent.uplink.survey import message, survey
 from agent.uplink.upload.uploader import UPLOAD_STALLED_S, Uploader
 from agent.uplink.wire import BrokerWire
-from drivers import board
-from drivers.clock import SystemClock
+from drivers import network
 from drivers.mqtt.client import Client, Credentials, Will
 from privacy.records.journal import Journal
 from provisioning.identity import load_signer, tls_files
 from provisioning.layout import Layout
 
-HEALTH_S = 60.0
 LINK_STALLED_S = 120.0
 """Time for name resolution, connection and handshake, or the outbox's waits for locks, each of which has a timeout of its own."""
 
@@ -66,7 +69,7 @@ def run(runtime: Runtime) -> None:
     publisher = runtime.spawn("publisher", uplink.publish, LINK_STALLED_S)
     # Not vital: they wait for the ingest, the camera, the other services.
     runtime.spawn("uploader", uploader.run, UPLOAD_STALLED_S, vital=False)
-    runtime.spawn("health", uplink.tell_health, LINK_STALLED_S, vital=False)
+    runtime.spawn("health", uplink.tell_health, UPLOAD_STALLED_S, vital=False)
     runtime.spawn("heads", HeadReporter(runtime, journal, uplink.storing).run, LINK_STALLED_S, vital=False)
     with uplink.link():
         uplink.watch_node()
@@ -87,24 +90,24 @@ class Uplink:
         self._topics_refused: tuple[str, ...] | None = None
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
-        wire = BrokerWire(self._prefix, lambda tail: runtime.log("debug", "sent", topic=tail))
+        self._round_trip, self._share, self._hours = RoundTrip(), ConnectedShare(), HourTally()
+        self._wire = wire = BrokerWire(self._prefix, self._round_trip, lambda tail: runtime.log("debug", "sent", topic=tail))
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._commands = OwnCommands(runtime, telling, uploader, self._rebirth).desk
         self._downlink = Downlink(runtime, self._commands.take)
-        intervals = dict.fromkeys(get_args(HealthGroup), int(HEALTH_S))
+        intervals = dict.fromkeys(get_args(HealthGroup), int(EVERY_S))
         self._describer = Describer(runtime.layout, runtime.config, self._breaks, intervals)
         self._reporter, self._requests = Reporter(runtime.layout), CertificateRequests(runtime.layout)
         self._rungs = RescueReporter(runtime.layout)
-        self._writes = health.Writes(lambda: board.written_mb(runtime.layout.var))
-        self._edges = health.PowerEdges()
         self._born = False
         self._node = NodeState(runtime)
+        self.health = HealthReporter(runtime, outbox, self._io, self.storing, self._statuses)
         self._node_journal = StateJournal(telling.note, NODE_STATE)
         self._link = Client(
             f"{node.site}/{node.id}",
             credentials,
-            acknowledged=self._publisher.answered,
+            acknowledged=self._answered,
             changed=self._changed,
             received=lambda where, payload: self._downlink.received(where.removeprefix(f"{self._prefix}/"), payload),
             subscribe=tuple(f"{self._prefix}/{tail}" for tail in SUBSCRIBED),
@@ -124,6 +127,10 @@ class Uplink:
         if not self.storing.attempt(lambda: numbered.append(self._outbox.will(lost))):
             return None
         return Will(f"{self._prefix}/state", numbered[0])
+
+    def _answered(self, token: int, refusal: str) -> None:
+        self._round_trip.answered(token)
+        self._publisher.answered(token, refusal)
 
     def publish(self) -> None:
         """The publisher's thread."""
@@ -203,7 +210,7 @@ class Uplink:
 
     def _report_link(self) -> None:
         publisher = self._publisher
-        ignored, upload = self._downlink.ignored, self._uploader.facts
+        ignored, upload, interface = self._downlink.ignored, self._uploader.facts, network.interface()
         self._runtime.report(
             UplinkStatus(
                 connected=self._connected.is_set(),
@@ -217,6 +224,13 @@ class Uplink:
                 topics_refused=" ".join(self._topics_refused or ()),
                 unreadable=self._link.unreadable,
                 breaks=self._breaks(),
+                interface=interface,
+                signal_dbm=network.signal_dbm(interface) if interface else None,
+                round_trip_ms=self._round_trip.ms,
+                connected_share=self._share.see(self._connected.is_set()),
+                sent_mb=megabytes({"mqtt": self._wire.sent_bytes, **upload.sent_bytes}),
+                budget_used=upload.budget_used,
+                oldest_clip_h=_age_h(upload.oldest_ms, self._runtime.clock.now()),
                 ignored_commands=ignored.commands,
                 ignored_orders=ignored.orders,
                 ignored_desired=ignored.desired,
@@ -257,8 +271,22 @@ class Uplink:
             if birth:
                 self._tell_gone()
             self._tell_rungs()
+            self._tell_hour(state)
             runtime.fed()
             runtime.stop.wait(1.0)
+
+    def _tell_hour(self, state: State) -> None:
+        now = self._runtime.clock.now()
+        if (hour := self._hours.see(now, time.monotonic(), sample_of(state, self._node.detail))) is not None:
+            self.storing.put(hour)
+
+    def _statuses(self) -> dict[str, Status]:
+        """The last statuses of the services that answer, and this one's."""
+        return {**self._node.detail, "uplink": self._runtime.present_status()}
+
+    def tell_health(self) -> None:
+        """The health thread; and tombstones."""
+        self.health.run(lambda: self._tell_gone() if self._connected.is_set() else None)
 
     def _tell_gone(self) -> None:
         self.storing.attempt(self._outbox.tell_gone)
@@ -279,31 +307,11 @@ class Uplink:
             self._reporter.mark_sent(reports)
             self._requests.mark_sent(requests)
 
-    def tell_health(self) -> None:
-        """The health thread: all groups in one write, soon after the start and then each minute; and tombstones."""
-        pause = 2.0
-        while not self._runtime.stop.wait(pause):
-            self._runtime.beat(HEALTH_S)
-            self.storing.put(*self._health())
-            if self._connected.is_set():
-                self._tell_gone()
-            pause = HEALTH_S
 
-    def _health(self) -> list[Health]:
-        outbox, clock = self._outbox, self._runtime.clock
-        numbers = health.numbers_of((*self._node.detail.values(), self._runtime.detail))
-        return [
-            *health.of_machine(self._runtime.layout.var, self._writes, self._edges),
-            *health.of_camera(numbers),
-            health.group("link", {}, numbers.get("link")),
-            health.group("clock", {"trusted": lambda: int(clock.trusted()), "sync_age_s": lambda: _sync_age_s(clock)}),
-            health.of_outbox(outbox, self._io.look, numbers.get("buffer")),
-            health.group("agent", {"uplink_mb": board.own_memory_mb}),
-        ]
+def megabytes(sent: Mapping[str, int]) -> dict[str, float]:
+    return {purpose: round(size / 1e6, 2) for purpose, size in sent.items()}
 
 
-def _sync_age_s(clock: SystemClock) -> int:
-    age = clock.sync_age_s()
-    if age is None:
-        raise ValueError("no synchronisation in this boot")
-    return round(age)
+def _age_h(begun_ms: int | None, now: datetime) -> float | None:
+    """Hours since then, ≥ 0: the clock may have been set."""
+    return None if begun_ms is None else round(max(0.0, now.timestamp() - begun_ms / 1000) / 3600, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.uplink.health.trends import RoundTrip
 from drivers.mqtt.client import Client, Limits
 
 PACKET_HEAD = 32
@@ -11,12 +12,15 @@ PACKET_HEAD = 32
 
 
 class BrokerWire:
-    """prefix: of every topic of the node; on_sent: called with the rest of the topic. `client` is set before the publisher runs."""
+    """prefix: of every topic of the node; round_trip: times the broker's answers; on_sent: called with the rest of
+    the topic. `client` is set before the publisher runs."""
 
     client: Client
 
-    def __init__(self, prefix: str, on_sent: Callable[[str], None]) -> None:
-        self._prefix, self._on_sent = prefix, on_sent
+    def __init__(self, prefix: str, round_trip: RoundTrip, on_sent: Callable[[str], None]) -> None:
+        self._prefix, self._round_trip, self._on_sent = prefix, round_trip, on_sent
+        self.sent_bytes = 0
+        """Of all packets sent, at most."""
 
     @property
     def limits(self) -> Limits:
@@ -29,7 +33,10 @@ class BrokerWire:
     def send(self, tail: str, payload: bytes, *, retain: bool, expiry_s: int | None) -> int:
         """The number by which the broker's answer names it."""
         self._on_sent(tail)
-        return self.client.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
+        self.sent_bytes += self.size(tail, payload)
+        token = self.client.publish(f"{self._prefix}/{tail}", payload, retain=retain, expiry_s=expiry_s)
+        self._round_trip.sent(token)
+        return token
 
     def size(self, tail: str, payload: bytes) -> int:
         """Bytes of the packet, at most."""

@@ -26,6 +26,8 @@ class FileCamera:
     model = "video file"
     broken = 0
     night: bool | None = None
+    exposure_us: int | None = None
+    gain: float | None = None
     _playing: ClassVar[set[Path]] = set()
 
     def __init__(self, path: Path, width: int, height: int, fps: int, rotation: int = 0) -> None:

@@ -52,6 +52,8 @@ class PiCamera:
         self._stamps = Stamps()
         self._exposure, self._metered_s = Exposure(), 0.0
         self.night: bool | None = None
+        self.exposure_us: int | None = None
+        self.gain: float | None = None
 
     def open(self) -> None:
         if self._camera is not None:
@@ -149,7 +151,7 @@ class PiCamera:
         lux, gain, exposure_us = (_number(metadata, name) for name in ("Lux", "AnalogueGain", "ExposureTime"))
         if lux is None or gain is None or exposure_us is None:
             return
-        self._metered_s = mono_s
+        self._metered_s, self.exposure_us, self.gain = mono_s, int(exposure_us), round(gain, 2)
         advice = self._exposure.see(Light(mono_s, int(exposure_us), gain, lux))
         self.night = self._exposure.night
         if advice == "lock":

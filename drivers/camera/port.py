@@ -42,6 +42,10 @@ class Camera(Protocol):
     """Number of pictures that were dropped because their time stamp or buffer was invalid."""
     night: bool | None
     """Whether it is night; None if the source does not measure the light."""
+    exposure_us: int | None
+    """Exposure time of a recent picture, microseconds; None if the source does not say."""
+    gain: float | None
+    """Its analogue gain; None if the source does not say."""
 
     def open(self) -> None: ...
 

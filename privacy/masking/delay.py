@@ -51,6 +51,7 @@ class Seen:
     dark          regions that are too dark to detect people in
     luma          small luma picture for the view guard; None if it is not needed
     fingerprint   of the raw picture, to detect a camera that repeats itself; None if it is not needed, or if it is too dark
+    focus         how sharp the raw picture is; None if it is not needed
     cause         stable code of why there is no result; "" if there is one
     detail        more about the cause
     """
@@ -60,6 +61,7 @@ class Seen:
     dark: tuple[Region, ...] = ()
     luma: Plane | None = None
     fingerprint: int | None = None
+    focus: float | None = None
     cause: str = ""
     detail: str = ""
 

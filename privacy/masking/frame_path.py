@@ -18,7 +18,7 @@ from privacy.masking.delay import DelayLine, Seen, Verdict
 from privacy.masking.detection import Detector, crowded, flaw
 from privacy.masking.frames import Frame, MaskedFrame
 from privacy.masking.frozen_camera import fingerprint
-from privacy.masking.light import dark_regions, small_luma
+from privacy.masking.light import dark_regions, focus, small_luma
 from privacy.masking.masker import Masker
 
 # Seconds between looks: always in a file; on a node as long as the looks take no more than this share of one core.
@@ -54,7 +54,7 @@ def look(detector: Detector, frame: Frame, *, guard: bool = False) -> Seen:
     if not guard:
         return Seen(frame.mono_ns, answer, dark_regions(frame))
     luma = small_luma(frame, GUARD_SIDE)
-    return Seen(frame.mono_ns, answer, dark_regions(frame), luma, fingerprint(frame))
+    return Seen(frame.mono_ns, answer, dark_regions(frame), luma, fingerprint(frame), focus(frame))
 
 
 class Pace:

@@ -53,6 +53,13 @@ def halved(plane: Plane, scale: float) -> Plane:
     return plane
 
 
+def focus(frame: Frame) -> float:
+    """How sharp a picture is: the variance of the Laplacian of its luma at half size, levels² (Pech-Pacheco et al., "Diatom
+    autofocusing in brightfield microscopy", 2000). It depends on the scene: only a fall of one camera's means something."""
+    half = halved(frame.planes[0], 0.5)
+    return round(float(cv2.Laplacian(half, cv2.CV_32F).var()), 1)
+
+
 def dark_regions(frame: Frame) -> tuple[Region, ...]:
     """At night: the tiles that are too dark to detect people in. By day: none."""
     if level(frame) >= NIGHT:

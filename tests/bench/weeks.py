@@ -1,6 +1,6 @@
 """Weeks without a link, in fast motion: what the outbox keeps, how large its file is, what a start and a drain cost.
 
-`python -m tests.bench.weeks [DAYS]`. Each minute a health batch, in a day 600 changes of presence, 100 clips with their two
+`python -m tests.bench.weeks [DAYS]`. Every five minutes a health batch, in a day 600 changes of presence, 100 clips with their two
 notes, 20 changes of state, and two presses of the help button. The file lies in memory: sizes count here, not the disk.
 """
 
@@ -14,22 +14,30 @@ from pathlib import Path
 
 from agent.messages import Alarm, Body, ClipNote, Health, Help, Presence, State
 from agent.outbox.outbox import Mark, Outbox
-from agent.runtime.status import CameraStatus, IoStatus, UplinkStatus
-from agent.uplink import health
-from drivers import board
+from agent.outbox.remote import Found
+from agent.runtime.status import CameraStatus, IoStatus, Status, UplinkStatus
+from agent.uplink.health import readings
+from agent.uplink.health.cadence import EVERY_S
+from agent.uplink.health.groups import collect
+from agent.uplink.health.trends import Boots, ClockSteps
+from drivers.clock import SystemClock
 from tests.support.outboxes import DAY, FakeClock, outbox_at
 
 DAYS = 70
 MINUTES = 24 * 60
-STATUSES = (
-    CameraStatus(
-        frames=1_234_567, masked=123_456, looks=234_567, look_ms=87.5, clips=123,
-        full_by_cause={"start": 12, "late": 3, "moved": 0, "dark": 1234, "exposure": 7, "error": 0},
+HEALTH_MINUTES = round(EVERY_S / 60)
+STATUSES: dict[str, Status] = {
+    "camera": CameraStatus(
+        fps=15, distinct_share=1.0, frame_age_s=0, exposure_us=20_000, gain=1.5, focus=312.5, mask_coverage=0.25, full_share=0.0,
+        look_ms=87.5, clips=123, view="as_known", full_share_by_cause={"start": 0.25}, restarts=0, memory_mb=330.5, threads=13,
+        descriptors=40,
     ),
-    IoStatus(),
-    UplinkStatus(),
-)  # fmt: skip
-EDGES = health.PowerEdges()
+    "io": IoStatus(restarts=0, memory_mb=38.2, threads=8, descriptors=20),
+    "uplink": UplinkStatus(
+        connected=True, interface="wwan0", round_trip_ms=43.5, connected_share=0.999, sent_mb={"mqtt": 1.25, "clip": 250.75},
+        restarts=0, memory_mb=52.5, threads=14, descriptors=30,
+    ),
+}  # fmt: skip
 CLIP = "0198c0de-0000-7000-8000-000000000001"
 
 
@@ -40,15 +48,16 @@ def say(line: str) -> None:
 
 def batch(outbox: Outbox, folder: Path) -> list[Health]:
     """All groups, with the values of this machine and of a camera that runs."""
-    numbers = health.numbers_of(STATUSES)
-    return [
-        *health.of_machine(folder, health.Writes(lambda: board.written_mb(folder)), EDGES),
-        *health.of_camera(numbers),
-        health.group("link", {}, numbers["link"]),
-        health.group("clock", {"trusted": lambda: 1}),
-        health.of_outbox(outbox, numbers=numbers["buffer"]),
-        health.group("agent", {"uplink_mb": lambda: 43.2}),
-    ]
+    clock = SystemClock("host")
+    groups = collect(
+        STATUSES,
+        (
+            (readings.Machine, readings.of_machine(folder, readings.Trends.of(folder, Boots(None, "")))),
+            (readings.ClockReadings, readings.of_clock(clock, ClockSteps())),
+            (readings.Outboxes, readings.of_outboxes(outbox, lambda: Found(0, 0, 0))),
+        ),
+    )
+    return [group.message(name) for name, group in groups.items()]
 
 
 def happens(minute: int) -> list[Body]:
@@ -71,7 +80,8 @@ def offline(outbox: Outbox, clock: FakeClock, days: int, folder: Path) -> None:
     sample = batch(outbox, folder)
     for day in range(1, days + 1):
         for minute in range(MINUTES):
-            outbox.put(*sample)
+            if minute % HEALTH_MINUTES == 0:
+                outbox.put(*sample)
             clock.time += timedelta(minutes=1)
             if bodies := happens(minute):
                 outbox.put(*bodies)

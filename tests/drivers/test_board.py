@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.uplink import health
+from agent.uplink.health.trends import PowerEdges
 from drivers import board
 from drivers.board import UNDERVOLTAGE, PowerEventCounter
 
@@ -73,8 +73,11 @@ def test_a_device_that_does_not_tell_its_wear(tmp_path: Path) -> None:
 
 def test_health_counts_edges() -> None:
     bits = iter([0, 0, 1 | 1 << 16, 1 << 16, 1 << 16, 1 << 16])
-    edges = health.PowerEdges(lambda: next(bits))
-    seen = [health.group("power", edges.readers()).values["undervoltage_times"] for _ in range(3)]
+    edges = PowerEdges(lambda: next(bits))
+    seen = []
+    for _ in range(3):
+        seen.append(edges.readers()["undervoltage_times"]())
+        edges.readers()["throttled_times"]()
     assert seen == [0, 1, 1]
 
 

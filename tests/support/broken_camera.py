@@ -1,6 +1,6 @@
 """`lykta camera` with a detector that is broken in one way: python -m tests.support.broken_camera NAME [at-start].
 
-Without at-start it does its work twice, for the self-test, and breaks then.
+Without at-start it does its work for the self-test, whose drawn pictures have no time, and is broken for each of the camera's.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.support import scenes
 
 
 class Breaking:
-    """Another detector's first two answers, and then one of the broken ones."""
+    """Another detector's answers for the self-test, and a broken one's for the camera."""
 
     def __init__(self, good: Detector, broken: Detector) -> None:
-        self.name, self.models, self.parts, self._detectors = good.name, good.models, good.parts, [good, good]
-        self._broken = broken
+        self.name, self.models, self.parts = good.name, good.models, good.parts
+        self._good, self._broken = good, broken
 
     def detect(self, frame: Frame) -> tuple[Detection, ...]:
-        return (self._detectors.pop() if self._detectors else self._broken).detect(frame)
+        return (self._broken if frame.wall_ns else self._good).detect(frame)
 
 
 def open_detector(runtime: Runtime, long_side: int) -> Detector:

@@ -9,6 +9,7 @@ from threading import Event
 from agent.outbox.outbox import Outbox
 from agent.runtime.config import load
 from agent.runtime.service import Runtime
+from agent.uplink.health.trends import RoundTrip
 from agent.uplink.lanes import Lane, Lanes
 from agent.uplink.publisher import Publisher
 from agent.uplink.storing import OutboxAccess
@@ -22,7 +23,7 @@ from tests.support.stop import Stop
 def sending(stop: Stop, outbox: Outbox, port: int, silent_s: float) -> Iterator[Publisher]:
     """silent_s: time in flight without an answer, after which the publisher disconnects."""
     runtime = Runtime("uplink", stop.layout, load(stop.layout.config))
-    storing, wire, connected = OutboxAccess(runtime), BrokerWire(stop.here, lambda _tail: None), Event()
+    storing, wire, connected = OutboxAccess(runtime), BrokerWire(stop.here, RoundTrip(), lambda _tail: None), Event()
     publisher = Publisher(runtime, Lanes(Lane(runtime, outbox, storing)), storing, wire, silent_s)
     files = tls_files(stop.layout)
     wire.client = Client(

@@ -43,6 +43,8 @@ class Neighbour:
             "owner": "nobody",
         }
         self.detail: dict[str, Any] = {"frames": 7, "masked": 5, "full_by_cause": {"late": 1}}
+        if name == "camera":
+            self.detail |= {"view": "as_known", "mask_coverage": 0.25}
         self.commands: list[dict[str, Any]] = []
         self.receipts: list[str] = []
         self.orders: list[str] = []

@@ -25,6 +25,11 @@ class Budget:
         """Seconds until `size` bytes that are not urgent may be sent."""
         return wait_s(self._settled(), size, self._per_day) if self._per_day else 0.0
 
+    @property
+    def used(self) -> float | None:
+        """Share of the day's budget that counts as used, 0..1 and above; None without a budget."""
+        return round(self._settled().bytes / self._per_day, 3) if self._per_day else None
+
     def spend(self, size: int, *, urgent: bool) -> None:
         """Count `size` bytes before they are sent; a negative number takes back bytes that were not sent."""
         if not self._per_day or not size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -62,6 +63,9 @@ class UploadFacts(NamedTuple):
     diag_dropped: int
     journals_aside: dict[str, int]
     orders_lost: int
+    oldest_ms: int | None
+    budget_used: float | None
+    sent_bytes: dict[str, int]
 
 
 class Uploader:
@@ -87,6 +91,8 @@ class Uploader:
         self._told: set[str] = set()
         self._trouble: str | None = None
         self._waiting: int | None = None
+        self._oldest_ms: int | None = None
+        self._sent: Counter[str] = Counter()
         self._failures = self._refused = self._unsent = 0
         self._after_s = self._closed_until_s = self._look_through_s = 0.0
         self.uploaded = 0
@@ -119,7 +125,10 @@ class Uploader:
         """Numbers for the uplink's status. From any thread."""
         parcels = self._parcels
         aside, lost = parcels.aside, self._orders.lost
-        return UploadFacts(self.uploaded or None, self._waiting, self._trouble, parcels.dropped, aside, lost)
+        return UploadFacts(
+            self.uploaded or None, self._waiting, self._trouble, parcels.dropped, aside, lost, self._oldest_ms, self._budget.used,
+            dict(self._sent),
+        )  # fmt: skip
 
     # -- one round -------------------------------------------------------------------------------------------------------
 
@@ -264,7 +273,7 @@ class Uploader:
         md5, data = self._digests.of(path, part.offset, part.size), blocks(path, part.offset, part.size)
         self._unsent = part.size
         try:
-            self._ingest.put(part, md5, self._paced(data))
+            self._ingest.put(part, md5, self._paced(item.kind, data))
         except LyktaError:
             # A link that breaks each minute must not use up the budget with bytes that it did not transfer.
             self._budget.spend(0 if item.rank.urgent else -self._unsent, urgent=False)
@@ -287,11 +296,12 @@ class Uploader:
         self._budget.spend(size, urgent=item.rank.urgent)
         return True
 
-    def _paced(self, data: Iterator[bytes]) -> Iterator[bytes]:
+    def _paced(self, purpose: str, data: Iterator[bytes]) -> Iterator[bytes]:
         for block in data:
             if self._runtime.stop.wait(self._rate.pause_s(len(block), time.monotonic())):
                 raise UnreachableError("upload: told to stop")
             self._unsent -= len(block)
+            self._sent[purpose] += len(block)
             self._works()
             yield block
 
@@ -327,6 +337,7 @@ class Uploader:
         if trouble and text != self._trouble and not self._runtime.stop.is_set():
             self._runtime.log("warning", f"upload: {text}", hint=trouble.hint)
         self._trouble, self._waiting = text, len(self._clips.waiting) + len(self._parcels.waiting)
+        self._oldest_ms = self._clips.oldest_ms()
 
     def _pause(self) -> float:
         """Seconds to the next round: half a second normally, growing after failures, never less than the ingest asked for."""

@@ -17,6 +17,7 @@ from agent.uplink.upload.parts import Item
 from agent.uplink.upload.policy import Rank, What, rank_of_clip
 from privacy.errors import RecordError
 from privacy.files import on_disk, read
+from privacy.ids import time_of
 from privacy.records.jws import peek
 from privacy.records.manifest import MANIFEST, MANIFEST_FILE, Manifest
 from provisioning.layout import Layout
@@ -42,6 +43,11 @@ class WaitingClips:
         self._requested: set[str] = set()
         self._handed: dict[str, float] = {}
         self._seen = self._seen_before = -1
+
+    def oldest_ms(self) -> int | None:
+        """When the oldest waiting clip began, milliseconds since 1970, by its id; None if none waits."""
+        oldest = min((clip for _, clip in self.waiting), default=None)
+        return None if oldest is None else time_of(oldest)
 
     def look(self) -> None:
         """Find new and deleted clips."""

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 from agent.runtime.status import CameraStatus
-from agent.uplink.health import numbers_of, of_camera
 from privacy.masking.mask_record import NOTHING, MaskHeader, MaskRecord
 from tests.support.broker import PATIENCE
 from tests.support.nodes import BIN, PROJECT, VIDEO, Node, ago, stop, until
@@ -180,18 +179,16 @@ def records_of(node: Node, clip: Path) -> list[MaskRecord]:
 
 
 def masked_whole(node: Node) -> set[str]:
-    """Why frames were masked whole, if health says it of all of them; its numbers are read while another thread counts on."""
+    """Why frames were masked whole, if the status says it of all of them; its numbers are read while another thread counts on."""
     status = msgspec.convert(node.status("camera")["detail"], CameraStatus)
-    told = {group.group: group.values for group in of_camera(numbers_of([status]))}["privacy"]
-    causes = {name.removeprefix("full_"): number or 0 for name, number in told.items() if name.startswith("full_")}
-    return set(causes) if told["frames"] == told["full"] == sum(causes.values()) else set()
+    return set(status.full_by_cause) if status.frames == status.full == sum(status.full_by_cause.values()) else set()
 
 
 @pytest.mark.parametrize("broken", ["RaisingDetector", "HangingDetector", "GarbageDetector", "NaNDetector", "SlowDetector"])
 def test_a_broken_detector_yields_only_fully_masked_frames(node: Node, broken: str) -> None:
     """R18: raises, hangs, returns garbage, is slow: the node goes on and its clip is one tone, with the cause in each record.
 
-    R26: each frame that was masked as a whole is counted by its cause, and the count is what the centre is told.
+    R26: each frame that was masked as a whole is counted by its cause.
     """
     with (node.root / "log").open("wb") as log:
         service = subprocess.Popen(

@@ -7,16 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.camera.state import BLIND_S, CAMERA_FROZEN, LIGHT_S, CameraFacts, Darkness, closed, state_of
-from privacy.masking.frames import Frame
 from privacy.masking.light import dark_regions, dark_share
 from privacy.records.basis import BASIS_EXPIRED, ZONE_UNKNOWN, Ruling
 from tests.support.nodes import PROJECT, Node, stop, until
+from tests.support.tones import picture
 
 STAND_IN = {"PYTHONPATH": str(PROJECT / "tests/support/stand_in")}
 CALM = CameraFacts(cause="", blind_s=0.0, dark_s=0.0, most_dark_s=300.0, stalled="", events="", clips="", until=None)
@@ -87,8 +86,8 @@ def test_headlights_do_not_end_a_darkness(looks: list[tuple[bool, float]]) -> No
 @pytest.mark.parametrize(("level", "dark"), [(16, True), (30, True), (90, False)])
 def test_a_picture_that_is_too_dark_all_over_counts_as_darkness(level: int, dark: bool) -> None:
     """A camera of limited range is never below 16: its night was painted tile by tile, and the node said `ready`."""
-    picture = Frame(np.full((180 * 3 // 2, 320), level, np.uint8), 320, 180, 0, 1, 1)
-    share = dark_share(dark_regions(picture), picture.width, picture.height)
+    frame = picture(level)
+    share = dark_share(dark_regions(frame), frame.width, frame.height)
     assert share == pytest.approx(1.0 if dark else 0.0)
 
 

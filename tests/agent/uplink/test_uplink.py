@@ -71,9 +71,19 @@ def test_birth_event_and_health_are_what_the_schema_says(stop: Stop, broker: Bro
         until(lambda: stop.outbox().pending() == 0, "nothing waits")
         [describe] = [m.body for m in stop.messages(heard(), "describe") if isinstance(m.body, Describe)]
         assert "help button" in describe.sensors
-        # It comes each minute anew.
-        health = [m.body for m in stop.messages(heard(), "health/privacy") if isinstance(m.body, Health)]
-        assert {one.values["masked"] for one in health} == {5}
+        [privacy] = [m.body for m in stop.messages(heard(), "health/privacy") if isinstance(m.body, Health)]
+        assert privacy.values["mask_coverage"] == pytest.approx(0.25)
+        assert not {"frames", "masked", "full", "full_late"} & privacy.values.keys()
+        [camera_says] = [m.body for m in stop.messages(heard(), "health/camera") if isinstance(m.body, Health)]
+        assert camera_says.words == {"view": "as_known"}
+        assert camera_says.unreadable["gain"] == "the camera does not say, or is not filming"
+        [link] = [m.body for m in stop.messages(heard(), "health/link") if isinstance(m.body, Health)]
+        assert link.values["connected"] in (0, 1)
+        assert {"round_trip_ms", "signal_dbm", "connected_share", "sent_mb_mqtt"} <= link.values.keys()
+        [agent] = [m.body for m in stop.messages(heard(), "health/agent") if isinstance(m.body, Health)]
+        assert agent.values["uplink_restarts"] == 0
+        assert agent.values["uplink_threads"] > 3
+    until(lambda: (stop.detail("round_trip_ms") or 0) > 0, "the broker's answers are timed")
     reported = {f"{kind}/reported" for kind in ("basis", "view", "config")}
     with broker.ear() as later:
         until(
