@@ -123,6 +123,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     breaks                                  of the link, by cause
     ignored_commands, _orders, _desired     received and not passed on, or refused by the service that they were passed to
     commands_refused                        commands that the uplink itself refused, also unsigned ones
+    events_lost                             answers to commands and their journal entries that the disk refused for too long
     orders_lost                             lost because the courier's queue was full; the ingest lists them again
     uploaded                                objects since the start, None before the first; upload_waiting: objects that wait
     diag_dropped                            technicians' diagnoses dropped for lack of room
@@ -141,6 +142,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     breaks: Annotated[dict[Name, int], _MOST_NAMES, local("`describe` says them")] = {}
     ignored_commands: Annotated[int, published("link")] = 0
     commands_refused: Annotated[int, published("link", name="uplink_commands_refused")] = 0
+    events_lost: Annotated[int, published("buffer", name="uplink_events_lost")] = 0
     ignored_orders: Annotated[int, published("link")] = 0
     ignored_desired: Annotated[int, published("link")] = 0
     orders_lost: Annotated[int, published("link")] = 0
