@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from agent.ranks import Rank
 from privacy import foreign
-from privacy.records.command import CommandId
+from privacy.records.command import CommandId, CommandName, Word
 from privacy.records.order import Act
 
 PREFIX = "lykta/v1"
@@ -90,7 +90,7 @@ class Describe(Sent, frozen=True, tag="describe"):
     sensors: tuple[str, ...]
     software: str
     schemas: dict[str, int]
-    commands: dict[str, dict[str, str]]
+    commands: Annotated[dict[CommandName, Annotated[dict[Word, Word], Meta(max_length=16)]], Meta(max_length=64)]
     breaks: dict[str, int] = {}
 
 

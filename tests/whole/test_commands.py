@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.demo.processes import tool
 from agent.demo.run import Demo
 from agent.demo.site import NODE, SITE
 from agent.messages import CommandAnswer, Describe
@@ -268,6 +269,13 @@ class Filmed:
         self.uplink = demo.start_service(stack, "uplink")
         self.start()
 
+    def told(self) -> tuple[str, str, str]:
+        """State, reason and owner of the node as they stand at the broker."""
+        where = ["-C", "1", "-W", "20", "-t", f"lykta/v1/{HERE}/state"]
+        done = subprocess.run([tool("mosquitto_sub"), *self.demo.operator_options(), *where], capture_output=True, check=False)
+        body = json.loads(done.stdout or b"{}").get("body", {})
+        return body.get("state", ""), body.get("reason", ""), body.get("owner", "")
+
     def start(self) -> None:
         self.camera = self.demo.start_service(self.stack, "camera")
 
@@ -292,8 +300,8 @@ def test_the_camera_records_pauses_and_comes_back(demo: Demo) -> None:
         assert filmed.send("resume").last == ("refused", "not_paused")
         assert filmed.send("pause", minutes=5).last == ("done", "")
         until(lambda: node.state("camera") == ("off", "paused"), "it is off")
-        standing = node.status("camera")["standing"]
-        assert (standing["owner"], standing["until"] is not None) == ("ops", True)
+        assert node.status("camera")["standing"]["until"]
+        until(lambda: filmed.told() == ("off", "paused", "ops"), "the centre hears it")
         assert filmed.send("clip").last == ("refused", "paused")
         said = filmed.send("restart", service="camera", wait=1)
         assert said.results[:1] == ["accepted"]
