@@ -15,7 +15,7 @@ from agent.envelope import Envelope, Route, Sent
 from agent.ranks import Rank
 from agent.statistics import HourStats, PeopleClass
 from privacy import foreign
-from privacy.records.command import CommandId
+from privacy.records.command import CommandId, CommandName, Word
 from privacy.records.order import Act
 
 PREFIX = "lykta/v1"
@@ -68,7 +68,7 @@ class Describe(Sent, frozen=True, tag="describe"):
     sensors: tuple[str, ...]
     software: str
     schemas: dict[str, int]
-    commands: dict[str, dict[str, str]]
+    commands: Annotated[dict[CommandName, Annotated[dict[Word, Word], Meta(max_length=16)]], Meta(max_length=64)]
     breaks: dict[str, int] = field(default_factory=dict)
     stop: str = ""
     area: str = ""

@@ -177,7 +177,8 @@ class Runtime:
             sysd.log(self.name, level, message, **fields)
 
     def set_log_level(self, level: LogLevel, minutes: int) -> None:
-        """Log from this level up, for so many minutes. At `debug`: what was asked of the service, never what it answered."""
+        """Log from this level up, for so many minutes. At `debug`: what was asked of the service and which
+        kind of message was sent, never content or ids."""
         self.log("warning", f"log level {level} for {minutes} min")
         self._log_from.set(level, self.clock.mono_ms() + minutes * 60_000)
 

@@ -181,6 +181,10 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     commands_refused: Annotated[
         int, published("link", "commands that the uplink refused, also unsigned ones", name="uplink_commands_refused", change=10)
     ] = 0
+    events_lost: Annotated[
+        int,
+        published("buffer", "uplink: answers and entries that the disk refused for too long", name="uplink_events_lost", change=1),
+    ] = 0
     ignored_orders: Annotated[int, published("link", "orders received and not passed on", change=1)] = 0
     ignored_desired: Annotated[int, published("link", "desired records received and not passed on", change=1)] = 0
     orders_lost: Annotated[int, published("link", "orders lost to a full queue; the ingest lists them again", change=1)] = 0

@@ -91,7 +91,9 @@ class Uplink:
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         self._round_trip, self._share, self._hours = RoundTrip(), ConnectedShare(), HourTally()
-        self._wire = wire = BrokerWire(self._prefix, self._round_trip, lambda tail: runtime.log("debug", "sent", topic=tail))
+        self._wire = wire = BrokerWire(
+            self._prefix, self._round_trip, lambda tail: runtime.log("debug", "sent", topic=tail.partition("/")[0])
+        )
         outboxes = Lanes(Lane(runtime, self._io, self._io_storing), Lane(runtime, outbox, self.storing))
         self._publisher, self._pending = Publisher(runtime, outboxes, self.storing, wire), outboxes.pending
         self._commands = OwnCommands(runtime, telling, uploader, self._rebirth).desk
@@ -235,6 +237,7 @@ class Uplink:
                 ignored_orders=ignored.orders,
                 ignored_desired=ignored.desired,
                 commands_refused=self._commands.refused,
+                events_lost=self._telling.lost,
                 orders_lost=upload.orders_lost,
                 uploaded=upload.uploaded,
                 upload_waiting=upload.upload_waiting,

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 def officer(
     keys: KeysFolder,
     name: Annotated[str, typer.Argument(help="the officer; without a name, all are listed")] = "",
-    may: Annotated[list[str] | None, typer.Option(help="open, export or order; may be repeated: exactly these rights")] = None,
+    may: Annotated[list[str] | None, typer.Option(help="open, export, order, sign, command; give each: exactly these")] = None,
     remove: Annotated[bool, typer.Option(help="take all rights away")] = False,
     as_json: Json = False,
 ) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from central.commands.options import Json, OfficerName, as_option, print_result, refuse_unused
+from central.commands.options import Json, OfficerName, print_result, refuse_unused
 from privacy.errors import UsageError
 from privacy.records.command_table import COMMANDS, REASONS
 
 if TYPE_CHECKING:
     from agent.messages import CommandAnswer
+    from central.fleet.node_commands import Desk
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +34,8 @@ def send(
     """Send a node a signed command over MQTT and print its answers; a command is valid for a minute. ack answers the open call.
     docs/COMMANDS.md lists the commands with their arguments.
 
-    Exit code: 0 done; 1 refused or failed; 2 unknown command, argument or node; 4 no final answer in time, or not connected.
+    Exit code: 0 done; 1 refused or failed; 2 unknown command, argument or node; 4 no final answer in time, or not connected; 6 you
+    may not.
 
     Example: lykta-central send KEYS linkoping-city/stop-12 restart --arg service=camera --broker HOST:PORT --wait 60
 
@@ -46,38 +48,46 @@ def send(
         refuse_unused("send", "order", arg=arg)
         _send_order(keys, place, file, broker, store, officer, as_json)
         return
+    from central.fleet.node_commands import Desk
+    from central.keys.signing import KINDS
+
+    desk = Desk(keys, broker, officer)
+    if name in KINDS:
+        refuse_unused("send", name, arg=arg, store=store)
+        _send_record(desk, place, name, file, as_json)
+        return
+    refuse_unused("send", f"the command {name}", file=file, store=store)
+    _send_command(desk, place, name, arguments(arg or []), wait, as_json)
+
+
+def _send_record(desk: Desk, place: tuple[str, str], name: str, file: Path | None, as_json: bool) -> None:
+    """Publish a signed basis, view or configuration, retained."""
     from agent.messages import topic
     from central.fleet.broker_connection import operator_session
-    from central.keys.signing import KINDS, read_signed_record
+    from central.keys.signing import send_record
 
-    if name in KINDS:
-        if not (file and broker):
-            raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
-        refuse_unused("send", name, arg=arg, store=store, **as_option(officer))
-        target, token = topic(*place, name, "desired"), read_signed_record(name, file, keys, place)
-        with operator_session(keys, broker) as session:
-            session.publish(target, token, retain=True)
-        print_result("send", {"topic": target}, f"sent {name} to {node}", as_json)
-        return
-    refuse_unused("send", f"the command {name}", file=file, store=store, **as_option(officer))
-    _send_command(keys, broker, place, name, arguments(arg or []), wait, as_json)
+    if not (file and desk.broker):
+        raise UsageError(f"send: {name}: --file and --broker are needed", f"lykta-central sign {name} makes the file")
+    target = topic(*place, name, "desired")
+    token = send_record(name, file, desk.keys, place, desk.officer, f"broker {desk.broker}")
+    with operator_session(desk.keys, desk.broker) as session:
+        session.publish(target, token, retain=True)
+    print_result("send", {"topic": target}, f"sent {name} to {'/'.join(place)}", as_json)
 
 
-def _send_command(
-    keys: Path, broker: str, place: tuple[str, str], name: str, args: dict[str, str], wait_s: float, as_json: bool
-) -> None:
+def _send_command(desk: Desk, place: tuple[str, str], name: str, args: dict[str, str], wait_s: float, as_json: bool) -> None:
     """Print each answer when it comes, or with --json all of them at the end."""
     from central.fleet.node_commands import check_command, send_command
 
     check_command(name, args)
-    if not broker:
+    if not desk.broker:
         raise UsageError("send: --broker is needed", "commands are sent over MQTT only")
 
     def on_answer(answer: CommandAnswer) -> None:
         if not as_json:
             print_result("send", {}, _text(answer), as_json)
 
-    report = send_command(keys, broker, place, name, args, wait_s, on_answer)
+    report = send_command(desk, place, name, args, wait_s, on_answer)
     final = report.final
     result, reason = (final.result, final.reason) if final else ("none", "no final answer yet")
     answers = [{"result": one.result, "reason": one.reason, "ref": one.ref} for one in report.answers]

@@ -32,7 +32,8 @@ def sign(
     name: OfficerName = "",
     yes: Annotated[bool, typer.Option("--yes", help="also sign a record that has expired or shows the whole picture")] = False,
 ) -> None:
-    """Sign a basis or a view, which a node needs to open its camera; a configuration; or an order, which needs an officer.
+    """Sign a basis or a view, which a node needs to open its camera; a configuration; or an order. An officer signs who has the
+    right to (`sign`, or `order`), and the access log has it.
 
     An existing signed record at -o is replaced; any other file is not.
     """
@@ -50,8 +51,6 @@ def sign(
         return
     if not (source and keys and output):
         raise UsageError("sign: FILE.json, --keys and -o are needed", "or --example SITE/NODE to print one to edit")
-    if record != "order":
-        refuse_unused("sign", record, **as_option(name))
     _check_replaceable(output, record)
     make_folder(output.parent, OPEN)
     place(output, _signed(record, source, keys, name, yes), mode=PUBLIC)
@@ -84,7 +83,7 @@ def _signed(record: str, source: Path, keys: Path, name: str, yes: bool) -> byte
     if record != "order":
         from central.keys.signing import sign_record
 
-        return sign_record(record, source, keys, on_objections)
+        return sign_record(record, source, keys, name, on_objections)
     from central.ingest.orders import sign_order
 
     order, token = sign_order(source, keys, name, on_objections)

@@ -14,14 +14,17 @@ from msgspec import Struct
 
 from agent.messages import Alarm, CommandAnswer, Message, State, topic
 from central.fleet.broker_connection import operator_session
+from central.keys.access_log import Officer, log_access
 from central.keys.certificates import issued_certificates
 from central.keys.key_folder import signer
+from central.keys.officers import authorize
 from drivers.mqtt.session import Session
 from privacy.errors import RecordError, UnreachableError, UsageError
 from privacy.foreign import decode
 from privacy.records.command import COMMAND, LONGEST_MS, Command
 from privacy.records.command_table import COMMANDS, act_of, arguments_of
-from privacy.records.jws import sign
+from privacy.records.journal import Fact
+from privacy.records.jws import sha256_hex, sign
 
 _TOPICS = ("state", "describe", "journal", "alarm/#", "event/#", "health/#", "rsp/#")
 FINAL = ("done", "refused", "failed")
@@ -47,6 +50,14 @@ class LastHeard(Struct, frozen=True):
     end_ms: int | None
     press: str
     lost: bool = False
+
+
+class Desk(Struct, frozen=True):
+    """Where commands are sent from. broker: HOST:PORT; officer: who sends, "" for the only one with a key in KEYS."""
+
+    keys: Path
+    broker: str
+    officer: str
 
 
 class Report(Struct, frozen=True):
@@ -99,8 +110,11 @@ def check_enrolled(keys: Path, node: str) -> None:
         raise UsageError(f"send: node: {node} was never enrolled in {keys}", "lykta-central bundle enrols a node")
 
 
-def make_command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str, str], heard: LastHeard) -> tuple[Command, bytes]:
-    """A command and its signed text, for the boot in `heard`. `ack` names the open call, unless args name another press."""
+def make_command(
+    keys: Path, officer: Officer, node: tuple[str, str], name: str, args: Mapping[str, str], heard: LastHeard
+) -> tuple[Command, bytes]:
+    """A command and its signed text, for the boot in `heard`; it is then in the access log. `ack` names the open call, unless args
+    name another press."""
     args = dict(args)
     if name == "ack" and "press" not in args:
         if not heard.press:
@@ -108,28 +122,28 @@ def make_command(keys: Path, node: tuple[str, str], name: str, args: Mapping[str
         args["press"] = heard.press
     number = int(datetime.now(UTC).timestamp() * 1000)
     record = Command(name, *node, str(uuid.uuid4()), args, heard.boot_id, number, heard.end_ms or 0)
-    return record, sign(record, signer(keys, "command"), COMMAND)
+    token = sign(record, signer(keys, "command"), COMMAND)
+    said = " ".join(f"{key}={value}" for key, value in sorted(args.items()))
+    facts: dict[str, Fact] = {"node": "/".join(node), "command": name, "args": said, "id": record.id, "number": number}
+    log_access(keys, "command", {**facts, "sha256": sha256_hex(token)}, officer)
+    return record, token
 
 
 def send_command(
-    keys: Path,
-    broker: str,
-    node: tuple[str, str],
-    name: str,
-    args: Mapping[str, str],
-    wait_s: float,
-    on_answer: Callable[[CommandAnswer], None],
+    desk: Desk, node: tuple[str, str], name: str, args: Mapping[str, str], wait_s: float, on_answer: Callable[[CommandAnswer], None]
 ) -> Report:
-    """Send a command and wait so many seconds for the final answer. `UnreachableError` if the node is not connected.
+    """Send a command and wait so many seconds for the final answer. `AccessError` if the officer may not send commands,
+    `UnreachableError` if the node is not connected.
 
     on_answer   called with each answer as it comes
     """
     check_command(name, args)
-    check_enrolled(keys, "/".join(node))
+    check_enrolled(desk.keys, "/".join(node))
+    officer = authorize(desk.keys, desk.officer, "command", {"node": "/".join(node), "command": name})
     answers: list[CommandAnswer] = []
-    with operator_session(keys, broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
-        listener = _NodeListener("/".join(node), broker, session)
-        record, token = make_command(keys, node, name, args, listener.last_heard())
+    with operator_session(desk.keys, desk.broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
+        listener = _NodeListener("/".join(node), desk.broker, session)
+        record, token = make_command(desk.keys, officer, node, name, args, listener.last_heard())
         target = topic(*node, "cmd", name)
         session.publish(target, token)
         for answer in listener.answers(record.id, wait_s):

@@ -1,4 +1,5 @@
-"""The access log: who opened, exported and ordered what, or tried to (R32, R33b). A journal like a node's, in KEYS/access.
+"""The access log: who opened, exported, ordered, signed and commanded what, or tried to (R32, R33b). A journal like a node's, in
+KEYS/access.
 
 The chain is signed by the centre's own key (role `access`), so that refused attempts have entries too. An officer's act also
 carries the officer's own signature over the same facts: nobody else can write it, and the officer cannot deny it.
@@ -24,7 +25,7 @@ from privacy.records.jws import Authority, Signer, sign, verify_issued
 UNIT = "access"
 OFFICER = "officer"
 DEED = "lykta-deed"
-DEEDS = frozenset({"open", "export", "handed_out", "order", "send"})
+DEEDS = frozenset({"open", "export", "handed_out", "order", "send", "sign", "command"})
 """Kinds of entries that need an officer's signature; the centre alone writes the others (refused, officer, revoke, rotate …)."""
 _SIGNED = "deed"
 Facts = Mapping[str, Fact]

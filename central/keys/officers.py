@@ -1,4 +1,5 @@
-"""Officers and their rights (open, export, order): a certificate with role `officer` each, and a list that the CA signs.
+"""Officers and their rights (open, export, order, sign, command): a certificate with role `officer` each, and a list that the CA
+signs.
 
 docs/decisions/0017-officers.md says what this enforces on one machine, and what it cannot.
 """
@@ -24,7 +25,8 @@ from privacy.records.jws import TrustedKeys, sign, thumbprint, verify_issued, ve
 
 ROLES = "lykta-roles"
 FOLDER = "officers"
-Right = Literal["open", "export", "order"]
+Right = Literal["open", "export", "order", "sign", "command"]
+"""sign: a basis, view or configuration, and sending it to a node; command: commands to nodes."""
 RIGHTS: tuple[Right, ...] = get_args(Right)
 NAME = r"[a-z][a-z0-9-]{0,39}"
 

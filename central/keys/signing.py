@@ -1,4 +1,7 @@
-"""Signs basis, view and configuration. Orders are signed in central.ingest.orders, commands in central.fleet.node_commands."""
+"""Signs basis, view and configuration, each by an officer and in the access log.
+
+Orders are signed in central.ingest.orders, commands in central.fleet.node_commands.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from central.keys.access_log import log_access
 from central.keys.key_folder import signer, trusted_keys
+from central.keys.officers import authorize
 from central.keys.review import Objection, review
 from privacy.errors import RecordError
 from privacy.files import read_own
 from privacy.masking.networks.models import STACKS
 from privacy.records.basis import BASIS, VIEW, Area, Basis, Hours, View
-from privacy.records.jws import sign, verify_listed
+from privacy.records.journal import Fact
+from privacy.records.jws import sha256_hex, sign, verify_listed
 from privacy.records.settings import CONFIG, Settings
 
 T = TypeVar("T")
@@ -27,25 +33,50 @@ KINDS: dict[str, tuple[str, type[Basis] | type[View] | type[Settings], str]] = {
 """By name: the record's JWS type, its Python type, and the key that signs it."""
 
 
-def sign_record(name: str, source: Path, keys: Path, on_objections: Callable[[list[Objection]], None]) -> bytes:
-    """Sign a record from its JSON file; returns the signed text. `RecordError` names the field and the rule that it breaks.
+def sign_record(
+    name: str, source: Path, keys: Path, officer: str | None, on_objections: Callable[[list[Objection]], None]
+) -> bytes:
+    """Sign a record from its JSON file; returns the signed text, which is then in the access log. `RecordError` names the field and
+    the rule that it breaks.
 
+    officer         who signs; None or empty: the only one with a key in KEYS
     on_objections   called with the objections; raises if the record must not be signed
     """
     kind, into, key = KINDS[name]
     record = decode_record(name, read_json(name, source), into)
     on_objections(review(name, record, datetime.now(UTC)))
-    return sign(record, signer(keys, key), kind)
+    acting = authorize(keys, officer, "sign", {"node": f"{record.site}/{record.node}", "record": name})
+    token = sign(record, signer(keys, key), kind)
+    log_access(keys, "sign", _facts(name, record, token), acting)
+    return token
 
 
-def read_signed_record(name: str, source: Path, keys: Path, node: tuple[str, str]) -> bytes:
-    """The signed text from a file, if these keys signed it for that node; else `RecordError`: the node would refuse it."""
+def send_record(name: str, source: Path, keys: Path, node: tuple[str, str], officer: str | None, to: str) -> bytes:
+    """The signed text from a file, if these keys signed it for that node; the access log then has it as sent.
+
+    to   where it is sent, as text for the access log
+    """
+    acting = authorize(keys, officer, "sign", {"node": "/".join(node), "act": "send", "record": name})
+    record, token = _read_signed(name, source, keys, node)
+    log_access(keys, "send", {**_facts(name, record, token), "to": to[:200]}, acting)
+    return token
+
+
+def _facts(name: str, record: Basis | View | Settings, token: bytes) -> dict[str, Fact]:
+    """A record's facts for the access log."""
+    which = record.version if isinstance(record, Settings) else record.id
+    return {"node": f"{record.site}/{record.node}", "record": name, "id": which, "sha256": sha256_hex(token)}
+
+
+def _read_signed(name: str, source: Path, keys: Path, node: tuple[str, str]) -> tuple[Basis | View | Settings, bytes]:
+    """A record and its signed text from a file, if these keys signed it for that node; else `RecordError`: the node would refuse
+    it."""
     kind, into, key = KINDS[name]
     token = read_json(name, source).strip()
     record = verify_listed(token, kind, trusted_keys(keys, key), into)
     if (record.site, record.node) != node:
         raise RecordError(f"{name}: node: is for {record.site}/{record.node} (got {'/'.join(node)})", "send it there")
-    return token
+    return record, token
 
 
 def read_json(name: str, source: Path) -> bytes:

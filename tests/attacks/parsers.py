@@ -34,7 +34,8 @@ from privacy.errors import LyktaError
 from privacy.masking.view_guard import ViewGuard
 from privacy.records.basis import BASIS, VIEW, Basis, View, check_records, check_running, deadline, rule
 from privacy.records.chains import read_heads, verify_chain, verify_segment
-from privacy.records.command import COMMAND, Command, verify_command
+from privacy.records.command import COMMAND, Command, Situation, addressed_to, verify_command
+from privacy.records.command import decide as decide_command
 from privacy.records.journal import ENTRY, Entry, Head, Journal, head_of, newest, segments
 from privacy.records.jws import (
     TrustedKeys,
@@ -148,7 +149,7 @@ def _records(clip_node: ClipNode) -> dict[str, Parser]:
         "basis": row(command, BASIS, A_BASIS, lambda token: over(token, BASIS, Basis, _use_basis)),
         "view": row(command, VIEW, A_VIEW, lambda token: over(token, VIEW, View, _use_view)),
         "order": row(command, ORDER, held, lambda token: verify_order(token, trusted, "city", "stop-1")),
-        "command": row(command, COMMAND, ack, lambda token: verify_command(token, trusted, "city", "stop-1")),
+        "command": row(command, COMMAND, ack, lambda token: _use_command(token, trusted)),
         "configuration": row(
             command, CONFIG, settings, lambda token: over(token, CONFIG, Settings, lambda said: _laid(said.settings))
         ),
@@ -239,6 +240,12 @@ def _chain(data: bytes, ca: Any) -> object:
 def _use_basis(basis: Basis) -> object:
     check_running(basis, "standard", "yolox-nano+yunet")
     return rule(basis, NOON, True), rule(basis, basis.begin, True), deadline(basis, NOON)
+
+
+def _use_command(token: bytes, trusted: TrustedKeys) -> object:
+    """As the uplink passes it on, and as a service judges it."""
+    service = addressed_to(token)
+    return decide_command(verify_command(token, trusted, "city", "stop-1"), Situation(service, CLIP, 5, 0))
 
 
 def _use_view(view: View) -> object:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from agent.demo.processes import tool
 from agent.demo.run import Demo
 from agent.demo.site import NODE, SITE
-from agent.messages import Describe
+from agent.messages import CommandAnswer, Describe
 from central.keys.keygen import authority
 from privacy.errors import LyktaError
 from privacy.records.command_table import COMMANDS
@@ -147,7 +148,17 @@ def test_the_uplink_pings_is_born_again_and_sends_what_it_is_asked_for(place: Pl
 
 def test_a_service_ends_itself_and_answers_when_it_is_back(place: Place) -> None:
     """restart: accepted, then done by the new process; io not while a call is open; log-level lasts its minutes."""
-    stop, io = place.stop, place.started[0]
+    stop = place.stop
+    with stop.broker.ear() as heard:
+        # io alone opens its outbox: its answers leave when it is back.
+        said = place.send("restart", service="io", wait=1)
+        assert said.code == 4
+        assert place.started[0].wait(30) == 0
+        place.start_io()
+        answer = until(lambda: stop.messages(heard(), f"rsp/{said.facts['id']}")[1], "the new process answers").body
+        assert isinstance(answer, CommandAnswer)
+        assert (answer.result, answer.reason) == ("done", "")
+    io = place.started[1]
     ask(place.node.layout.socket("io", "ctl"), {"verb": "press", "name": "help"})
     until(lambda: place.node.status("io")["detail"]["call"] == "open", "a call is open")
     said = place.send("restart", service="io")
@@ -160,14 +171,15 @@ def test_a_service_ends_itself_and_answers_when_it_is_back(place: Place) -> None
     assert place.send("log-level", service="uplink", level="debug", minutes=1).code == 0
     ask(stop.layout.socket("uplink", "ctl"), {"verb": "outbox"})
     until(lambda: "debug uplink: request outbox" in stop.log.read_text(), "requests are logged")
-    until(lambda: "debug uplink: sent topic=rsp/" in stop.log.read_text(), "messages are logged")
+    until(lambda: "debug uplink: sent topic=rsp\n" in stop.log.read_text(), "messages are logged, without ids")
     said = place.send("restart", service="uplink", wait=2)
     assert (said.code, said.results) == (4, ["accepted"])
     assert stop.process.wait(30) == 0
     with stop.broker.ear() as heard:
         stop.start()
-        [answer] = until(lambda: stop.messages(heard(), f"rsp/{said.facts['id']}"), "the new process answers")
-        assert (answer.body.result, answer.body.reason) == ("done", "")
+        answer = until(lambda: stop.messages(heard(), f"rsp/{said.facts['id']}")[0], "the new process answers").body
+        assert isinstance(answer, CommandAnswer)
+        assert (answer.result, answer.reason) == ("done", "")
     assert "debug uplink" not in stop.log.read_text().rpartition("broker: connected")[2]
 
 
@@ -257,6 +269,13 @@ class Filmed:
         self.uplink = demo.start_service(stack, "uplink")
         self.start()
 
+    def told(self) -> tuple[str, str, str]:
+        """State, reason and owner of the node as they stand at the broker."""
+        where = ["-C", "1", "-W", "20", "-t", f"lykta/v1/{HERE}/state"]
+        done = subprocess.run([tool("mosquitto_sub"), *self.demo.operator_options(), *where], capture_output=True, check=False)
+        body = json.loads(done.stdout or b"{}").get("body", {})
+        return body.get("state", ""), body.get("reason", ""), body.get("owner", "")
+
     def start(self) -> None:
         self.camera = self.demo.start_service(self.stack, "camera")
 
@@ -281,8 +300,8 @@ def test_the_camera_records_pauses_and_comes_back(demo: Demo) -> None:
         assert filmed.send("resume").last == ("refused", "not_paused")
         assert filmed.send("pause", minutes=5).last == ("done", "")
         until(lambda: node.state("camera") == ("off", "paused"), "it is off")
-        standing = node.status("camera")["standing"]
-        assert (standing["owner"], standing["until"] is not None) == ("ops", True)
+        assert node.status("camera")["standing"]["until"]
+        until(lambda: filmed.told() == ("off", "paused", "ops"), "the centre hears it")
         assert filmed.send("clip").last == ("refused", "paused")
         said = filmed.send("restart", service="camera", wait=1)
         assert said.results[:1] == ["accepted"]

@@ -15,6 +15,7 @@ import pytest
 
 from central.keys.access_log import DEED, Deed
 from central.keys.key_folder import signer
+from central.keys.officers import RIGHTS
 from privacy.records.journal import Entry, Journal
 from privacy.records.jws import sha256_hex, sign
 from tests.support.access_log import last, log
@@ -26,13 +27,13 @@ from tests.support.clips import Node, central, made, refused
 def test_roles_say_who_may_what(keys: Path) -> None:
     """And each change is signed by the CA, numbered, and in the access log."""
     said = json.loads(made("officer", keys, "--json"))
-    assert (said["number"], said["officers"]) == (2, {"officer-1": ["open", "export", "order"], "eva-ek": ["open"]})
+    assert (said["number"], said["officers"]) == (2, {"officer-1": [*RIGHTS], "eva-ek": ["open"]})
     made("officer", keys, "eva-ek", "--may", "order", "--may", "export")
     assert last(keys).facts["rights"] == "export order"
     assert json.loads(made("officer", keys, "--json"))["officers"]["eva-ek"] == ["export", "order"]
     made("officer", keys, "eva-ek", "--remove")
-    assert json.loads(made("officer", keys, "--json"))["officers"] == {"officer-1": ["open", "export", "order"]}
-    assert "officer-1            open export order" in made("officer", keys)
+    assert json.loads(made("officer", keys, "--json"))["officers"] == {"officer-1": [*RIGHTS]}
+    assert "officer-1            open export order sign command" in made("officer", keys)
     refused(2, "may: must be open, export, order", "officer", keys, "eva-ek", "--may", "everything")
     refused(2, "--may or --remove", "officer", keys, "eva-ek")
     refused(2, "must be lower case", "officer", keys, "../eva", "--may", "open")
