@@ -9,7 +9,7 @@ from agent.camera.pause import Pause
 from agent.camera.recorder import Trigger
 from agent.camera.ruling import Rulings
 from agent.outbox.telling import Telling
-from agent.runtime.commands import DONE, Answer, CommandDesk, Outcome, refused
+from agent.runtime.commands.desk import DONE, Answer, CommandDesk, Outcome, refused
 from agent.runtime.service import Runtime
 from privacy.records.command_table import ClipNow, Resume
 from privacy.records.command_table import Pause as PauseFor

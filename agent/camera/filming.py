@@ -22,7 +22,7 @@ from agent.camera.shares import Counts, Window
 from agent.camera.state import DARK, DARK_SHARE, CameraFacts, Darkness, state_of
 from agent.camera.view_check import ViewCheck
 from agent.clips.custody import Custody
-from agent.runtime.commands import Outcome, refused
+from agent.runtime.commands.desk import Outcome, refused
 from agent.runtime.service import Runtime
 from agent.runtime.status import CameraStatus
 from drivers.camera.port import Camera

@@ -19,7 +19,7 @@ from agent.camera.moments import SECOND, moment
 from agent.clips.spool import SealedSink, Spool, is_full
 from agent.messages import Alarm, ClipNote
 from agent.outbox.telling import Telling
-from agent.runtime.commands import ACCEPTED, Answer, Outcome, refused
+from agent.runtime.commands.desk import ACCEPTED, Answer, Outcome, refused
 from agent.runtime.config import Record
 from drivers.disk import refusal
 from drivers.media.encoder import Mp4Writer, Packet

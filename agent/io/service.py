@@ -23,7 +23,7 @@ from agent.io.lights import Lights
 from agent.io.outbox_answers import OutboxAnswers
 from agent.io.store import IoStore
 from agent.io.switches import Switches
-from agent.runtime.commands import ACCEPTED, DONE, Answer, CommandDesk, Outcome, refused
+from agent.runtime.commands.desk import ACCEPTED, DONE, Answer, CommandDesk, Outcome, refused
 from agent.runtime.notices import Notice, Sender, receive
 from agent.runtime.requests import (
     AskOutbox,

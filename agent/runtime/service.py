@@ -20,15 +20,15 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from agent.messages import Owner, StateName
 from agent.runtime import own_process, refusal
 from agent.runtime.ask_status import AskStatus
 from agent.runtime.clocks import clock_of
+from agent.runtime.commands.log_level import LogThreshold
 from agent.runtime.config import Config
 from agent.runtime.control import LONGEST_REQUEST, Replies, Reply, Request, listen, verb_of
-from agent.runtime.log_level import LogThreshold
+from agent.runtime.heartbeats import STALLED_S, Heartbeats
 from agent.runtime.settings_in_force import Effective, effective, for_help
 from agent.runtime.state_journal import Note, StateJournal
 from agent.runtime.status import STATUS, ServiceState, Status, StatusAnswer
@@ -47,22 +47,7 @@ _LONGEST_PATH = 107
 _PR_SET_DUMPABLE = 4
 _LONGEST = {"ctl": 288 * 1024}
 """Bytes of a request to the sockets with larger ones: a technician's diagnosis, in base64."""
-STALLED_S = 60.0
-"""Time for the turn of a thread that usually takes less than a second, on a busy board with a slow disk."""
-
 R = TypeVar("R", bound=Request[Any])
-
-
-class Beat(Struct, frozen=True):
-    """The heartbeat that a thread owes: within_s seconds after its start and after each pause, next at due_s (monotonic).
-
-    vital   if it is late, the watchdog ends the service
-    """
-
-    name: str
-    within_s: float
-    vital: bool
-    due_s: float
 
 
 class Runtime:
@@ -81,7 +66,7 @@ class Runtime:
         self._fed_at = 0.0
         self._ready = False
         self._turns = round(_END_S / _TURN_S)
-        self._beats: dict[str, Beat] = {}
+        self._heartbeats = Heartbeats()
         status = {verb_of(AskStatus): Reply(AskStatus, self._status)}
         self._replies: dict[str, Replies] = {"ctl": dict(status), "uplink": dict(status)}
         self._states: StateJournal | None = None
@@ -126,23 +111,18 @@ class Runtime:
     def fed(self) -> None:
         """Some work was finished: feeds the watchdog, at most once a second, unless a vital thread has stopped working."""
         now = time.monotonic()
-        if now - self._fed_at >= 1.0 and not self._late(now, vital=True):
+        if now - self._fed_at >= 1.0 and not self._heartbeats.late(vital=True):
             self._fed_at = now
             sysd.notify("WATCHDOG=1")
 
     def beat(self, pause_s: float = 0.0) -> None:
         """Heartbeat of the calling thread, which now pauses for so long."""
-        thread = threading.current_thread().name
-        beat = self._beats[thread]
-        self._beats[thread] = msgspec.structs.replace(beat, due_s=time.monotonic() + pause_s + beat.within_s)
+        self._heartbeats.beat(pause_s)
 
     def stalled(self) -> str:
         """The first thread with a late heartbeat, as a stable code (`keeper_stalled`); "" if all work."""
-        late = self._late(time.monotonic())
+        late = self._heartbeats.late()
         return f"{late[0].replace('-', '_')}_stalled" if late else ""
-
-    def _late(self, now: float, *, vital: bool = False) -> list[str]:
-        return sorted(beat.name for beat in list(self._beats.values()) if now > beat.due_s and (beat.vital or not vital))
 
     def report(self, status: Status) -> None:
         """Set the detail of the status answer. The fields about settings are kept."""
@@ -190,11 +170,11 @@ class Runtime:
                    another service is not vital: `stalled` reports it, and the service is degraded, as its other threads still work
         """
         thread = f"{self.name}-{name}"
-        self._beats[thread] = Beat(name, within_s, vital, time.monotonic() + within_s)
+        self._heartbeats.owe(thread, name, within_s, vital=vital)
 
         def until_its_end() -> None:
             work()
-            del self._beats[thread]
+            self._heartbeats.end(thread)
 
         self._threads.append(threads.start(thread, until_its_end, self.fail))
         return self._threads[-1]

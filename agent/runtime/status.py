@@ -183,7 +183,7 @@ class UplinkStatus(Status, frozen=True, kw_only=True):
     ] = 0
     events_lost: Annotated[
         int,
-        published("buffer", "uplink: answers and entries that the disk refused for too long", name="uplink_events_lost", change=1),
+        published("buffer", "uplink: writes that the disk refused for too long", name="uplink_events_lost", change=1),
     ] = 0
     ignored_orders: Annotated[int, published("link", "orders received and not passed on", change=1)] = 0
     ignored_desired: Annotated[int, published("link", "desired records received and not passed on", change=1)] = 0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from agent.outbox.telling import Telling
-from agent.runtime.commands import ACCEPTED, DONE, Answer, Begin, CommandDesk, Outcome
+from agent.runtime.commands.desk import ACCEPTED, DONE, Answer, Begin, CommandDesk, Outcome
 from agent.runtime.requests import Carry
 from agent.runtime.service import Runtime
 from agent.uplink.diagnosis import collect

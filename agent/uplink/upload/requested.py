@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from agent.runtime.commands import ACCEPTED, Answer, Outcome, refused
+from agent.runtime.commands.desk import ACCEPTED, Answer, Outcome, refused
 
 
 class RequestedClips:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from agent.inbox.inbox import hand_over_receipt
 from agent.messages import ClipNote
 from agent.outbox.outbox import Outbox
-from agent.runtime.commands import Answer, Outcome
+from agent.runtime.commands.desk import Answer, Outcome
 from agent.runtime.foreign_input import handling
 from agent.runtime.hours import in_hours
 from agent.runtime.requests import Carry, Kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.runtime.command_memory import MOST_OPEN, CommandMemory
+from agent.runtime.commands.memory import MOST_OPEN, CommandMemory
 from privacy.records.command import Command
 
 

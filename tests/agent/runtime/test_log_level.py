@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.runtime.log_level import LogThreshold
+from agent.runtime.commands.log_level import LogThreshold
 
 
 def test_it_is_info_until_told_and_again_after_its_time() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from msgspec import Struct
 
 from agent.messages import Body, CommandAnswer, CommandResult
-from agent.runtime.command_memory import CommandMemory
+from agent.runtime.commands.memory import CommandMemory
 from agent.runtime.rate_limit import Limit
 from agent.runtime.requests import CommandTaken, GiveCommand
 from agent.runtime.service import Runtime
