@@ -6,7 +6,7 @@ SECONDS_OF_DEMO ?= 60
 # Many tests wait for a service: one more at a time than there are processors.
 TESTERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store schema lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-collect-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store schema lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,6 +35,10 @@ test: setup ## all tests that need no root
 
 test-faults-full: setup ## a million frames of random faults, judged at the encoder (about six minutes)
 	@LYKTA_FAULT_FRAMES=1000000 $(BIN)/pytest -q tests/privacy/masking/test_faults.py
+
+test-collect-full: setup ## `kill -9` of the collector and of one of two replicas at 60 random moments (about five minutes)
+	@provisioning/setup/setup.sh tests
+	@LYKTA_COLLECT_KILLS=60 LYKTA_COLLECT_SEED=$${LYKTA_COLLECT_SEED:-$$RANDOM} $(BIN)/pytest -q tests/central/collect/test_replicas.py
 
 test-root: setup ## the tests that need root: bad disks, and nodes that boot in a container (about four minutes; the first time two more)
 	@[ "$$(id -u)" != 0 ] || provisioning/setup/setup.sh powercut container

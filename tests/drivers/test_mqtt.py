@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from drivers.mqtt.client import Client, Credentials, diagnose
+from drivers.mqtt.client import Client, Credentials, Delivery, Keeping, diagnose
 from drivers.mqtt.session import session
 from privacy.errors import UnreachableError
 from tests.support.broker import HERE, NAME, Broker, Centre, free_port, until
@@ -236,3 +237,54 @@ def test_one_message_can_stay_for_who_comes_later(broker: Broker, certificate: P
     with broker.ear() as heard:
         until(heard, "what was kept is heard")
         assert [(message.tail, message.retain) for message in heard()] == [("event/kept", True)]
+
+
+class Keeper:
+    """A client that confirms messages itself."""
+
+    def __init__(self, centre: Centre, broker: Broker, most: int = 10) -> None:
+        self.got: list[Delivery] = []
+        self.connected: list[bool] = []
+        keys = centre.folder
+        self.link = Client(
+            "keeper",
+            Credentials(centre.ca, keys / "ops.pem", keys / "ops.key"),
+            acknowledged=lambda token, refusal: None,
+            changed=lambda connected, cause: self.connected.append(connected),
+            received=lambda topic, payload: None,
+            subscribe=(f"{HERE}/event/+",),
+            keeping=Keeping(self.got.append, most, 3600),
+        )
+        self.link.open("127.0.0.1", broker.operators)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [one.payload for one in self.got]
+
+
+def test_a_message_comes_again_until_it_is_confirmed(broker: Broker, centre: Centre) -> None:
+    """The broker sends no more than it may before one is confirmed; and a confirmation of an earlier connection is none."""
+    first = Keeper(centre, broker)
+    until(lambda: first.connected, "it is connected")
+    for number in range(14):
+        broker.publish(f"{HERE}/event/door", str(number))
+    until(lambda: len(first.got) == 10, "as many as may be on their way")
+    for one in first.got[:4]:
+        first.link.confirm(one)
+    until(lambda: len(first.got) == 14, "the others came")
+    first.link.close()
+    second = Keeper(centre, broker)
+    until(lambda: len(second.got) == 10, "what was not confirmed came again")
+    assert second.link.session_kept
+    assert second.payloads == [str(number).encode() for number in range(4, 14)]
+    stale = [replace(one, connection=0) for one in second.got]
+    for one in stale:
+        second.link.confirm(one)
+    second.link.close()
+    third = Keeper(centre, broker)
+    until(lambda: len(third.got) == 10, "a stale confirmation changed nothing")
+    for one in third.got:
+        third.link.confirm(one)
+    broker.publish(f"{HERE}/event/door", "last")
+    until(lambda: b"last" in third.payloads, "all others are confirmed")
+    third.link.close()

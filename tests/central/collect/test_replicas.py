@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from agent.messages import Alarm, State
@@ -22,7 +23,7 @@ from central.fleet.collect.store.settling import AWAY_MS, reopen, settle
 from tests.support.broker import Broker, Centre, until
 from tests.support.collecting import Collector, Talker, collecting, connected, publish, rows, stored
 
-KILLS = int(os.environ.get("LYKTA_COLLECT_KILLS", "4"))
+KILLS = int(os.environ.get("LYKTA_COLLECT_KILLS", "3"))
 SEED = int(os.environ.get("LYKTA_COLLECT_SEED", "17"))
 READY = State("ready", "", None, None, "nobody", {})
 SESSION_MS = 7 * 24 * 3_600_000
@@ -69,6 +70,7 @@ def account(engine: Engine, now: int) -> list[tuple[object, ...]]:
     return rows(engine, "SELECT node, first, last, cause FROM gaps WHERE cause <> 'before' ORDER BY node, first")
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments_loses_nothing(broker: Broker, tmp_path: Path, url: str) -> None:
     """One collector, started again each time."""
     nodes, chance = [Talker(f"city/stop-{number}") for number in range(5)], random.Random(SEED)
@@ -86,6 +88,7 @@ def test_kill_at_random_moments_loses_nothing(broker: Broker, tmp_path: Path, ur
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_kill_of_one_of_two_replicas_loses_nothing(broker: Broker, tmp_path: Path, postgres_url: str) -> None:
     """They share events and health; the one that is killed comes back and gets what was meant for it."""
     nodes, chance = [Talker(f"city/stop-{number}") for number in range(5)], random.Random(SEED)
