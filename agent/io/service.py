@@ -207,6 +207,7 @@ class Io:
                 call="none" if call is None else "taken" if call.taken else "open",
                 parts=contacts | {part: pins.shown(part) for part in OUTPUTS if part in pins.fitted},
                 presses=self._help.presses,
+                unanswered=self._help.unanswered,
                 commands_refused=self._refused,
                 dropped_datagrams=self._camera.dropped,
                 events_lost=self._store.lost,

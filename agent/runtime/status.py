@@ -110,6 +110,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     """Status of the help point.
 
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
+    unanswered         a call ended without an answer, and none was answered since
     parts              state of the fitted contacts and lamps
     """
 
@@ -117,6 +118,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     call: Literal["none", "open", "taken"] = "open"
     parts: Annotated[dict[Name, Part], _MOST_NAMES] = {}
     presses: Annotated[int, local("each is a message of its own, event/help")] = 0
+    unanswered: Annotated[bool, local("alarm/help_unanswered says it")] = False
     commands_refused: Annotated[
         int, published("buffer", "signed commands refused as busy", name="io_commands_refused", change=1)
     ] = 0
