@@ -26,6 +26,8 @@ class HelpPoint:
         self._clock, self._store, self._pins, self._camera = clock, store, pins, camera
         self.call: Call | None = None
         self.presses = 0
+        self.unanswered = False
+        """Whether a call ended without an answer, and none was answered since."""
         self._test_ms = clock.mono_ms() + _FIRST_TEST_MS
 
     def pressed(self) -> None:
@@ -63,6 +65,7 @@ class HelpPoint:
                 self.end(call.press, "unanswered")
 
     def end(self, press: str, action: Literal["taken", "unanswered"]) -> None:
+        self.unanswered = action == "unanswered"
         self._store.say(Help(press, action))
         self._store.clear("alarm/help")
         self._store.note(f"help_{action}", press=press)

@@ -223,6 +223,7 @@ class Io:
                 presses=self._help.presses,
                 commands_refused=self._commands.refused,
                 contact_failures=self._failures,
+                unanswered=self._help.unanswered,
                 dropped_datagrams=self._camera.dropped,
                 events_lost=self._store.lost,
             )

@@ -115,6 +115,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
     """Status of the help point.
 
     call               whether a call is open; True until io reports otherwise: a node with an open call is not rebooted
+    unanswered         a call ended without an answer, and none was answered since
     parts              state of the fitted contacts and lamps
     """
 
@@ -126,6 +127,7 @@ class IoStatus(Status, frozen=True, kw_only=True):
         int,
         published("buffer", "failed reads of contacts; a change in that moment may be lost", name="io_contact_failures", change=1),
     ] = 0
+    unanswered: Annotated[bool, local("alarm/help_unanswered says it")] = False
     commands_refused: Annotated[
         int, published("link", "commands that io refused, also unsigned ones", name="io_commands_refused", change=10)
     ] = 0

@@ -104,7 +104,7 @@ class Uplink:
         self._rungs = RescueReporter(runtime.layout)
         self._born = False
         self._node = NodeState(runtime)
-        self.health = HealthReporter(runtime, outbox, self._io, self.storing, self._statuses)
+        self.health = HealthReporter(runtime, outbox, self._io, self.storing, self._statuses, lambda: self._node.told)
         self._node_journal = StateJournal(telling.note, NODE_STATE)
         self._link = Client(
             f"{node.site}/{node.id}",

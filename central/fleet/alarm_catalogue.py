@@ -1,12 +1,16 @@
 """Every alarm that the centre knows: how severe it is, what it says, what to do and what to bring, in English and Swedish.
 
-The console and the messages to Alertmanager read this list alone. An alarm that is not in it is shown by its name.
+The node's own are those of `agent.alarm_catalogue`. The console and the messages to Alertmanager read this list
+alone. An alarm that is not in it is shown by its name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from agent.alarm_catalogue import CATALOGUE as OF_NODES
+from agent.alarm_catalogue import AlarmKind
 
 Severity = Literal["call", "critical", "warning", "notice"]
 """call: a person waits; critical: a promise to the public is broken now; warning: act within days; notice: look at it once."""
@@ -32,53 +36,16 @@ class Entry:
 
 
 NOTHING = Words("", "")
-_OF_NODES = (
-    Entry(
-        "help",
-        "call",
-        Words("somebody pressed the help button and waits", "någon har tryckt på hjälpknappen och väntar"),
-        Words("answer the call", "besvara anropet"),
-        NOTHING,
-    ),
-    Entry(
-        "help_button",
-        "critical",
-        Words("the help button is jammed: no press is heard", "hjälpknappen har fastnat: inget tryck registreras"),
-        Words("free or replace the button, then press it", "lossa eller byt knappen och tryck på den"),
-        Words("help button, screwdriver", "hjälpknapp, skruvmejsel"),
-    ),
-    Entry(
-        "tamper",
-        "critical",
-        Words(
-            "the camera is covered, turned, out of focus, blinded or frozen",
-            "kameran är övertäckt, vriden, oskarp, bländad eller har fastnat",
-        ),
-        Words("look at the camera on site", "titta på kameran på plats"),
-        Words("cloth, ladder, key to the case", "trasa, stege, nyckel till höljet"),
-    ),
-    Entry(
-        "case",
-        "critical",
-        Words("the case is open", "höljet är öppet"),
-        Words("close the case; find out who opened it", "stäng höljet och ta reda på vem som öppnade det"),
-        Words("key to the case, seal", "nyckel till höljet, plombering"),
-    ),
-    Entry(
-        "light",
-        "warning",
-        Words("the stop's light is switched on and draws no current", "hållplatsens belysning är tänd men drar ingen ström"),
-        Words("replace the lamp", "byt lampan"),
-        Words("lamp, ladder", "lampa, stege"),
-    ),
-    Entry(
-        "disk",
-        "critical",
-        Words("the disk refuses writes: no clip is recorded", "disken vägrar skrivning: inga klipp spelas in"),
-        Words("replace the memory card", "byt minneskortet"),
-        Words("memory card with the node's image", "minneskort med nodens avbild"),
-    ),
-)
+_SEVERITIES: dict[str, Severity] = {"critical": "critical", "major": "warning", "minor": "notice"}
+"""Of the node's own words for it."""
+
+
+def _of_node(kind: AlarmKind) -> Entry:
+    severity = "call" if kind.id == "help" else _SEVERITIES[kind.severity]
+    text, todo, bring = (Words(getattr(kind.en, part), getattr(kind.sv, part)) for part in ("says", "do", "bring"))
+    return Entry(kind.id, severity, text, todo, bring)
+
+
 _OF_THE_COLLECTOR = (
     Entry(
         "lost",
@@ -137,11 +104,11 @@ _OF_THE_COLLECTOR = (
         Words("laptop", "dator"),
     ),
 )
-CATALOGUE = {entry.id: entry for entry in (*_OF_NODES, *_OF_THE_COLLECTOR)}
+CATALOGUE = {entry.id: entry for entry in (*map(_of_node, OF_NODES.values()), *_OF_THE_COLLECTOR)}
 
 
-def entry_of(name: str) -> Entry:
-    """The entry of an alarm; for a name that is not known a warning that says the name."""
+def entry_of(name: str, reason: str = "") -> Entry:
+    """The entry of an alarm with this reason; for a name that is not known a warning that says the name."""
     plain = name.replace("_", " ")
     unknown = Words("look at the node's page", "se nodens sida")
-    return CATALOGUE.get(name) or Entry(name, "warning", Words(plain, plain), unknown, NOTHING)
+    return CATALOGUE.get(f"{name}.{reason}") or CATALOGUE.get(name) or Entry(name, "warning", Words(plain, plain), unknown, NOTHING)

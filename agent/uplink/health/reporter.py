@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.messages import HealthGroup
+from agent.messages import HealthGroup, State
 from agent.outbox.outbox import Outbox
 from agent.runtime.service import Runtime
 from agent.runtime.status import Status
 from agent.uplink.health import cadence, readings
+from agent.uplink.health.alarm_facts import AlarmWatch
+from agent.uplink.health.alarms import UplinkAlarms
 from agent.uplink.health.cadence import LOOK_S, Sent
 from agent.uplink.health.groups import Groups, collect
 from agent.uplink.health.trends import Boots, ClockSteps
@@ -20,15 +22,24 @@ _FIRST_S = 2.0
 
 
 class HealthReporter:
-    """statuses: of the services that answer, by name; this service's own among them."""
+    """statuses: of the services that answer, by name; this service's own among them. state: of the node, as told last."""
 
     def __init__(
-        self, runtime: Runtime, outbox: Outbox, io: IoOutbox, storing: OutboxWriter, statuses: Callable[[], Mapping[str, Status]]
+        self,
+        runtime: Runtime,
+        outbox: Outbox,
+        io: IoOutbox,
+        storing: OutboxWriter,
+        statuses: Callable[[], Mapping[str, Status]],
+        state: Callable[[], State | None],
     ) -> None:
-        self._runtime, self._outbox, self._io, self._storing, self._statuses = runtime, outbox, io, storing, statuses
+        self._runtime, self._outbox, self._io, self._storing = runtime, outbox, io, storing
+        self._statuses, self._state = statuses, state
         layout = runtime.layout
         self._trends = readings.Trends.of(layout.var, Boots(layout.uplink / "boots.json", runtime.clock.boot_id))
         self._steps = ClockSteps()
+        self._watch = AlarmWatch(layout, runtime.config, runtime.clock.now)
+        self._alarms = UplinkAlarms(layout.uplink / "alarms.json", outbox, storing)
         self._sent: dict[HealthGroup, Sent] = {}
         self._all_s = 0.0
 
@@ -55,8 +66,9 @@ class HealthReporter:
         )
 
     def _look(self, now_s: float) -> bool:
-        """One look: put what is due, in one write; whether all groups were."""
+        """One look: the alarms, and what is due of the groups, in one write; whether all groups were."""
         groups = self.groups()
+        self._alarms.see(self._watch.facts(groups, self._statuses(), self._state()), now_s)
         names = cadence.due(groups, self._sent, now_s, self._all_s)
         messages = {name: groups[name].message(name) for name in names}
         # A value that was not stored counts as not sent: the next look tries again.

@@ -126,7 +126,7 @@ class Notifier:
 def _alert(one: Told) -> dict[str, Any]:
     """An alert of Alertmanager's API v2 (`postableAlert`). The labels name it; the annotations are for people."""
     site, _, node = one.node.partition("/")
-    entry = entry_of(one.name)
+    entry = entry_of(one.name, one.reason)
     labels = {"alertname": one.name, "site": site, "node": node, "severity": entry.severity, "origin": one.origin}
     texts = {"summary": entry.text.en, "summary_sv": entry.text.sv, "todo": entry.todo.en, "todo_sv": entry.todo.sv}
     texts |= {"bring": entry.bring.en, "bring_sv": entry.bring.sv, "reason": one.reason, "ref": one.ref}
@@ -136,7 +136,7 @@ def _alert(one: Told) -> dict[str, Any]:
 
 def _plain(one: Told) -> dict[str, Any]:
     """The body for a webhook."""
-    entry = entry_of(one.name)
+    entry = entry_of(one.name, one.reason)
     said: Sequence[tuple[str, Any]] = (("text", entry.text), ("todo", entry.todo), ("bring", entry.bring))
     return {
         "schema": "lykta-central.alarm/1",

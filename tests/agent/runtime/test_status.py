@@ -32,6 +32,7 @@ UNBOUNDED_OR_NONE = {
     "agent/camera/pipeline.py": "one picture at most waits for the detector, which asked for it; answers are as many as looks",
     "agent/inbox/inbox.py": "names of files that were noted already: what is forgotten is noted again",
     "agent/camera/shares.py": "five minutes of counts, one in ten seconds",
+    "agent/uplink/health/alarm_facts.py": "an hour of one count, every 15 seconds",
     "agent/uplink/health/trends.py": "a day's readings of a counter",
     "agent/uplink/publisher.py": "answers to messages in flight, which are bounded; what is sent again is in the outbox",
 }

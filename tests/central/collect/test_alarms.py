@@ -91,7 +91,7 @@ def test_alarms_from_the_tables(engine: Engine) -> None:
     node, then = Talker(), NOW - 9 * DAY_MS
     clip = new_clip_id((NOW - 2 * DAY_MS) * 1_000_000)
     said = [
-        node.say(Describe("Pi", "", ("help button",), "lykta 1", {}, ())),
+        node.say(Describe("Pi", "", ("help button",), "lykta 1", {}, {})),
         node.say(ClipNote(clip, "recorded", "help", "", 1)),
         node.health("link", upload_waiting=1),
     ]

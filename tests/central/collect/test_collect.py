@@ -17,7 +17,7 @@ from tests.support.collecting import Collector, Talker, collecting, connected, p
 from tests.support.postgres import postgres
 
 READY = State("ready", "filming", datetime.now(UTC), None, "nobody", {})
-DESCRIBE = Describe("Raspberry Pi 5", "", ("help button",), "lykta 1", {}, ())
+DESCRIBE = Describe("Raspberry Pi 5", "", ("help button",), "lykta 1", {}, {})
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_disk_that_refuses_writes_is_waited_for(broker: Broker, tmp_path: Path
         assert collector.process
         limit = ["prlimit", "--pid", str(collector.process.pid)]
         subprocess.run([*limit, "--fsize=150000:"], check=True)
-        publish(opened, *[node.say(Describe("m" * 40_000, "", (), "", {}, ())) for _ in range(10)])
+        publish(opened, *[node.say(Describe("m" * 40_000, "", (), "", {}, {})) for _ in range(10)])
         until(lambda: collector.number("lykta_collect_database_failures_total") > 0, "it was tried in vain", 60)
         confirmed = collector.number("lykta_collect_confirmed_total")
         assert confirmed < 11

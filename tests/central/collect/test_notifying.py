@@ -78,7 +78,7 @@ def test_alertmanager_gets_what_stands_and_what_ended(broker: Broker, tmp_path: 
             call = found["help"]
             assert call["labels"] == {"alertname": "help", "site": "city", "node": "stop-1", "severity": "call", "origin": "node"}
             assert call["annotations"]["summary"] == CATALOGUE["help"].text.en
-            assert call["annotations"]["todo_sv"] == "besvara anropet"
+            assert call["annotations"]["todo_sv"] == CATALOGUE["help"].todo.sv
             publish(opened, node.clear("help"))
             until(lambda: alerts(url).keys() == {"disk"}, "the call is over there")
 

@@ -69,7 +69,7 @@ def test_an_older_state_or_description_does_not_replace_a_newer_one(engine: Engi
     """Replicas store the messages of one node in any order."""
     node = Talker()
     older, newer = node.say(READY), node.say(State("off", "hours", None, None, "nobody", {}))
-    old, new = (node.say(Describe("Pi", "", ("help button",), f"lykta {version}", {}, ())) for version in (1, 2))
+    old, new = (node.say(Describe("Pi", "", ("help button",), f"lykta {version}", {}, {})) for version in (1, 2))
     store(engine, newer, new)
     store(engine, older, old)
     assert rows(engine, "SELECT state, reason FROM nodes") == [("off", "hours")]

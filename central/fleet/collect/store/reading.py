@@ -280,7 +280,7 @@ def _counts(connection: Connection, statement: Select[Any], key: Any, only: str)
 def _alarms(connection: Connection, statement: Select[Any]) -> list[Standing]:
     columns = ("reason", "ref", "origin", "raised", "ended", "ending", "answered")
     return [
-        Standing(row.id, row.node, row.name, entry_of(row.name).severity, *(getattr(row, name) for name in columns))
+        Standing(row.id, row.node, row.name, entry_of(row.name, row.reason).severity, *(getattr(row, name) for name in columns))
         for row in connection.execute(statement)
     ]
 

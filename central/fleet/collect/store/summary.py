@@ -21,8 +21,13 @@ def seen(connection: Connection, replica: str, now: int) -> None:
 def fleet(connection: Connection) -> Fleet:
     state = case((nodes.c.lost.is_not(None), "lost"), (nodes.c.state == "", "unknown"), else_=nodes.c.state)
     states = {str(row[0]): int(row[1]) for row in connection.execute(select(state, func.count()).group_by(state))}
-    standing = select(alarms.c.node, alarms.c.name).where(alarms.c.ended.is_(None)).order_by(alarms.c.id).limit(_MOST_ALARMS)
-    found = [(node, name, entry_of(name).severity) for node, name in connection.execute(standing)]
+    standing = (
+        select(alarms.c.node, alarms.c.name, alarms.c.reason)
+        .where(alarms.c.ended.is_(None))
+        .order_by(alarms.c.id)
+        .limit(_MOST_ALARMS)
+    )
+    found = [(node, name, entry_of(name, reason).severity) for node, name, reason in connection.execute(standing)]
     numbers = select(gaps.c.cause, func.sum(gaps.c.last - gaps.c.first + 1)).group_by(gaps.c.cause)
     missing = {cause: int(number) for cause, number in connection.execute(numbers)}
     calls = and_(alarms.c.ended.is_(None), alarms.c.name == "help", alarms.c.answered.is_(None))
