@@ -24,6 +24,7 @@ from agent.root.link_rescue import RescueFacts, RescueState, decide
 from agent.runtime.config import Config, build, load, parse
 from agent.runtime.exit_report import ExitReport, reason
 from agent.runtime.notices import Notice
+from agent.runtime.refusal import Refusal
 from agent.runtime.status import CameraStatus, ServiceState, StatusAnswer
 from agent.uplink.upload.ingest_client import IngestAnswer
 from agent.uplink.upload.policy import Reading, Spent, charge, settle, wait_s
@@ -91,7 +92,7 @@ NAMES = (
     "toml", "settings", "jws", "listed", "issued", "key set", "certificates", "private key", "renewal", "basis", "view", "order",
     "command", "configuration", "manifest", "parcel", "receipt", "answer", "entry", "segment", "journal", "head", "heads",
     "odometer", "edges", "sealed", "recipient", "cards", "message", "datagram", "status", "ingest", "url", "course", "spent",
-    "last word", "clip id", "any",
+    "last word", "refusal", "clip id", "any",
 )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def _files(clip_node: ClipNode) -> dict[str, Parser]:
         "course": Parser(_course, (msgspec.json.encode(RescueState("b", 1, 2, 3, 4, 5, 6, ("hours",))),)),
         "spent": Parser(_spent, (msgspec.json.encode(Spent(1.5, 1e9, "b", 7)),)),
         "last word": Parser(_last_word, (msgspec.json.encode(ExitReport("exit-code", "5", True, 7, 3)),)),
+        "refusal": Parser(_refusal, (msgspec.json.encode(Refusal("basis_missing", "lawyer", "b", 7)),)),
         "clip id": Parser(lambda data: f"{first_moment(data.decode(errors='replace')):%Y}", (CLIP.encode(), b"ffffffff-ffff")),
     }  # fmt: skip
 
@@ -296,6 +298,10 @@ def _spent(data: bytes) -> object:
 
 def _last_word(data: bytes) -> object:
     return reason("camera", foreign.decode(data, ExitReport, "last-word"))
+
+
+def _refusal(data: bytes) -> object:
+    return foreign.decode(data, Refusal, "refusal").t_ms > 0
 
 
 def _cards(path: Path, data: bytes) -> object:
