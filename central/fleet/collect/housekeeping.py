@@ -74,8 +74,8 @@ class Housekeeping:
         if self._minute.now():
             with self._engine.begin() as connection:
                 settling.reopen(connection)
-        self._settle(now, stop)
         if self._watch.now():
+            self._settle(now, stop)
             with self._engine.begin() as connection:
                 if watching.watch(connection, now, self._clip_hours):
                     self._urgent.set()
@@ -86,8 +86,8 @@ class Housekeeping:
             self._metrics.show(summary.fleet(connection))
 
     def _settle(self, now: int, stop: Event) -> None:
-        made = 1
-        while made and not stop.is_set():
+        made = settling.AT_ONCE
+        while made == settling.AT_ONCE and not stop.is_set():
             with self._engine.begin() as connection:
                 made = settling.settle(connection, now, SESSION_S * 1000)
 

@@ -1,7 +1,9 @@
 """Receives messages of the nodes: events, health and answers by a shared subscription, what is retained by a plain one.
 
-The broker keeps a message until it is confirmed, and sends at most `MOST` before that: these wait here. What waits from an earlier
-connection is dropped if the broker still has the session, because it sends them again.
+The broker keeps a message until it is confirmed, and should send at most `MOST` before that: these wait here. mosquitto 2.0.11
+sends many more while it has a queue. Then the connection is not read until there is room; if there is none for long, because the
+database is away, the rest of what this connection brings is left to the broker, which sends it again in the next one. What waits
+from an earlier connection is dropped if the broker still has the session, for the same reason.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ MOST = 500
 SESSION_S = 7 * 24 * 3600
 """So long the broker keeps messages for a collector that is away."""
 _MOST_WAITING = 4 * MOST
+_ROOM_S = 10.0
+"""Less than the broker waits for a sign of life (one and a half times the keep-alive of 20 s)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Subscriptions:
         self._broker, self._changed = broker, changed
         self._waiting: deque[Delivery | Fresh] = deque()
         self._some = Condition()
-        self.connected = False
+        self.connected = self._overrun = False
         self.retained_at = self.fresh_at = 0.0
         self._client = Client(
             f"collect-{share}-{replica}",
@@ -82,7 +86,11 @@ class Subscriptions:
         """Up to `most` messages, in the order in which they came; empty if none came in that time."""
         with self._some:
             self._some.wait_for(lambda: bool(self._waiting), within_s)
-            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            found = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            self._some.notify_all()
+            if not found and self._overrun:
+                self._client.disconnect("caught_up")
+            return found
 
     def confirm(self, delivery: Delivery) -> None:
         self._client.confirm(delivery)
@@ -91,17 +99,18 @@ class Subscriptions:
         if delivery.retained:
             self.retained_at = time.monotonic()
         with self._some:
-            if len(self._waiting) < _MOST_WAITING:
+            # Once one was left, all are: the messages of a topic must not overtake each other.
+            if not self._overrun and self._some.wait_for(lambda: len(self._waiting) < _MOST_WAITING, _ROOM_S):
                 self._waiting.append(delivery)
-                self._some.notify()
-                return
-        # More than the broker may send: it keeps what is not confirmed, and sends it again in the next connection.
-        self._client.disconnect("receive_maximum_exceeded")
+                self._some.notify_all()
+            else:
+                self._overrun = True
 
     def _on_change(self, connected: bool, cause: str) -> None:
         kept = connected and self._client.session_kept
         if connected:
             with self._some:
+                self._overrun = False
                 if kept:
                     self._waiting.clear()
                 else:

@@ -180,6 +180,19 @@ def test_a_disk_that_refuses_writes_is_waited_for(broker: Broker, tmp_path: Path
         until(lambda: collector.number("lykta_collect_confirmed_total") == 11, "and confirmed")
 
 
+def test_a_backlog_is_worked_off_in_one_connection(broker: Broker, tmp_path: Path) -> None:
+    """mosquitto sends more than the collector asked for while it has a queue; that must not end one connection after the other."""
+    node, collector = Talker(), Collector(tmp_path, broker)
+    engine = open_database(collector.url)
+    with collecting(collector):
+        until(lambda: rows(engine, "SELECT replica FROM replicas"), "it is there")
+    with connected(broker) as opened:
+        publish(opened, *[node.health() for _ in range(6000)])
+    with collecting(collector):
+        until(lambda: len(stored(engine, node)) == 6000, "all are stored")
+    assert not [line for line in collector.lines() if "receive_maximum" in line or "caught_up" in line]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, tuple_
+from sqlalchemy import Connection, Table, and_, delete, func, literal_column, select, tuple_
 
 from central.fleet.collect.store.tables import alarms, clips, conflicts, gaps, hours, messages, presses, replicas, tombstones
 
@@ -54,9 +54,7 @@ def steps(now: int, limits: Limits) -> Iterator[Step]:
 
 
 def _delete(connection: Connection, table: Table, where: Any) -> int:
-    key = list(table.primary_key.columns)
-    oldest = select(*key).where(where).limit(AT_ONCE)
-    return connection.execute(delete(table).where(tuple_(*key).in_(oldest))).rowcount
+    return _those(connection, table, lambda key: select(*key).where(where).limit(AT_ONCE))
 
 
 def _beyond(connection: Connection, most: int) -> int:
@@ -64,6 +62,12 @@ def _beyond(connection: Connection, most: int) -> int:
     above = (connection.execute(select(func.count()).select_from(messages)).scalar() or 0) - most
     if above <= 0:
         return 0
-    key = list(messages.primary_key.columns)
-    oldest = select(*key).order_by(messages.c.received).limit(min(above, AT_ONCE))
-    return connection.execute(delete(messages).where(tuple_(*key).in_(oldest))).rowcount
+    return _those(connection, messages, lambda key: select(*key).order_by(messages.c.received).limit(min(above, AT_ONCE)))
+
+
+def _those(connection: Connection, table: Table, chosen: Callable[[list[Any]], Any]) -> int:
+    """Delete the rows that `chosen` selects by their key. SQLite would read the whole table for a key of several columns."""
+    sqlite = connection.dialect.name == "sqlite"
+    key: list[Any] = [literal_column(f"{table.name}.rowid")] if sqlite else list(table.primary_key.columns)
+    column = key[0] if sqlite else tuple_(*key)
+    return connection.execute(delete(table).where(column.in_(chosen(key).select_from(table).correlate(None)))).rowcount

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, select, tuple_
+from sqlalchemy import Connection, and_, case, select
 
 from agent.messages import Tombstone
 from central.fleet.collect.intake import GREATEST_NUMBER, Cleared, Taken, is_epoch, ms_of
@@ -21,7 +21,6 @@ from central.fleet.collect.subscriptions import Fresh
 
 Item = Taken | Cleared | Fresh
 _MOST_TEXT = 300
-_KEYS_AT_ONCE = 200
 _FIRST = {"settled": 0, "rank": 0, "proof": 0, "open": True}
 
 
@@ -89,13 +88,13 @@ def _kind(one: Taken) -> str:
 
 def _conflicting(connection: Connection, again: Sequence[Taken]) -> list[Taken]:
     """Those whose number is stored with another content."""
+    # One by one: SQLite reads the whole table for a list of keys of several columns.
     stored: dict[tuple[str, str, int], bytes] = {}
-    keys = sorted({one.key for one in again})
-    for at in range(0, len(keys), _KEYS_AT_ONCE):
-        part = keys[at : at + _KEYS_AT_ONCE]
-        where = tuple_(messages.c.node, messages.c.epoch, messages.c.seq).in_(part)
-        found = connection.execute(select(messages.c.node, messages.c.epoch, messages.c.seq, messages.c.digest).where(where))
-        stored |= {(node, epoch, seq): bytes(digest) for node, epoch, seq, digest in found}
+    for node, epoch, seq in sorted({one.key for one in again}):
+        where = and_(messages.c.node == node, messages.c.epoch == epoch, messages.c.seq == seq)
+        digest = connection.execute(select(messages.c.digest).where(where)).scalar()
+        if digest is not None:
+            stored[node, epoch, seq] = bytes(digest)
     return [one for one in again if stored.get(one.key, one.digest) != one.digest]
 
 
