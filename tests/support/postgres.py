@@ -87,6 +87,8 @@ def postgres() -> Iterator[Postgres]:
         if os.geteuid() == 0:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         server = Postgres(folder)
-        server.start()
-        yield server
-        server.kill()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

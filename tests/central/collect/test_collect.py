@@ -48,7 +48,7 @@ def test_what_nodes_say_is_stored_once_and_accounted_for(broker: Broker, collect
             assert rows(engine, "SELECT * FROM gaps") == []
             assert rows(engine, "SELECT node, state FROM nodes ORDER BY node") == [(node.name, "ready") for node in nodes]
             until(
-                lambda: collector.number('lykta_alarm{name="disk",node="city/stop-1",severity="critical"}') == 1,
+                lambda: collector.number('lykta_alarm{name="disk",node="city/stop-1",severity="warning"}') == 1,
                 "the figure shows it",
             )
             publish(opened, *[node.clear("disk") for node in nodes])

@@ -66,7 +66,7 @@ def test_alarms_and_calls(engine: Engine) -> None:
     with engine.connect() as connection:
         assert [(alarm.name, alarm.severity, alarm.ref) for alarm in reading.standing(connection)] == [
             ("help", "call", "p1"),
-            ("disk", "critical", ""),
+            ("disk", "warning", ""),
         ]
         assert reading.standing(connection, "city/stop-2") == []
         assert reading.calls(connection, FRIDAY_MS) == [reading.Press("city/stop-1", "p1", FRIDAY_MS + 1000, None, None)]
