@@ -167,7 +167,7 @@ def test_no_text_of_a_node_stops_the_database(engine: Engine, kind: str, one: st
         "alarm": Alarm("disk", one, other),
         "clip": ClipNote("c", "recorded", one, other, 0),
         "help": Help(one, "pressed"),
-        "describe": Describe(one, other, (one,), other, {one: 1}, (other,)),
+        "describe": Describe(one, other, (one,), other, {one: 1}, {"ack": {one: other}}),
     }
     node = Talker(f"city/stop-{uuid.uuid4().hex[:8]}")
     assert len(store(engine, node.say(bodies[kind])).fresh) == 1
