@@ -1,4 +1,5 @@
-"""Receives messages of the nodes: events, health and answers by a shared subscription, what is retained by a plain one.
+"""Receives messages of the nodes. In a group of collectors events, health and answers come by a shared subscription, the rest,
+which is retained, by a plain one; for a collector alone all subscriptions are plain.
 
 The broker keeps a message until it is confirmed, and sends at most `MOST` before that: these wait here. What waits from an earlier
 connection is dropped if the broker still has the session, because it sends them again.
@@ -32,8 +33,12 @@ class Fresh:
 
 
 def topics(share: str) -> tuple[str, ...]:
-    """share: the name of the group of replicas, of which each message of the first kind goes to one."""
-    shared = tuple(f"$share/{share}/{PREFIX}/+/+/{tail}" for tail in SHARED)
+    """share: the name of the group of replicas, of which each message of the first kind goes to one; "" for a collector alone.
+
+    Alone it needs no shared subscription, which mosquitto 2.0.11 forgets at a restart: it then drops what nodes send before the
+    collector is back. Plain subscriptions are restored with their session.
+    """
+    shared = tuple(f"$share/{share}/{PREFIX}/+/+/{tail}" if share else f"{PREFIX}/+/+/{tail}" for tail in SHARED)
     return shared + tuple(f"{PREFIX}/+/+/{tail}" for tail in PLAIN)
 
 
@@ -52,7 +57,7 @@ class Subscriptions:
         self.connected = False
         self.retained_at = self.fresh_at = 0.0
         self._client = Client(
-            f"collect-{share}-{replica}",
+            f"collect-{share or 'alone'}-{replica}",
             _credentials(keys),
             acknowledged=lambda _token, _refusal: None,
             changed=self._on_change,
