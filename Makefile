@@ -6,7 +6,7 @@ SECONDS_OF_DEMO ?= 60
 # Many tests wait for a service: one more at a time than there are processors.
 TESTERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help setup setup-pi demo check test test-faults-full test-collect-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store schema lock clean
+.PHONY: help setup setup-pi demo check test test-faults-full test-collect-full test-root test-container test-root-full test-powercut test-powercut-full test-mutations test-vm test-pi test-arm64 attack fuzz evaluate evaluate-far bench bench-boot bench-store bench-fleet schema lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -102,6 +102,10 @@ bench-store: setup ## sealing, torn and many clips, clips a second at the ingest
 	@$(BIN)/python -m tests.bench.storage
 	@$(BIN)/python -m tests.bench.ingest
 	@$(BIN)/python -m tests.bench.writes
+
+bench-fleet: setup ## simulated nodes, real broker and collector: lost, delays, CPU [NODES=100,300 FLEET="--tls --database postgresql"]
+	@provisioning/setup/setup.sh tests
+	@$(BIN)/python -m tests.bench.fleet.run $(if $(NODES),--nodes $(NODES)) $(FLEET)
 
 schema: setup ## write docs/mqtt anew from the message classes
 	@$(BIN)/lykta-central schema --output docs/mqtt

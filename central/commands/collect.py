@@ -21,7 +21,9 @@ def collect(
     database: Annotated[
         str, typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME", show_default="sqlite, KEYS/collect.db")
     ] = "",
-    share: Annotated[str, typer.Option(help="group of collectors that share the nodes' events and health")] = "collect",
+    share: Annotated[
+        str, typer.Option(help="group of collectors that share the nodes' events and health", show_default="none: alone")
+    ] = "",
     replica: Annotated[
         str, typer.Option(help="name of this collector in the group, the same at each start", show_default="host name")
     ] = "",
@@ -35,7 +37,7 @@ def collect(
 ) -> None:
     """Collect the nodes' messages into a database until SIGTERM; a message is confirmed to the broker when it is stored.
 
-    Several may run in one group, on one PostgreSQL. For instance:
+    Several may run in one group (--share), on one PostgreSQL. For instance:
     lykta-central collect KEYS --broker 127.0.0.1:8884 --metrics 127.0.0.1:9464
     """
     from central.fleet.collect.notifying import Receiver
@@ -52,7 +54,7 @@ def collect(
             keys=keys,
             broker=Address.parse(broker),
             database=database or f"sqlite:///{keys.resolve() / 'collect.db'}",
-            share=_name("share", share),
+            share=_name("share", share) if share else "",
             replica=_name("replica", replica or socket.gethostname().lower()),
             metrics=Address.parse(metrics) if metrics else None,
             receiver=receiver,

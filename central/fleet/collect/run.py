@@ -25,7 +25,7 @@ _JOIN_S = 10.0
 
 @dataclass(frozen=True)
 class Settings:
-    """database: address of SQLAlchemy; share: group of replicas; replica: this one's name, the same at each start."""
+    """database: address of SQLAlchemy; share: group of replicas, "" for one alone; replica: its name, the same at each start."""
 
     keys: Path
     broker: Address
@@ -58,7 +58,9 @@ def run(settings: Settings) -> None:
         threads.start("alarms", lambda: notifier.run(stop, urgent))
     threads.start("link", incoming.run)
     shown = engine.url.render_as_string(hide_password=True)
-    report.say(f"{settings.broker.host}:{settings.broker.port} into {shown}, as {settings.replica} of {settings.share}")
+    report.say(
+        f"{settings.broker.host}:{settings.broker.port} into {shown}, as {settings.replica} of {settings.share or 'no group'}"
+    )
     try:
         writer.run(stop)
     finally:

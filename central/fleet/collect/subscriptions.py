@@ -1,4 +1,5 @@
-"""Receives messages of the nodes: events, health and answers by a shared subscription, what is retained by a plain one.
+"""Receives messages of the nodes. In a group of collectors events, health and answers come by a shared subscription, the rest,
+which is retained, by a plain one; for a collector alone all subscriptions are plain.
 
 The broker keeps a message until it is confirmed, and should send at most `MOST` before that: these wait here. mosquitto 2.0.11
 sends many more while it has a queue. Then the connection is not read until there is room; if there is none for long, because the
@@ -36,8 +37,12 @@ class Fresh:
 
 
 def topics(share: str) -> tuple[str, ...]:
-    """share: the name of the group of replicas, of which each message of the first kind goes to one."""
-    shared = tuple(f"$share/{share}/{PREFIX}/+/+/{tail}" for tail in SHARED)
+    """share: the name of the group of replicas, of which each message of the first kind goes to one; "" for a collector alone.
+
+    Alone it needs no shared subscription, which mosquitto 2.0.11 forgets at a restart: it then drops what nodes send before the
+    collector is back. Plain subscriptions are restored with their session.
+    """
+    shared = tuple(f"$share/{share}/{PREFIX}/+/+/{tail}" if share else f"{PREFIX}/+/+/{tail}" for tail in SHARED)
     return shared + tuple(f"{PREFIX}/+/+/{tail}" for tail in PLAIN)
 
 
@@ -56,7 +61,7 @@ class Subscriptions:
         self.connected = self._overrun = False
         self.retained_at = self.fresh_at = 0.0
         self._client = Client(
-            f"collect-{share}-{replica}",
+            f"collect-{share or 'alone'}-{replica}",
             _credentials(keys),
             acknowledged=lambda _token, _refusal: None,
             changed=self._on_change,

@@ -161,6 +161,24 @@ def test_a_lost_database_loses_nothing(broker: Broker, tmp_path: Path) -> None:
         engine.dispose()
 
 
+def test_what_comes_between_the_brokers_restart_and_the_collectors_return_is_kept(broker: Broker, tmp_path: Path) -> None:
+    """mosquitto 2.0.11 restores a session's plain subscriptions at its start, but no shared one."""
+    node, collector = Talker(), Collector(tmp_path, broker)
+    engine = open_database(collector.url)
+    with collecting(collector):
+        with connected(broker) as opened:
+            publish(opened, node.presence())
+            until(lambda: len(stored(engine, node)) == 1, "it works")
+        collector.kill()
+        broker.stop()
+        broker.start()
+        with connected(broker) as opened:
+            publish(opened, node.presence(), node.health(load_1m=1.0))
+        collector.start()
+        until(lambda: stored(engine, node) == node.sent, "all are stored")
+    engine.dispose()
+
+
 def test_a_disk_that_refuses_writes_is_waited_for(broker: Broker, tmp_path: Path) -> None:
     """The limit of a file's size stands for a full disk: SQLite's log cannot grow."""
     node, collector = Talker(), Collector(tmp_path, broker)
