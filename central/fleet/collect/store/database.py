@@ -23,8 +23,11 @@ _PASSING = (OperationalError, InterfaceError, InternalError)
 _HINT = "for instance sqlite:////var/lib/lykta-central/collect.db or postgresql+psycopg://lykta@db.example.org/lykta"
 
 
-def open_database(url: str) -> Engine:
-    """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`; `UsageError` for any other address. Opens no connection yet."""
+def open_database(url: str, *, reading: bool = False) -> Engine:
+    """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`; `UsageError` for any other address. Opens no connection yet.
+
+    reading  for who only reads: takes no lock of the writer's, and the database refuses a write
+    """
     try:
         parsed = make_url(url)
         kind = parsed.drivername
@@ -32,10 +35,11 @@ def open_database(url: str) -> Engine:
             raise UsageError("collect: --database: must be a file of SQLite or a server of PostgreSQL", _HINT)
         if kind == "sqlite":
             engine = create_engine(parsed, connect_args={"timeout": _WAIT_S})
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
+            event.listen(engine, "connect", _prepare_reader if reading else _prepare_sqlite)
+            event.listen(engine, "begin", _begin_reading if reading else _begin_sqlite)
             return engine
-        return create_engine(parsed, connect_args=_POSTGRESQL, pool_pre_ping=True, pool_size=4, max_overflow=2)
+        options = {"options": "-c default_transaction_read_only=on"} if reading else {}
+        return create_engine(parsed, connect_args={**_POSTGRESQL, **options}, pool_pre_ping=True, pool_size=4, max_overflow=2)
     except (ArgumentError, NoSuchModuleError, ValueError) as problem:
         raise UsageError("collect: --database: not an address of a database", _HINT) from problem
 
@@ -81,6 +85,16 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     for line in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_WAIT_S * 1000}"):
         connection.execute(f"PRAGMA {line}")
+
+
+def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    for line in ("query_only = ON", f"busy_timeout = {_WAIT_S * 1000}"):
+        connection.execute(f"PRAGMA {line}")
+
+
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _begin_sqlite(connection: Connection) -> None:
