@@ -119,17 +119,23 @@ def send_command(
     args: Mapping[str, str],
     wait_s: float,
     on_answer: Callable[[CommandAnswer], None],
+    role: str = "ops",
+    before: Callable[[LastHeard], None] = lambda _: None,
 ) -> Report:
     """Send a command and wait so many seconds for the final answer. `UnreachableError` if the node is not connected.
 
     on_answer   called with each answer as it comes
+    role        whose certificate the connection has: ops or desk
+    before      called with what was heard of the node, before anything is signed; an exception of it leaves the command unsent
     """
     check_command(name, args)
     check_enrolled(keys, "/".join(node))
     answers: list[CommandAnswer] = []
-    with operator_session(keys, broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
+    with operator_session(keys, broker, tuple(topic(*node, one) for one in _TOPICS), role=role) as session:
         listener = _NodeListener("/".join(node), broker, session)
-        record, token = make_command(keys, node, name, args, listener.last_heard())
+        heard = listener.last_heard()
+        before(heard)
+        record, token = make_command(keys, node, name, args, heard)
         target = topic(*node, "cmd", name)
         session.publish(target, token)
         for answer in listener.answers(record.id, wait_s):

@@ -24,7 +24,7 @@ from privacy.records.jws import Authority, Signer, sign, verify_issued
 UNIT = "access"
 OFFICER = "officer"
 DEED = "lykta-deed"
-DEEDS = frozenset({"open", "export", "handed_out", "order", "send"})
+DEEDS = frozenset({"open", "export", "handed_out", "order", "send", "answer"})
 """Kinds of entries that need an officer's signature; the centre alone writes the others (refused, officer, revoke, rotate …)."""
 _SIGNED = "deed"
 Facts = Mapping[str, Fact]
