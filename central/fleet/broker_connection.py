@@ -1,4 +1,4 @@
-"""The operators' connection to the broker, with the certificate ops.pem from the folder of keys."""
+"""The operators' connection to the broker, with the certificate of a role (ops.pem, desk.pem) from the folder of keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from drivers.mqtt.session import Session, session
 
 
 @contextmanager
-def operator_session(keys: Path, broker: str, subscribe: tuple[str, ...] = (), most: int = 1000) -> Iterator[Session]:
-    """An MQTT session for the block. broker: HOST:PORT; subscribe, most: as in `session`. `UnreachableError` if it fails."""
-    address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / "ops.pem", keys / "ops.key")
-    with session(f"ops-{uuid.uuid4()}", credentials, (address.host, address.port), subscribe, most) as opened:
+def operator_session(
+    keys: Path, broker: str, subscribe: tuple[str, ...] = (), most: int = 1000, role: str = "ops"
+) -> Iterator[Session]:
+    """An MQTT session for the block. broker: HOST:PORT; subscribe, most: as in `session`; role: whose certificate is used.
+
+    `UnreachableError` if it fails.
+    """
+    address, credentials = Address.parse(broker), Credentials(keys / "ca.pem", keys / f"{role}.pem", keys / f"{role}.key")
+    with session(f"{role}-{uuid.uuid4()}", credentials, (address.host, address.port), subscribe, most) as opened:
         yield opened

@@ -53,11 +53,15 @@ class LastHeard(Struct, frozen=True):
 
 
 class Desk(Struct, frozen=True):
-    """Where commands are sent from. broker: HOST:PORT; officer: who sends, "" for the only one with a key in KEYS."""
+    """Where commands are sent from. broker: HOST:PORT; officer: who sends, "" for the only one with a key in KEYS.
+
+    role  whose certificate the connection has: ops or desk
+    """
 
     keys: Path
     broker: str
     officer: str
+    role: str = "ops"
 
 
 class Report(Struct, frozen=True):
@@ -130,20 +134,29 @@ def make_command(
 
 
 def send_command(
-    desk: Desk, node: tuple[str, str], name: str, args: Mapping[str, str], wait_s: float, on_answer: Callable[[CommandAnswer], None]
+    desk: Desk,
+    node: tuple[str, str],
+    name: str,
+    args: Mapping[str, str],
+    wait_s: float,
+    on_answer: Callable[[CommandAnswer], None],
+    before: Callable[[LastHeard], None] = lambda _: None,
 ) -> Report:
     """Send a command and wait so many seconds for the final answer. `AccessError` if the officer may not send commands,
     `UnreachableError` if the node is not connected.
 
     on_answer   called with each answer as it comes
+    before      called with what was heard of the node, before anything is signed; an exception of it leaves the command unsent
     """
     check_command(name, args)
     check_enrolled(desk.keys, "/".join(node))
     officer = authorize(desk.keys, desk.officer, "command", {"node": "/".join(node), "command": name})
     answers: list[CommandAnswer] = []
-    with operator_session(desk.keys, desk.broker, tuple(topic(*node, one) for one in _TOPICS)) as session:
+    with operator_session(desk.keys, desk.broker, tuple(topic(*node, one) for one in _TOPICS), role=desk.role) as session:
         listener = _NodeListener("/".join(node), desk.broker, session)
-        record, token = make_command(desk.keys, officer, node, name, args, listener.last_heard())
+        heard = listener.last_heard()
+        before(heard)
+        record, token = make_command(desk.keys, officer, node, name, args, heard)
         target = topic(*node, "cmd", name)
         session.publish(target, token)
         for answer in listener.answers(record.id, wait_s):

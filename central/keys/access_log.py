@@ -25,7 +25,7 @@ from privacy.records.jws import Authority, Signer, sign, verify_issued
 UNIT = "access"
 OFFICER = "officer"
 DEED = "lykta-deed"
-DEEDS = frozenset({"open", "export", "handed_out", "order", "send", "sign", "command"})
+DEEDS = frozenset({"open", "export", "handed_out", "order", "send", "answer", "sign", "command"})
 """Kinds of entries that need an officer's signature; the centre alone writes the others (refused, officer, revoke, rotate …)."""
 _SIGNED = "deed"
 Facts = Mapping[str, Fact]

@@ -113,6 +113,7 @@ THREADS = {
 STARTS = {
     "agent/runtime/service.py": "every thread of a service: failure and heartbeats",
     "agent/setup/service.py": "ends with the visit, and its failure ends the page",
+    "central/fleet/answering.py": "its failure ends the desk",
     "central/fleet/collect/run.py": "the first failure ends the collector",
     "central/ingest/server.py": "its end ends the ingest",
     "drivers/mqtt/session.py": "one command long; its failure is the command's",

@@ -1,4 +1,5 @@
-"""The collector's log: a fault when it begins and when it is over, and of what others cause only so many lines a minute."""
+"""The log of collector, console and desk: a fault when it begins and when it is over, and of what others cause only so many lines
+a minute."""
 
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ _AGAIN_S = 300.0
 
 
 class Reporter:
-    """May be used from several threads."""
+    """May be used from several threads. name: of the program, at the begin of each line."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "collect") -> None:
+        self._name = name
         self._lock = Lock()
         self._troubles: dict[str, float] = {}
         self._began_s, self._count, self._missed = 0.0, 0, 0
 
     def say(self, text: str) -> None:
-        stderr.line(f"collect: {text}")
+        stderr.line(f"{self._name}: {text}")
 
     def trouble(self, what: str, text: str) -> None:
         """A fault of something that is needed; told at its begin, and again every five minutes."""

@@ -17,7 +17,7 @@ def test_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    assert rows(engine, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(engine, "SELECT version_num FROM alembic_version") == [("0002",)]
     migrate(engine)
 
 

@@ -8,7 +8,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, and_, delete, func, literal_column, select, tuple_
 
-from central.fleet.collect.store.tables import alarms, clips, conflicts, gaps, hours, messages, presses, replicas, tombstones
+from central.fleet.collect.store.tables import (
+    alarms,
+    clips,
+    conflicts,
+    drafts,
+    gaps,
+    hours,
+    messages,
+    presses,
+    replicas,
+    tombstones,
+)
 
 DAY_MS = 24 * 3_600_000
 AT_ONCE = 5_000
@@ -46,6 +57,7 @@ def steps(now: int, limits: Limits) -> Iterator[Step]:
         (alarms, and_(alarms.c.ended.is_not(None), alarms.c.ended < end)),
         (clips, and_(clips.c.changed < end, clips.c.stage.not_in(("recorded", "uploading")))),
         (presses, func.coalesce(presses.c.unanswered, presses.c.taken, presses.c.pressed) < end),
+        (drafts, drafts.c.changed < end),
         (hours, hours.c.hour < now - limits.band_days * DAY_MS),
         (replicas, replicas.c.seen < now - _REPLICA_DAYS * DAY_MS),
     ]

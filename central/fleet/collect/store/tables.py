@@ -227,3 +227,19 @@ replicas = Table(
     _number("seen"),
 )
 """Collectors that share the subscription; `seen` is renewed as long as one runs."""
+
+drafts = Table(
+    "drafts",
+    metadata,
+    _key("node"),
+    _key("press"),
+    _text("officer"),
+    _text("state"),
+    _text("reason"),
+    _number("changed"),
+    Index("drafts_by_state", "state"),
+)
+"""Answers to calls for help that somebody drafted in the console (`central.fleet.console.drafts`), to be signed at the desk.
+
+state: draft, sent, or a final result of a command. changed: when it got this state.
+"""
