@@ -13,6 +13,7 @@ import pytest
 
 from drivers.mqtt.client import Client, Credentials, Delivery, Keeping, diagnose
 from drivers.mqtt.session import session
+from drivers.threads import start
 from privacy.errors import UnreachableError
 from tests.support.broker import HERE, NAME, Broker, Centre, free_port, until
 
@@ -245,6 +246,7 @@ class Keeper:
     def __init__(self, centre: Centre, broker: Broker, most: int = 10) -> None:
         self.got: list[Delivery] = []
         self.connected: list[bool] = []
+        self.failures: list[BaseException] = []
         keys = centre.folder
         self.link = Client(
             "keeper",
@@ -255,7 +257,7 @@ class Keeper:
             subscribe=(f"{HERE}/event/+",),
             keeping=Keeping(self.got.append, most, 3600),
         )
-        self.link.open("127.0.0.1", broker.operators)
+        start("keeper", lambda: self.link.run("127.0.0.1", broker.operators), self.failures.append)
 
     @property
     def payloads(self) -> list[bytes]:

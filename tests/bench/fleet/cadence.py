@@ -17,6 +17,7 @@ from agent.messages import (
     Describe,
     Heads,
     Health,
+    HealthGroup,
     HelpTest,
     Presence,
     RecordInForce,
@@ -25,41 +26,47 @@ from agent.messages import (
     Switch,
 )
 from agent.runtime.status import CameraStatus, IoStatus, UplinkStatus
-from agent.uplink.health import numbers_of
-from agent.uplink.service import HEALTH_S
+from agent.uplink.health.cadence import EVERY_S
+from agent.uplink.health.groups import GROUPS, collect
+from agent.uplink.health.readings import KINDS
 from privacy.ids import new_clip_id
 
-GROUPS = ("system", "power", "storage", "camera", "privacy", "link", "clock", "buffer", "agent")
 PRESENCES, CLIPS, SWITCHES = 600, 100, 40
 """Of a day: changes of presence, clips, and changes of door, light and motion together (the first two as `tests.bench.weeks`)."""
 DAY_S = 86_400.0
-CALM: dict[str, dict[str, float | int | None]] = {
-    "system": {"load_1m": 0.6, "memory_available_mb": 2_900, "temperature_c": 48.0},
-    "power": {"throttled_now": 0, "undervoltage": 0, "undervoltage_times": 0, "throttled_times": 0},
-    "storage": {
-        "free_mb": 21_000, "used_share": 0.3, "life_used": 0.1, "end_of_life": 1, "lifetime_written_mb": 900_000.0,
-        "written_mb": 3_000.0, "written_mb_day": 130.0,
-    },
-    "clock": {"trusted": 1, "sync_age_s": 120},
-    "agent": {"uplink_mb": 50.4},
+HEALTH_MINUTES = round(EVERY_S / 60)
+"""Between two batches of all groups; what changed in between comes sooner, which a quiet node has seldom."""
+CALM: dict[str, float | int | str] = {
+    "load_1m": 0.6, "memory_available_mb": 2_900, "temperature_c": 48.0, "boot_reason": "other", "watchdog_resets": 0,
+    "throttled_now": 0, "undervoltage": 0, "undervoltage_times": 0, "throttled_times": 0,
+    "free_mb": 21_000, "used_share": 0.3, "read_only": 0, "days_to_full": 400, "written_mb": 3_000.0, "written_mb_day": 60.0,
+    "life_used": 0.1, "end_of_life": 1, "lifetime_written_mb": 900_000.0,
+    "state": "synced", "trusted": 1, "sync_age_s": 120, "error_ms": 20, "steps": 0,
+    "pending": 3, "dropped": 0, "bound": 0, "thinned": 0, "expired": 0, "corrupt": 0, "set_aside": 0, "file_mb": 0.2,
+    "io_pending": 0, "io_dropped": 0, "io_file_mb": 0.05,
 }  # fmt: skip
-"""Numbers of the groups that are read from the machine, as a Pi says them on a quiet day."""
+"""What the uplink reads of machine, clock and outboxes, as a Pi says it on a quiet day."""
 WELL = {"camera": "ready", "io": "ready", "uplink": "ready"}
 
 
 @cache
-def groups() -> dict[str, dict[str, float | int | None]]:
-    """All groups with the names of numbers that the node has now."""
-    camera = CameraStatus(frames=1_234_567, masked=123_456, looks=234_567, look_ms=87.5, clips=123)
-    services = numbers_of((camera, IoStatus(), UplinkStatus(connected=True, uploaded=120, upload_waiting=0)))
-    buffer = {"pending": 3, "dropped": 0, "file_mb": 0.2, "io_pending": 0, "io_dropped": 0, "io_file_mb": 0.05}
-    own = {**CALM, "buffer": {**services.get("buffer", {}), **buffer}}
-    return {name: {**services.get(name, {}), **own.get(name, {})} for name in GROUPS}  # type: ignore[call-overload]
+def groups() -> dict[HealthGroup, Health]:
+    """Each group of health, with every number and word that the node has now."""
+    readers = {name: (lambda value=value: value) for name, value in CALM.items()}
+    statuses = {
+        "camera": CameraStatus(
+            fps=15, distinct_share=1.0, frame_age_s=0, mask_coverage=0.25, full_share=0.0, look_ms=87.5, clips=123
+        ),
+        "io": IoStatus(),
+        "uplink": UplinkStatus(connected=True, uploaded=120, upload_waiting=0, interface="wwan0", round_trip_ms=60.0),
+    }
+    found = collect(statuses, [(kind, readers) for kind in KINDS])  # type: ignore[misc]
+    return {name: group.message(name) for name, group in found.items()}
 
 
-def minute() -> list[Body]:
-    """A batch of health."""
-    return [Health(name, dict(values), {}) for name, values in groups().items()]  # type: ignore[arg-type]
+def batch() -> list[Body]:
+    """All groups of health, as they are sent together."""
+    return list(groups().values())
 
 
 def birth(name: str, now: datetime) -> list[Body]:
@@ -69,7 +76,7 @@ def birth(name: str, now: datetime) -> list[Body]:
     says = Describe(
         "Raspberry Pi 4 Model B Rev 1.5", "10000000abcdef01", ("camera", "help button", "door"), "lykta 0.2.0", {"message": 1},
         {"ack": {}, "light": {"state": "on | off"}}, stop=f"stop {name}", area="City",
-        intervals=dict.fromkeys(GROUPS, round(HEALTH_S)),  # type: ignore[arg-type]
+        intervals=dict.fromkeys(GROUPS, round(EVERY_S)),  # type: ignore[arg-type]
         records=records, certificates=ends,
     )  # fmt: skip
     heads = Heads({unit: ChainHead(12, "0" * 64) for unit in ("camera", "io", "uplink")})

@@ -64,7 +64,7 @@ class Fleet:
     def begin(self) -> None:
         for number, node in enumerate(self.nodes):
             self._loop.after(number / _RAMP, node.begin)
-            self._loop.after(number / _RAMP + self._random.uniform(0, self._plan.minute_s), lambda node=node: self._minute(node))  # type: ignore[misc]
+            self._loop.after(number / _RAMP + self._random.uniform(0, self._health_s), lambda node=node: self._health(node))  # type: ignore[misc]
             happening = cadence.events(self._random)
             self._loop.after(number / _RAMP, lambda node=node, happening=happening: self._event(node, happening))  # type: ignore[misc]
 
@@ -93,19 +93,24 @@ class Fleet:
         clock.step = -timedelta(days=days)
         store = KeptOutbox(folder / f"{name.replace('/', '-')}.db", *name.split("/"), clock)
         store.put(*cadence.birth(name, clock.now()))
-        began, batch = time.time(), cadence.minute()
+        began, batch = time.time(), cadence.batch()
         for minute in range(round(days * MINUTES)):
             clock.step = timedelta(minutes=minute, days=-days, seconds=began - time.time())
-            store.put(*batch, *happens(minute))
+            if bodies := [*(batch if minute % cadence.HEALTH_MINUTES == 0 else ()), *happens(minute)]:
+                store.put(*bodies)
         clock.step = timedelta(0)
         clock.reboot()
         return Node(self._loop, name, store, clock, rig.address(name), self._random)
 
-    def _minute(self, node: Node) -> None:
+    @property
+    def _health_s(self) -> float:
+        return self._plan.minute_s * cadence.HEALTH_MINUTES
+
+    def _health(self, node: Node) -> None:
         if isinstance(node.store, MemoryOutbox):
             node.store.tell_gone()
-        if self._say(node, cadence.minute()):
-            self._loop.after(self._plan.minute_s, lambda: self._minute(node))
+        if self._say(node, cadence.batch()):
+            self._loop.after(self._health_s, lambda: self._health(node))
 
     def _event(self, node: Node, happening: Iterator[tuple[float, list[Body]]]) -> None:
         wait, bodies = next(happening)

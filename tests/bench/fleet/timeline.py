@@ -100,21 +100,21 @@ class Timeline:
             at += step
 
     def _group(self, group: HealthGroup, at: float, counts: dict[tuple[HealthGroup, str], float]) -> Health:
-        values = {
-            name: self._vary(number) for name, number in {**cadence.groups()[group], **self._scene.calm.get(group, {})}.items()
-        }
+        usual = cadence.groups()[group]
+        values = {name: self._vary(number) for name, number in {**usual.values, **self._scene.calm.get(group, {})}.items()}
         values |= {name: round(number) for (its, name), number in counts.items() if its == group}
-        unreadable: dict[str, str] = {}
+        unreadable = {name: why for name, why in usual.unreadable.items() if values[name] is None}
         for effect, begin, end in self._active(faults.Drift):
             if effect.group == group and begin <= at < end:
                 start = effect.begin if effect.begin is not None else values.get(effect.value) or 0
                 share = min(1.0, (at - begin) / effect.over_hours) if effect.over_hours else 1.0
                 number = start + (effect.to - start) * share
                 values[effect.value] = round(number) if isinstance(effect.to, int) else round(number, 3)
+                unreadable.pop(effect.value, None)
         for bad, begin, end in self._active(faults.Unreadable):
             if bad.group == group and begin <= at < end:
                 values[bad.value], unreadable[bad.value] = None, bad.reason
-        return Health(group, values, unreadable)
+        return Health(group, values, unreadable, usual.words)
 
     def _vary(self, number: float | None) -> float | int | None:
         if not isinstance(number, float):

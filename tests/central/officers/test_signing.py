@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.messages import Envelope, Message, State, encode
+from agent.envelope import Envelope
+from agent.messages import Message, State, encode
 from privacy.records.command import COMMAND, Command
 from privacy.records.jws import peek, sha256_hex
 from tests.support.access_log import last, log
