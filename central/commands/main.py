@@ -19,6 +19,7 @@ VERBS = {
     "sign": Verb("central.commands.sign", _NODES),
     "send": Verb("central.commands.send", _NODES),
     "collect": Verb("central.commands.collect", _NODES),
+    "visits": Verb("central.commands.visits", _NODES),
     "renew": Verb("central.commands.renew", _NODES),
     "revoke": Verb("central.commands.revoke", _NODES),
     "ingest": Verb("central.commands.ingest", _CLIPS),
