@@ -80,6 +80,7 @@ class Evidence(Struct, frozen=True):
     words                  its states, events and reports of a week before it was last heard, oldest first; a bounded number
     series                 numbers of health of the last day before that, oldest first; the last one is the latest known
     certificate_end_ms     of TLS; conflicts: messages of the last day with a number that was used
+    late                   reports of health of the last day that came late: the node had power and no link
     untested_days          days since the help test last came, 0 without a help button
     rescued_together       nodes of the same area whose link rescue acted within half an hour of this one's
     neighbour_temperature  median of the area's other nodes, None of fewer than two
@@ -104,6 +105,7 @@ class Evidence(Struct, frozen=True):
     breaks: Mapping[str, int] = {}
     certificate_end_ms: int | None = None
     conflicts: int = 0
+    late: int = 0
     untested_days: int = 0
     rescued_together: int = 0
     neighbour_temperature: float | None = None

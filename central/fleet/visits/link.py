@@ -15,7 +15,9 @@ RESCUES = 2
 LOSSES = 4
 """Connections of a day that were lost and came back in the same boot; a broker that restarts is one of all nodes."""
 LATE = 10
-"""Late messages of the running boot: some come after each short outage."""
+"""Late reports of health, one to five minutes apart: some come after each short outage."""
+BREAKS, _OF_THE_LINE = 10, ("broker_silent", "broker_unreachable", "broker_hung_up")
+"""Connections that ended without a word of the broker, since the uplink's start: of one week with a bad link, or of a good year."""
 CONNECTED_SHARE = 0.9
 """Less than nine tenths of a day: more than two hours without a link."""
 GROUP = 2
@@ -45,13 +47,14 @@ def link(e: Evidence) -> Finding | None:
     """Several steps of the link rescue, or two other signs. Neighbours with the same make it the network's."""
     rescues = [one for one in e.recent(3 * DAY_MS) if isinstance(one.body, Rescue)]
     losses = _same_boot_losses(list(e.recent()))
-    boot = e.words[-1].boot if e.words else ""
-    late = sum(one.late and one.boot == boot and one.clock != "unknown" for one in e.recent())
+    late = e.late if e.latest("trusted") != 0 else 0
+    broken = sum(e.breaks.get(cause, 0) for cause in _OF_THE_LINE)
     share = e.latest("connected_share")
     signs = (
         *([f"rescue {len(rescues)}"] if len(rescues) >= RESCUES else []),
         *([f"lost_often {losses}"] if losses >= LOSSES else []),
         *([f"late {late}"] if late >= LATE else []),
+        *([f"breaks {broken}"] if broken >= BREAKS else []),
         *([f"connected_share {share * 100:.0f}"] if share is not None and share < CONNECTED_SHARE else []),
     )
     if len(signs) < 2 and len(rescues) < RESCUES:

@@ -18,10 +18,14 @@ WORN_SHARE, SPARES_USED = 0.9, 2
 """Of an eMMC's lifetime; pre_eol_info 2: 80 % of its spare blocks are used (JEDEC 5.0)."""
 FULL_SHARE = 0.98
 """The keeper deletes clips before that: so full is what it cannot delete."""
+ROOMY_SHARE = 0.9
+"""A disk with so much room that refuses all the same is not full, but broken or read-only."""
 UNTRUSTED_MS = 70 * MINUTE_MS
 """Two of the longest pauses of systemd-timesyncd (2048 s): a node with a network has synchronised by then."""
 AGAIN = 3
 """The same failure so often in a day, or so many boots, is no accident; systemd's hook counts likewise (`exit_report`)."""
+_FINAL = ("2", "5", "6", "7")
+"""Exit codes that name a cause outside of the program: usage, records, permission, enrolment (README)."""
 _CRASHES = ("signal", "core-dump", "watchdog", "timeout", "oom-kill")
 _HARD = ("disk_error", "disk_read_only", "data_mount_failed")
 
@@ -62,7 +66,7 @@ def storage(e: Evidence) -> Finding | None:
         return Finding(UNKNOWN, ("conflicting memory_card, disk_full", *hard, *full), since)
     if full:
         return Finding("disk_full", (*full, *soft), since)
-    if hard or len(soft) == 2 or (soft and alarm):
+    if hard or (soft and 0 < share < ROOMY_SHARE):
         return Finding("memory_card", (*hard, *soft), since)
     return Finding(UNKNOWN, tuple(soft), since) if soft else None
 
@@ -116,16 +120,17 @@ def restarts(e: Evidence) -> Finding | None:
 
 
 def software(e: Evidence) -> Finding | None:
-    """A unit that crashes or hangs again and again; several units at once, or one that ends by itself, have no known cause.
+    """A unit that crashes, hangs or ends with an error again and again; several units at once have no known cause.
 
-    The camera that ends with an exit code is judged by `sight`, io by `stop`.
+    The camera that ends with an exit code is judged by `sight`, io by `stop`: both have hardware. So is a disk by `storage`.
     """
     found: Counter[tuple[str, str]] = Counter()
     for one in e.recent():
-        if isinstance(one.body, Failure):
+        if isinstance(one.body, Failure) and not (one.body.result == "exit-code" and one.body.status in _FINAL):
             found[one.body.unit, one.body.result] += 1
     since = min((one.at_ms for one in e.recent() if isinstance(one.body, Failure)), default=e.since_ms)
-    crashed = {unit for (unit, result), times in found.items() if times >= AGAIN and result in _CRASHES}
+    own = {unit for unit, _ in found if unit not in ("camera", "io") and storage(e) is None}
+    crashed = {unit for (unit, result), times in found.items() if times >= AGAIN and (result in _CRASHES or unit in own)}
     if e.reason in ("camera_crashes", "camera_hangs"):
         crashed.add("camera")
     if e.reason == "io_silent" and any(unit == "io" and result in _CRASHES for unit, result in found):
@@ -133,10 +138,7 @@ def software(e: Evidence) -> Finding | None:
     if len(crashed) == 1 and not ("camera" in crashed and e.grown("pictures_lost", "pictures_broken") >= AGAIN):
         (unit,) = crashed
         return Finding("software", (f"failures {unit}",), since)
-    ended = {unit for (unit, result), times in found.items() if times >= AGAIN and unit not in ("camera", "io")}
-    if crashed or ended:
-        return Finding(UNKNOWN, (f"failures {', '.join(sorted(crashed | ended))}",), since)
-    return None
+    return Finding(UNKNOWN, (f"failures {', '.join(sorted(crashed))}",), since) if crashed else None
 
 
 def odd(e: Evidence) -> Finding | None:

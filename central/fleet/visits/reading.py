@@ -64,7 +64,7 @@ def evidence(connection: Connection, groups: Groups, names: Sequence[str], now: 
 
 def _some(connection: Connection, groups: Groups, names: Sequence[str], now: int) -> Iterator[Evidence]:
     words, series = _words(connection, names), _series(connection, names)
-    standing, doubled = _alarms(connection, names), _conflicts(connection, names, now)
+    standing, doubled, late = _alarms(connection, names), _conflicts(connection, names, now), _late(connection, names)
     near = _neighbours(connection, groups, [name for name in names if _hot(series[name])])
     for row in connection.execute(select(nodes).where(nodes.c.node.in_(names)).order_by(nodes.c.node)):
         member = groups.members[row.node]
@@ -91,6 +91,7 @@ def _some(connection: Connection, groups: Groups, names: Sequence[str], now: int
             breaks=told.breaks,
             certificate_end_ms=ms_of(tls),
             conflicts=doubled.get(row.node, 0),
+            late=late.get(row.node, 0),
             untested_days=tested // DAY_MS if _BUTTON in told.sensors else 0,
             rescued_together=groups.rescued_together(member),
             neighbour_temperature=near.get(row.node),
@@ -167,6 +168,15 @@ def _alarms(connection: Connection, names: Sequence[str]) -> dict[str, list[Stan
 def _conflicts(connection: Connection, names: Sequence[str], now: int) -> dict[str, int]:
     here = and_(conflicts.c.node.in_(names), conflicts.c.received > now - DAY_MS)
     found = select(conflicts.c.node, func.count().label("number")).where(here).group_by(conflicts.c.node)
+    return {row.node: row.number for row in connection.execute(found)}
+
+
+def _late(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """How many messages of one group of health came late in the day before the node was last heard."""
+    recent = messages.c.received.between(nodes.c.heard - DAY_MS, nodes.c.heard)
+    its = and_(messages.c.node == nodes.c.node, messages.c.tail == "health/system", recent, messages.c.late)
+    counted = select(nodes.c.node, func.count().label("number")).join_from(nodes, messages, its)
+    found = counted.where(nodes.c.node.in_(names)).group_by(nodes.c.node)
     return {row.node: row.number for row in connection.execute(found)}
 
 

@@ -90,9 +90,12 @@ def lens(e: Evidence) -> Finding | None:
 def lamp(e: Evidence) -> Finding | None:
     """The light is switched on and draws no current."""
     alarm = e.alarm("light")
-    if alarm is None or e.heard_ms - alarm.raised_ms < LASTING_MS:
+    faults = [one for one in e.words if isinstance(one.body, Switch) and one.body.what == "light"]
+    fault = bool(faults) and isinstance(last := faults[-1].body, Switch) and last.state == "fault"
+    since = alarm.raised_ms if alarm else faults[-1].at_ms if fault else e.heard_ms
+    if e.heard_ms - since < LASTING_MS:
         return None
-    return Finding("lamp_dead", ("alarm light", *(["state too_dark"] if e.reason == "too_dark" else [])), alarm.raised_ms)
+    return Finding("lamp_dead", ("alarm light", *(["state too_dark"] if e.reason == "too_dark" else [])), since)
 
 
 def _explained_dark(e: Evidence) -> bool:

@@ -12,8 +12,8 @@ from central.fleet.visits.machine import AGAIN
 
 OPEN_MS = HOUR_MS
 """A visit lasts an hour at most (R35): what is open for longer was forgotten, or broken open."""
-FLAPS = 8
-"""Changes of one contact in an hour: a door that is used opens and closes three times, a loose one without an end."""
+FLAPS = 6
+"""Changes of one contact in an hour: in a visit a door opens and closes twice, a loose contact does so without an end."""
 HARM_MS = 30 * MINUTE_MS
 """A camera that is turned or covered so soon after the case was opened was harmed by whoever opened it."""
 

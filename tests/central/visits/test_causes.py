@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from agent.messages import Alarm, Failure, Help, HelpTest, RecordInForce, Reported, Rescue, Switch, Tamper
+from agent.messages import Alarm, Failure, Health, Help, HelpTest, RecordInForce, Reported, Rescue, Switch, Tamper
 from central.fleet.visits.causes import CAUSES, UNKNOWN
 from tests.support.visiting import DAY, HOUR, LOST, MINUTE, NOW, Stop, cause_of, found, moment, state, well
 
@@ -90,7 +90,7 @@ def test_connections_that_break_in_one_boot_and_messages_that_come_late(engine: 
         back = NOW - 7 * HOUR + ago * HOUR
         stop.say(LOST, back - 10 * MINUTE)
         for late in range(3):
-            stop.say(state("ready", "filming", back - late), back, told=back - (late + 2) * MINUTE)
+            stop.say(Health("system", {"temperature_c": 40.0}, {}), back, told=back - (late + 2) * MINUTE)
         stop.say(state("ready", "filming", back), back + 1)
     assert cause_of(engine, stop) == "mobile_link"
 
@@ -172,6 +172,19 @@ def test_a_program_that_crashes_in_the_same_way(engine: Engine) -> None:
     for ago in range(4):
         stop.say(Failure("retention", "signal", "SEGV", False), NOW - ago * HOUR - MINUTE)
     assert cause_of(engine, stop) == "software"
+
+
+def test_a_program_that_ends_with_an_error_again_and_again(engine: Engine) -> None:
+    stop = Stop().usual()
+    for ago in range(4):
+        stop.say(Failure("uplink", "exit-code", "1", False), NOW - ago * HOUR - MINUTE)
+    assert cause_of(engine, stop) == "software"
+
+
+def test_a_disk_with_room_that_refuses(engine: Engine) -> None:
+    since = NOW - HOUR
+    stop = Stop().usual().say(state("degraded", "disk_refuses_events", since, "ops"), since)
+    assert cause_of(engine, stop) == "memory_card"
 
 
 def test_a_camera_program_that_hangs(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from agent.messages import Alarm, ClipNote, Failure, Help, HelpTest, Presence, Rescue, Switch, Tamper
+from central.fleet.collect.intake import Taken
 from central.fleet.visits.causes import UNKNOWN
 from privacy.ids import new_clip_id
 from tests.support.collecting import ready
@@ -40,6 +41,19 @@ def failing(unit: str, result: str) -> Stop:
     return stop
 
 
+def merged(one: Stop, other: Stop) -> Stop:
+    for message in other.messages:
+        if isinstance(message, Taken) and isinstance(message.message.body, Failure):
+            one.say(message.message.body, message.received)
+    return one
+
+
+def refusing() -> Stop:
+    """Nine tenths and more are used, and not quite all."""
+    stop = Stop().usual().told(used_share=0.95)
+    return stop.say(state("degraded", "disk_refuses_events", NOW - HOUR, "ops"), NOW - HOUR)
+
+
 def rebooting() -> Stop:
     stop = Stop().usual()
     for ago in range(8):
@@ -60,7 +74,8 @@ UNKNOWNS: dict[str, Callable[[], Stop]] = {
     "no answer of the camera": lambda: of_state("camera_silent"),
     "no result of the detector": lambda: of_state("detector_down"),
     "dark, and no fault of the lamp": lambda: of_state("too_dark"),
-    "a program that ends by itself": lambda: failing("uplink", "exit-code"),
+    "several programs that crash": lambda: merged(failing("uplink", "signal"), failing("retention", "signal")),
+    "a disk that refuses, and may be full": refusing,
     "a camera program that ends by itself": lambda: failing("camera", "exit-code"),
     "boots without a reason": rebooting,
     "silent, with two causes": weak_and_worn,
