@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from agent.messages import Alarm
+from agent.messages import Alarm, Reported
 from central.fleet.visits.causes import CAUSES
 from central.fleet.visits.texts import ITEMS, REASONS, sentence
 from tests.support.clips import TOOL
+from tests.support.collecting import ready
 from tests.support.nodes import PROJECT
-from tests.support.visiting import HOUR, NOW, Stop, found, state, well
+from tests.support.postgres import postgres
+from tests.support.visiting import HOUR, LOST, NOW, Stop, found, state, well
 
 
 def call(*words: object) -> subprocess.CompletedProcess[str]:
@@ -112,3 +114,19 @@ def test_every_reason_in_the_rules_has_a_text(engine: Engine) -> None:
     said = {reason for one in found(engine, [*stops, *well(9, "South")]) for reason in one.reasons}
     assert said
     assert {reason.split()[0] for reason in said} <= REASONS.keys()
+
+
+def test_both_databases_give_the_same_answer(engine: Engine) -> None:
+    """With each kind of statement that they write differently: fields of JSON, bytes in bytes, sums of times."""
+    stops = [Stop(f"city/stop-{one}").usual() for one in range(4)]
+    stops[0].told(undervoltage_times=9, temperature_c=88.0)
+    stops[1].say(Reported("config", "1", "ab", "refused", "version"), NOW - HOUR)
+    stops[2].say(state("blind", "odd_reason", NOW - HOUR), NOW - HOUR)
+    gone = Stop("city/stop-9", end=NOW - HOUR).usual()
+    fleet = [*stops, gone.say(LOST, NOW - HOUR + 60_000), *well(9, "South")]
+    with postgres() as server:
+        other = ready(server.url)
+        answers = [found(one, fleet) for one in (engine, other)]
+        other.dispose()
+    assert answers[0] == answers[1]
+    assert [one.cause for one in answers[0]] == ["power_supply", "unknown", "unknown", "configuration"]
