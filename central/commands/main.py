@@ -22,6 +22,7 @@ VERBS = {
     "console": Verb("central.commands.console.serve", _NODES),
     "answer": Verb("central.commands.console.answer", _NODES),
     "digest": Verb("central.commands.console.digest", _NODES),
+    "visits": Verb("central.commands.visits", _NODES),
     "renew": Verb("central.commands.renew", _NODES),
     "revoke": Verb("central.commands.revoke", _NODES),
     "ingest": Verb("central.commands.ingest", _CLIPS),

@@ -1,4 +1,4 @@
-"""A stop that somebody has to go to."""
+"""One line of the list of visits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from msgspec import Struct
 
 
 class Visit(Struct, frozen=True):
-    """One node that needs a visit, and why.
+    """A node that somebody has to care for, and why.
 
-    node      "site/node"; stop, area: as it described itself last, "" if it did not
-    cause     a stable code, "unknown" if nothing explains what is seen
-    reasons   what speaks for the cause: names of alarms, codes of reasons or plain sentences
-    bring     what to bring, likewise
-    since_ms  since when, milliseconds since 1970
+    cause     id of `causes.CAUSES`; "unknown": the evidence singles out none
+    reasons   what the cause rests on: keys of `texts.REASONS`, each with its value after a space; `texts.sentence` says them
+    bring     what to bring, keys of `texts.ITEMS`; empty if no visit helps
+    since_ms  when the trouble began as far as is known, milliseconds since 1970
     """
 
     node: str
