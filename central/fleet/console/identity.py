@@ -26,8 +26,8 @@ class OfficerList:
     authority: Authority
 
     def has(self, name: str) -> bool:
-        """Whether an officer has a right; read each time, so that one who lost all is out at once. `RecordError` for a list that the
-        CA did not sign, `EnrolmentError` for none."""
+        """Whether an officer has a right; read each time, so that one who lost all is out at once. `RecordError` for a list that
+        the CA did not sign, `EnrolmentError` for none."""
         cas = TrustedKeys({thumbprint(key): key for key in map(public_key, self.authority.cas)})
         return bool(verify_listed(read(self.path), ROLES, cas, Roles).officers.get(name))
 

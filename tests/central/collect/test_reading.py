@@ -31,7 +31,7 @@ def store(engine: Engine, *said: tuple[str, bytes], at: int) -> None:
 def filled(engine: Engine) -> tuple[Talker, Talker]:
     one, other = Talker("city/stop-1"), Talker("city/stop-2")
     store(engine, one.say(State("ready", "filming", FRIDAY, None, "nobody", {"camera": "ready"})), at=FRIDAY_MS)
-    store(engine, one.say(Describe("Raspberry Pi 5", "", ("help button",), "lykta 1", {}, ("ack",))), at=FRIDAY_MS)
+    store(engine, one.say(Describe("Raspberry Pi 5", "", ("help button",), "lykta 1", {}, {"ack": {}})), at=FRIDAY_MS)
     store(engine, one.say(Help("p1", "pressed")), one.say(Alarm("help", "pressed", "p1")), at=FRIDAY_MS + 1000)
     store(engine, one.say(Alarm("disk", "full", "")), one.say(HelpTest("t", "open")), at=FRIDAY_MS)
     for minute, trigger in ((0, "help"), (30, "presence")):
