@@ -15,6 +15,8 @@ testing=(
   postgresql prometheus prometheus-alertmanager     # the collector's counterparts; the tests start them, on 127.0.0.1
 )
 
+browser=(chromium) # the console's pages are looked at in it; those tests are skipped where Debian has none
+
 rigs=(qemu-system-common e2fsprogs fuse3 util-linux faketime strace) # qemu-storage-daemon, and tools of the fault tests
 
 container=(systemd-container mmdebstrap debian-archive-keyring nftables iproute2 openssh-server) # to boot a container; firewall and SSH
@@ -40,6 +42,7 @@ step_tests() {
     [ -e "${server%%:*}" ] || IFS=: read -ra mine <<< "${server#*:}:$(IFS=:; echo "${mine[*]}")"
   done
   install "${testing[@]}"
+  install "${browser[@]}" || say "no chromium here: the tests that look at the console's pages are skipped"
   [ ${#mine[@]} = 0 ] || ! command -v systemctl >/dev/null || as_root systemctl disable --now "${mine[@]}" >/dev/null 2>&1 || true
   # A node uses the first available stack of networks; the tests cover all of them.
   .venv/bin/python -m provisioning.setup.run --each

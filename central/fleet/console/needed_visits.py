@@ -44,7 +44,7 @@ def _by_state(stop: Stop) -> Visit:
     """A node that is lost, or a camera that a technician has to see, and no alarm tells more."""
     if stop.state == "lost":
         return Visit(stop.node, stop.stop, stop.area, "lost", ("lost",), ("lost",), stop.since_ms or stop.heard_ms)
-    return Visit(stop.node, stop.stop, stop.area, "unknown", (stop.reason,), (), stop.since_ms or stop.heard_ms)
+    return Visit(stop.node, stop.stop, stop.area, stop.reason or "unknown", (), (), stop.since_ms or stop.heard_ms)
 
 
 def _severity(name: str) -> int:

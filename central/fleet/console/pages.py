@@ -43,7 +43,7 @@ class Pages:
         kind, _, name = view.partition(":")
         if kind == "overview":
             found = visits(snapshot.stops, snapshot.alarms)
-            parts["visits"] = self._part("_visits.html", viewer, visits=found[:_MOST_VISITS], total=len(found))
+            parts["visits"] = self._part("_visits.html", viewer, visits=found[:_MOST_VISITS], total=len(found), heading="h3")
             parts["areas"] = self._part("_areas.html", viewer, areas=areas.areas(snapshot))
         elif kind == "node" and name in snapshot.stops:
             with self.reads.begin() as connection:

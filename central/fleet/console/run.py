@@ -41,7 +41,10 @@ def run(settings: Settings) -> None:
     if settings.officers and settings.tls and settings.tls.client_ca:
         listed = OfficerList(settings.officers, Authority(load_chain(read(settings.tls.client_ca))))
     identities = Identities(report, settings.proxy, settings.header, listed)
-    console = Console(Pages(reads, Snapshots(reads), settings.clip_hours), writes, identities, report)
+    snapshots = Snapshots(reads)
+    with told_as_error(reads):
+        snapshots.read()  # all names of the stops, so that the first reader does not wait for them
+    console = Console(Pages(reads, snapshots, settings.clip_hours), writes, identities, report)
     server = make_server(console.app(), settings.listen, settings.tls)
     console.ending = lambda: server.should_exit
     report.say(f"http{'s' if settings.tls else ''}://{settings.listen.host}:{settings.listen.port}")

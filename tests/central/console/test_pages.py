@@ -28,7 +28,7 @@ def test_every_text_is_in_both_languages_and_used() -> None:
     sources = [path.read_text() for path in (*FOLDER.glob("*.py"), *FOLDER.glob("templates/*.html"))]
     named = {key for source in sources for key in re.findall(r"""\bt\(["'](\w+)["']\)""", source)}
     assert named - TEXTS.keys() == set()
-    kinds = ("state_", "letter_", "owner_", "stage_", "result_", "record_", "help_")
+    kinds = ("state_", "letter_", "owner_", "stage_", "result_", "record_", "help_", "value_", "unit_")
     spoken = {key for key in TEXTS if any(f'"{key}"' in source for source in sources if f'"{key}": Words' not in source)}
     assert {key for key in TEXTS if not key.startswith(kinds)} - named - spoken == set()
 
@@ -150,7 +150,7 @@ def test_the_page_of_a_node_says_all_that_is_known(console: Console, clip: str) 
         "17",
         "cdcdcdcd",
         "lykta 1",
-        "temperature c",
+        "Temperature, °C",
     ):
         assert text in page, text
     assert re.search(r'<path d="M[\d.]+ [\d.]+h1(L[\d.]+ [\d.]+){4}"/>', page)
