@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Select, and_, func, select
 
 from central.fleet.collect.store.tables import alarms, clips, gaps, presses
 from central.fleet.console.areas import STATES
-from central.fleet.console.needed_visits import visits
-from central.fleet.console.snapshot import Snapshot
+from central.fleet.console.snapshot import Snapshot, now_ms
 from central.fleet.console.words import Speaker
+from central.fleet.visits.listing import visits
 from central.fleet.visits.visit import Visit
 
 _MOST_NAMED = 10
@@ -59,7 +59,7 @@ def read_digest(connection: Connection, snapshot: Snapshot, since_ms: int) -> Di
         _counted(connection, often.limit(_MOST_NAMED)),
         _counted(connection, stages),
         int(connection.execute(unknown).scalar() or 0),
-        visits(snapshot.stops, snapshot.alarms),
+        visits(connection, now_ms()),
     )
 
 
@@ -86,7 +86,7 @@ def as_text(digest: Digest, speaker: Speaker, names: dict[str, str]) -> list[str
     for visit in digest.visits:
         begin = f"{t('since').lower()} {speaker.when(visit.since_ms)}"
         lines.append(f"  {visit.stop or visit.node} ({visit.area or t('no_area')}): {why(visit, speaker)}")
-        lines.append(f"    {t('bring')}: {to_bring(visit, speaker) or t('bring_unknown')}; {begin}")
+        lines.append(f"    {t('bring')}: {to_bring(visit, speaker) or t('bring_nothing')}; {begin}")
     return lines
 
 
@@ -102,12 +102,12 @@ def as_csv(digest: Digest, speaker: Speaker) -> str:
 
 
 def why(visit: Visit, speaker: Speaker) -> str:
-    said = dict.fromkeys(speaker.code(code) for code in (visit.cause, *visit.reasons) if code)
+    said = [speaker.cause(visit.cause), *(speaker.reason(reason) for reason in visit.reasons)]
     return "; ".join(said)
 
 
 def to_bring(visit: Visit, speaker: Speaker) -> str:
-    return "; ".join(dict.fromkeys(speaker.bring(one) for one in visit.bring))
+    return "; ".join(dict.fromkeys(speaker.item(key) for key in visit.bring))
 
 
 def _cell(text: str) -> str:

@@ -10,9 +10,9 @@ from msgspec import Struct
 from sqlalchemy import Engine
 
 from central.fleet.console import areas, node_facts, search
-from central.fleet.console.needed_visits import visits
 from central.fleet.console.rendering import render
 from central.fleet.console.snapshot import Snapshot, Snapshots, now_ms
+from central.fleet.console.visit_list import VisitList
 
 _AWAY_MS = 60_000
 """A collector renews its sign of life every few seconds."""
@@ -34,6 +34,7 @@ class Pages:
 
     reads: Engine
     snapshots: Snapshots
+    visit_list: VisitList
     clip_hours: int | None
 
     def live(self, view: str, viewer: Viewer) -> dict[str, str]:
@@ -42,7 +43,7 @@ class Pages:
         parts = {"calls": self._part("_calls.html", viewer, calls=snapshot.calls, away_ms=_away(snapshot))}
         kind, _, name = view.partition(":")
         if kind == "overview":
-            found = visits(snapshot.stops, snapshot.alarms)
+            found = self.visit_list.read()
             parts["visits"] = self._part("_visits.html", viewer, visits=found[:_MOST_VISITS], total=len(found), heading="h3")
             parts["areas"] = self._part("_areas.html", viewer, areas=areas.areas(snapshot))
         elif kind == "node" and name in snapshot.stops:
@@ -64,8 +65,7 @@ class Pages:
         return self._page("node.html", viewer, f"node:{node}", stop=stop, details=details)
 
     def visits(self, viewer: Viewer, page: int) -> str:
-        snapshot = self.snapshots.read()
-        found = visits(snapshot.stops, snapshot.alarms)
+        found = self.visit_list.read()
         shown = found[page * VISITS_PAGE : (page + 1) * VISITS_PAGE]
         more = (page + 1) * VISITS_PAGE < len(found)
         return self._page("visits.html", viewer, "visits", visits=shown, total=len(found), page=page, more=more)

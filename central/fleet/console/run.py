@@ -14,6 +14,7 @@ from central.fleet.console.identity import Identities, OfficerList
 from central.fleet.console.pages import Pages
 from central.fleet.console.server import Tls, make_server
 from central.fleet.console.snapshot import Snapshots
+from central.fleet.console.visit_list import VisitList
 from central.keys.bundle import Address
 from central.keys.key_folder import read
 from privacy.records.jws import Authority, load_chain
@@ -44,7 +45,7 @@ def run(settings: Settings) -> None:
     snapshots = Snapshots(reads)
     with told_as_error(reads):
         snapshots.read()  # all names of the stops, so that the first reader does not wait for them
-    console = Console(Pages(reads, snapshots, settings.clip_hours), writes, identities, report)
+    console = Console(Pages(reads, snapshots, VisitList(reads), settings.clip_hours), writes, identities, report)
     server = make_server(console.app(), settings.listen, settings.tls)
     console.ending = lambda: server.should_exit
     report.say(f"http{'s' if settings.tls else ''}://{settings.listen.host}:{settings.listen.port}")

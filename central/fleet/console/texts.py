@@ -47,7 +47,7 @@ TEXTS = {
     "area": Words("Area", "Område"),
     "why": Words("Why", "Varför"),
     "bring": Words("Bring", "Ta med"),
-    "bring_unknown": Words("not known: see the stop's page", "okänt: se hållplatsens sida"),
+    "bring_nothing": Words("nothing: nobody has to go there", "inget: ingen behöver åka dit"),
     "since": Words("Since", "Sedan"),
     "until": Words("Until", "Till"),
     "all_visits": Words("All visits", "Alla besök"),

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from central.fleet.alarm_catalogue import CATALOGUE, Words, entry_of
 from central.fleet.console.texts import CODES, TEXTS
+from central.fleet.visits.causes import CAUSES
+from central.fleet.visits.texts import Language, item, sentence
 from privacy.records.zone import stockholm
 
 _DAYS = {"sv": ("mån", "tis", "ons", "tors", "fre", "lör", "sön"), "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
@@ -42,6 +44,22 @@ class Speaker:
     def todo(self, name: str) -> str:
         return self._of(entry_of(name).todo)
 
+    def cause(self, cause: str) -> str:
+        """Of a visit."""
+        return self._of(CAUSES[cause].text)
+
+    def remedy(self, cause: str) -> str:
+        """What to do about the cause of a visit, and who does it."""
+        return f"{self._of(CAUSES[cause].todo)} ({self.say('owner', CAUSES[cause].who)})"
+
+    def reason(self, reason: str) -> str:
+        """What the cause of a visit rests on."""
+        return sentence(reason, self._language)
+
+    def item(self, key: str) -> str:
+        """What a visit needs."""
+        return item(key, self._language)
+
     def bring(self, name: str) -> str:
         """What an alarm says to bring; what is not the name of an alarm is a sentence already."""
         return self._of(CATALOGUE[name].bring) if name in CATALOGUE else plain(name)
@@ -58,6 +76,10 @@ class Speaker:
     def clock(self, ms: int) -> str:
         """With seconds: "22:14:07"."""
         return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(stockholm()):%H:%M:%S}"
+
+    @property
+    def _language(self) -> Language:
+        return "sv" if self.language == "sv" else "en"
 
     def _of(self, words: Words) -> str:
         return words.sv if self.language == "sv" else words.en

@@ -47,6 +47,7 @@ def test_the_start_page_says_who_needs_a_visit_and_what_to_bring(
     assert f'<html lang="{language[:2]}">' in page
     visits = page.partition('id="live-visits"')[2].partition("</ol>")[0]
     assert title in page
+    print(visits)
     assert (why in visits, bring in visits, visits.count("<li>")) == (True, True, 1)
     assert "Resecentrum" in visits
     for name in ("Centrum", "Väst", "Storgatan", "Hållplats 112"):
