@@ -41,7 +41,7 @@ class Digest(Struct, frozen=True):
 
 def read_digest(connection: Connection, snapshot: Snapshot, since_ms: int) -> Digest:
     found = select(presses.c.pressed, presses.c.taken, presses.c.unanswered).where(presses.c.pressed >= since_ms)
-    rows = connection.execute(found).tuples().all()
+    rows = connection.execute(found).all()
     waits = sorted(taken - pressed for pressed, taken, _ in rows if taken is not None)
     number = func.count().label("number")
     since = and_(alarms.c.raised >= since_ms, alarms.c.name != "help")

@@ -34,8 +34,9 @@ def draft_answer(connection: Connection, node: str, press: str, officer: str, no
     row = {"officer": officer, "state": DRAFT, "reason": "", "changed": now}
     statement = insert(connection, drafts).values(node=node, press=press, **row)
     stuck = or_(drafts.c.state.not_in((DRAFT, SENT)), drafts.c.changed < now - GIVEN_UP_MS)
-    found = connection.execute(statement.on_conflict_do_update(index_elements=["node", "press"], set_=row, where=stuck))
-    return found.rowcount == 1
+    statement = statement.on_conflict_do_update(index_elements=["node", "press"], set_=row, where=stuck)
+    # The number of rows is not told for this statement by every driver; what it returns is.
+    return connection.execute(statement.returning(drafts.c.node)).first() is not None
 
 
 def claim(connection: Connection, now: int) -> list[Draft]:

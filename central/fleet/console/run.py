@@ -45,6 +45,7 @@ def run(settings: Settings) -> None:
     snapshots = Snapshots(reads)
     with told_as_error(reads):
         snapshots.read()  # all names of the stops, so that the first reader does not wait for them
+    snapshots.expire()
     console = Console(Pages(reads, snapshots, VisitList(reads), settings.clip_hours), writes, identities, report)
     server = make_server(console.app(), settings.listen, settings.tls)
     console.ending = lambda: server.should_exit

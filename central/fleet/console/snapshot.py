@@ -119,7 +119,7 @@ class Snapshots:
         stops = {row[0]: Stop(row[0], *self._name_of(row[0]), *_state(tuple(row[1:7]))) for row in rows}
         where = and_(alarms.c.ended.is_(None), alarms.c.name != "help")
         found = select(alarms.c.node, alarms.c.name, alarms.c.reason, alarms.c.raised).where(where).order_by(alarms.c.id)
-        standing = tuple(Standing(*row) for row in connection.execute(found).tuples())
+        standing = tuple(Standing(*row) for row in connection.execute(found))
         seen = connection.execute(select(func.max(replicas.c.seen))).scalar() or 0
         return Snapshot(stops, self._calls(connection), standing, seen)
 
@@ -128,7 +128,7 @@ class Snapshots:
         columns = (nodes.c.node, nodes.c.describe_epoch, nodes.c.describe_seq, nodes.c.describe)
         for first in range(0, len(changed), _AT_ONCE):
             here = nodes.c.node.in_(changed[first : first + _AT_ONCE])
-            for node, epoch, seq, text in connection.execute(select(*columns).where(here)).tuples():
+            for node, epoch, seq, text in connection.execute(select(*columns).where(here)):
                 known = _describe_of(text)
                 stop, area = (printable(known.stop, 80), printable(known.area, 80)) if known else ("", "")
                 self._names[node] = (epoch, seq, stop, area)
@@ -148,9 +148,9 @@ class Snapshots:
             presses.c.taken > now - _TAKEN_MS, and_(presses.c.taken.is_(None), presses.c.unanswered > now - _UNANSWERED_MS)
         )
         over = select(presses.c.node, presses.c.press, state, at).where(lately).order_by(at.desc()).limit(_MOST_CALLS)
-        ended = connection.execute(over).tuples().all()
+        ended = connection.execute(over).all()
         known = {row[:2] for row in ended}
-        open_calls = connection.execute(waiting.order_by(alarms.c.raised.desc())).tuples().all()
+        open_calls = connection.execute(waiting.order_by(alarms.c.raised.desc())).all()
         written = select(drafts).where(drafts.c.changed > now - _UNANSWERED_MS)
         answers = {(row.node, row.press): (row.state, row.officer, row.reason) for row in connection.execute(written)}
         calls = [*(row for row in open_calls if row[:2] not in known), *ended]
