@@ -21,9 +21,7 @@ def collect(
     database: Annotated[
         str, typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME", show_default="sqlite, KEYS/collect.db")
     ] = "",
-    share: Annotated[
-        str, typer.Option(help="group of collectors that share the nodes' events and health", show_default="none: alone")
-    ] = "",
+    share: Annotated[str, typer.Option(help="group of collectors that share events and health", show_default="none")] = "",
     replica: Annotated[
         str, typer.Option(help="name of this collector in the group, the same at each start", show_default="host name")
     ] = "",

@@ -7,6 +7,7 @@ it in the outbox had been sent. Health is that rank; an outbox without health (i
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -93,7 +94,8 @@ def account(facts: Facts) -> Account:
     looked = [Gap(epoch.settled + 1, epoch.last, "waiting", facts.now)] if epoch.last > epoch.settled else []
     found: list[Gap] = []
     for gap in (*facts.gaps, *looked):
-        for first, last in _without(gap.first, gap.last, [(seq, seq) for seq in heard]):
+        inside = heard[bisect_left(heard, gap.first) : bisect_right(heard, gap.last)]
+        for first, last in _without(gap.first, gap.last, [(seq, seq) for seq in inside]):
             found += _judged(replace(gap, first=first, last=last), epoch, facts)
     return Account(replace(epoch, settled=max(epoch.last, epoch.settled)), tuple(sorted(found, key=lambda gap: gap.first)))
 

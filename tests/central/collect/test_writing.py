@@ -171,3 +171,16 @@ def test_no_text_of_a_node_stops_the_database(engine: Engine, kind: str, one: st
     }
     node = Talker(f"city/stop-{uuid.uuid4().hex[:8]}")
     assert len(store(engine, node.say(bodies[kind])).fresh) == 1
+
+
+def test_thousands_of_gaps_are_accounted_for(engine: Engine) -> None:
+    """A node that was away for days sends its events first: between any two of them is a gap, until its health comes."""
+    node, last = Talker(), 2401
+    store(engine, *(node.say(READY, seq=number) for number in range(1, last + 1, 2)))
+    with engine.begin() as connection:
+        settle(connection, 2000, 1)
+    assert rows(engine, "SELECT count(*) FROM gaps WHERE cause IN ('waiting', 'before')") == [(1200,)]
+    store(engine, *(node.say(READY, seq=number) for number in range(2, last, 2)))
+    with engine.begin() as connection:
+        settle(connection, 3000, 1)
+    assert rows(engine, "SELECT count(*) FROM gaps") == [(0,)]

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from agent.messages import Alarm, ChainHead, ClipNote, Describe, Heads, Help, RecordInForce, State
+from agent.messages import Alarm, ChainHead, ClipNote, Describe, Heads, Help, Presence, RecordInForce, State
 from privacy.ids import new_clip_id
 from tests.support.collecting import Talker, ready
 from tests.support.consoles import Console, serving, store
 
 NOW = datetime.now(UTC)
+AGO = NOW - timedelta(hours=2)
 SOON = NOW + timedelta(days=20)
 NAMES = {1: "Storgatan", 2: "Resecentrum", 12: "Hållplats 12", 112: "Hållplats 112"}
 
@@ -42,10 +43,11 @@ def talkers(engine: Engine) -> dict[int, Talker]:
     """Four stops: 1 films, 2 has an alarm, 12 is blind for the lawyer's reason, 112 has told nothing but its name."""
     talkers = {number: Talker(f"city/stop-{number}") for number in NAMES}
     said = [talker.say(described(NAMES[number], "Centrum" if number < 10 else "Väst")) for number, talker in talkers.items()]
-    said += [talkers[number].say(State("ready", "filming", NOW, SOON, "nobody", {"camera": "ready"})) for number in (1, 2)]
-    said.append(talkers[12].say(State("blind", "basis_expired", NOW, None, "lawyer", {"camera": "blind"})))
+    said += [talkers[number].say(State("ready", "filming", AGO, SOON, "nobody", {"camera": "ready"})) for number in (1, 2)]
+    said.append(talkers[12].say(State("blind", "basis_expired", AGO, None, "lawyer", {"camera": "blind"})))
     said.append(talkers[2].say(Alarm("disk", "full", "")))
-    store(engine, said)
+    store(engine, said, round(AGO.timestamp() * 1000))
+    store(engine, [talker.say(Presence("none", NOW)) for number, talker in talkers.items() if number != 112])
     return talkers
 
 
