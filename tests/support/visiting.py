@@ -78,14 +78,14 @@ class Stop:
         self.messages.append(taken)
         return self
 
-    def usual(self, **more: Any) -> Stop:
+    def usual(self, undervoltage_times: float = 1, **more: Any) -> Stop:
         """A day of a node that works, until `end`. more: of `describe`."""
         self.say(describe(self.area, **more), self.end - 20 * DAY)
         self.say(HelpTest("t", "open"), self.end - 2 * DAY)
         self.say(state("ready", "filming", self.end - 8 * HOUR), self.end - 8 * HOUR)
         for ago in _LOOKS:
-            self.health(ago)
-        return self.health(0)
+            self.health(ago, undervoltage_times=undervoltage_times)
+        return self.health(0, undervoltage_times=undervoltage_times)
 
     def health(self, ago: int, **other: float) -> Stop:
         """All groups, so long before the end; other: numbers that are not as usual."""

@@ -29,6 +29,8 @@ _TREND: Final = tuple(f"health/{group}" for group in ("power", "system", "storag
 _TAILS: Final = ("state", *EVENTS, *REPORTS, "event/light", "event/help", "event/help_test")
 _AT_ONCE = 400
 """Names in one statement: SQLite takes at most 32,766 values, and a plan for few is the better one."""
+_MOST_STORED = 1 << 20
+"""Bytes of JSON in the database: a message of 128 kB may be longer there, with escapes."""
 _BUTTON = "help button"
 _MOST_NEIGHBOURS = 200
 
@@ -99,11 +101,11 @@ def _some(connection: Connection, groups: Groups, names: Sequence[str], now: int
 
 
 def _described(text: str) -> _Described:
-    return foreign.decode(text.encode(), _Described, "describe", most=1 << 20) if text else _Described()
+    return foreign.decode(text.encode(), _Described, "describe", most=_MOST_STORED) if text else _Described()
 
 
 def _texts(text: str) -> dict[str, str]:
-    return foreign.decode(text.encode(), dict[str, str], "services") if text else {}
+    return foreign.decode(text.encode(), dict[str, str], "services", most=_MOST_STORED) if text else {}
 
 
 def _words(connection: Connection, names: Sequence[str]) -> dict[str, list[Word]]:
@@ -141,7 +143,7 @@ def _series(connection: Connection, names: Sequence[str]) -> dict[str, dict[str,
 def _latest(connection: Connection, names: Sequence[str]) -> Iterator[tuple[str, int, Numbers]]:
     columns = (health.c.node, health.c.received, health.c.numbers)
     for node, received, numbers in connection.execute(select(*columns).where(health.c.node.in_(names))):
-        yield node, received, foreign.decode(numbers.encode(), Numbers, "health")
+        yield node, received, foreign.decode(numbers.encode(), Numbers, "health", most=_MOST_STORED)
 
 
 def _earlier(connection: Connection, names: Sequence[str]) -> Iterator[tuple[str, int, Numbers]]:
@@ -192,7 +194,7 @@ def _neighbours(connection: Connection, groups: Groups, hot: Iterable[str]) -> d
         others = [one for one in groups.area_of(name) if one != name][:_MOST_NEIGHBOURS]
         here = and_(health.c.health_group == "system", health.c.node.in_(others))
         numbers = [
-            foreign.decode(text.encode(), Numbers, "health")
+            foreign.decode(text.encode(), Numbers, "health", most=_MOST_STORED)
             for text in connection.execute(select(health.c.numbers).where(here)).scalars()
         ]
         values = [value for one in numbers if (value := one.get("temperature_c")) is not None]

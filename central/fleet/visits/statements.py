@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Float, LargeBinary, cast, func, literal
+from sqlalchemy import Connection, Float, LargeBinary, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSON
 
 
@@ -13,7 +13,9 @@ def field(connection: Connection, column: Any, name: str, *, number: bool = Fals
     filled = func.nullif(column, "")
     if connection.dialect.name == "sqlite":
         return func.json_extract(filled, f'$."{name}"')
-    found = cast(filled, JSON)[name].astext
+    # PostgreSQL has no text with this character, and would refuse the statement for one node's sake.
+    safe = case((column.contains("\\u0000", autoescape=True), None), else_=filled)
+    found = cast(safe, JSON)[name].astext
     return cast(found, Float) if number else found
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from agent.messages import Alarm, Reported
+from agent.messages import Alarm, Health, Reported
 from central.fleet.visits.causes import CAUSES
 from central.fleet.visits.texts import ITEMS, REASONS, sentence
 from tests.support.clips import TOOL
 from tests.support.collecting import ready
 from tests.support.nodes import PROJECT
 from tests.support.postgres import postgres
-from tests.support.visiting import HOUR, LOST, NOW, Stop, found, state, well
+from tests.support.visiting import HOUR, LOST, NOW, Stop, describe, found, state, well
 
 
 def call(*words: object) -> subprocess.CompletedProcess[str]:
@@ -117,11 +117,14 @@ def test_every_reason_in_the_rules_has_a_text(engine: Engine) -> None:
 
 
 def test_both_databases_give_the_same_answer(engine: Engine) -> None:
-    """With each kind of statement that they write differently: fields of JSON, bytes in bytes, sums of times."""
+    """With each kind of statement that they write differently: fields of JSON, bytes in bytes, sums of times; a node that
+    sends what only one of them can store changes nothing."""
     stops = [Stop(f"city/stop-{one}").usual() for one in range(4)]
     stops[0].told(undervoltage_times=9, temperature_c=88.0)
     stops[1].say(Reported("config", "1", "ab", "refused", "version"), NOW - HOUR)
     stops[2].say(state("blind", "odd_reason", NOW - HOUR), NOW - HOUR)
+    stops[3].say(describe("\0"), NOW - HOUR)
+    stops[2].say(Health("agent", {f"n{one}": one for one in range(6000)}, {}), NOW)
     gone = Stop("city/stop-9", end=NOW - HOUR).usual()
     fleet = [*stops, gone.say(LOST, NOW - HOUR + 60_000), *well(9, "South")]
     with postgres() as server:

@@ -91,6 +91,10 @@ def once(body: Callable[[], object]) -> Stop:
     return Stop().usual().say(body(), NOW - HOUR)  # type: ignore[arg-type]
 
 
+def covered(at: int) -> Stop:
+    return Stop().usual().say(Tamper("covered", "found", moment(at)), at).say(Alarm("tamper", "covered", ""), at)
+
+
 def brief(kind: str) -> Stop:
     """Covered, and free again."""
     stop, at = Stop().usual(), NOW - 2 * HOUR
@@ -112,7 +116,8 @@ NOTHING: dict[str, Callable[[], Stop]] = {
     "a sun that blinds for an hour": lambda: Stop().usual().say(Alarm("tamper", "blinded", ""), NOW - HOUR),
     "a call for help": lambda: Stop().usual().say(Help("p", "pressed"), NOW).say(Alarm("help", "pressed", "p"), NOW),
     "darkness where none is a fault": lambda: Stop().usual().say(state("degraded", "too_dark", NOW - 3 * HOUR), NOW - 3 * HOUR),
-    "one fall of the voltage": lambda: Stop().usual().told(undervoltage_times=2),
+    "a fall of the voltage beside those of earlier days": lambda: Stop().usual(undervoltage_times=7).told(undervoltage_times=8),
+    "a lens that has been covered for ten minutes": lambda: covered(NOW - 10 * MINUTE),
 }
 
 
