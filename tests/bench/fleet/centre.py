@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from drivers.mqtt.packet_limits import Credentials, context_of
 from tests.bench.fleet.node import Broker as Address
@@ -38,6 +38,11 @@ class Rig:
             return Address(("127.0.0.1", self.plain), None)
         issued = self.centre.issue(name, "uplink", self.folder / "nodes", name.replace("/", "-"))
         return Address(("127.0.0.1", self.broker.port), context(self.centre.ca, issued))
+
+    def reader(self) -> Engine:
+        """Of the collector's database. Its own way of opening takes SQLite's write lock for each transaction."""
+        file = self.collector.url.removeprefix("sqlite:///")
+        return create_engine(self.collector.url if self.server else f"sqlite:///file:{file}?mode=ro&uri=true")
 
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU so far, by process; a collector that was started anew begins at 0."""

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from central.fleet.collect.store.database import open_database
 from drivers.threads import start
 from tests.bench.fleet.accounts import Verdict, judge
 from tests.bench.fleet.centre import Rig, rig
@@ -132,7 +131,7 @@ class _Run:
 
     def _verdict(self) -> Verdict:
         """When the collector has stored what it was sent, and made its account of it."""
-        engine = open_database(self._rig.collector.url)
+        engine = self._rig.reader()
         judge_now = partial(judge, engine, self._fleet.nodes, self._began)
         end = time.monotonic() + _DRAIN_S
         while not (verdict := judge_now()).good and time.monotonic() < end and (verdict.lost or verdict.open):
