@@ -39,7 +39,7 @@ def visits(
 
     if as_json and as_csv:
         raise UsageError("visits: --csv: has no meaning with --json", "leave one out")
-    engine = open_database(database)
+    engine = open_database(database, reading=True)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
         raise UsageError(f"visits: --database: no such file (got {database!r})", "name the one that `lykta-central collect` fills")
     try:
