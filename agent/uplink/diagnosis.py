@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +44,8 @@ def collect(layout: Layout, socket: Literal["ctl", "uplink"], findings: list[Any
         except (LyktaError, OSError, ValueError) as problem:
             unreadable[name] = str(problem)
             return None
+
+    from importlib.metadata import distributions  # late: a diagnosis is seldom, and it takes memory
 
     services = {name: read(f"services.{name}", partial(_service, layout, name, socket)) for name in SERVICES}
     found = {

@@ -45,7 +45,7 @@ def talkers(engine: Engine) -> dict[int, Talker]:
     said = [talker.say(described(NAMES[number], "Centrum" if number < 10 else "Väst")) for number, talker in talkers.items()]
     said += [talkers[number].say(State("ready", "filming", AGO, SOON, "nobody", {"camera": "ready"})) for number in (1, 2)]
     said.append(talkers[12].say(State("blind", "basis_expired", AGO, None, "lawyer", {"camera": "blind"})))
-    said.append(talkers[2].say(Alarm("disk", "full", "")))
+    said.append(talkers[2].say(Alarm("disk", "disk_error", "")))
     store(engine, said, round(AGO.timestamp() * 1000))
     store(engine, [talker.say(Presence("none", NOW)) for number, talker in talkers.items() if number != 112])
     return talkers
