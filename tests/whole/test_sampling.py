@@ -22,6 +22,12 @@ def test_each_case_runs_after_some_commit_and_each_test_after_every_one() -> Non
         assert 5 <= len(run) <= 6
 
 
+def test_long_tests_take_turns() -> None:
+    long = items("test_broker_silence.py", *(f"test_{n}" for n in range(7)))
+    runs = [[item.nodeid for item in sampled(long, 3, first)] for first in range(3)]
+    assert sorted(name for run in runs for name in run) == sorted(item.nodeid for item in long)
+
+
 def test_quick_files_run_whole() -> None:
     quick = items("test_basis.py", *(f"test_kinds[{n}]" for n in range(7)))
     assert sampled(quick, 3, 1) == quick
