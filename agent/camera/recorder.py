@@ -278,7 +278,8 @@ class Recorder:
         """Begin a clip, or promote and prolong the running one. Right after a clip there is no key picture yet to begin with."""
         if self._running:
             self._running.until_ns = max(self._running.until_ns, self._until_ns(trigger))
-            self._tell(Outcome("running", ref=self._running.opened.clip))
+            if trigger.answer:
+                trigger.answer(Outcome("running", ref=self._running.opened.clip))
             if trigger.rank > self._running.trigger.rank:
                 self._running.promote(trigger)
             return

@@ -88,6 +88,7 @@ class Uplink:
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._topics_refused: tuple[str, ...] | None = None
+        self._said = ""
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         self._round_trip, self._share, self._hours = RoundTrip(), ConnectedShare(), HourTally()
@@ -146,6 +147,8 @@ class Uplink:
 
     def _changed(self, connected: bool, cause: str) -> None:
         was = self._connected.is_set()
+        # The next connection begins with an empty text, and may begin before `_watch_link` looks.
+        self._said = "" if connected else self._link.detail
         self._state_of_link.changed(connected, cause)
         if connected:
             self._born, self._topics_refused = False, None
@@ -185,7 +188,8 @@ class Uplink:
             runtime.beat()
             trouble = self._trouble()
             if trouble and trouble != logged:
-                detail = {"detail": self._link.detail} if self._link.detail else {}
+                said = self._link.detail or self._said
+                detail = {"detail": said} if said else {}
                 runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=hint_of(trouble), **detail)
             logged = trouble
             if trouble:

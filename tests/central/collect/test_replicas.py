@@ -25,6 +25,7 @@ from tests.support.collecting import Collector, Talker, collecting, connected, p
 
 KILLS = int(os.environ.get("LYKTA_COLLECT_KILLS", "3"))
 SEED = int(os.environ.get("LYKTA_COLLECT_SEED", "17"))
+GROUP = ("--share", "all")
 READY = State("ready", "", None, None, "nobody", {})
 SESSION_MS = 7 * 24 * 3_600_000
 
@@ -92,7 +93,7 @@ def test_kill_at_random_moments_loses_nothing(broker: Broker, tmp_path: Path, ur
 def test_kill_of_one_of_two_replicas_loses_nothing(broker: Broker, tmp_path: Path, postgres_url: str) -> None:
     """They share events and health; the one that is killed comes back and gets what was meant for it."""
     nodes, chance = [Talker(f"city/stop-{number}") for number in range(5)], random.Random(SEED)
-    both, engine = [Collector(tmp_path, broker, postgres_url, name) for name in ("one", "two")], open_database(postgres_url)
+    both, engine = [Collector(tmp_path, broker, postgres_url, name, GROUP) for name in ("one", "two")], open_database(postgres_url)
     for collector in both:
         collector.start()
     with talking(broker, nodes):
@@ -113,7 +114,7 @@ def test_kill_of_one_of_two_replicas_loses_nothing(broker: Broker, tmp_path: Pat
 def test_a_replica_that_never_returns_leaves_a_named_gap(broker: Broker, tmp_path: Path, postgres_url: str) -> None:
     """What the broker holds for it is missing, and the account says so: the replica is away, later that they are missing."""
     node = Talker()
-    both, engine = [Collector(tmp_path, broker, postgres_url, name) for name in ("one", "two")], open_database(postgres_url)
+    both, engine = [Collector(tmp_path, broker, postgres_url, name, GROUP) for name in ("one", "two")], open_database(postgres_url)
     with connected(broker) as opened, collecting(both[0]):
         both[1].start()
         publish(opened, *[node.health() for _ in range(4)])
@@ -171,7 +172,7 @@ def test_a_queue_that_runs_over_at_the_broker_leaves_a_named_gap(tmp_path: Path)
 def test_an_alarm_is_known_once_to_two_replicas(broker: Broker, tmp_path: Path, postgres_url: str) -> None:
     """Both hear it and its end; one row each time."""
     node = Talker()
-    both, engine = [Collector(tmp_path, broker, postgres_url, name) for name in ("one", "two")], open_database(postgres_url)
+    both, engine = [Collector(tmp_path, broker, postgres_url, name, GROUP) for name in ("one", "two")], open_database(postgres_url)
     with connected(broker) as opened, collecting(both[0]), collecting(both[1]):
         for _ in range(10):
             publish(opened, node.say(Alarm("disk", "full", "")), node.clear("disk"))
