@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,13 @@ def test_silence_is_told_and_never_called_filming(facts: Facts) -> None:
             assert facts.told is not None
             assert (found.state, found.reason) == (facts.told.state, facts.told.reason)
         assert found.services["camera"] == "silent"
+
+
+@pytest.mark.parametrize("silent_s", [TOLD_S, TOLD_S + 1, BLIND_S - 1])
+def test_a_camera_that_filmed_and_is_silent_is_told(silent_s: float) -> None:
+    told = State("ready", "filming", NOW, None, "nobody", {})
+    found = decide(Facts(NOW, None, None, silent_s, True, None, "ready", told))
+    assert (found.state, found.reason, found.owner) == ("degraded", "camera_silent", "technician")
 
 
 def test_silence_is_told_within_three_seconds() -> None:
