@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.clips.spool import _FREED
 from agent.outbox.backlog import Backlog
 from privacy.errors import RecordError, StorageError
 from privacy.ids import new_clip_id
@@ -112,6 +113,20 @@ def test_retention_deletes_while_the_camera_is_off(clip_node: ClipNode) -> None:
     assert clip_node.notes() == [(old, "expired", "retention: deadline")]
     assert clip_node.kinds("retention") == ["clip_expired", "heads"]
     assert clip_node.entries("retention")[1].facts.keys() == {"camera"}
+
+
+def test_a_clip_that_the_disk_will_not_delete_ends_no_sweep(clip_node: ClipNode) -> None:
+    """R27: it is deleted as soon as the disk allows it."""
+    old = {"deadline": clip_node.clock.wall - timedelta(hours=1), "begin": clip_node.clock.wall - timedelta(hours=73)}
+    stubborn = clip_node.clip(**old)
+    keeper = clip_node.custody().keeper
+    blocked = clip_node.layout.spool / f"{_FREED}{stubborn}"
+    (blocked / "x").mkdir(parents=True)
+    keeper.sweep()
+    assert (clip_node.layout.spool / stubborn).exists()
+    shutil.rmtree(blocked)
+    keeper.telling.retry()
+    assert not (clip_node.layout.spool / stubborn).exists()
 
 
 def test_retention_deletes_what_was_never_finished(clip_node: ClipNode) -> None:
