@@ -117,16 +117,18 @@ def test_retention_deletes_while_the_camera_is_off(clip_node: ClipNode) -> None:
 
 def test_a_clip_that_the_disk_will_not_delete_ends_no_sweep(clip_node: ClipNode) -> None:
     """R27: it is deleted as soon as the disk allows it."""
-    old = {"deadline": clip_node.clock.wall - timedelta(hours=1), "begin": clip_node.clock.wall - timedelta(hours=73)}
-    stubborn = clip_node.clip(**old)
+    stubborn = clip_node.clip()
     keeper = clip_node.custody().keeper
     blocked = clip_node.layout.spool / f"{_FREED}{stubborn}"
     (blocked / "x").mkdir(parents=True)
+    clip_node.clock.runs(timedelta(hours=80))
     keeper.sweep()
     assert (clip_node.layout.spool / stubborn).exists()
+    assert keeper.telling.trouble is not None
     shutil.rmtree(blocked)
     keeper.telling.retry()
     assert not (clip_node.layout.spool / stubborn).exists()
+
 
 
 def test_retention_deletes_what_was_never_finished(clip_node: ClipNode) -> None:
