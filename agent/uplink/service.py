@@ -88,7 +88,7 @@ class Uplink:
         self._prefix = topic(node.site, node.id)
         self._connected, self._state_of_link = Event(), LinkState()
         self._topics_refused: tuple[str, ...] | None = None
-        self._said = ""
+        self._ended = "", ""
         self._io = IoOutbox(runtime.layout.socket("io", "uplink"), runtime.layout.io_outbox)
         self.storing, self._io_storing = OutboxWriter(runtime, outbox), OutboxAccess(runtime)
         self._round_trip, self._share, self._hours = RoundTrip(), ConnectedShare(), HourTally()
@@ -147,8 +147,9 @@ class Uplink:
 
     def _changed(self, connected: bool, cause: str) -> None:
         was = self._connected.is_set()
-        # The next connection begins with an empty text, and may begin before `_watch_link` looks.
-        self._said = "" if connected else self._link.detail
+        if not connected:
+            # The next connection begins with an empty text, and may begin before `_watch_link` looks.
+            self._ended = cause, self._link.detail
         self._state_of_link.changed(connected, cause)
         if connected:
             self._born, self._topics_refused = False, None
@@ -188,7 +189,7 @@ class Uplink:
             runtime.beat()
             trouble = self._trouble()
             if trouble and trouble != logged:
-                said = self._link.detail or self._said
+                said = self._link.detail or (self._ended[1] if self._ended[0] == trouble else "")
                 detail = {"detail": said} if said else {}
                 runtime.log("error", f"broker {place.host}:{place.port}: {trouble}", hint=hint_of(trouble), **detail)
             logged = trouble

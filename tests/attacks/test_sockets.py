@@ -36,6 +36,7 @@ def say(path: Path, line: bytes) -> bytes:
 
 
 def shout(path: Path, data: bytes) -> None:
+    until(path.exists, "the service hears datagrams")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
         mouth.sendto(data, str(path))
 

@@ -130,7 +130,6 @@ def test_a_clip_that_the_disk_will_not_delete_ends_no_sweep(clip_node: ClipNode)
     assert not (clip_node.layout.spool / stubborn).exists()
 
 
-
 def test_retention_deletes_what_was_never_finished(clip_node: ClipNode) -> None:
     """R27: a camera that stays down leaves a torn clip; its checkpoint says when it must go."""
     folder = clip_node.node.torn(deadline=clip_node.clock.wall + timedelta(hours=72))
