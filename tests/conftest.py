@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, settings
 
 from agent.demo.run import Demo
 from tests.support import clips
-from tests.support.broker import NAME, Broker, Centre, free_port
+from tests.support.broker import NAME, Broker, Centre, free_port, until
 from tests.support.clip_node import ClipNode
 from tests.support.fake_broker import FakeBroker, Talk
 from tests.support.ingests import OddIngest
 from tests.support.nodes import MODELS, PROJECT, VIDEO, Node
+from tests.support.nodes import stop as end
 from tests.support.receiving import Centre as Ingest
 from tests.support.sampling import sampled
-from tests.support.stop import Stop
+from tests.support.stop import LYKTA, Stop
 
 # How long an example takes says how busy the machine is; and what fails for a stranger is printed so that it can be run again.
 settings.register_profile("lykta", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -125,3 +126,18 @@ def odd(broker: Broker, ingest_port: int) -> Iterator[OddIngest]:
     with server.running():
         yield server
     server.go_on.set()
+
+
+@pytest.fixture
+def whole(stop: Stop) -> Iterator[Node]:
+    """io and uplink of one node as processes, at a real broker; it has a help button and a light."""
+    with stop.layout.config.open("a") as file:
+        file.write('\n[pins]\nfactory = "mock"\nlight = 6\n')
+    node = Node(stop.root, stop.broker.centre.folder)
+    with (stop.root / "io.log").open("ab") as log:
+        service = subprocess.Popen([LYKTA, "--root", stop.root, "io"], stdout=log, stderr=log)
+    until(lambda: node.state("io")[0] == "ready", "io is ready")
+    stop.start()
+    until(lambda: stop.detail("connected"), "the uplink is connected")
+    yield node
+    end(service)

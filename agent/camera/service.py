@@ -21,7 +21,7 @@ from agent.camera.pause import Pause
 from agent.camera.pipeline import Pipeline
 from agent.camera.recorder import Trigger
 from agent.camera.ruling import Rulings
-from agent.camera.state import StateDecision, closed, resting
+from agent.camera.state import StateDecision, closed, paused
 from agent.camera.view_check import ViewCheck
 from agent.camera.visit import Visit, Visits
 from agent.clips.custody import Custody
@@ -110,11 +110,11 @@ class CameraService:
         while not runtime.stop.is_set():
             if self._pause.lapsed():
                 self._custody.telling.note("pause_over", reason="time")
-            visit, ruling, paused = self._visits.now, self._rulings.now(), self._pause.now()
+            visit, ruling, pause = self._visits.now, self._rulings.now(), self._pause.now()
             if visit:
                 self._receive(visit)
-            elif ruling.open and paused:
-                self._enter(resting(paused.until, runtime.stalled()))
+            elif ruling.open and pause:
+                self._enter(paused(pause.until, runtime.stalled()))
                 self._rest()
             elif ruling.open:
                 self._film()

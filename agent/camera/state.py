@@ -80,7 +80,7 @@ def closed(ruling: Ruling, stalled: str) -> StateDecision:
     return StateDecision("off", ruling.reason, until=ruling.until)
 
 
-def resting(until: datetime, stalled: str) -> StateDecision:
+def paused(until: datetime, stalled: str) -> StateDecision:
     """The state while operations have paused the camera; a stalled thread is told instead."""
     return StateDecision("degraded", stalled, "technician") if stalled else StateDecision("off", "paused", "ops", until)
 

@@ -31,8 +31,7 @@ class DistinctCount:
         self._before: int | None = None
 
     def see(self, frame: Frame) -> None:
-        rows = frame.planes[0][::_ROWS]
-        now = None if float(rows[:, ::_ROWS].mean()) < DARK else zlib.crc32(rows.tobytes())
+        now = None if level(frame) < DARK else zlib.crc32(frame.planes[0][::_ROWS].tobytes())
         self.count += now is None or now != self._before
         self._before = now
 

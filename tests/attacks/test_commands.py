@@ -26,7 +26,7 @@ from tests.support.clips import central, made
 from tests.support.commanding import now_ms, ordered
 from tests.support.nodes import Node, until
 from tests.support.nodes import stop as end
-from tests.support.stop import LYKTA, Stop
+from tests.support.stop import Stop
 from tests.support.wrong_clocks import CLOCKS, STEADY
 
 HERE = "linkoping-demo/stop-1"
@@ -181,20 +181,6 @@ def test_an_ack_counts_where_its_number_cannot_be_kept(helping: Node) -> None:
 
 
 # -- over a broker -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def whole(stop: Stop) -> Iterator[Node]:
-    """io and uplink of one node as processes, at a real broker."""
-    with stop.layout.config.open("a") as file:
-        file.write('\n[pins]\nfactory = "mock"\nlight = 6\n')
-    node = Node(stop.root, stop.broker.centre.folder)
-    with (stop.root / "io.log").open("ab") as log:
-        service = subprocess.Popen([LYKTA, "--root", stop.root, "io"], stdout=log, stderr=log)
-    until(lambda: node.state("io")[0] == "ready", "io is ready")
-    stop.start()
-    yield node
-    end(service)
 
 
 def test_ops_take_a_call_without_saying_more(whole: Node, stop: Stop, broker: Broker) -> None:

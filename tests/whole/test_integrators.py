@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from central.fleet.contract.asyncapi import document
 from provisioning.layout import CODE
 from tests.support.broker import NAME, PATIENCE, Broker
 from tests.support.nodes import Node, until
-from tests.support.nodes import stop as end
-from tests.support.stop import LYKTA, Stop
 
 PAGE = (CODE / "docs/MQTT.md").read_text()
 ID = "integrator-1"
@@ -44,21 +39,6 @@ def bash(commands: str, folder: Path, broker: Broker) -> subprocess.CompletedPro
 def short(commands: str) -> str:
     """The same, where no answer will come."""
     return commands.replace("-W 30 > answer.json", "-W 3 > answer.json")
-
-
-@pytest.fixture
-def whole(stop: Stop) -> Iterator[Node]:
-    """io and uplink of one node as processes, at a real broker."""
-    with stop.layout.config.open("a") as file:
-        file.write('\n[pins]\nfactory = "mock"\nlight = 6\n')
-    node = Node(stop.root, stop.broker.centre.folder)
-    with (stop.root / "io.log").open("ab") as log:
-        service = subprocess.Popen([LYKTA, "--root", stop.root, "io"], stdout=log, stderr=log)
-    until(lambda: node.state("io")[0] == "ready", "io is ready")
-    stop.start()
-    until(lambda: stop.detail("connected"), "the uplink is connected")
-    yield node
-    end(service)
 
 
 def test_stock_tools_hear_a_node_and_command_it(whole: Node, broker: Broker, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def refused(reason: str) -> Outcome:
 
 
 class CommandDesk:
-    """One for each service. Its methods may be called from any thread.
+    """One for each service. `take` is called by one thread, that of the socket or queue; answers come from any.
 
     work     by type of act, what the service does; restart, log-level and journal are the same for all
     refused  commands refused since the start, also unsigned ones

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from central.fleet.collect.store.database import open_database
 from central.keys.access_log import check_deed
 from central.keys.key_folder import authority
@@ -19,23 +17,6 @@ from tests.support.clips import TOOL
 from tests.support.collecting import Collector, collecting, rows
 from tests.support.consoles import Console, serving
 from tests.support.nodes import Node
-from tests.support.nodes import stop as end
-from tests.support.stop import LYKTA, Stop
-
-
-@pytest.fixture
-def whole(stop: Stop) -> Iterator[Node]:
-    """io and uplink of one node as processes, at a real broker."""
-    with stop.layout.config.open("a") as file:
-        file.write('\n[pins]\nfactory = "mock"\n')
-    node = Node(stop.root, stop.broker.centre.folder)
-    with (stop.root / "io.log").open("ab") as log:
-        service = subprocess.Popen([LYKTA, "--root", stop.root, "io"], stdout=log, stderr=log)
-    until(lambda: node.state("io")[0] == "ready", "io is ready")
-    stop.start()
-    until(lambda: stop.detail("connected"), "the uplink is connected")
-    yield node
-    end(service)
 
 
 @contextmanager
