@@ -79,8 +79,8 @@ _CAMERA = (
 _IO = (
     AlarmKind(
         "help", "critical", "io",
-        Text("Någon har tryckt på hjälpknappen", "Svara nu: `lykta-central send … ack`"),
-        Text("Somebody pressed the help button", "Answer now: `lykta-central send … ack`"),
+        Text("Någon har tryckt på hjälpknappen", "Besvara anropet nu"),
+        Text("Somebody pressed the help button", "Answer the call now"),
     ),
     AlarmKind(
         "help_button", "critical", "io",

@@ -63,6 +63,13 @@ def look(folder: Path, html: str, styles: str, width: int, height: int) -> Seen:
     return Seen(**plain)
 
 
+def picture(folder: Path, html: str, styles: str, width: int, height: int, into: Path) -> None:
+    """A PNG of a page with its styles, without its script."""
+    page = folder / "page.html"
+    page.write_text(re.sub(r'<link rel="stylesheet"[^>]*>', lambda _: f"<style>{styles}</style>", html))
+    _chromium(folder, f"--screenshot={into}", "--hide-scrollbars", f"--window-size={width},{height}", page.as_uri())
+
+
 def after_script(folder: Path, url: str) -> str:
     """A page as it is after some seconds, with its script."""
     return _chromium(folder, "--dump-dom", "--timeout=4000", url).stdout
